@@ -1,0 +1,75 @@
+"""Errors at the door: which argument, what was expected, what came.
+
+Every public function checks its arguments with these before it computes anything, so that
+bad input never becomes a NaN or a broadcast that nobody meant.
+"""
+
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+
+def refuse(name: str, expected: str, given: object) -> NoReturn:
+    """Raise the one kind of error that the library raises for bad input."""
+    raise ValueError(f"{name}: expected {expected}, got {given}")
+
+
+def shape_of(x: Tensor) -> str:
+    return f"shape {tuple(x.shape)}"
+
+
+def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
+    """A non-empty tensor whose dtype is one of `dtypes`."""
+    if not isinstance(x, Tensor):
+        refuse(name, "a torch.Tensor", f"{type(x).__name__}")
+    if x.dtype not in dtypes:
+        refuse(name, "dtype " + " or ".join(str(d).removeprefix("torch.") for d in dtypes),
+               str(x.dtype).removeprefix("torch."))
+    if x.numel() == 0:
+        refuse(name, "at least one element", shape_of(x))
+
+
+def check_shape(name: str, x: Tensor, expected: tuple[int, ...], meaning: str) -> None:
+    """Exactly the `expected` shape; `meaning` names its axes in the message."""
+    if tuple(x.shape) != tuple(expected):
+        refuse(name, f"shape {tuple(expected)} = {meaning}", shape_of(x))
+
+
+def check_finite(name: str, x: Tensor) -> None:
+    """No NaN and no infinity."""
+    if not torch.isfinite(x).all():
+        which = "NaN" if torch.isnan(x).any() else "an infinity"
+        refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
+
+
+def check_same_device(**tensors: Tensor | None) -> None:
+    """All on the device of the first one."""
+    given = {name: x for name, x in tensors.items() if x is not None}
+    first, *others = given
+    for name in others:
+        if given[name].device != given[first].device:
+            refuse(name, f"device {given[first].device}, that of {first}", given[name].device)
+
+
+def precision(dtype: torch.dtype) -> torch.dtype:
+    """The real dtype beneath a real or complex one: complex64 -> float32."""
+    return dtype.to_real()
+
+
+EXACT = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""The dtypes of a linear system; half precision belongs to `selective_scan` alone."""
+
+
+def check_system(**parts: Tensor) -> None:
+    """Finite tensors of one precision (real or complex) on one device, named by keyword."""
+    reference = None
+    for name, x in parts.items():
+        check_tensor(name, x, EXACT)
+        reference = reference or (name, precision(x.dtype))
+        if precision(x.dtype) != reference[1]:
+            kind = str(reference[1]).removeprefix("torch.")
+            refuse(name, f"{kind} precision, that of {reference[0]}",
+                   str(x.dtype).removeprefix("torch."))
+        check_finite(name, x)
+    check_same_device(**parts)

@@ -1,0 +1,44 @@
+"""The selective scan as a loop over t: what "correct" means.
+
+    h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t,      y_t = ⟨C_t, h_t⟩ + D x_t,      y_t silu(z_t)
+
+(Gu and Dao 2023, arXiv:2312.00752, algorithm 2, with the ΔB of the official code.) Every
+faster machine in this folder is tested against this one.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu, softplus
+
+
+def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+         z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
+         initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Shapes as in `minimamba.selective_scan`, which checks them; B and C (batch, length,
+    groups, d_state); every tensor already in the dtype that the state is kept in.
+
+    Returns y (batch, length, d_inner) and the last state (batch, d_inner, d_state).
+    """
+    batch, _, d_inner = x.shape
+    h = x.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
+    if delta_bias is not None:
+        delta = delta + delta_bias
+    if delta_softplus:
+        delta = softplus(delta)
+    per_group = d_inner // B.shape[2]  # neighbouring channels share a group's B and C
+    outputs = []
+    # unbind, not x[:, t]: an index's backward would fill a tensor of full length at each step.
+    for x_t, delta_t, B_t, C_t in zip(x.unbind(1), delta.unbind(1), B.unbind(1), C.unbind(1),
+                                      strict=True):
+        B_t = B_t.repeat_interleave(per_group, 1)                    # (batch, d_inner, d_state)
+        C_t = C_t.repeat_interleave(per_group, 1)
+        keep = torch.exp(delta_t[..., None] * A)                     # (batch, d_inner, d_state)
+        write = (delta_t * x_t)[..., None] * B_t
+        h = keep * h + write
+        outputs.append((C_t * h).sum(-1))                            # (batch, d_inner)
+    y = torch.stack(outputs, 1)
+    if D is not None:
+        y = y + D * x
+    if z is not None:
+        y = y * silu(z)
+    return y, h
