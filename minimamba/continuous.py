@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import check_shape, check_system, precision, refuse, shape_of
-from minimamba.shapes import align
+from minimamba.shapes import act, align
 
 
 class ExactStep(NamedTuple):
@@ -64,8 +64,7 @@ def exact_step(A: Tensor, B: Tensor, delta: Tensor | float) -> ExactStep:
     # x and its slope join the state, h' = A h + B x, x' = slope, slope' = 0: one
     # exponential then holds all three answers, and A may be singular (Van Loan 1978).
     N = A.shape[0]
-    joint = torch.zeros(*delta.shape[:-2], N + 2, N + 2, dtype=torch.promote_types(
-        A.dtype, B.dtype), device=A.device)
+    joint = A.new_zeros(*delta.shape[:-2], N + 2, N + 2)
     joint[..., :N, :N] = delta * A
     joint[..., :N, N] = (delta * B)[..., 0]
     joint[..., N, N + 1] = 1
@@ -112,7 +111,7 @@ def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
         push = push + ramp * x.diff()[..., None]
     states = [h]
     for A_k, push_k in zip(A_bar.unbind(0), push.unbind(-2), strict=True):
-        h = (A_k * h if A.ndim == 1 else h @ A_k.mT) + push_k
+        h = act(A_k, h, dense=A.ndim == 2) + push_k
         states.append(h)
     return torch.stack(states, -2)
 

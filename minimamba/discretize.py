@@ -63,18 +63,12 @@ def _blend(A: Tensor, B: Tensor, delta: Tensor | float, new: float) -> tuple[Ten
     if new == 0:
         A_bar, B_bar = behind, push
     elif dense:
-        ahead, push = (m.to(torch.promote_types(A.dtype, B.dtype)) for m in (ahead, push))
         try:
-            A_bar, B_bar = torch.linalg.solve(ahead, behind.to(ahead.dtype)), \
-                torch.linalg.solve(ahead, push)
+            A_bar, B_bar = torch.linalg.solve(ahead, behind), torch.linalg.solve(ahead, push)
         except torch.linalg.LinAlgError:
-            _no_inverse(new)
+            refuse("delta", f"a step for which I − {new:g}ΔA has an inverse", "one without")
     else:
         if (ahead == 0).any():
-            _no_inverse(new)
+            refuse("delta", f"a step for which 1 − {new:g}ΔA is not 0", "one for which it is")
         A_bar, B_bar = behind / ahead, push / ahead
     return A_bar, B_bar[..., 0] if dense else B_bar
-
-
-def _no_inverse(new: float) -> None:
-    refuse("delta", f"a step for which I − {new:g}ΔA has an inverse", "one for which it has none")

@@ -10,12 +10,11 @@ size N when it is dense. The input x is (..., length) for one system and
 (..., length, channels) for channels of them. Numbers may be complex; then so is y.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_system, precision, refuse, shape_of
+from minimamba.arguments import check_shape, check_system, refuse, shape_of
+from minimamba.shapes import act
 
 
 def step(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,12 +28,12 @@ def step(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, h: Tensor) -> tuple
     Returns:
         y of x's shape, and the state after it.
     """
-    advance = _advance(A_bar, B_bar, C, x=x, h=h)
+    dense = _is_dense(A_bar, B_bar, C, x=x, h=h)
     channels = tuple(B_bar.shape[:-1])
     if tuple(x.shape[x.ndim - len(channels):]) != channels:
         refuse("x", f"a last axis of {channels[0]} channels", shape_of(x))
     check_shape("h", h, (*x.shape, B_bar.shape[-1]), "x's shape + (N,)")
-    h = advance(h) + B_bar * x[..., None]
+    h = act(A_bar, h, dense) + B_bar * x[..., None]
     return (C * h).sum(-1), h
 
 
@@ -52,7 +51,7 @@ def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
     Returns:
         y of x's shape; with `return_last_state`, (y, last_state).
     """
-    advance = _advance(A_bar, B_bar, C, x=x)
+    dense = _is_dense(A_bar, B_bar, C, x=x)
     time = _time_axis(x, B_bar.shape[:-1], "B_bar")
     batch = x.shape[:-1] if time == -1 else (*x.shape[:-2], x.shape[-1])
     shape = (*batch, B_bar.shape[-1])
@@ -61,7 +60,7 @@ def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
     check_shape("initial_state", h, shape, "x's shape without length + (N,)")
     outputs = []
     for x_t in x.unbind(time):
-        h = advance(h) + B_bar * x_t[..., None]
+        h = act(A_bar, h, dense) + B_bar * x_t[..., None]
         outputs.append((C * h).sum(-1))
     y = torch.stack(outputs, time)
     return (y, h) if return_last_state else y
@@ -75,15 +74,13 @@ def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
     Returns:
         (length,) for one system, (length, channels) for channels.
     """
-    _advance(A_bar, B_bar, C)
+    dense = _is_dense(A_bar, B_bar, C)
     if not isinstance(length, int) or isinstance(length, bool) or length < 1:
         refuse("length", "a whole number from 1 up", repr(length))
-    dense = A_bar.ndim > B_bar.ndim
     states, power = B_bar[None], A_bar
     while len(states) < length:
         more = states[:length - len(states)]
-        ahead = (power @ more[..., None])[..., 0] if dense else power * more
-        states = torch.cat([states, ahead])
+        states = torch.cat([states, act(power, more, dense)])
         power = power @ power if dense else power * power
     return (C * states).sum(-1)
 
@@ -116,16 +113,16 @@ def convolve(kernel: Tensor, x: Tensor) -> Tensor:
     return y.narrow(time, 0, length)
 
 
-def _advance(A_bar: Tensor, B_bar: Tensor, C: Tensor, **signals: Tensor) -> Callable:
-    """Check the system and give h -> Ā h."""
+def _is_dense(A_bar: Tensor, B_bar: Tensor, C: Tensor, **signals: Tensor) -> bool:
+    """Check the system; say whether A_bar is a matrix or diagonal."""
     check_system(A_bar=A_bar, B_bar=B_bar, C=C, **signals)
     if B_bar.ndim not in (1, 2):
         refuse("B_bar", "shape (N,) or (channels, N)", shape_of(B_bar))
     check_shape("C", C, tuple(B_bar.shape), "that of B_bar")
     if A_bar.shape == B_bar.shape:
-        return lambda h: A_bar * h
+        return False
     if tuple(A_bar.shape) == (*B_bar.shape, B_bar.shape[-1]):
-        return lambda h: (A_bar @ h[..., None])[..., 0]
+        return True
     N = B_bar.shape[-1]
     refuse("A_bar", f"shape {tuple(B_bar.shape)} (diagonal) or {(*B_bar.shape, N)} (dense); a "
            "system that changes from step to step is no LTI system", shape_of(A_bar))

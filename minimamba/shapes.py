@@ -31,6 +31,14 @@ class Aligned(NamedTuple):
     """(..., 1) diagonal, (..., 1, 1) dense."""
 
 
+def act(A: Tensor, h: Tensor, dense: bool) -> Tensor:
+    """A h for states h (..., N): a matrix times each, or number by number when diagonal."""
+    if not dense:
+        return A * h
+    dtype = torch.promote_types(A.dtype, h.dtype)
+    return (A.to(dtype) @ h.to(dtype)[..., None])[..., 0]
+
+
 def as_step(delta: Tensor | float, A: Tensor, name: str = "delta") -> Tensor:
     """Δ as a real tensor in A's precision and on its device; positive and finite."""
     real = precision(A.dtype)
@@ -71,7 +79,8 @@ def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
     if d == N and B.ndim == 1:
         if B.shape[0] != N:
             refuse("B", f"shape {(N,)} for a dense A of {shape_of(A)}", shape_of(B))
-        return Aligned(True, A, B[:, None], delta[..., None, None])
+        dtype = torch.promote_types(A.dtype, B.dtype)
+        return Aligned(True, A.to(dtype), B.to(dtype)[:, None], delta[..., None, None])
     if steps and steps[-1] not in {1, d}:
         refuse("delta", f"a number or a last axis of {d} channels, for A of {shape_of(A)}",
                shape_of(delta))
