@@ -88,7 +88,8 @@ def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
 def convolve(kernel: Tensor, x: Tensor) -> Tensor:
     """Causal convolution by FFT: y_t = Σ_{l ≤ t} K_l x_{t−l}.
 
-    Padded to kernel + input − 1, so that nothing of the end wraps round to the start.
+    Padded past kernel + input − 1, so that nothing of the end wraps round to the start, and
+    to a power of two, which an FFT likes best.
 
     Args:
         kernel: (taps,) for one system, (taps, channels) for channels; any number of taps.
@@ -103,7 +104,7 @@ def convolve(kernel: Tensor, x: Tensor) -> Tensor:
     time = _time_axis(x, kernel.shape[1:], "kernel")
     length = x.shape[time]
     kernel = kernel[:length]
-    size = kernel.shape[0] + length - 1
+    size = 2 ** (kernel.shape[0] + length - 2).bit_length()
     if kernel.is_complex() or x.is_complex():
         spectrum = torch.fft.fft(x, size, time) * torch.fft.fft(kernel, size, 0)
         y = torch.fft.ifft(spectrum, size, time)

@@ -1,0 +1,46 @@
+"""Real data that is already on the reader's machine: nothing is downloaded."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Recording(NamedTuple):
+    """A signal sampled evenly: `t` (length,) in seconds, `x` (length,) in `unit`, float64."""
+
+    t: Tensor
+    x: Tensor
+    unit: str
+
+
+def neuron() -> Recording:
+    """A neuron's membrane potential while a current makes it fire: 6 s at 2 kHz, in mV.
+
+    `membrane.dat` of matplotlib's sample data; matplotlib's own logo example gives its sample
+    interval, 0.5 ms, and its scale, 100 mV a unit.
+    """
+    raw = _sample("membrane.dat", np.float32)
+    return Recording(torch.arange(len(raw), dtype=torch.float64) / 2000, 100 * raw, "mV")
+
+
+def eeg(channel: int = 0) -> Recording:
+    """One of four channels of a human electroencephalogram: 10 s at 80 Hz, standardised.
+
+    `eeg.dat` of matplotlib's sample data; matplotlib's own example gives its duration. Its
+    amplitude has no published unit, so it is divided by its standard deviation.
+    """
+    if channel not in range(4):
+        raise ValueError(f"channel: expected 0, 1, 2 or 3, got {channel!r}")
+    raw = _sample("eeg.dat", np.float64).reshape(800, 4)[:, channel]
+    return Recording(torch.arange(len(raw), dtype=torch.float64) / 80, raw / raw.std(),
+                     "standard deviations")
+
+
+def _sample(name: str, dtype: type) -> Tensor:
+    # Imported here, so that the library needs no matplotlib until a recording is asked for.
+    from matplotlib import cbook
+
+    with cbook.get_sample_data(name) as file:
+        return torch.from_numpy(np.frombuffer(file.read(), dtype).astype(np.float64))
