@@ -56,6 +56,11 @@ def show(figure: Figure, name: str, caption: str) -> None:
     display.display(display.Markdown(f"*{caption}*"))
 
 
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    # matplotlib would take a tensor apart, number by number, each a tensor again.
+    return [np.asarray(x) for x in tensors]
+
+
 @styled
 def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
            height: float = 1.7) -> Figure:
@@ -71,7 +76,7 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
-            ax.plot(t, y, label=label or None, **(INPUT if label.startswith("input") else {}))
+            ax.plot(*_arrays(t, y), label=label or None, **(INPUT if label.startswith("input") else {}))
         ax.set_ylabel(ylabel)
         if any(lines):
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
@@ -92,7 +97,7 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for label, y in lines.items():
-        ax.plot(x, y, marker="o" if len(x) < 30 else "", markersize=4, label=label)
+        ax.plot(*_arrays(x, y), marker="o" if len(x) < 30 else "", markersize=4, label=label)
     for label, place in (mark or {}).items():
         ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
     if "x" in log:
@@ -115,8 +120,8 @@ def stability(z: Tensor, growth: Mapping[str, Tensor]) -> Figure:
     figure = Figure(figsize=(8, 2.7), layout="constrained")
     axes = figure.subplots(1, len(growth), sharey=True)
     for ax, colour, (rule, size) in zip(axes, COLOURS, growth.items(), strict=False):
-        ax.contourf(z.real, z.imag, size, levels=[0, 1], colors=[colour], alpha=0.35)
-        ax.contour(z.real, z.imag, size, levels=[1], colors=[colour])
+        ax.contourf(*_arrays(z.real, z.imag, size), levels=[0, 1], colors=[colour], alpha=0.35)
+        ax.contour(*_arrays(z.real, z.imag, size), levels=[1], colors=[colour])
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set(title=rule, xlabel="Re Δλ", aspect="equal")
     axes[0].set_ylabel("Im Δλ")
@@ -130,7 +135,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
     axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
     limit = max(float(m.abs().max()) for m in maps.values())
     for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        image = ax.imshow(np.asarray(matrix), cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set(title=title, xlabel=xlabel)
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
@@ -166,7 +171,7 @@ class DeltaExplorerFigure:
                   ylabel="share left", ylim=(0, 1.05))
         past.set(title="share of the state that is from steps", xlabel="share", xlim=(0, 1))
         past.invert_yaxis()
-        state.plot(t, x, label="input", **INPUT)
+        state.plot(*_arrays(t, x), label="input", **INPUT)
         low, high = float(x.min()), float(x.max())
         pad = 0.05 * (high - low)
         state.set(title="the state over the recording", xlabel="time, s", ylabel=unit,
@@ -177,7 +182,7 @@ class DeltaExplorerFigure:
         self.response, = decay.step(np.arange(lags), np.ones(lags), where="post",
                                     color=COLOURS[0], linestyle="-")
         self.bars = past.barh(stretches, np.zeros(len(stretches)), color=COLOURS[2])
-        self.state, = state.plot(t, x, label="state", **red)
+        self.state, = state.plot(*_arrays(t, x), label="state", **red)
         state.legend(loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.24))
         self.moving = (self.point, self.text, self.response, *self.bars, self.state)
         for artist in self.moving:
@@ -194,10 +199,10 @@ class DeltaExplorerFigure:
         """
         self.point.set_xdata([pole])
         self.text.set_text(f"{pole:.4f}")
-        self.response.set_ydata(response)
+        self.response.set_ydata(np.asarray(response))
         for bar, share in zip(self.bars, shares, strict=True):
             bar.set_width(share)
-        self.state.set_ydata(h)
+        self.state.set_ydata(np.asarray(h))
         self.canvas.restore_region(self.still)
         for artist in self.moving:
             artist.axes.draw_artist(artist)
