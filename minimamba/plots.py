@@ -76,7 +76,8 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
-            ax.plot(*_arrays(t, y), label=label or None, **(INPUT if label.startswith("input") else {}))
+            look = INPUT if label.startswith("input") else {}
+            ax.plot(*_arrays(t, y), label=label or None, **look)
         ax.set_ylabel(ylabel)
         if any(lines):
             ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))

@@ -1,0 +1,101 @@
+"""Run the notebooks: `notebooks.py save` saves them, `notebooks.py figures` draws figures/.
+
+Each runs from a fresh kernel, two at a time, and what changed is printed. Saved notebooks hold
+nothing that changes from run to run: no times, no widget state, no progress bars.
+"""
+
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def run(path: Path) -> NotebookNode:
+    """The notebook, executed from a fresh kernel and cleaned."""
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(book, timeout=600, kernel_name="python3", record_timing=False,
+                   resources={"metadata": {"path": str(path.parent)}}).execute()
+    book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python",
+                                    "name": "python3"},
+                     "language_info": {"name": "python"}}
+    for cell in book.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [clean(o) for o in cell.outputs if not is_progress(o)]
+    return book
+
+
+def is_progress(output: NotebookNode) -> bool:
+    return output.output_type == "stream" and output.name == "stderr" and "\r" in output.text
+
+
+def clean(output: NotebookNode) -> NotebookNode:
+    """Where a widget brings a still picture, the saved page shows that: it needs no kernel."""
+    if "image/png" in output.get("data", {}):
+        output.data.pop(WIDGET, None)
+    return output
+
+
+def changes(old: NotebookNode, new: NotebookNode) -> list[str]:
+    """What differs, a line a cell."""
+    lines = []
+    for number, (a, b) in enumerate(zip(old.cells, new.cells, strict=True)):
+        if a.cell_type == "code" and a.get("outputs") != b.outputs:
+            kinds = "text" if texts(a) != texts(b) else "picture or formatting"
+            lines.append(f"    cell {number}: {kinds} changed: {b.source.splitlines()[0]}")
+    return lines
+
+
+def texts(cell: NotebookNode) -> list[str]:
+    return [o.get("text") or str(o.get("data", {}).get("text/plain")) for o in cell.outputs]
+
+
+def run_all() -> dict[Path, NotebookNode]:
+    """Every notebook, executed, two at a time under one progress bar."""
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    with ThreadPoolExecutor(2) as pool:
+        jobs = {pool.submit(run, path): path for path in paths}
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="notebooks"):
+            job.result()
+    return {path: job.result() for job, path in sorted(jobs.items(), key=lambda item: item[1])}
+
+
+def save() -> None:
+    for path, book in run_all().items():
+        old = nbformat.read(path, as_version=4)
+        lines = changes(old, book)
+        if old != book:
+            nbformat.write(book, path)
+        print(f"{path.relative_to(ROOT)}: " + ("saved" if old != book else "unchanged"))
+        print("\n".join(lines), end="\n" if lines else "")
+
+
+def figures() -> None:
+    folder = ROOT / "figures"
+    with tempfile.TemporaryDirectory() as fresh:
+        os.environ["MINIMAMBA_FIGURES"] = fresh
+        run_all()
+        drawn = {path.name: path.read_bytes() for path in Path(fresh).glob("*.svg")}
+    before = {path.name: path.read_bytes() for path in folder.glob("*.svg")}
+    for name in sorted(drawn.keys() | before.keys()):
+        if name not in drawn:
+            (folder / name).unlink()
+            print(f"figures/{name}: removed, no notebook draws it")
+        elif drawn[name] != before.get(name):
+            (folder / name).write_bytes(drawn[name])
+            print(f"figures/{name}: " + ("changed" if name in before else "new"))
+        else:
+            print(f"figures/{name}: unchanged")
+
+
+if __name__ == "__main__":
+    {"save": save, "figures": figures}[sys.argv[1]]()

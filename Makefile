@@ -1,0 +1,42 @@
+# make course      open the course in JupyterLab (PORT and IP can be set)
+# make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
+# make notebooks   run every notebook anew and save it; says what changed
+# make figures     draw figures/ anew from the notebooks; says what changed
+# make clean       remove the virtual environment
+
+PYTHON ?= python3
+IP ?= 127.0.0.1
+PORT ?= 8888
+JOBS ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: course test notebooks figures clean
+.DEFAULT_GOAL := course
+
+$(VENV)/pyvenv.cfg:
+	@sh .make/venv.sh "$(PYTHON)" "$(VENV)"
+
+# A stamp a set of packages: made anew when the versions change, else the next call is quick.
+$(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
+	@echo "Installing minimamba[$*] into $(VENV); the first time this takes some minutes."
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
+	@touch $@
+
+course: $(VENV)/.installed-course
+	@sh .make/course.sh "$(BIN)" "$(IP)" "$(PORT)"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/pytest -n $(JOBS) --dist loadfile tests
+	$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval.cfg notebooks
+
+notebooks: $(VENV)/.installed-dev
+	@$(BIN)/python .make/notebooks.py save
+
+figures: $(VENV)/.installed-dev
+	@$(BIN)/python .make/notebooks.py figures
+
+clean:
+	rm -rf $(VENV)
