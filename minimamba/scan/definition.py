@@ -25,13 +25,13 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         delta = delta + delta_bias
     if delta_softplus:
         delta = softplus(delta)
-    per_group = d_inner // B.shape[2]  # neighbouring channels share a group's B and C
     outputs = []
     # unbind, not x[:, t]: an index's backward would fill a tensor of full length at each step.
     for x_t, delta_t, B_t, C_t in zip(x.unbind(1), delta.unbind(1), B.unbind(1), C.unbind(1),
                                       strict=True):
-        B_t = B_t.repeat_interleave(per_group, 1)                    # (batch, d_inner, d_state)
-        C_t = C_t.repeat_interleave(per_group, 1)
+        # Neighbouring channels share a group's B and C.
+        B_t = B_t.repeat_interleave(d_inner // B.shape[2], 1)        # (batch, d_inner, d_state)
+        C_t = C_t.repeat_interleave(d_inner // C.shape[2], 1)
         keep = torch.exp(delta_t[..., None] * A)                     # (batch, d_inner, d_state)
         write = (delta_t * x_t)[..., None] * B_t
         h = keep * h + write

@@ -1,0 +1,54 @@
+"""What stands beside every measured figure: the machine, the versions, the commit."""
+
+import json
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def describe(device: str) -> dict[str, str]:
+    """The machine that a benchmark ran on, in words a reader can compare with their own."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
+                            text=True, check=False).stdout.strip()
+    return {"device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+            "threads": str(torch.get_num_threads()), "python": platform.python_version(),
+            "torch": torch.__version__, "commit": commit or "unknown",
+            "date": date.today().isoformat()}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> float:
+    """The median time of a call, over enough calls to fill `at_least` seconds."""
+    wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
+    run()
+    wait()
+    times = []
+    while len(times) < 5 or sum(times) < at_least:
+        start = time.perf_counter()
+        run()
+        wait()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def save(name: str, device: str, results: dict) -> Path:
+    """Write results/NAME_DEVICE.json."""
+    path = RESULTS / f"{name}_{device}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": describe(device), **results}, indent=1) + "\n")
+    return path
