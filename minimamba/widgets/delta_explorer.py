@@ -94,7 +94,7 @@ class DeltaExplorer(ipywidgets.VBox):
         """The live widget, and beside it the still picture for a page without a kernel."""
         bundle = super()._repr_mimebundle_(**kwargs)
         bundle["text/plain"] = repr(self)
-        bundle["image/png"] = base64.b64encode(self._png).decode()
+        bundle["image/png"] = base64.b64encode(plots.compact(self._png)).decode()
         return bundle, {"image/png": {"alt": self._caption}}
 
 
