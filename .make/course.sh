@@ -5,9 +5,12 @@ bin=$1
 ip=$2
 port=$3
 
+# No pop-up about news and updates over a newcomer's first page.
+mkdir -p "$bin/../share/jupyter/lab/settings"
+cp .make/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"
+
 set -- --ServerApp.ip="$ip" --ServerApp.port="$port" \
-    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
-    --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 if [ "$(uname)" = Linux ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
     echo "No screen here: open the address below in a browser. From another machine, first run"
     echo "    ssh -L $port:127.0.0.1:$port THIS_MACHINE"

@@ -71,5 +71,6 @@ def check_system(**parts: Tensor) -> None:
             kind = str(reference[1]).removeprefix("torch.")
             refuse(name, f"{kind} precision, that of {reference[0]}",
                    str(x.dtype).removeprefix("torch."))
-        check_finite(name, x)
     check_same_device(**parts)
+    for name, x in parts.items():
+        check_finite(name, x)

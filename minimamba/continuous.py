@@ -64,12 +64,16 @@ def exact_step(A: Tensor, B: Tensor, delta: Tensor | float) -> ExactStep:
     # x and its slope join the state, h' = A h + B x, x' = slope, slope' = 0: one
     # exponential then holds all three answers, and A may be singular (Van Loan 1978).
     N = A.shape[0]
-    joint = A.new_zeros(*delta.shape[:-2], N + 2, N + 2)
+    push = (delta * B)[..., 0]
+    # The unit of x is free: one in which the push is 1 keeps it from swamping A's digits.
+    unit = push.detach().abs().amax(-1, keepdim=True)
+    unit = torch.where(unit == 0, 1, unit)
+    joint = A.new_zeros(*push.shape[:-1], N + 2, N + 2)
     joint[..., :N, :N] = delta * A
-    joint[..., :N, N] = (delta * B)[..., 0]
+    joint[..., :N, N] = push / unit
     joint[..., N, N + 1] = 1
     joint = torch.linalg.matrix_exp(joint)
-    return ExactStep(joint[..., :N, :N], joint[..., :N, N], joint[..., :N, N + 1])
+    return ExactStep(joint[..., :N, :N], joint[..., :N, N] * unit, joint[..., :N, N + 1] * unit)
 
 
 def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
@@ -95,15 +99,20 @@ def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
     check_system(A=A, B=B, x=x, t=t)
     if between not in ("hold", "line"):
         refuse("between", "'hold' or 'line'", repr(between))
-    check_shape("t", t, (x.shape[-1],) if x.ndim else (1,), "(length,), the last axis of x")
-    if t.is_complex() or not (t.diff() > 0).all():
+    if x.ndim == 0:
+        refuse("x", "shape (..., length)", shape_of(x))
+    check_shape("t", t, (x.shape[-1],), "(length,), the last axis of x")
+    if t.is_complex():
+        refuse("t", f"dtype {precision(t.dtype)}", t.dtype)
+    if not (t.diff() > 0).all():
         refuse("t", "moments that increase", "some that do not")
     if B.ndim != 1:
         refuse("B", "shape (N,)", shape_of(B))
+    align(A, B, 1.0)
     h = _initial(initial_state, x.shape[:-1], A, B, x)
     if len(t) == 1:
         return h.unsqueeze(-2)
-    # A uniform grid, the common case, needs one exponential and not one a step.
+    # An even grid, the common case, has but a few different gaps: an exponential each.
     gaps, which = torch.unique(t.diff(), return_inverse=True)
     A_bar, held, ramp = (part[which] for part in exact_step(A, B, gaps))
     push = held * x[..., :-1, None]
@@ -138,9 +147,13 @@ def memory(A: Tensor, B: Tensor, lag: Tensor) -> Tensor:
     Returns:
         The weights, lag's shape + (N,).
     """
-    check_system(A=A, B=B, lag=lag)
+    return _memory(A, B, lag, "lag")
+
+
+def _memory(A: Tensor, B: Tensor, lag: Tensor, name: str) -> Tensor:
+    check_system(A=A, B=B, **{name: lag})
     if lag.is_complex():
-        refuse("lag", f"dtype {precision(A.dtype)}", lag.dtype)
+        refuse(name, f"dtype {precision(A.dtype)}", lag.dtype)
     if A.ndim not in (1, 2) or B.shape != A.shape[:1] or A.shape[0] != A.shape[-1]:
         refuse("A and B", "shapes (N,) or (N, N), and (N,)", f"{shape_of(A)}, {shape_of(B)}")
     past = lag.clamp(min=0)[..., None]
@@ -160,7 +173,7 @@ def impulse_response(A: Tensor, B: Tensor, C: Tensor, t: Tensor) -> Tensor:
     Returns:
         K, of t's shape: a sum of N exponentials, each with its own time constant.
     """
-    weights = memory(A, B, t)
+    weights = _memory(A, B, t, "t")
     check_system(A=A, C=C)
     check_shape("C", C, tuple(B.shape), "(N,)")
     return (weights * C).sum(-1)
@@ -182,4 +195,5 @@ def time_constants(A: Tensor) -> Tensor:
         refuse("A", "shape (N,) or (N, N)", shape_of(A))
     modes = torch.linalg.eigvals(A) if A.ndim == 2 and A.shape[0] == A.shape[1] else A
     rate = -(modes.real if modes.is_complex() else modes)
-    return torch.where(rate == 0, torch.inf, 1 / rate)
+    still = rate == 0
+    return torch.where(still, torch.inf, 1 / rate.where(~still, 1))

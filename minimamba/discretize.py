@@ -5,7 +5,8 @@ have, and how Δ's axes meet those of A and B, is the table in `minimamba.shapes
 
     A (N, N) dense, (N,) or (channels, N) diagonal; real or complex
     Δ a number, one a channel, or one a step; in the unit of 1/A; greater than 0
-    A_bar, B_bar: Δ's shape, then that of A and of B, on A's device and in its precision
+    A_bar, B_bar: Δ's axes before those of A and of B, an axis of channels once; on A's
+    device and in its precision
 
 A wrong shape, dtype or device, NaN, or a Δ that is not positive raises ValueError.
 """
@@ -29,7 +30,8 @@ def backward_euler(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor,
 
 
 def bilinear(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Bilinear (Tustin): Ā = (I − ΔA/2)⁻¹(I + ΔA/2), B̄ = (I − ΔA/2)⁻¹ΔB. Second order.
+    """Bilinear (Tustin): Ā = (I − ΔA/2)⁻¹(I + ΔA/2), B̄ = (I − ΔA/2)⁻¹ΔB. Second order
+    in A, for an input held over the step; never explodes.
 
     S4's rule (Gu et al. 2021, arXiv:2111.00396, equation 3).
     """

@@ -6,7 +6,8 @@
 
 (Gu et al. 2021, arXiv:2111.00396, equations 3 to 5.) B_bar has the shape of the state, (N,)
 or (channels, N), and C too. A_bar has that shape when it is diagonal and one more axis of
-size N when it is dense. The input x is (..., length) for one system and
+size N when it is dense; neither has an axis for time, and a first axis is read as channels.
+The input x is (..., length) for one system and
 (..., length, channels) for channels of them. Numbers may be complex; then so is y.
 """
 

@@ -87,7 +87,8 @@ def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
     if B.shape == A.shape:
         return Aligned(False, A, B, delta[..., None])
     if B.ndim >= 3 and tuple(B.shape) == (*steps[:-1], N):
-        return Aligned(False, A, B[..., None, :], delta[..., None])
+        B = B[..., None, :].expand(*B.shape[:-1], d, N)
+        return Aligned(False, A, B, delta[..., None])
     wanted = f"shape {(d, N)}"
     if len(steps) >= 3:
         wanted += f", or {(*steps[:-1], N)} at every step"

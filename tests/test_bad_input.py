@@ -1,0 +1,307 @@
+"""Bad input raises ValueError that names the argument, what was expected and what came."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from systems import C128, F64
+
+from minimamba import selective_scan
+from minimamba.continuous import (
+    exact_step,
+    impulse_response,
+    memory,
+    simulate,
+    time_constants,
+)
+from minimamba.discretize import backward_euler, bilinear, euler, mamba, zoh
+from minimamba.lti import convolve, kernel, recurrence, step
+
+RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
+
+
+def ones(*shape, dtype=F64):
+    return torch.full(shape, 0.5, dtype=dtype)
+
+
+def system(**more):
+    return {"A": -ones(3), "B": ones(3), **more}
+
+
+GOOD = {
+    **{rule: system(delta=ones(4)) for rule in RULES},
+    simulate: system(x=ones(2, 4), t=torch.arange(4, dtype=F64), initial_state=ones(2, 3)),
+    memory: system(lag=ones(4)),
+    impulse_response: system(C=ones(3), t=ones(4)),
+    time_constants: {"A": -ones(3)},
+    step: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "x": ones(2), "h": ones(2, 3)},
+    recurrence: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "x": ones(2, 5),
+                 "initial_state": ones(2, 3)},
+    kernel: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "length": 4},
+    convolve: {"kernel": ones(3), "x": ones(2, 5)},
+    selective_scan: {"x": ones(2, 5, 4), "delta": ones(2, 5, 4), "A": -ones(4, 3),
+                     "B": ones(2, 5, 3), "C": ones(2, 5, 3), "D": ones(4),
+                     "z": ones(2, 5, 4), "delta_bias": ones(4), "initial_state": ones(2, 4, 3)},
+}
+TENSORS = [(function, name) for function, arguments in GOOD.items() for name, value
+           in arguments.items() if isinstance(value, torch.Tensor)]
+AFTER_THE_FIRST = [(function, name) for function, name in TENSORS
+                   if name != next(iter(GOOD[function]))]
+
+
+def label(value):
+    return getattr(value, "__name__", None)
+
+
+def every(cases):
+    return pytest.mark.parametrize(("function", "name"), cases, ids=label)
+
+
+def refuses(function, name, expected, given, **changes):
+    """`function` turns the changed arguments down with one message of three parts."""
+    message = f"^{re.escape(name)}: expected .*{expected}.*, got .*{given}"
+    with pytest.raises(ValueError, match=message):
+        function(**GOOD[function] | changes)
+
+
+def shape(*sizes):
+    return re.escape(f"shape {sizes}")
+
+
+@pytest.mark.parametrize("function", GOOD, ids=label)
+def test_good_input_passes(function):
+    function(**GOOD[function])
+
+
+@every(TENSORS)
+def test_what_is_no_tensor(function, name):
+    refuses(function, name, "torch.Tensor", "list", **{name: [1.0, 2.0]})
+    refuses(function, name, "torch.Tensor", "ndarray", **{name: np.ones(3)})
+
+
+@every(TENSORS)
+def test_whole_numbers(function, name):
+    whole = GOOD[function][name].to(torch.int64)
+    refuses(function, name, "dtype .*float", "int64", **{name: whole})
+
+
+@every([case for case in TENSORS if case[0] is not selective_scan])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_outside_the_scan(function, name, half):
+    refuses(function, name, "dtype .*float", str(half)[6:],
+            **{name: GOOD[function][name].to(half)})
+
+
+@every([case for case in TENSORS if case[0] is selective_scan])
+def test_a_complex_tensor_in_the_scan(function, name):
+    refuses(function, name, "dtype float", "complex128", **{name: GOOD[function][name].to(C128)})
+
+
+@every([case for case in TENSORS if case[1] in ("delta", "t", "lag")])
+def test_a_complex_time(function, name):
+    refuses(function, name, "", "complex128", **{name: GOOD[function][name].to(C128)})
+
+
+@every(AFTER_THE_FIRST)
+def test_single_precision_among_double(function, name):
+    refuses(function, name, "float64", "float32", **{name: GOOD[function][name].float()})
+
+
+@pytest.mark.parametrize("name", ["delta", "A", "B", "C", "D", "z", "delta_bias"])
+def test_double_precision_beside_a_half_x(name):
+    single = {other: value.float() for other, value in GOOD[selective_scan].items()}
+    refuses(selective_scan, name, "dtype float16 or float32", "float64",
+            **single | {"x": single["x"].half(), name: single[name].double()})
+
+
+@every(TENSORS)
+@pytest.mark.parametrize(("number", "word"), [(np.nan, "NaN"), (np.inf, "infinity"),
+                                              (-np.inf, "infinity")])
+def test_numbers_that_are_not_finite(function, name, number, word):
+    spoilt = GOOD[function][name].clone()
+    spoilt.view(-1)[-1] = number
+    refuses(function, name, "finite", f"{word}.* {spoilt.numel()} elements", **{name: spoilt})
+
+
+@every(AFTER_THE_FIRST)
+def test_another_device(function, name):
+    refuses(function, name, "device cpu", "meta", **{name: GOOD[function][name].to("meta")})
+
+
+@every([(function, "A") for function in (*RULES, simulate, memory, impulse_response)]
+       + [(function, "A_bar") for function in (step, recurrence, kernel)]
+       + [(convolve, "kernel"), (selective_scan, "x")])
+def test_the_first_tensor_alone_on_another_device(function, name):
+    changed = GOOD[function] | {name: GOOD[function][name].to("meta")}
+    with pytest.raises(ValueError, match=r"^\w+: expected device meta.*, got cpu"):
+        function(**changed)
+
+
+@every(TENSORS)
+def test_an_empty_tensor(function, name):
+    empty = GOOD[function][name][..., :0]
+    refuses(function, name, "at least one element", shape(*empty.shape), **{name: empty})
+
+
+@pytest.mark.parametrize(("function", "names"), [
+    (simulate, ["x", "t"]), (recurrence, ["x"]), (convolve, ["x"]),
+    (selective_scan, ["x", "delta", "B", "C", "z"]),
+], ids=lambda value: label(value) or "")
+def test_a_signal_of_no_length(function, names):
+    axis = 1 if function is selective_scan else -1
+    nothing = {name: GOOD[function][name].narrow(axis, 0, 0) for name in names}
+    refuses(function, "x", "at least one element", shape(*nothing["x"].shape), **nothing)
+
+
+@pytest.mark.parametrize(("function", "name", "size", "expected"), [
+    *((rule, "A", size, "shape (N, N)") for rule in RULES for size in [(), (2, 3, 3)]),
+    *((rule, "B", size, "shape (3,)") for rule in RULES for size in [(), (2,), (3, 3), (5, 3)]),
+    (simulate, "A", (2, 3, 3), "shape (N, N)"),
+    (simulate, "B", (2, 3), "shape (N,)"),
+    (simulate, "B", (4,), ""),
+    (simulate, "x", (), "(..., length)"),
+    (simulate, "t", (5,), "shape (4,) = (length,)"),
+    (simulate, "t", (1, 4), "shape (4,) = (length,)"),
+    (simulate, "initial_state", (3,), "shape (2, 3)"),
+    (simulate, "initial_state", (2, 4), "shape (2, 3)"),
+    (impulse_response, "C", (4,), "shape (3,) = (N,)"),
+    (impulse_response, "C", (1, 3), "shape (3,) = (N,)"),
+    (time_constants, "A", (), "shape (N,) or (N, N)"),
+    (time_constants, "A", (2, 3, 3), "shape (N,) or (N, N)"),
+    *((function, "A_bar", size, "shape (3,) (diagonal) or (3, 3) (dense)")
+      for function in (step, recurrence, kernel) for size in [(2,), (2, 3), (5, 3, 3), ()]),
+    *((function, "B_bar", size, "shape (N,) or (channels, N)")
+      for function in (step, recurrence, kernel) for size in [(), (2, 5, 3)]),
+    *((function, "C", size, "shape (3,) = that of B_bar")
+      for function in (step, recurrence, kernel) for size in [(2,), (1, 3), ()]),
+    (step, "h", (3,), "shape (2, 3)"),
+    (step, "h", (2, 4), "shape (2, 3)"),
+    (recurrence, "x", (), "shape (..., length)"),
+    (recurrence, "initial_state", (3,), "shape (2, 3)"),
+    (recurrence, "initial_state", (2, 5, 3), "shape (2, 3)"),
+    (convolve, "kernel", (2, 3, 4), "shape (taps,) or (taps, channels)"),
+    (convolve, "kernel", (), "shape (taps,) or (taps, channels)"),
+    (convolve, "x", (), "shape (..., length)"),
+    (selective_scan, "x", (5, 4), "shape (batch, length, d_inner)"),
+    (selective_scan, "x", (2, 5, 4, 1), "shape (batch, length, d_inner)"),
+    (selective_scan, "A", (3, 4), "shape (4, d_state)"),
+    (selective_scan, "A", (4,), "shape (4, d_state)"),
+    (selective_scan, "delta", (2, 5, 1), "shape (2, 5, 4) = (batch, length, d_inner)"),
+    (selective_scan, "delta", (2, 4), "shape (2, 5, 4) = (batch, length, d_inner)"),
+    (selective_scan, "z", (2, 5, 3), "shape (2, 5, 4) = (batch, length, d_inner)"),
+    *((selective_scan, name, size, "shape (2, 5, 3) = (batch, length, d_state)")
+      for name in "BC" for size in [(2, 5, 4), (1, 5, 3), (5, 3), (2, 3, 5)]),
+    *((selective_scan, name, (2, 4, 2, 3), "shape (2, 5, 2, 3) = (batch, length, groups, d_state)")
+      for name in "BC"),
+    *((selective_scan, name, (3,), "shape (4,) = (d_inner,)") for name in ("D", "delta_bias")),
+    (selective_scan, "D", (1,), "shape (4,) = (d_inner,)"),
+    (selective_scan, "initial_state", (2, 3, 4), "shape (2, 4, 3) = (batch, d_inner, d_state)"),
+    (selective_scan, "initial_state", (4, 3), "shape (2, 4, 3) = (batch, d_inner, d_state)"),
+], ids=lambda value: label(value) or None)
+def test_a_wrong_shape(function, name, size, expected):
+    refuses(function, name, re.escape(expected), shape(*size), **{name: ones(*size)})
+
+
+@pytest.mark.parametrize("function", [memory, impulse_response], ids=label)
+@pytest.mark.parametrize(("A", "B"), [((3,), (4,)), ((3, 2), (3,)), ((2, 3), (3,)), ((), ())])
+def test_shapes_that_make_no_system(function, A, B):
+    refuses(function, "A and B", re.escape("shapes (N,) or (N, N), and (N,)"),
+            f"{shape(*A)}, {shape(*B)}", A=ones(*A), B=ones(*B))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.parametrize(("A", "B", "delta", "name", "expected"), [
+    ((3, 3), (4,), (), "B", "shape (3,) for a dense A"),
+    ((4, 3), (3,), (4,), "B", "shape (4, 3)"),
+    ((4, 3), (5, 3), (5, 4), "B", "shape (4, 3)"),
+    ((4, 3), (2, 5, 3), (2, 6, 4), "B", "shape (4, 3), or (2, 6, 3) at every step"),
+    ((4, 3), (2, 5, 2), (2, 5, 4), "B", "shape (4, 3), or (2, 5, 3) at every step"),
+    ((4, 3), (4, 3), (5, 3), "delta", "a number or a last axis of 4 channels"),
+    ((4, 3), (2, 5, 3), (2, 5), "delta", "a number or a last axis of 4 channels"),
+])
+def test_shapes_that_do_not_meet(rule, A, B, delta, name, expected):
+    came = shape(*(delta if name == "delta" else B))
+    refuses(rule, name, re.escape(expected), came, A=-ones(*A), B=ones(*B), delta=ones(*delta))
+
+
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize(("A", "B"), [((2, 2), (3,)), ((3, 2), (2,)), ((3,), (2,))])
+def test_simulate_checks_the_system_however_short_the_signal(A, B, length):
+    with pytest.raises(ValueError, match=r"^(A|B)[^:]*: expected .*, got .*shape"):
+        simulate(-ones(*A), ones(*B), ones(length), torch.arange(length, dtype=F64))
+
+
+def test_channels_that_do_not_match():
+    two = {"A_bar": ones(2, 3), "B_bar": ones(2, 3), "C": ones(2, 3)}
+    refuses(recurrence, "x", re.escape("shape (..., length, 2)"), shape(5, 3),
+            x=ones(5, 3), initial_state=None, **two)
+    refuses(recurrence, "x", re.escape("shape (..., length, 2)"), shape(2),
+            x=ones(2), initial_state=None, **two)
+    refuses(convolve, "x", re.escape("shape (..., length, 2)"), shape(5, 3),
+            x=ones(5, 3), kernel=ones(4, 2))
+    for size in [(3,), (), (2, 3)]:
+        refuses(step, "x", "2 channels", shape(*size), x=ones(*size), h=ones(2, 3), **two)
+
+
+@pytest.mark.parametrize("name", ["B", "C"])
+@pytest.mark.parametrize("groups", [3, 5, 8])
+def test_groups_that_do_not_divide_the_channels(name, groups):
+    refuses(selective_scan, name, "groups that divides d_inner = 4", groups,
+            **{name: ones(2, 5, groups, 3)})
+
+
+@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.parametrize(("delta", "came"), [
+    (0, "0"), (0.0, "0"), (-0.5, "-0.5"), (torch.tensor([1, 0.0], dtype=F64), "0"),
+    (torch.tensor([[1, -2.0]], dtype=F64), "-2"),
+])
+def test_a_step_that_is_not_positive(rule, delta, came):
+    refuses(rule, "delta", "a step greater than 0", f"{came}$", delta=delta)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.parametrize("delta", [np.nan, np.inf])
+def test_a_step_that_is_no_finite_number(rule, delta):
+    refuses(rule, "delta", "finite", "NaN|infinity", delta=delta)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=label)
+@pytest.mark.parametrize(("delta", "came"), [("0.1", "str"), (None, "NoneType"), (True, "bool")])
+def test_a_step_that_is_no_number(rule, delta, came):
+    refuses(rule, "delta", "a number or a torch.Tensor", came, delta=delta)
+
+
+@pytest.mark.parametrize(("rule", "delta"), [(bilinear, 2.0), (backward_euler, 1.0)], ids=label)
+@pytest.mark.parametrize("A", [[1.0, -1, -1], [[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]])
+def test_a_step_at_which_an_implicit_rule_has_no_answer(rule, delta, A):
+    refuses(rule, "delta", "a step for which", "one", A=torch.tensor(A, dtype=F64), delta=delta)
+
+
+@pytest.mark.parametrize("bias", [None, "delta_bias"])
+def test_a_negative_step_in_the_scan_without_softplus(bias):
+    delta = ones(2, 5, 4)
+    delta[1, 2, 3] = -0.75
+    delta_bias = None if bias is None else 0.5 * ones(4)
+    came = "-0.75" if bias is None else "-0.5"
+    refuses(selective_scan, "delta", "at least 0 .*softplus", came, delta=delta,
+            delta_bias=delta_bias)
+    selective_scan(**GOOD[selective_scan] | {"delta": delta, "delta_softplus": True})
+
+
+def test_an_unknown_method():
+    refuses(selective_scan, "method", "'auto' or one of 'definition'", "'magic'", method="magic")
+
+
+def test_an_unknown_way_between_two_moments():
+    refuses(simulate, "between", "'hold' or 'line'", "'spline'", between="spline")
+
+
+@pytest.mark.parametrize("t", [[0.0, 1, 1, 2], [0.0, 2, 1, 3], [3.0, 2, 1, 0]])
+def test_moments_that_do_not_increase(t):
+    refuses(simulate, "t", "moments that increase", "", t=torch.tensor(t, dtype=F64))
+
+
+@pytest.mark.parametrize("length", [0, -1, 2.0, True, None, "3"])
+def test_a_kernel_of_no_length(length):
+    refuses(kernel, "length", "a whole number from 1 up", re.escape(repr(length)), length=length)

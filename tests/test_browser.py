@@ -1,0 +1,161 @@
+"""Chapters in a real browser: JupyterLab runs them, and the delta explorer answers to hand and key.
+
+Needs Chromium or Chrome. Without one the tests are skipped, loudly; where the environment
+variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import warnings
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        message = f"NO BROWSER: the widgets were NOT tested; looked for {', '.join(BROWSERS)}"
+        if os.environ.get("MINIMAMBA_NEEDS_BROWSER"):
+            pytest.fail(message)
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=[
+            "--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--no-first-run"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """JupyterLab on a copy of the notebooks, with settings and state of its own."""
+    home = tmp_path_factory.mktemp("jupyter")
+    for folder in ("notebooks", "benchmarks", "figures"):
+        shutil.copytree(ROOT / folder, home / "course" / folder)
+    (home / "settings").mkdir()
+    (home / "settings" / "overrides.json").write_text(json.dumps({
+        **json.loads((ROOT / ".make" / "jupyterlab_overrides.json").read_text()),
+        "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+        "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {name: str(home / name.lower()) for name in (
+        "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR",
+        "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")}
+    log = (home / "log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
+         f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
+         f"--ServerApp.root_dir={home / 'course'}",
+         f"--LabApp.app_settings_dir={home / 'settings'}"],
+        env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}/api?token={token}", process, home / "log")
+        yield lambda name: f"{address}/lab/tree/notebooks/{name}?token={token}&reset"
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def wait_for(url, process, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, TimeoutError):
+            time.sleep(0.3)
+    pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()}")
+
+
+def open_and_run(browser, url, timeout=90_000):
+    """A page on which every cell of the notebook has run without an error."""
+    page = browser.new_page(viewport={"width": 1400, "height": 2400})
+    page.set_default_timeout(timeout)
+    page.goto(url)
+    page.wait_for_selector('.jp-Toolbar-kernelName:has-text("Python 3")')
+    page.click('.lm-MenuBar-itemLabel:text-is("Run")')
+    page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
+    page.wait_for_function("""() => {
+        const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+        return document.querySelector('[data-mime-type="application/vnd.jupyter.error"]')
+            || (document.querySelector('.minimamba-delta-explorer img')
+                && prompts.every(prompt => !prompt.textContent.includes('*')));
+    }""")
+    errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
+    assert errors.count() == 0, errors.first.inner_text()
+    return page
+
+
+def picture(page):
+    return page.locator(".minimamba-delta-explorer img").get_attribute("alt")
+
+
+def changes(page, before, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if picture(page) != before:
+            return picture(page)
+        page.wait_for_timeout(20)
+    pytest.fail(f"the picture stayed at: {before}")
+
+
+def pole(words):
+    return float(re.search(r"pole is ([\d.]+)", words).group(1))
+
+
+def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
+    page = open_and_run(browser, server("02_discretization_and_delta.ipynb"))
+    explorer = page.locator(".minimamba-delta-explorer")
+    explorer.scroll_into_view_if_needed()
+    handle = explorer.locator(".noUi-handle").first
+    source = explorer.locator("img").get_attribute("src")
+    before = picture(page)
+
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    by_key = changes(page, before)
+    page.wait_for_timeout(500)
+    by_key = picture(page)
+    assert pole(by_key) < pole(before)                 # a larger step forgets more
+
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 150, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    by_mouse = changes(page, by_key)
+    assert pole(by_mouse) > pole(by_key)               # a smaller one holds
+    assert explorer.locator("img").get_attribute("src") != source
+
+
+def test_chapter_00_runs(browser, server):
+    page = open_and_run(browser, server("00_start_here.ipynb"))
+    text = page.locator(".jp-Notebook").inner_text()
+    assert "selective under 10 %" in text
+    assert "00.1: not tried yet" in text
+    assert "00.1: right" in text

@@ -1,0 +1,126 @@
+"""Every exercise: its stub says "not tried yet", its solution passes, its mistakes are named."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from minimamba import exercises
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+CHAPTERS = [path.name[:2] for path in NOTEBOOKS]
+
+
+def exercises_of(chapter):
+    return importlib.import_module(f"minimamba.exercises.chapter{chapter}").EXERCISES
+
+
+NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
+
+
+def cells(name):
+    """The stub's cell and the solution's, in the notebook of the exercise."""
+    path = next(p for p in NOTEBOOKS if p.name.startswith(name[:2]))
+    found = [c for c in nbformat.read(path, as_version=4).cells
+             if c.cell_type == "code" and f'exercises.check("{name}"' in c.source]
+    assert len(found) == 2, f"{name}: a stub and a solution"
+    return found
+
+
+def answer_in(cell, name):
+    """The function that a cell hands to check, made by running the cell."""
+    handed = []
+    given = {"exercises": type("exercises", (), {"check": lambda n, f: handed.append((n, f))})}
+    preamble = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
+    exec(preamble + cell.source, given)
+    assert [n for n, _ in handed] == [name]
+    return handed[0][1]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_three_exercises_or_more_and_a_hard_one(chapter):
+    assert len(exercises_of(chapter)) >= 3
+    path = next(p for p in NOTEBOOKS if p.name.startswith(chapter))
+    assert "(hard" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_is_not_tried_yet(name, capsys):
+    exercises.check(name, answer_in(cells(name)[0], name))
+    assert capsys.readouterr().out == f"{name}: not tried yet\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_below_fills_the_stub_and_is_right(name, capsys):
+    stub, solution = (answer_in(cell, name) for cell in cells(name))
+    assert inspect.signature(stub) == inspect.signature(solution)
+    exercises.check(name, solution)
+    assert capsys.readouterr().out == f"{name}: right\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_is_folded_away(name):
+    assert cells(name)[1].metadata["jupyter"]["source_hidden"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_typical_mistakes_are_told_apart(name):
+    exercise = exercises.find(name)
+    assert len(exercise.mistakes) >= 2
+    said = []
+    for hint, mistake in exercise.mistakes.items():
+        verdict = exercises.verdict(exercise, mistake)
+        assert re.match(r"not yet\. For .+ expected .+, got .+\.", verdict)
+        assert verdict.endswith(hint)
+        said.append(verdict)
+    assert len(set(said)) == len(said)
+
+
+def test_another_wrong_answer_gets_the_case_and_no_hint():
+    exercise = exercises.find("00.2")
+    verdict = exercises.verdict(exercise, lambda delta, A: 7.0)
+    assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7."
+
+
+def test_an_answer_that_raises_is_told_what_it_raised():
+    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)
+    assert "raised ZeroDivisionError: division by zero" in verdict
+
+
+def test_a_raised_not_implemented_error_is_not_tried_yet():
+    def stub(delta, A):
+        raise NotImplementedError
+
+    assert exercises.verdict(exercises.find("00.2"), stub) == "not tried yet"
+
+
+def test_an_answer_of_the_wrong_shape_is_wrong():
+    exercise = exercises.find("03.1")
+    verdict = exercises.verdict(exercise, lambda **case: exercise.solution(**case)[:, None])
+    assert verdict.startswith("not yet.")
+
+
+def test_an_answer_that_writes_into_its_arguments_spoils_nothing():
+    exercise = exercises.find("03.1")
+
+    def greedy(A_bar, B_bar, C, length):
+        y = exercise.solution(A_bar, B_bar, C, length)
+        A_bar.zero_()
+        return y
+
+    assert exercises.verdict(exercise, greedy) == "right"
+    assert exercises.verdict(exercise, exercise.solution) == "right"
+
+
+@pytest.mark.parametrize("name", ["02.9", "99.1", "two", ""])
+def test_an_unknown_exercise_is_refused(name):
+    with pytest.raises(ValueError, match="name: expected an exercise"):
+        exercises.check(name, abs)
+
+
+def test_an_answer_that_is_no_function_is_refused():
+    with pytest.raises(ValueError, match="answer: expected a function, got int"):
+        exercises.check("00.1", 3)

@@ -1,0 +1,129 @@
+"""What a reader sees before running anything; that the cells are right, nbval tests."""
+
+import ast
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
+CHAPTERS = [name for name in NAMES if not name.startswith("00")]
+
+
+def cells(name, kind=None):
+    book = json.loads((FOLDER / name).read_text(encoding="utf-8"))
+    return [dict(c, source="".join(c["source"])) for c in book["cells"]
+            if kind in (None, c["cell_type"])]
+
+
+def prose(name):
+    return "\n".join(c["source"] for c in cells(name, "markdown"))
+
+
+def headings(name):
+    """The anchors of a notebook: JupyterLab and nbconvert put hyphens for spaces."""
+    found = re.findall(r"^#+ (.+)$", prose(name), flags=re.M)
+    return {text.strip().replace(" ", "-") for text in found}
+
+
+def outputs(name):
+    return [o for c in cells(name, "code") for o in c["outputs"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_as_run_from_top_to_bottom(name):
+    code = cells(name, "code")
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1))
+    assert not [o for o in outputs(name) if o["output_type"] == "error"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_are_short_and_none_is_skipped(name):
+    for cell in cells(name, "code"):
+        assert len(cell["source"].splitlines()) <= 20, cell["source"]
+        assert "nbval-skip" not in cell["metadata"].get("tags", [])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_cell_whose_output_is_not_compared_prints_nothing_but_progress(name):
+    for cell in cells(name, "code"):
+        if "nbval-ignore-output" in cell["metadata"].get("tags", []):
+            assert cell["outputs"] == []
+            assert "print(" not in cell["source"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_picture_has_words(name):
+    pictures = [o for o in outputs(name) if "image/png" in o.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        assert len(picture["metadata"]["image/png"]["alt"]) > 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_needs_a_kernel_to_be_seen(name):
+    assert not [o for o in outputs(name) if any("widget" in kind for kind in o.get("data", {}))]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_output_holds_a_path_of_some_machine(name):
+    text = json.dumps([o for o in outputs(name) if "image/png" not in o.get("data", {})])
+    assert not re.search(r"/(home|root|work|tmp|Users)/", text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(name))
+    assert links
+    for link in links:
+        file, _, anchor = unquote(link).partition("#")
+        if file.startswith("http"):
+            continue
+        assert (FOLDER / (file or name)).is_file(), link
+        if anchor:
+            assert anchor in headings(file or name), link
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_opens_with_its_question_and_a_picture_and_closes_with_what_was_learned(name):
+    first, last = cells(name, "markdown")[0]["source"], cells(name, "markdown")[-1]["source"]
+    assert "**The question of this chapter:" in first
+    assert re.search(r"!\[.+\]\(\.\./figures/.+\.svg\)", first)
+    previous = f"Chapter {int(name[:2]) - 1:02}"
+    assert previous in first
+    assert last.startswith("## What you can now explain")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chapter_compares_with_the_library_and_asserts(name):
+    code = "\n".join(c["source"] for c in cells(name, "code"))
+    checks = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Assert)]
+    assert len(checks) >= 5
+    assert "from torch.testing import assert_close" in code
+    assert not re.search(r"""\.cuda\(\)|device\s*=\s*['"]cuda""", code), "a GPU asked for by name"
+
+
+def test_chapter_00_maps_every_chapter_and_every_question():
+    text = prose("00_start_here.ipynb")
+    for name in CHAPTERS:
+        assert f"({name})" in text, f"the map lacks {name}"
+    for number in range(14):
+        assert re.search(rf"^\| (\*\*|\[)?{number:02} ", text, flags=re.M), number
+    for number in range(1, 21):
+        assert re.search(rf"^\| {number} \| .+\? \| .+ \|$", text, flags=re.M), number
+    asked = text.split("the group asked")[1].split("And those")[0]
+    assert len(re.findall(r"^\| .+\? \| .+ \|$", asked, flags=re.M)) == 8
+
+
+def test_figures_are_the_ones_that_the_notebooks_draw():
+    drawn = []
+    for name in NAMES:
+        code = "\n".join(c["source"] for c in cells(name, "code"))
+        drawn += [node.args[1].value for node in ast.walk(ast.parse(code))
+                  if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.show"]
+    assert len(drawn) == len(set(drawn))
+    assert sorted(drawn) == sorted(path.stem for path in (ROOT / "figures").glob("*.svg"))

@@ -1,0 +1,75 @@
+"""Figures: the same bytes each time, axes named, pictures with words."""
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from minimamba import plots
+
+x = torch.linspace(0, 1, 50, dtype=torch.float64)
+FIGURES = {
+    "traces": lambda: plots.traces(x, {"mV": {"input": x, "state": x**2}}),
+    "curves": lambda: plots.curves(x + 1, {"line": x + 1}, "step", "error", log="xy"),
+    "curves of few points": lambda: plots.curves(x[1:8], {"line": x[1:8]}, "N", "error", log="x"),
+    "stability": lambda: plots.stability(
+        torch.complex(*torch.meshgrid(x - 0.5, x - 0.5, indexing="xy")),
+        {"one": torch.outer(x, x) + 0.5, "two": torch.outer(x, x) + 0.6}),
+    "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": -torch.eye(4)}, "in", "out"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_are_named(name):
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    assert panels[-1].get_xlabel()
+    assert panels[0].get_ylabel()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_code_writes_the_same_svg(name, tmp_path, monkeypatch):
+    written = []
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setenv("MINIMAMBA_FIGURES", str(tmp_path / folder))
+        plots.show(FIGURES[name](), "figure", "a caption")
+        written.append((tmp_path / folder / "figure.svg").read_bytes())
+    assert written[0] == written[1]
+    assert b"a caption" in written[0]
+
+
+def test_show_displays_a_picture_with_its_caption_as_alternative_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    plots.show(FIGURES["traces"](), "figure", "a caption")
+    picture, caption = shown
+    assert picture._repr_png_()[1]["alt"] == "a caption"
+    assert caption.data == "*a caption*"
+
+
+def test_show_writes_nothing_unless_asked(monkeypatch, tmp_path):
+    monkeypatch.delenv("MINIMAMBA_FIGURES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    plots.show(FIGURES["traces"](), "figure", "a caption")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compact_keeps_the_picture(tmp_path):
+    file = tmp_path / "figure.png"
+    FIGURES["traces"]().savefig(file)
+    small = tmp_path / "small.png"
+    small.write_bytes(plots.compact(file.read_bytes()))
+    before, after = (Image.open(f).convert("RGB") for f in (file, small))
+    assert before.size == after.size
+    difference = [abs(a - b) for a, b in zip(before.tobytes(), after.tobytes(), strict=True)]
+    assert sum(difference) / len(difference) < 1
+    assert small.stat().st_size < 0.7 * file.stat().st_size
+
+
+def test_colours_stay_apart_for_the_colour_blind():
+    # Okabe and Ito's palette, checked by eye and by others; what a test can hold is that each
+    # line differs from its neighbours in dash as well as in colour.
+    assert len(set(plots.COLOURS)) == len(plots.COLOURS)
+    assert all(a != b for a, b in zip(plots.DASHES, plots.DASHES[1:], strict=False))
