@@ -5,6 +5,7 @@ nothing that changes from run to run: no times, no widget state, no progress bar
 """
 
 import os
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -94,6 +95,17 @@ def figures() -> None:
             print(f"figures/{name}: " + ("changed" if name in before else "new"))
         else:
             print(f"figures/{name}: unchanged")
+    (folder / "README.md").write_text(index(drawn), encoding="utf-8")
+
+
+def index(drawn: dict[str, bytes]) -> str:
+    """figures/README.md: every figure with its caption, which the SVG carries."""
+    lines = ["# Figures", "", "Drawn by the chapters (`make figures`), the first two digits of a "
+             "name saying which. Take what you can use in a lecture."]
+    for name, svg in sorted(drawn.items()):
+        caption = re.search("<dc:description>(.+?)</dc:description>", svg.decode(), re.S).group(1)
+        lines += ["", f"![{caption}]({name})", "", f"**{name}** {caption}"]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_a_chapter_has_three_exercises_or_more_and_a_hard_one(chapter):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stub_is_not_tried_yet(name, capsys):
     exercises.check(name, answer_in(cells(name)[0], name))
-    assert capsys.readouterr().out == f"{name}: not tried yet\n"
+    assert capsys.readouterr().out == f"{name}: not tried yet (the function returns nothing)\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

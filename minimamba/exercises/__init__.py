@@ -61,7 +61,7 @@ def verdict(exercise: Exercise, answer: Callable) -> str:
         except Exception as error:
             return f"not yet. For {_call(case)} it raised {type(error).__name__}: {error}"
         if got is None or got is ...:
-            return "not tried yet"
+            return "not tried yet (the function returns nothing)"
         if not _same(got, expected):
             said = f"For {_call(case)} expected {_show(expected)}, got {_show(got)}."
             return f"not yet. {said}{_hint(exercise, answer)}"

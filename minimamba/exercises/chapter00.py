@@ -41,6 +41,8 @@ EXERCISES = {
         ({"flag": torch.tensor([0.0, 1.0, 0.0])}, {"flag": torch.tensor([1.0, 1.0, 0.0])}),
         {"That way round it forgets all the time and holds at a flag.":
             lambda flag: 5.0 * (1 - flag),
+         "Softplus is never quite 0: it nearly holds. This one is to hold exactly.":
+            lambda flag: torch.nn.functional.softplus(10 * flag - 5),
          "A constant Δ cannot tell a flag from the rest.":
             lambda flag: torch.full_like(flag, 5.0)}),
 }
