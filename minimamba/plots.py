@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), "-", (0, (5, 1.5)))
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)),
+          (0, (9, 2)))
 STYLE = {
     "axes.prop_cycle": cycler(color=COLOURS, linestyle=DASHES),
     "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6,
@@ -144,16 +145,16 @@ def stability(z: Tensor, growth: Mapping[str, Tensor]) -> Figure:
 
 @styled
 def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
-    """Square matrices side by side on one symmetric scale, zero in white.
+    """Square matrices of weights, none negative, side by side on one scale, zero in white.
 
     The scale is logarithmic but for the smallest 2 %, so that small weights show beside large.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
-    limit = max(float(m.abs().max()) for m in maps.values())
-    scale = SymLogNorm(linthresh=limit / 50, vmin=-limit, vmax=limit)
+    limit = max(float(matrix.max()) for matrix in maps.values())
+    scale = SymLogNorm(linthresh=limit / 50, vmin=0, vmax=limit)
     for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(np.asarray(matrix), cmap="PuOr_r", norm=scale)
+        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
         ax.set(title=title, xlabel=xlabel)
         ax.grid(False)
     axes[0].set_ylabel(ylabel)

@@ -7,7 +7,8 @@ from minimamba.exercises import Exercise
 
 
 def kernel(A_bar, B_bar, C, length):
-    return torch.stack([(C * A_bar**lag * B_bar).sum() for lag in range(length)])
+    lags = torch.arange(length)[:, None]
+    return (C * A_bar**lags * B_bar).sum(-1)
 
 
 def convolve(k, x):
@@ -55,13 +56,18 @@ EXERCISES = {
     "03.2": Exercise(
         convolve,
         ({"k": K, "x": X}, {"k": torch.ones(5, dtype=torch.float64), "x": X}),
-        {"The end wraps round to the start: pad both to len(k) + len(x) − 1.": _wrapped,
+        {"irfft must be told the size, irfft(…, size): it takes an even one unless it is.":
+            lambda k, x: torch.fft.irfft(torch.fft.rfft(k, len(k) + len(x) - 1)
+                                         * torch.fft.rfft(x, len(k) + len(x) - 1))[:len(x)],
+         "The end wraps round to the start: pad both to len(k) + len(x) − 1.": _wrapped,
          "That is a correlation: it looks ahead. No conjugate is needed.": _correlated}),
     "03.3": Exercise(
         from_a_state,
         ({"A_bar": A_BAR, "B_bar": B_BAR, "C": C, "x": X, "h": H},
          {"A_bar": A_BAR, "B_bar": C, "C": B_BAR, "x": -X, "h": H}),
         {"The old state fades once before the first output: Ā¹h, not Ā⁰h.": _one_late,
+         "The state fades as it is; B̄ writes inputs, and it is no input.":
+            lambda A_bar, B_bar, C, x, h: from_a_state(A_bar, B_bar, C, x, B_bar * h),
          "You started from zero: the state h is missing.":
             lambda A_bar, B_bar, C, x, h: convolve(kernel(A_bar, B_bar, C, len(x)), x)}),
 }
