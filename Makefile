@@ -19,6 +19,8 @@ $(VENV)/pyvenv.cfg:
 
 # A stamp a set of packages: made anew when the versions change, else the next call is quick.
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
+	@$(BIN)/python -c '' || { echo "$(VENV) does not work any more (moved, or its Python is gone): make clean, then again."; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	@echo "Installing minimamba[$*] into $(VENV); the first time this takes some minutes."
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
 	@touch $@

@@ -4,8 +4,13 @@ set -eu
 python=$1
 folder=$2
 
-if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
-    echo "minimamba needs Python 3.10 or later; $python is $("$python" --version 2>&1 || true)." >&2
+if ! command -v "$python" >/dev/null; then
+    echo "There is no $python here. Name the one you have: make course PYTHON=python3.12" >&2
+    exit 1
+fi
+# torch has wheels for these; a later Python waits for the constraints to move.
+if ! "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))'; then
+    echo "The course needs Python 3.10 to 3.14; $python is $("$python" --version 2>&1)." >&2
     echo "Name another one: make course PYTHON=python3.12" >&2
     exit 1
 fi

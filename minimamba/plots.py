@@ -85,7 +85,8 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
-            look = INPUT if label.startswith("input") else {}
+            # Wider than what is made of it, so that it shows where the two lie on each other.
+            look = {**INPUT, "linewidth": 2.6} if label.startswith("input") else {}
             ax.plot(*_arrays(t, y), label=label or None, **look)
         ax.set_ylabel(ylabel)
         if any(lines):
@@ -193,31 +194,35 @@ class DeltaExplorerFigure:
         state.plot(*_arrays(t, x), label="input", **INPUT)
         low, high = float(x.min()), float(x.max())
         pad = 0.05 * (high - low)
-        state.set(title="the state over the recording", xlabel="time, s", ylabel=unit,
+        state.set(xlabel="time, s", ylabel=unit,
                   xlim=(float(t[0]), float(t[-1])), ylim=(low - pad, high + pad))
         red = {"color": COLOURS[1], "linestyle": "-"}
         self.point, = plane.plot([0], [0], marker="X", markersize=9, color=COLOURS[1])
-        self.text = plane.text(0, 0.45, "", ha="center")
+        self.pole = plane.text(0, 0.45, "", ha="center")
+        self.title = state.text(0, 1.06, "", fontsize=10, transform=state.transAxes)
         self.response, = decay.step(np.arange(lags), np.ones(lags), where="post",
                                     color=COLOURS[0], linestyle="-")
         self.bars = past.barh(stretches, np.zeros(len(stretches)), color=COLOURS[2])
         self.state, = state.plot(*_arrays(t, x), label="state", **red)
         state.legend(loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.24))
-        self.moving = (self.point, self.text, self.response, *self.bars, self.state)
+        self.moving = (self.point, self.pole, self.title, self.response, *self.bars, self.state)
         for artist in self.moving:
             artist.set_animated(True)
         self.canvas.draw()
         self.still = self.canvas.copy_from_bbox(figure.bbox)
 
-    def png(self, pole: float, response: Tensor, shares: list[float], h: Tensor) -> bytes:
+    def png(self, title: str, pole: float, response: Tensor, shares: list[float],
+            h: Tensor) -> bytes:
         """The figure as it stands for these numbers, as the bytes of a PNG.
 
         Args:
-            pole: Ā, a real number. response: (lags,). h: (length,), the state.
+            title: stands over the state. pole: Ā, a real number. response: (lags,).
             shares: for each stretch of the past, the share of the state that is from it.
+            h: (length,), the state.
         """
         self.point.set_xdata([pole])
-        self.text.set_text(f"{pole:.4f}")
+        self.pole.set_text(f"{pole:.4f}")
+        self.title.set_text(title)
         self.response.set_ydata(np.asarray(response))
         for bar, share in zip(self.bars, shares, strict=True):
             bar.set_width(share)

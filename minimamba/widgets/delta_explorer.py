@@ -73,7 +73,10 @@ class DeltaExplorer(ipywidgets.VBox):
         kernel = lti.kernel(A_bar, B_bar, one, max(LAGS, len(x)))
         # From rest at the first sample's height: else the start would be all transient.
         h = x[0] + lti.convolve(kernel, x - x[0])
-        self._png = self._figure.png(A_bar.item(), kernel[:LAGS] / kernel[0], _shares(kernel), h)
+        self._png = self._figure.png(
+            f"Δ = {self.delta.value:.3g}, |A| = {self.rate.value:.3g}: the memory of an input "
+            f"halves in {self.half_life():.3g} steps",
+            A_bar.item(), kernel[:LAGS] / kernel[0], _shares(kernel), h)
         self._caption = (
             f"The pole is {A_bar.item():.4f}; the state's memory of an input halves in "
             f"{self.half_life():.3g} steps; the last step alone makes up "
