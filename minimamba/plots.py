@@ -86,7 +86,7 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
     for ax, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
             # Wider than what is made of it, so that it shows where the two lie on each other.
-            look = {**INPUT, "linewidth": 2.6} if label.startswith("input") else {}
+            look = {**INPUT, "color": "#b0b0b0", "linewidth": 2.2} if label.startswith("input") else {}
             ax.plot(*_arrays(t, y), label=label or None, **look)
         ax.set_ylabel(ylabel)
         if any(lines):
