@@ -33,6 +33,8 @@ STYLE = {
 }
 INPUT = {"color": "#888888", "linestyle": "-", "linewidth": 1.0}
 """How every figure draws an input, to set it off from what is made of it."""
+BEHIND = {"color": "#b0b0b0", "linestyle": "-", "linewidth": 2.2}
+"""The same where other lines may lie on it: wider, so that it still shows."""
 
 styled = matplotlib.rc_context(STYLE)
 Lines = Mapping[str, Tensor]
@@ -85,8 +87,7 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (ylabel, lines) in zip(axes, panels.items(), strict=True):
         for label, y in lines.items():
-            # Wider than what is made of it, so that it shows where the two lie on each other.
-            look = {**INPUT, "color": "#b0b0b0", "linewidth": 2.2} if label.startswith("input") else {}
+            look = BEHIND if label.startswith("input") else {}
             ax.plot(*_arrays(t, y), label=label or None, **look)
         ax.set_ylabel(ylabel)
         if any(lines):
