@@ -111,8 +111,9 @@ def test_an_answer_that_writes_into_its_arguments_spoils_nothing():
         A_bar.zero_()
         return y
 
+    before = exercise.cases[0]["A_bar"].clone()
     assert exercises.verdict(exercise, greedy) == "right"
-    assert exercises.verdict(exercise, exercise.solution) == "right"
+    assert exercise.cases[0]["A_bar"].equal(before)
 
 
 @pytest.mark.parametrize("name", ["02.9", "99.1", "two", ""])
