@@ -5,7 +5,7 @@ bin=$1
 ip=$2
 port=$3
 
-if ! "$bin/python" -c '' 2>/dev/null || ! head -n 1 "$bin/jupyter" | grep -qF "$(pwd)"; then
+if ! "$bin/jupyter" --runtime-dir >/dev/null 2>&1; then
     echo "$bin does not work any more (moved, or its Python is gone): make clean, then again." >&2
     exit 1
 fi
