@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from minimamba import discretize, lti
 
-LENGTHS = [2**k for k in range(4, 17)]
+LENGTHS = [2**k for k in range(17)]
 LONGEST_DIRECT = 2**13  # its matrix has length² entries
 
 
