@@ -91,7 +91,7 @@ def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
         initial_state: (..., N), the state at t[0]; zero if None.
 
     Returns:
-        h (..., length, N), with h[..., 0, :] the initial state.
+        h (..., length, N), with h[..., 0, :] the initial state. Differentiable in all but t.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.

@@ -25,13 +25,14 @@ def euler(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
 
 
 def backward_euler(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Backward Euler: Ā = (I − ΔA)⁻¹, B̄ = (I − ΔA)⁻¹ΔB. First order; never explodes."""
+    """Backward Euler: Ā = (I − ΔA)⁻¹, B̄ = (I − ΔA)⁻¹ΔB. First order; no mode
+    that fades can explode."""
     return _blend(A, B, delta, 1.0)
 
 
 def bilinear(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
     """Bilinear (Tustin): Ā = (I − ΔA/2)⁻¹(I + ΔA/2), B̄ = (I − ΔA/2)⁻¹ΔB. Second order
-    in A, for an input held over the step; never explodes.
+    in A, for an input held over the step; no mode that fades can explode.
 
     S4's rule (Gu et al. 2021, arXiv:2111.00396, equation 3).
     """
