@@ -131,6 +131,9 @@ def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
     page = open_and_run(browser, server("02_discretization_and_delta.ipynb"))
     explorer = page.locator(".minimamba-delta-explorer")
     explorer.scroll_into_view_if_needed()
+    labels = [e for e in explorer.locator(".widget-label").all() if e.inner_text()]
+    assert [e.inner_text() for e in labels] == ["Δ", "decay rate |A|", "input x"]
+    assert all(label.evaluate("e => e.scrollWidth <= e.clientWidth") for label in labels)  # uncut
     handle = explorer.locator(".noUi-handle").first
     source = explorer.locator("img").get_attribute("src")
     before = picture(page)

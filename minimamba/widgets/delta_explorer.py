@@ -44,7 +44,7 @@ class DeltaExplorer(ipywidgets.VBox):
                 raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value!r}")
         if input not in INPUTS:
             raise ValueError(f"input: expected one of {', '.join(INPUTS)}, got {input!r}")
-        look = {"style": {"description_width": "90px"},
+        look = {"style": {"description_width": "120px"},
                 "layout": ipywidgets.Layout(width="520px")}
         self.delta = ipywidgets.FloatLogSlider(
             value=delta, min=-4, max=1, step=0.05, description="Δ", readout_format=".4g", **look)
