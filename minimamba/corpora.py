@@ -38,6 +38,28 @@ def eeg(channel: int = 0) -> Recording:
                      "standard deviations")
 
 
+class Digits(NamedTuple):
+    """Handwritten digits read pixel by pixel: `x` (count, 64, 1) float32 between −1 and 1, row
+    by row from the top left, and `y` (count,) int64, which digit it is."""
+
+    x: Tensor
+    y: Tensor
+
+
+def digits() -> tuple[Digits, Digits]:
+    """scikit-learn's 1,797 handwritten digits of 8 × 8 pixels: (1,437 to learn from, 360 held out).
+
+    The held-out ones are the last 360 as the set is ordered, and not drawn at random: digits
+    that stand near each other are alike, so a random draw would be easier.
+    """
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    x = torch.from_numpy(raw.data).float()[..., None] / 8 - 1
+    y = torch.from_numpy(raw.target).long()
+    return Digits(x[:1437], y[:1437]), Digits(x[1437:], y[1437:])
+
+
 def _sample(name: str, dtype: type) -> Tensor:
     # Imported here, so that the library needs no matplotlib until a recording is asked for.
     from matplotlib import cbook

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
 FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
-          ["corpora", "environment", "exercises", "plots"], ["widgets"]]
+          ["s4"], ["classifier", "corpora", "environment", "exercises", "plots", "training"],
+          ["widgets"]]
 
 
 def modules():

@@ -1,0 +1,164 @@
+"""S4 as a neural network layer: one linear time-invariant system a feature, and a skip.
+
+    y = K * x + D x        while training, all steps at once
+    h = Ā h + B̄ x, …       while generating, one step after the other, from the same parameters
+
+A layer mixes along time alone and is linear; mixing the features and a nonlinearity are the
+business of the block around it.
+"""
+
+from abc import ABC, abstractmethod
+from math import log
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from minimamba import discretize, lti
+from minimamba.arguments import check_shape, refuse, shape_of
+from minimamba.s4 import diagonal, dplr
+
+RULES = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
+
+
+class System(nn.Module, ABC):
+    """What S4D and S4 share: Δ and D a feature, the convolution, the steps.
+
+    Args:
+        d_model: the number of features, each with a system of its own.
+        delta_min, delta_max: Δ starts between these, uniformly in its logarithm. A system with
+            step Δ sees about 1/Δ steps of the past, so these are many different horizons.
+    """
+
+    def __init__(self, d_model: int, delta_min: float, delta_max: float) -> None:
+        super().__init__()
+        if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 1:
+            refuse("d_model", "a whole number from 1 up", repr(d_model))
+        if not 0 < delta_min <= delta_max < float("inf"):
+            refuse("delta_min and delta_max", "0 < delta_min ≤ delta_max",
+                   f"{delta_min!r} and {delta_max!r}")
+        between = torch.rand(d_model) * (log(delta_max) - log(delta_min)) + log(delta_min)
+        self.log_delta = nn.Parameter(between)
+        self.D = nn.Parameter(torch.randn(d_model))
+
+    @abstractmethod
+    def kernel(self, length: int) -> Tensor:
+        """K, real, (length, d_model)."""
+
+    @abstractmethod
+    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(A_bar, B_bar, C) for `step`: compute them once, then take as many steps as you like."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """All steps at once: (batch, length, d_model) to the same, in O(length log length)."""
+        d_model = len(self.D)
+        if x.ndim != 3 or x.shape[-1] != d_model:
+            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+        return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
+
+    def initial_state(self, batch: int) -> Tensor:
+        """The state before the first step: zeros, (batch, d_model, numbers of state)."""
+        _, B_bar, _ = self.discrete()
+        return B_bar.new_zeros(batch, *B_bar.shape)
+
+    def step(self, x: Tensor, h: Tensor, system: tuple[Tensor, Tensor, Tensor]
+             ) -> tuple[Tensor, Tensor]:
+        """One step, which costs the same however long it has been running.
+
+        Args:
+            x: (batch, d_model), the input of this step.
+            h: the state before it; `initial_state` at the start.
+            system: what `discrete` gave.
+
+        Returns:
+            y (batch, d_model) and the state after it.
+        """
+        check_shape("x", x, (len(h), len(self.D)), "(batch, d_model)")
+        y, h = lti.step(*system, x, h)
+        return (y.real if y.is_complex() else y) + self.D * x, h
+
+
+class S4D(System):
+    """A diagonal system a feature (Gu et al. 2022, arXiv:2206.11893).
+
+    Args:
+        d_model: the number of features.
+        d_state: how many numbers of state each has, conjugates counted.
+        init: where A starts, see `diagonal.initial`.
+        rule: how A and B become steps.
+        delta_min, delta_max: between which Δ starts.
+    """
+
+    def __init__(self, d_model: int, d_state: int = 64, *,
+                 init: Literal["lin", "inv", "legs", "real"] = "lin",
+                 rule: Literal["zoh", "bilinear"] = "zoh",
+                 delta_min: float = 0.001, delta_max: float = 0.1) -> None:
+        super().__init__(d_model, delta_min, delta_max)
+        if rule not in RULES:
+            refuse("rule", "'zoh' or 'bilinear'", repr(rule))
+        self.rule = RULES[rule]
+        A = diagonal.initial(init, d_state).expand(d_model, -1)
+        dtype = self.D.dtype
+        self.log_decay = nn.Parameter((-A.real).log().to(dtype))
+        self.frequency = nn.Parameter(A.imag.to(dtype)) if A.is_complex() else None
+        # Complex numbers as two real ones, which every optimizer understands.
+        B, C = torch.ones_like(A), torch.randn(A.shape, dtype=A.dtype)
+        if A.is_complex():
+            B, C = torch.view_as_real(B), torch.view_as_real(C)
+        self.B, self.C = nn.Parameter(B.to(dtype)), nn.Parameter(C.to(dtype))
+
+    @property
+    def A(self) -> Tensor:
+        """(d_model, d_state) real, or (d_model, d_state/2) complex; always fading."""
+        decay = -self.log_decay.exp()
+        return decay if self.frequency is None else torch.complex(decay, self.frequency)
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        if self.frequency is None:
+            return self.A, self.B, self.C
+        return self.A, torch.view_as_complex(self.B), torch.view_as_complex(self.C)
+
+    def kernel(self, length: int) -> Tensor:
+        A, B, C = self._parts()
+        return diagonal.kernel(A, B, C, self.log_delta.exp(), length, self.rule)
+
+    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
+        A, B, C = self._parts()
+        return *self.rule(A, B, self.log_delta.exp()), diagonal.fold(A, C)
+
+
+class S4(System):
+    """A DPLR system a feature, from HiPPO-LegS, by the bilinear rule (arXiv:2111.00396).
+
+    A = Λ − P P* with the real parts of Λ below 0, so no parameters make it unstable
+    (Goel et al. 2022, arXiv:2202.09729).
+
+    Args:
+        d_model: the number of features.
+        d_state: how many numbers of state each has, an even number.
+        delta_min, delta_max: between which Δ starts.
+    """
+
+    def __init__(self, d_model: int, d_state: int = 64, *, delta_min: float = 0.001,
+                 delta_max: float = 0.1) -> None:
+        super().__init__(d_model, delta_min, delta_max)
+        Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
+        dtype = self.D.dtype
+        self.log_decay = nn.Parameter((-Lambda.real).log().to(dtype))
+        self.frequency = nn.Parameter(Lambda.imag.to(dtype))
+        self.P, self.B, self.C = (
+            nn.Parameter(torch.view_as_real(part.contiguous()).to(dtype))
+            for part in (P, B, torch.randn_like(Lambda)))
+
+    @property
+    def continuous(self) -> dplr.DPLR:
+        """Λ, P and B, one system a feature."""
+        Lambda = torch.complex(-self.log_decay.exp(), self.frequency)
+        return dplr.DPLR(Lambda, torch.view_as_complex(self.P), torch.view_as_complex(self.B))
+
+    def kernel(self, length: int) -> Tensor:
+        C, delta = torch.view_as_complex(self.C), self.log_delta.exp()
+        return dplr.kernel(self.continuous, C, delta, length)
+
+    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
+        return dplr.discrete(self.continuous, torch.view_as_complex(self.C), self.log_delta.exp())

@@ -1,0 +1,218 @@
+"""The kernels of S4 and S4D beside the same kernel done densely."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from systems import C128, F64, close, leaves, randn, stable_diagonal, uniform
+
+from minimamba import discretize, lti
+from minimamba.s4 import diagonal, dplr, hippo
+
+RULES = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
+KINDS = ("lin", "inv", "legs", "real")
+
+
+def relative(given, wanted):
+    assert given.shape == wanted.shape
+    given = given.detach().numpy()
+    return float(np.linalg.norm(given - wanted) / np.linalg.norm(wanted))
+
+
+def by_powers(A_bar, B_bar, C, length):
+    """The definition, in numpy: one matrix product a step."""
+    h, K = np.asarray(B_bar), []
+    for _ in range(length):
+        K.append(C @ h)
+        h = A_bar @ h
+    return np.stack(K)
+
+
+def bilinear_by_numpy(A, B, delta):
+    one = np.eye(len(A))
+    return (np.linalg.solve(one - delta / 2 * A, one + delta / 2 * A),
+            np.linalg.solve(one - delta / 2 * A, delta * B))
+
+
+def random_dplr(n, rank=1, *channels, seed=0):
+    Lambda = stable_diagonal(*channels, n, seed=seed, dtype=C128)
+    return dplr.DPLR(Lambda, randn(*channels, n, rank, seed=seed + 5, dtype=C128),
+                     randn(*channels, n, seed=seed + 6, dtype=C128))
+
+
+def whole(system, C):
+    """A, B and C with both of each pair, complex, in numpy: what the halves stand for."""
+    Lambda, P, B, C = (np.concatenate([part, part.conj()]) for part in
+                       (*(p.numpy() for p in system), C.numpy()))
+    return np.diag(Lambda) - P @ P.conj().T, B, C
+
+
+@pytest.mark.parametrize(("measure", "N", "rank", "decay"), [
+    ("legs", 12, 1, 0.5), ("legt", 12, 2, 0.0), ("fout", 13, 1, 0.0)])
+def test_nplr_is_a_normal_matrix_minus_one_of_low_rank(measure, N, rank, decay):
+    A, B, S, P = dplr.nplr(measure, N)
+    close(A, hippo.matrices(measure, N)[0])
+    close(B, hippo.matrices(measure, N)[1])
+    assert P.shape == (N, rank)
+    close(S - P @ P.T, A, atol=1e-11)
+    close(S @ S.T, S.T @ S, atol=1e-9)                       # normal
+    close(S + S.T, -2 * decay * torch.eye(N, dtype=F64), atol=1e-11)
+
+
+@pytest.mark.parametrize("N", [2, 8, 64])
+def test_dplr_legs_has_the_same_impulse_response_as_hippo(N):
+    from minimamba.continuous import memory
+
+    A, B = hippo.legs(N)
+    system = dplr.legs(N)
+    assert system.Lambda.shape == system.B.shape == (N // 2,)
+    assert system.P.shape == (N // 2, 1)
+    # B read along Λ's coordinates: B* e^{At} B does not depend on the coordinates.
+    A_real, B_real, C_real = dplr.dense(system, system.B.conj())
+    close(C_real, B_real)
+    lag = uniform(0, 3, 10)
+    close((memory(A_real, B_real, lag) * B_real).sum(-1), (memory(A, B, lag) * B).sum(-1),
+          rtol=1e-7, atol=1e-7)
+    close(torch.linalg.eigvals(A_real).real.sum(), torch.trace(A))
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+def test_dense_is_the_whole_system_in_real_numbers(rank):
+    system, C = random_dplr(4, rank), randn(4, seed=3, dtype=C128)
+    A, B, C_whole = whole(system, C)
+    A_real, B_real, C_real = dplr.dense(system, C)
+    for power in range(4):
+        moment = C_whole @ np.linalg.matrix_power(A, power) @ B
+        assert abs(moment.imag) < 1e-9 * abs(moment)
+        close(C_real @ torch.linalg.matrix_power(A_real, power) @ B_real, moment.real)
+
+
+def test_the_kernel_of_hippo_at_full_size():
+    # The claim of the chapter: N = 64, L = 1024, against powers of HiPPO's own matrix.
+    N, length = 64, 1024
+    A, B, S, _ = dplr.nplr("legs", N)
+    frequency, V = torch.linalg.eigh(-1j * (S + torch.eye(N, dtype=F64) / 2))
+    V = V[:, frequency > 0]
+    C = randn(N)
+    # eigh may turn each eigenvector by a phase of its own, so B is taken along with this V.
+    system = dplr.DPLR(dplr.legs(N).Lambda, V.mH @ (B[:, None] / 2**0.5).to(V.dtype),
+                       V.mH @ B.to(V.dtype))
+    for delta in (0.1, 0.01, 0.001):
+        A_bar, B_bar = bilinear_by_numpy(A.numpy(), B.numpy(), delta)
+        wanted = by_powers(A_bar, B_bar, C.numpy(), length)
+        assert relative(dplr.kernel(system, C.to(V.dtype) @ V, delta, length), wanted) < 1e-11
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 70), st.floats(0.01, 3),
+       st.integers(0, 100))
+def test_the_dplr_kernel_is_the_dense_one(n, rank, length, delta, seed):
+    system, C = random_dplr(n, rank, seed=seed), randn(n, seed=seed + 1, dtype=C128)
+    A, B, C_whole = whole(system, C)
+    wanted = by_powers(*bilinear_by_numpy(A, B, delta), C_whole, length)
+    assert relative(dplr.kernel(system, C, delta, length), wanted.real) < 1e-8
+
+
+def test_channels_are_systems_of_their_own():
+    system, C = random_dplr(3, 2, 4), randn(4, 3, dtype=C128)
+    delta = uniform(0.1, 1, 4)
+    K = dplr.kernel(system, C, delta, 20)
+    assert K.shape == (20, 4)
+    for d in range(4):
+        one = dplr.DPLR(*(part[d] for part in system))
+        close(K[:, d], dplr.kernel(one, C[d], delta[d], 20), atol=1e-10)
+        A_bar, B_bar, C_real = (part[d] for part in dplr.discrete(system, C, delta))
+        close(K[:, d], lti.kernel(A_bar, B_bar, C_real, 20), atol=1e-10)
+
+
+def test_discrete_is_the_bilinear_rule():
+    system, C = random_dplr(4), randn(4, dtype=C128)
+    A, B, _ = dplr.dense(system, C)
+    A_bar, B_bar, _ = dplr.discrete(system, C, 0.3)
+    wanted = discretize.bilinear(A, B, 0.3)
+    close(A_bar, wanted[0])
+    close(B_bar, wanted[1])
+
+
+def test_without_its_low_rank_part_dplr_is_s4d_by_the_bilinear_rule():
+    system, C = random_dplr(5), randn(5, dtype=C128)
+    system = system._replace(P=torch.zeros(5, 1, dtype=C128))
+    close(dplr.kernel(system, C, 0.2, 33),
+          diagonal.kernel(system.Lambda, system.B, C, 0.2, 33, discretize.bilinear), atol=1e-11)
+
+
+def test_the_gradient_of_the_dplr_kernel():
+    inputs = leaves(*random_dplr(2, 1, 2), randn(2, 2, dtype=C128), uniform(0.1, 1, 2))
+    assert torch.autograd.gradcheck(
+        lambda Lambda, P, B, C, delta: dplr.kernel(dplr.DPLR(Lambda, P, B), C, delta, 7), inputs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("length", [1, 2, 3, 16, 17, 100])
+def test_the_s4d_kernel_is_the_dense_one(kind, rule, length):
+    A = diagonal.initial(kind, 8)
+    B, C = randn(len(A), seed=1, dtype=A.dtype), randn(len(A), seed=2, dtype=A.dtype)
+    A_bar, B_bar = RULES[rule](A, B, 0.07)
+    parts = [A_bar.numpy(), B_bar.numpy(), C.numpy()]
+    if A.is_complex():
+        parts = [np.concatenate([part, part.conj()]) for part in parts]
+    A_bar, B_bar, C_whole = parts
+    wanted = by_powers(np.diag(A_bar), B_bar, C_whole, length).real
+    close(diagonal.kernel(A, B, C, 0.07, length, RULES[rule]), wanted)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 300), st.integers(1, 5), st.booleans(), st.integers(0, 50))
+def test_the_vandermonde_product_is_the_table_of_powers(length, n, pairs, seed):
+    dtype = C128 if pairs else F64
+    A_bar = stable_diagonal(3, n, seed=seed, dtype=dtype).exp()
+    weights = randn(3, n, seed=seed + 1, dtype=dtype)
+    table = A_bar ** torch.arange(length)[:, None, None]
+    close(diagonal.vandermonde(A_bar, weights, length), (weights * table).sum(-1), atol=1e-11)
+
+
+def test_a_pole_at_zero_has_a_kernel_and_a_gradient():
+    # The bilinear rule puts one there at Δλ = −2; 0⁰ = 1, and no NaN comes back.
+    A_bar = torch.tensor([0.0, 0.5], dtype=F64, requires_grad=True)
+    K = diagonal.vandermonde(A_bar, torch.ones(2, dtype=F64), 9)
+    close(K.detach(), 0.5 ** torch.arange(9, dtype=F64) + torch.tensor([1.0] + 8 * [0.0]))
+    K.sum().backward()
+    assert A_bar.grad.isfinite().all()
+    assert A_bar.grad[0] == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_gradient_of_the_s4d_kernel(rule):
+    A = stable_diagonal(2, 2, dtype=C128)
+    inputs = leaves(A, randn(2, 2, dtype=C128), randn(2, 2, seed=1, dtype=C128), uniform(0.1, 1, 2))
+    assert torch.autograd.gradcheck(
+        lambda A, B, C, delta: diagonal.kernel(A, B, C, delta, 7, RULES[rule]), inputs)
+
+
+def test_no_table_of_channels_states_and_lengths_is_kept_for_the_backward_pass():
+    d, n, length = 4, 8, 4096
+    A = stable_diagonal(d, n, dtype=C128).requires_grad_()
+    C = randn(d, n, dtype=C128)
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: sizes.append(x.untyped_storage().nbytes() // x.element_size()) or x,
+            lambda x: x):
+        diagonal.kernel(A, torch.ones_like(C), C, 0.01, length, discretize.zoh).sum().backward()
+    assert max(sizes) < d * n * length / 20
+    assert sum(sizes) < d * n * length / 4
+
+
+def test_the_four_initialisations():
+    n = torch.arange(4, dtype=F64)
+    half = -torch.full_like(n, 0.5)
+    close(diagonal.initial("lin", 8), torch.complex(half, torch.pi * n))
+    close(diagonal.initial("inv", 8),
+          torch.complex(half, 8 / torch.pi * (8 / (2 * n + 1) - 1)))
+    close(diagonal.initial("real", 4), -(n + 1))
+    legs = diagonal.initial("legs", 8)
+    _, _, S, _ = dplr.nplr("legs", 8)
+    wanted = np.linalg.eigvals(S.numpy())
+    close(legs.imag.sort().values, np.sort(wanted.imag[wanted.imag > 0]))
+    close(legs.real, half)
