@@ -21,6 +21,13 @@ from minimamba.s4 import diagonal, dplr
 RULES = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
 
 
+def _parameter(x: Tensor) -> nn.Parameter:
+    """In the default dtype; a complex number as two real ones, which every optimizer knows."""
+    x = torch.view_as_real(x) if x.is_complex() else x
+    return nn.Parameter(x.to(torch.get_default_dtype()).clone(
+        memory_format=torch.contiguous_format))
+
+
 class System(nn.Module, ABC):
     """What S4D and S4 share: Δ and D a feature, the convolution, the steps.
 
@@ -52,7 +59,7 @@ class System(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """All steps at once: (batch, length, d_model) to the same, in O(length log length)."""
         d_model = len(self.D)
-        if x.ndim != 3 or x.shape[-1] != d_model:
+        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
             refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
         return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
 
@@ -97,15 +104,10 @@ class S4D(System):
         if rule not in RULES:
             refuse("rule", "'zoh' or 'bilinear'", repr(rule))
         self.rule = RULES[rule]
-        A = diagonal.initial(init, d_state).expand(d_model, -1)
-        dtype = self.D.dtype
-        self.log_decay = nn.Parameter((-A.real).log().to(dtype))
-        self.frequency = nn.Parameter(A.imag.to(dtype)) if A.is_complex() else None
-        # Complex numbers as two real ones, which every optimizer understands.
-        B, C = torch.ones_like(A), torch.randn(A.shape, dtype=A.dtype)
-        if A.is_complex():
-            B, C = torch.view_as_real(B), torch.view_as_real(C)
-        self.B, self.C = nn.Parameter(B.to(dtype)), nn.Parameter(C.to(dtype))
+        A = diagonal.initial(init, d_state).repeat(d_model, 1)
+        self.log_decay = _parameter((-A.real).log())
+        self.frequency = _parameter(A.imag) if A.is_complex() else None
+        self.B, self.C = _parameter(torch.ones_like(A)), _parameter(torch.randn_like(A))
 
     @property
     def A(self) -> Tensor:
@@ -143,12 +145,9 @@ class S4(System):
                  delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
         Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
-        dtype = self.D.dtype
-        self.log_decay = nn.Parameter((-Lambda.real).log().to(dtype))
-        self.frequency = nn.Parameter(Lambda.imag.to(dtype))
-        self.P, self.B, self.C = (
-            nn.Parameter(torch.view_as_real(part.contiguous()).to(dtype))
-            for part in (P, B, torch.randn_like(Lambda)))
+        self.log_decay, self.frequency = _parameter((-Lambda.real).log()), _parameter(Lambda.imag)
+        self.P, self.B = _parameter(P), _parameter(B)
+        self.C = _parameter(torch.randn_like(Lambda))
 
     @property
     def continuous(self) -> dplr.DPLR:

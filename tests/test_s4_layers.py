@@ -1,0 +1,173 @@
+"""S4 and S4D as layers: two modes from the same parameters, and what they keep to."""
+
+import math
+
+import pytest
+import torch
+from systems import F64, close, randn
+
+from minimamba.classifier import S4Classifier
+from minimamba.s4 import S4, S4D
+
+LAYERS = {
+    "S4": lambda d: S4(d, 8),
+    **{f"S4D {init} {rule}": lambda d, init=init, rule=rule: S4D(d, 8, init=init, rule=rule)
+       for init in ("lin", "inv", "legs", "real") for rule in ("zoh", "bilinear")},
+}
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(F64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def every_layer(test):
+    return pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS.keys())(test)
+
+
+def run(layer, x, h=None):
+    """The layer as a recurrence: y and the last state."""
+    system, outputs = layer.discrete(), []
+    h = layer.initial_state(len(x)) if h is None else h
+    for x_t in x.unbind(1):
+        y, h = layer.step(x_t, h, system)
+        outputs.append(y)
+    return torch.stack(outputs, 1), h
+
+
+@every_layer
+@pytest.mark.parametrize("length", [1, 2, 17, 64])
+def test_the_convolution_is_the_recurrence(make, length):
+    layer, x = make(3), randn(2, length, 3)
+    close(layer(x), run(layer, x)[0], atol=1e-10)
+
+
+@every_layer
+def test_a_trained_layer_still_is(make):
+    layer, x = make(3), randn(4, 20, 3)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.05)
+    for _ in range(10):
+        optimizer.zero_grad()
+        layer(x).square().mean().backward()
+        assert all(p.grad.isfinite().all() and p.grad.abs().max() > 0 for p in layer.parameters())
+        optimizer.step()
+    close(layer(x), run(layer, x)[0], atol=1e-9)
+
+
+@every_layer
+def test_the_two_modes_have_the_same_gradients(make):
+    layer, x = make(2), randn(1, 9, 2)
+    one, other = (torch.autograd.grad((y * randn(1, 9, 2, seed=5)).sum(), list(layer.parameters()))
+                  for y in (layer(x), run(layer, x)[0]))
+    for a, b in zip(one, other, strict=True):
+        close(a, b, rtol=1e-7, atol=1e-9)
+
+
+@every_layer
+def test_a_sequence_may_be_cut_and_a_kernel_grows_without_changing(make):
+    layer, x = make(3), randn(2, 30, 3)
+    start, h = run(layer, x[:, :18])
+    close(torch.cat([start, run(layer, x[:, 18:], h)[0]], 1), layer(x), atol=1e-10)
+    close(layer.kernel(64)[:30], layer.kernel(30), atol=1e-10)
+
+
+@every_layer
+def test_linear_causal_and_the_same_at_every_step(make):
+    layer, x, z = make(3), randn(1, 24, 3), randn(1, 24, 3, seed=1)
+    close(layer(2 * x + z), 2 * layer(x) + layer(z), atol=1e-9)
+    late = x.clone()
+    late[:, 15:] = 0
+    close(layer(late)[:, :15], layer(x)[:, :15], atol=1e-9)
+    delayed = torch.cat([torch.zeros(1, 5, 3), x[:, :-5]], 1)
+    close(layer(delayed)[:, 5:], layer(x)[:, :-5], atol=1e-9)
+
+
+@every_layer
+def test_features_do_not_mix(make):
+    layer, x = make(3), randn(1, 10, 3)
+    other = x.clone()
+    other[..., 1] += 1
+    close(layer(other)[..., [0, 2]], layer(x)[..., [0, 2]], atol=1e-10)
+
+
+@every_layer
+def test_the_state_never_grows_however_the_parameters_are_moved(make):
+    layer = make(3)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter += 2 * torch.randn_like(parameter)
+    A_bar, _, _ = layer.discrete()
+    poles = torch.linalg.eigvals(A_bar) if A_bar.ndim == 3 else A_bar
+    assert poles.abs().max() < 1 + 1e-9
+
+
+@every_layer
+def test_the_parameters_are_real_and_the_dtype_is_kept(make):
+    layer, x = make(3).float(), randn(2, 5, 3).float()
+    assert all(p.dtype == torch.float32 for p in layer.parameters())
+    assert layer(x).dtype == run(layer, x)[0].dtype == torch.float32
+    close(layer(x), run(layer, x)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_steps_are_spread_evenly_over_their_logarithm():
+    layer = S4D(20_000, 2, delta_min=0.001, delta_max=0.1)
+    share = (layer.log_delta - math.log(0.001)) / math.log(100)
+    assert share.min() >= 0
+    assert share.max() <= 1
+    counts = torch.histc(share, 10, 0, 1)
+    assert (counts - 2000).abs().max() < 200                 # 4.7 standard deviations
+
+
+def test_a_state_counts_its_conjugates():
+    assert S4D(3, 8).initial_state(2).shape == (2, 3, 4)     # four pairs of complex numbers
+    assert S4D(3, 8).initial_state(2).is_complex()
+    assert S4D(3, 8, init="real").initial_state(2).shape == (2, 3, 8)
+    assert S4(3, 8).initial_state(2).shape == (2, 3, 8)
+    assert not S4(3, 8).initial_state(2).is_complex()
+
+
+def test_a_layer_is_saved_and_loaded():
+    first, second, x = S4(3, 8), S4(3, 8), randn(1, 6, 3)
+    second.load_state_dict(first.state_dict())
+    close(first(x), second(x))
+
+
+@pytest.mark.parametrize("make", [lambda d: S4D(d, 8), lambda d: S4(d, 8)])
+def test_a_classifier_reads_step_by_step_what_it_reads_at_once(make):
+    model, x = S4Classifier(make, 2, 5, d_model=6), randn(3, 20, 2)
+    model.eval()
+    assert model(x).shape == (3, 5)
+    close(model.read(x), model(x), atol=1e-9)
+
+
+BAD = [
+    (lambda: S4D(0), "d_model"), (lambda: S4D(2.0), "d_model"), (lambda: S4D(True), "d_model"),
+    (lambda: S4D(2, 7), "d_state"), (lambda: S4D(2, 0, init="real"), "d_state"),
+    (lambda: S4D(2, 8.0), "d_state"), (lambda: S4(2, 7), "N"), (lambda: S4(2, 0), "N"),
+    (lambda: S4D(2, init="legt"), "kind"), (lambda: S4D(2, rule="euler"), "rule"),
+    (lambda: S4D(2, delta_min=0.0), "delta_min and delta_max"),
+    (lambda: S4(2, delta_min=0.2, delta_max=0.1), "delta_min and delta_max"),
+    (lambda: S4D(2, delta_max=math.inf), "delta_min and delta_max"),
+    (lambda: S4D(2)(torch.zeros(1, 5, 3)), "x"), (lambda: S4D(2)(torch.zeros(5, 2)), "x"),
+    (lambda: S4D(2)(torch.zeros(1, 0, 2)), "x"),
+    (lambda: S4D(2)(torch.full((1, 4, 2), math.nan)), "x"),
+    (lambda: S4D(2)(torch.zeros(1, 4, 2, dtype=torch.float32)), "x"),
+]
+
+
+@pytest.mark.parametrize(("call", "name"), BAD)
+def test_bad_input_is_refused_by_name(call, name):
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got "):
+        call()
+
+
+def test_a_wrong_step_is_refused():
+    layer = S4D(3, 8)
+    system, h = layer.discrete(), layer.initial_state(2)
+    with pytest.raises(ValueError, match=r"^x: expected shape \(2, 3\)"):
+        layer.step(torch.zeros(2, 4), h, system)
+    with pytest.raises(ValueError, match=r"^h: expected shape \(2, 3, 4\)"):
+        layer.step(torch.zeros(2, 3), h[..., :3], system)
