@@ -1,5 +1,6 @@
 """What a reader drags: one widget a file, each a thin face over the library and a figure."""
 
 from minimamba.widgets.delta_explorer import DeltaExplorer
+from minimamba.widgets.hippo_explorer import HippoExplorer
 
-__all__ = ["DeltaExplorer"]
+__all__ = ["DeltaExplorer", "HippoExplorer"]

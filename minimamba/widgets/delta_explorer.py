@@ -1,14 +1,13 @@
 """Drag Δ and watch a state decay, hold or reset."""
 
-import base64
 import math
-from html import escape
 
 import ipywidgets
 import torch
 
 from minimamba import corpora, lti, plots
 from minimamba.discretize import zoh
+from minimamba.widgets.explorer import Explorer, look
 
 LAGS = 60
 STRETCHES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}
@@ -22,7 +21,7 @@ def _step() -> corpora.Recording:
 INPUTS = {"neuron": corpora.neuron, "EEG": corpora.eeg, "step": _step}
 
 
-class DeltaExplorer(ipywidgets.VBox):
+class DeltaExplorer(Explorer):
     """Three sliders, Δ, the decay rate |A| and the input, over the figure of what they do.
 
     The system has one state, h_t = Ā h_{t−1} + B̄ x_t, by zero-order hold with B = |A|, so
@@ -44,18 +43,15 @@ class DeltaExplorer(ipywidgets.VBox):
                 raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value!r}")
         if input not in INPUTS:
             raise ValueError(f"input: expected one of {', '.join(INPUTS)}, got {input!r}")
-        look = {"style": {"description_width": "120px"},
-                "layout": ipywidgets.Layout(width="520px")}
+        sliders = look(120)
         self.delta = ipywidgets.FloatLogSlider(
-            value=delta, min=-4, max=1, step=0.05, description="Δ", readout_format=".4g", **look)
+            value=delta, min=-4, max=1, step=0.05, description="Δ", readout_format=".4g", **sliders)
         self.rate = ipywidgets.FloatLogSlider(
             value=rate, min=-1, max=1, step=0.05, description="decay rate |A|",
-            readout_format=".3g", **look)
+            readout_format=".3g", **sliders)
         self.input = ipywidgets.SelectionSlider(
-            value=input, options=list(INPUTS), description="input x", **look)
-        self.picture = ipywidgets.HTML()
-        super().__init__([self.delta, self.rate, self.input, self.picture])
-        self.add_class("minimamba-delta-explorer")
+            value=input, options=list(INPUTS), description="input x", **sliders)
+        super().__init__([self.delta, self.rate, self.input], "delta-explorer")
         self._choose_input()
         self.input.observe(self._choose_input, names="value")
         self.delta.observe(self._redraw, names="value")
@@ -73,17 +69,14 @@ class DeltaExplorer(ipywidgets.VBox):
         kernel = lti.kernel(A_bar, B_bar, one, max(LAGS, len(x)))
         # From rest at the first sample's height: else the start would be all transient.
         h = x[0] + lti.convolve(kernel, x - x[0])
-        self._png = self._figure.png(
+        png = self._figure.png(
             f"Δ = {self.delta.value:.3g}, |A| = {self.rate.value:.3g}: the memory of an input "
             f"halves in {self.half_life():.3g} steps",
             A_bar.item(), kernel[:LAGS] / kernel[0], _shares(kernel), h)
-        self._caption = (
+        self._show(png, (
             f"The pole is {A_bar.item():.4f}; the state's memory of an input halves in "
             f"{self.half_life():.3g} steps; the last step alone makes up "
-            f"{kernel[0].item():.0%} of the state.")
-        data = base64.b64encode(self._png).decode()
-        self.picture.value = (f'<img src="data:image/png;base64,{data}" '
-                              f'alt="{escape(self._caption)}" style="max-width: 100%">')
+            f"{kernel[0].item():.0%} of the state."))
 
     def half_life(self) -> float:
         """The steps in which the state's memory of one input halves."""
@@ -92,13 +85,6 @@ class DeltaExplorer(ipywidgets.VBox):
     def __repr__(self) -> str:
         return (f"DeltaExplorer(delta={self.delta.value:g}, rate={self.rate.value:g}, "
                 f"input={self.input.value!r})")
-
-    def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        """The live widget, and beside it the still picture for a page without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = repr(self)
-        bundle["image/png"] = base64.b64encode(plots.compact(self._png)).decode()
-        return bundle, {"image/png": {"alt": self._caption}}
 
 
 def _shares(kernel: torch.Tensor) -> list[float]:

@@ -1,0 +1,142 @@
+"""Figures behind a slider: drawn once, and then only what moves."""
+
+from io import BytesIO
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from minimamba.plots.style import BEHIND, COLOURS, INPUT, arrays, styled
+
+
+class Blitted:
+    """A figure whose axes and labels are drawn once; a move of a slider then draws only what
+    moves over them, in a fifth of the time."""
+
+    def _hold(self, figure: Figure, *moving: Artist) -> None:
+        """Draw all but what moves, and keep the pixels."""
+        self.canvas, self.moving = FigureCanvasAgg(figure), moving
+        for artist in moving:
+            artist.set_animated(True)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+
+    def _png(self) -> bytes:
+        """What moves, as it is now, over what was kept."""
+        self.canvas.restore_region(self.still)
+        for artist in self.moving:
+            artist.axes.draw_artist(artist)
+        file = BytesIO()
+        pixels = np.asarray(self.canvas.buffer_rgba())
+        Image.fromarray(pixels).convert("RGB").save(file, "png", compress_level=1)
+        return file.getvalue()
+
+
+class DeltaExplorerFigure(Blitted):
+    """What Δ does, in four panels: the pole, the impulse response, the memory, the state.
+
+    Args:
+        t, x: (length,), the time in seconds and the input. unit: the input's unit.
+        lags: how many steps of the impulse response to show.
+        stretches: the names of the stretches of the past, newest first.
+    """
+
+    @styled
+    def __init__(self, t: Tensor, x: Tensor, unit: str, lags: int, stretches: list[str]) -> None:
+        figure = Figure(figsize=(9, 4.6), dpi=90)
+        grid = figure.add_gridspec(2, 3, left=0.07, right=0.985, bottom=0.11, top=0.93,
+                                   hspace=0.6, wspace=0.35, width_ratios=(1, 1.6, 1.6))
+        plane, decay, past = (figure.add_subplot(grid[0, i]) for i in range(3))
+        state = figure.add_subplot(grid[1, :])
+        angle = np.linspace(0, 2 * np.pi, 100)
+        plane.plot(np.cos(angle), np.sin(angle), **INPUT)
+        plane.set(title="discrete pole Ā", xlabel="Re", ylabel="Im", aspect="equal",
+                  xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+        decay.set(title="impulse response", xlabel="steps after the impulse", xlim=(0, lags),
+                  ylabel="share left", ylim=(0, 1.05))
+        past.set(title="share of the state that is from steps", xlabel="share", xlim=(0, 1))
+        past.invert_yaxis()
+        state.plot(*arrays(t, x), label="input", **INPUT)
+        low, high = float(x.min()), float(x.max())
+        pad = 0.05 * (high - low)
+        state.set(xlabel="time, s", ylabel=unit,
+                  xlim=(float(t[0]), float(t[-1])), ylim=(low - pad, high + pad))
+        red = {"color": COLOURS[1], "linestyle": "-"}
+        self.point, = plane.plot([0], [0], marker="X", markersize=9, color=COLOURS[1])
+        self.pole = plane.text(0, 0.45, "", ha="center")
+        self.title = state.text(0, 1.06, "", fontsize=10, transform=state.transAxes)
+        self.response, = decay.step(np.arange(lags), np.ones(lags), where="post",
+                                    color=COLOURS[0], linestyle="-")
+        self.bars = past.barh(stretches, np.zeros(len(stretches)), color=COLOURS[2])
+        self.state, = state.plot(*arrays(t, x), label="state", **red)
+        state.legend(loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.24))
+        self._hold(figure, self.point, self.pole, self.title, self.response, *self.bars,
+                   self.state)
+
+    def png(self, title: str, pole: float, response: Tensor, shares: list[float],
+            h: Tensor) -> bytes:
+        """The figure as it stands for these numbers, as the bytes of a PNG.
+
+        Args:
+            title: stands over the state. pole: Ā, a real number. response: (lags,).
+            shares: for each stretch of the past, the share of the state that is from it.
+            h: (length,), the state.
+        """
+        self.point.set_xdata([pole])
+        self.pole.set_text(f"{pole:.4f}")
+        self.title.set_text(title)
+        self.response.set_ydata(np.asarray(response))
+        for bar, share in zip(self.bars, shares, strict=True):
+            bar.set_width(share)
+        self.state.set_ydata(np.asarray(h))
+        return self._png()
+
+
+class HippoExplorerFigure(Blitted):
+    """What a state holds of the past: the signal with what is read from the state over it, and
+    the state itself, number by number.
+
+    Args:
+        t, x: (length,), the time in seconds and the signal. unit: the signal's unit.
+        most: the largest number of coefficients to show.
+    """
+
+    @styled
+    def __init__(self, t: Tensor, x: Tensor, unit: str, most: int) -> None:
+        figure = Figure(figsize=(9, 4.8), dpi=90)
+        grid = figure.add_gridspec(2, 1, left=0.075, right=0.985, bottom=0.105, top=0.87,
+                                   hspace=0.5, height_ratios=(1.8, 1))
+        past, state = figure.add_subplot(grid[0]), figure.add_subplot(grid[1])
+        past.plot(*arrays(t, x), label="signal", **BEHIND)
+        low, high = float(x.min()), float(x.max())
+        past.set(xlabel="time, s", ylabel=unit, xlim=(0, float(t[-1])),
+                 ylim=(low - 0.1 * (high - low), high + 0.1 * (high - low)))
+        state.axhline(0, color="black", linewidth=0.8)
+        state.set(xlabel="number of the state, n", ylabel="cₙ", xlim=(-1, most), ylim=(-1.1, 1.1))
+        self.title = past.text(0, 1.16, "", fontsize=10, transform=past.transAxes)
+        self.recalled, = past.plot([], [], color=COLOURS[1], linestyle="-", label="read from it")
+        self.now = past.axvline(0, color="black", linestyle=":", linewidth=1.2, label="now")
+        self.window = past.axvline(0, color=COLOURS[2], linestyle="--", linewidth=1.2,
+                                   label="the window begins")
+        self.coefficients, = state.plot([], [], linestyle="", marker="o", markersize=3.5,
+                                        color=COLOURS[0])
+        past.legend(loc="lower left", ncols=4, bbox_to_anchor=(-0.01, 0.97))
+        self._hold(figure, self.title, self.recalled, self.now, self.window, self.coefficients)
+
+    def png(self, title: str, t: Tensor, recalled: Tensor, now: float, start: float,
+            c: Tensor) -> bytes:
+        """The figure as it stands for these numbers, as the bytes of a PNG.
+
+        Args:
+            title: stands over the signal. t, recalled: (points,), what is read from the state.
+            now, start: where the window ends and begins, in seconds. c: (N,), the state.
+        """
+        self.title.set_text(title)
+        self.recalled.set_data(*arrays(t, recalled))
+        self.now.set_xdata([now, now])
+        self.window.set_xdata([start, start])
+        self.coefficients.set_data(np.arange(len(c)), np.asarray(c))
+        return self._png()

@@ -1,0 +1,88 @@
+"""Pictures of two axes: the complex plane, matrices, images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from minimamba.plots.style import COLOURS, arrays, styled
+
+
+@styled
+def stability(z: Tensor, growth: Mapping[str, Tensor]) -> Figure:
+    """Where in the plane of Δλ each rule's state fades.
+
+    Args:
+        z: (rows, columns) complex, a grid of Δλ.
+        growth: from a rule to |Ā| on that grid.
+    """
+    figure = Figure(figsize=(8, 2.7), layout="constrained")
+    axes = figure.subplots(1, len(growth), sharey=True)
+    for ax, colour, (rule, size) in zip(axes, COLOURS, growth.items(), strict=False):
+        ax.contourf(*arrays(z.real, z.imag, size), levels=[0, 1], colors=[colour], alpha=0.35)
+        ax.contour(*arrays(z.real, z.imag, size), levels=[1], colors=[colour])
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(title=rule, xlabel="Re Δλ", aspect="equal")
+    axes[0].set_ylabel("Im Δλ")
+    return figure
+
+
+@styled
+def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
+    """Square matrices of weights, none negative, side by side on one scale, zero in white.
+
+    The scale is logarithmic but for the smallest 2 %, so that small weights show beside large.
+    """
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    limit = max(float(matrix.max()) for matrix in maps.values())
+    scale = SymLogNorm(linthresh=limit / 50, vmin=0, vmax=limit)
+    for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
+        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
+        ax.set(title=title, xlabel=xlabel)
+        ax.grid(False)
+    axes[0].set_ylabel(ylabel)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    return figure
+
+
+@styled
+def eigenvalues(groups: Mapping[str, Tensor]) -> Figure:
+    """Eigenvalues in the complex plane, a panel a matrix; what lies right of 0 grows.
+
+    Args:
+        groups: from a matrix's name to its (N,) complex eigenvalues.
+    """
+    figure = Figure(figsize=(8, 3.0), layout="constrained")
+    axes = figure.subplots(1, len(groups), squeeze=False)[0]
+    for ax, colour, (name, points) in zip(axes, COLOURS, groups.items(), strict=False):
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.plot(*arrays(points.real, points.imag), linestyle="", marker="o", markersize=3.5,
+                color=colour)
+        ax.set(title=name, xlabel="Re λ")
+    axes[0].set_ylabel("Im λ")
+    return figure
+
+
+@styled
+def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
+    """Pictures, and below each the signal that it is when read pixel by pixel.
+
+    Args:
+        pictures: (count, rows, columns). titles: one each. signals: (count, length).
+    """
+    figure = Figure(figsize=(8, 3.0), layout="constrained")
+    above, below = figure.subplots(2, len(pictures), height_ratios=(1.4, 1))
+    for ax, picture, title in zip(above, *arrays(pictures), titles, strict=True):
+        ax.imshow(picture, cmap="gray_r")
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    for ax, signal in zip(below, *arrays(signals), strict=True):
+        ax.plot(signal, color=COLOURS[0], linestyle="-", linewidth=1.0)
+        ax.set(xlabel="pixel", ylim=(-1.1, 1.1), yticks=[-1, 0, 1])
+    for ax in below[1:]:
+        ax.set_yticklabels([])
+    below[0].set_ylabel("ink")
+    return figure
