@@ -33,7 +33,8 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
         (matrices if decays else others).append(parameter)
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
                                    {"params": others, "weight_decay": 0.0}], lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
     for step, batch in zip(range(steps), batches, strict=False):
         model.train()
         now = loss(*batch)

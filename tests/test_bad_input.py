@@ -17,6 +17,9 @@ from minimamba.continuous import (
 )
 from minimamba.discretize import backward_euler, bilinear, euler, mamba, zoh
 from minimamba.lti import convolve, kernel, recurrence, step
+from minimamba.s4 import diagonal, dplr
+from minimamba.s4.diagonal import vandermonde
+from minimamba.s4.hippo import basis, project
 
 RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
 
@@ -27,6 +30,18 @@ def ones(*shape, dtype=F64):
 
 def system(**more):
     return {"A": -ones(3), "B": ones(3), **more}
+
+
+def dplr_kernel(Lambda, P, B, C, delta, length):
+    return dplr.kernel(dplr.DPLR(Lambda, P, B), C, delta, length)
+
+
+def s4d_kernel(A, B, C, delta, length):
+    return diagonal.kernel(A, B, C, delta, length, zoh)
+
+
+def pairs(*shape):
+    return torch.complex(-ones(*shape), ones(*shape))
 
 
 GOOD = {
@@ -40,14 +55,22 @@ GOOD = {
                  "initial_state": ones(2, 3)},
     kernel: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "length": 4},
     convolve: {"kernel": ones(3), "x": ones(2, 5)},
+    basis: {"measure": "legs", "N": 3, "age": ones(4)},
+    project: {"measure": "legt", "N": 3, "x": ones(2, 4), "t": torch.arange(1, 5, dtype=F64),
+              "window": 2.0},
+    vandermonde: {"A_bar": ones(3), "weights": ones(3), "length": 4},
+    s4d_kernel: {"A": -ones(2, 3), "B": ones(2, 3), "C": ones(2, 3), "delta": ones(2),
+                 "length": 4},
+    dplr_kernel: {"Lambda": pairs(2, 3), "P": pairs(2, 3, 1), "B": pairs(2, 3),
+                  "C": pairs(2, 3), "delta": ones(2), "length": 4},
     selective_scan: {"x": ones(2, 5, 4), "delta": ones(2, 5, 4), "A": -ones(4, 3),
                      "B": ones(2, 5, 3), "C": ones(2, 5, 3), "D": ones(4),
                      "z": ones(2, 5, 4), "delta_bias": ones(4), "initial_state": ones(2, 4, 3)},
 }
 TENSORS = [(function, name) for function, arguments in GOOD.items() for name, value
            in arguments.items() if isinstance(value, torch.Tensor)]
-AFTER_THE_FIRST = [(function, name) for function, name in TENSORS
-                   if name != next(iter(GOOD[function]))]
+FIRST = dict(reversed(TENSORS))
+AFTER_THE_FIRST = [(function, name) for function, name in TENSORS if name != FIRST[function]]
 
 
 def label(value):
@@ -82,7 +105,7 @@ def test_what_is_no_tensor(function, name):
 
 @every(TENSORS)
 def test_whole_numbers(function, name):
-    whole = GOOD[function][name].to(torch.int64)
+    whole = GOOD[function][name].real.to(torch.int64)
     refuses(function, name, "dtype .*float", "int64", **{name: whole})
 
 
@@ -105,7 +128,9 @@ def test_a_complex_time(function, name):
 
 @every(AFTER_THE_FIRST)
 def test_single_precision_among_double(function, name):
-    refuses(function, name, "float64", "float32", **{name: GOOD[function][name].float()})
+    given = GOOD[function][name]
+    single = given.to(torch.complex64 if given.is_complex() else torch.float32)
+    refuses(function, name, "float64", "float32|complex64", **{name: single})
 
 
 @pytest.mark.parametrize("name", ["delta", "A", "B", "C", "D", "z", "delta_bias"])
@@ -131,7 +156,8 @@ def test_another_device(function, name):
 
 @every([(function, "A") for function in (*RULES, simulate, memory, impulse_response)]
        + [(function, "A_bar") for function in (step, recurrence, kernel)]
-       + [(convolve, "kernel"), (selective_scan, "x")])
+       + [(convolve, "kernel"), (selective_scan, "x"), (project, "x"), (vandermonde, "A_bar"),
+          (s4d_kernel, "A"), (dplr_kernel, "Lambda")])
 def test_the_first_tensor_alone_on_another_device(function, name):
     changed = GOOD[function] | {name: GOOD[function][name].to("meta")}
     with pytest.raises(ValueError, match=r"^\w+: expected device meta.*, got cpu"):
@@ -183,6 +209,20 @@ def test_a_signal_of_no_length(function, names):
     (convolve, "kernel", (2, 3, 4), "shape (taps,) or (taps, channels)"),
     (convolve, "kernel", (), "shape (taps,) or (taps, channels)"),
     (convolve, "x", (), "shape (..., length)"),
+    (project, "x", (), "shape (..., length)"),
+    (project, "t", (5,), "shape (4,)"),
+    (project, "t", (1, 4), "shape (4,)"),
+    *((vandermonde, "A_bar", size, "shape (N,) or (channels, N)") for size in [(), (2, 3, 3)]),
+    *((vandermonde, "weights", size, "shape (3,) = that of A_bar") for size in [(), (2,), (1, 3)]),
+    *((s4d_kernel, name, size, "shape") for name in "BC" for size in [(3,), (2, 4), (1, 3)]),
+    (s4d_kernel, "delta", (3,), "a last axis of 2 channels"),
+    (dplr_kernel, "Lambda", (), "shape (N/2,) or (channels, N/2)"),
+    (dplr_kernel, "Lambda", (2, 2, 3), "shape (N/2,) or (channels, N/2)"),
+    (dplr_kernel, "P", (2, 3), "shape (2, 3) + (rank,)"),
+    (dplr_kernel, "P", (2, 4, 1), "shape (2, 3) + (rank,)"),
+    *((dplr_kernel, name, size, "shape (2, 3) = that of Lambda") for name in "BC"
+      for size in [(3,), (2, 4)]),
+    (dplr_kernel, "delta", (3,), "a number or shape (2,)"),
     (selective_scan, "x", (5, 4), "shape (batch, length, d_inner)"),
     (selective_scan, "x", (2, 5, 4, 1), "shape (batch, length, d_inner)"),
     (selective_scan, "A", (3, 4), "shape (4, d_state)"),
@@ -200,7 +240,9 @@ def test_a_signal_of_no_length(function, names):
     (selective_scan, "initial_state", (4, 3), "shape (2, 4, 3) = (batch, d_inner, d_state)"),
 ], ids=lambda value: label(value) or None)
 def test_a_wrong_shape(function, name, size, expected):
-    refuses(function, name, re.escape(expected), shape(*size), **{name: ones(*size)})
+    given = GOOD[function][name]
+    make = pairs if isinstance(given, torch.Tensor) and given.is_complex() else ones
+    refuses(function, name, re.escape(expected), shape(*size), **{name: make(*size)})
 
 
 @pytest.mark.parametrize("function", [memory, impulse_response], ids=label)
@@ -303,5 +345,47 @@ def test_moments_that_do_not_increase(t):
 
 
 @pytest.mark.parametrize("length", [0, -1, 2.0, True, None, "3"])
-def test_a_kernel_of_no_length(length):
-    refuses(kernel, "length", "a whole number from 1 up", re.escape(repr(length)), length=length)
+@pytest.mark.parametrize("function", [kernel, vandermonde, s4d_kernel, dplr_kernel], ids=label)
+def test_a_kernel_of_no_length(function, length):
+    refuses(function, "length", "a whole number from 1 up", re.escape(repr(length)), length=length)
+
+
+@pytest.mark.parametrize("N", [0, -1, 2.0, True, None, "3"])
+@pytest.mark.parametrize("function", [basis, project], ids=label)
+def test_a_state_of_no_size(function, N):
+    refuses(function, "N", "a whole number from 1 up", re.escape(repr(N)), N=N)
+
+
+def test_waves_come_in_pairs():
+    refuses(basis, "N", "an odd number for fout", "4", measure="fout", N=4)
+
+
+@pytest.mark.parametrize("function", [basis, project], ids=label)
+def test_an_unknown_measure(function):
+    refuses(function, "measure", "'legs', 'legt' or 'fout'", "'lagt'", measure="lagt")
+
+
+@pytest.mark.parametrize(("measure", "window"), [
+    ("legs", 2.0), ("legt", None), ("fout", None), ("legt", 0.0), ("legt", -1.0),
+    ("legt", np.inf), ("legt", np.nan)])
+def test_a_window_that_does_not_fit_its_measure(measure, window):
+    refuses(project, "window", "", re.escape(repr(window)), measure=measure, window=window)
+
+
+def test_a_past_that_begins_too_late():
+    refuses(project, "t", "moments greater than 0", "0", t=torch.arange(4, dtype=F64))
+
+
+@pytest.mark.parametrize("name", ["Lambda", "P", "B", "C"])
+def test_real_numbers_where_pairs_are_wanted(name):
+    refuses(dplr_kernel, name, "a complex dtype", "float64", **{name: GOOD[dplr_kernel][name].real})
+
+
+def test_a_lambda_that_grows():
+    refuses(dplr_kernel, "Lambda", "real parts below 0", "0.5", Lambda=-GOOD[dplr_kernel]["Lambda"])
+
+
+@pytest.mark.parametrize("function", [s4d_kernel, dplr_kernel], ids=label)
+@pytest.mark.parametrize("delta", [0.0, -1.0])
+def test_a_kernel_with_a_step_that_is_not_positive(function, delta):
+    refuses(function, "delta", "a step greater than 0", f"{delta:g}", delta=delta)

@@ -28,3 +28,19 @@ def test_the_eeg_is_ten_seconds_standardised(channel):
 def test_the_eeg_has_four_channels(channel):
     with pytest.raises(ValueError, match="channel: expected 0, 1, 2 or 3"):
         corpora.eeg(channel)
+
+
+def test_the_digits_are_what_they_say():
+    learned, held_out = corpora.digits()
+    assert learned.x.shape == (1437, 64, 1)
+    assert held_out.x.shape == (360, 64, 1)
+    assert learned.x.dtype == torch.float32
+    assert learned.y.dtype == torch.int64
+    for part in (learned, held_out):
+        assert part.x.min() == -1
+        assert part.x.max() == 1
+        assert torch.bincount(part.y, minlength=10).min() > 25
+    # A zero is dark around and light within: read row by row, as a picture.
+    zero = learned.x[learned.y == 0].mean(0).view(8, 8)
+    assert zero[4, 3:5].max() < zero[4, 2] - 0.5
+    assert zero[4, 0] < -0.9

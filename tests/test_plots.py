@@ -15,6 +15,11 @@ FIGURES = {
     "stability": lambda: plots.stability(
         torch.complex(*torch.meshgrid(x - 0.5, x - 0.5, indexing="xy")),
         {"one": torch.outer(x, x) + 0.5, "two": torch.outer(x, x) + 0.6}),
+    "spread": lambda: plots.spread(
+        x, {"a": torch.stack([x, x**2]), "b": torch.stack([x, x / 2, x])[:, :20]}, "step",
+        "accuracy, %", ylim=(0, 1)),
+    "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
+    "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
 }
 
@@ -23,7 +28,8 @@ FIGURES = {
 def test_axes_are_named(name):
     figure = FIGURES[name]()
     assert isinstance(figure, Figure)
-    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
+    panels = [ax for ax in figure.axes
+              if ax.get_label() != "<colorbar>" and not (ax.images and name == "images")]
     assert panels[-1].get_xlabel()
     assert panels[0].get_ylabel()
 
@@ -73,3 +79,13 @@ def test_colours_stay_apart_for_the_colour_blind():
     # two lines share a colour or a dash.
     assert len(set(plots.COLOURS)) == len(plots.COLOURS)
     assert len(set(plots.DASHES)) == len(plots.DASHES) >= len(plots.COLOURS)
+
+
+def test_a_spread_runs_from_the_worst_to_the_best():
+    runs = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 7.0]])
+    ax = plots.spread(torch.arange(4), {"a": runs}, "epoch", "accuracy").axes[0]
+    assert ax.lines[0].get_ydata().tolist() == [2.0, 2.0, 5.0]
+    assert ax.lines[0].get_xdata().tolist() == [0, 1, 2]
+    corners = ax.collections[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == 1
+    assert corners[:, 1].max() == 7

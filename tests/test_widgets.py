@@ -1,14 +1,17 @@
-"""The delta explorer, without a browser: what its sliders do to its picture and its words."""
+"""The explorers, without a browser: what their sliders do to their pictures and words."""
 
 import base64
 import math
+import re
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
-from minimamba.widgets import DeltaExplorer
+from minimamba.s4 import hippo
+from minimamba.widgets import DeltaExplorer, HippoExplorer
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
+from minimamba.widgets.hippo_explorer import _recording, _states
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +74,59 @@ def test_every_input_is_a_recording(name):
 def test_bad_input_is_refused_by_name(bad):
     with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
         DeltaExplorer(**bad)
+
+
+@pytest.fixture(scope="module")
+def hippo_explorer():
+    return HippoExplorer()
+
+
+@pytest.mark.parametrize(("slider", "value"), [("size", 9), ("moment", 3.0),
+                                               ("measure", "LegT, 2 s"), ("measure", "FouT, 2 s")])
+def test_each_slider_of_the_hippo_explorer_changes_the_picture(hippo_explorer, slider, value):
+    before = hippo_explorer.picture.value
+    getattr(hippo_explorer, slider).value = value
+    assert hippo_explorer.picture.value != before
+
+
+def told_error(**settings):
+    words = HippoExplorer(**settings).picture.value
+    return int(re.search(r"error (\d+)%", words).group(1))
+
+
+@pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
+def test_more_numbers_know_more_of_the_past(measure):
+    errors = [told_error(size=size, moment=8.0, measure=measure) for size in (5, 17, 65)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[-1] + 20
+
+
+def test_the_words_of_the_hippo_explorer_say_what_the_picture_shows():
+    assert "33 numbers for the last 6.00 s, 479 samples" in HippoExplorer().picture.value
+    early = HippoExplorer(size=9, moment=0.5, measure="legt")
+    assert "9 numbers for the last 0.50 s, 39 samples" in early.picture.value
+    late = HippoExplorer(size=9, moment=10.0, measure="fout")
+    assert "the last 2.00 s, 160 samples" in late.picture.value
+
+
+def test_the_states_of_legs_are_nested():
+    # The widget runs the largest one and cuts: that must be the state of the smaller size.
+    recording = _recording()
+    for N in (3, 17):
+        cut = _states("legs", N)
+        assert cut.shape == (800, N)
+        assert (cut - hippo.project("legs", N, recording.x, recording.t)).abs().max() < 1e-9
+
+
+def test_a_page_without_a_kernel_gets_a_still_picture_of_the_eeg():
+    data, metadata = HippoExplorer()._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 432)
+    assert "33 numbers" in metadata["image/png"]["alt"]
+    assert data["text/plain"] == "HippoExplorer(size=33, moment=6, measure='legs')"
+
+
+@pytest.mark.parametrize("bad", [{"size": 4}, {"size": 67}, {"moment": 0.0}, {"moment": 10.5},
+                                 {"measure": "lmu"}])
+def test_the_hippo_explorer_refuses_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        HippoExplorer(**bad)

@@ -77,7 +77,7 @@ def dense(system: DPLR, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def discrete(system: DPLR, C: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """The bilinear rule for `dense`: A_bar (..., N, N), B_bar and C (..., N), all real."""
     A, B, C = dense(system, C)
-    step = as_step(delta, A)[..., None, None]
+    step = _step(delta, system.Lambda)[..., None, None]
     one = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     both = torch.cat([one + step / 2 * A, step * B[..., None]], -1)
     A_bar, B_bar = torch.linalg.solve(one - step / 2 * A, both).split([A.shape[-1], 1], -1)
@@ -111,7 +111,7 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     C = torch.complex(*C_real.chunk(2, -1)).conj() / 2**0.5
     Lambda, P, B = system
     rank = P.shape[-1]
-    step = as_step(delta, Lambda)
+    step = _step(delta, Lambda)
     # Half of the roots: K is real, so the others are their conjugates. In float64, since an
     # angle rounded to float32 is off by as much as K's last digits.
     angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (-2 * torch.pi / length)
@@ -132,6 +132,14 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     spectrum = CB - w * CP @ torch.linalg.solve(one + w * PP, PB)
     spectrum = spectrum[..., 0, 0] * step[..., None]
     return torch.fft.irfft(spectrum, length).movedim(-1, 0)
+
+
+def _step(delta: Tensor | float, Lambda: Tensor) -> Tensor:
+    step = as_step(delta, Lambda)
+    if tuple(step.shape) not in {(), tuple(Lambda.shape[:-1])}:
+        wanted = f" or shape {tuple(Lambda.shape[:-1])}" if Lambda.ndim > 1 else ""
+        refuse("delta", f"a number{wanted}", shape_of(step))
+    return step
 
 
 def _real(v: Tensor) -> Tensor:

@@ -94,20 +94,25 @@ def project(measure: Measure, N: int, x: Tensor, t: Tensor, window: float | None
 
     Args:
         x: (..., length), held from each moment until the next.
-        t: (length,), increasing and greater than 0, where the past begins. Between 0 and t[0]
-            x is x[0]; before that LegT and FouT see it too, LegS sees nothing.
+        t: (length,), increasing and greater than 0. Until t[0] the past is constant, x[0]: from
+            0 on for LegS, whose window begins there, and for ever for LegT and FouT.
         window: θ, in the unit of t, for LegT and FouT. LegS takes none: its window is t.
 
     Returns:
         (..., length, N), in x's dtype.
     """
-    A, B = (part.to(x) for part in matrices(measure, N))
+    A, B = matrices(measure, N)
     check_system(x=x, t=t)
+    if t.is_complex():
+        refuse("t", "a real dtype", t.dtype)
+    A, B = A.to(t), B.to(t)
     if (window is None) != (measure == "legs"):
         refuse("window", "None for 'legs', else a time greater than 0", repr(window))
     if window is not None and not 0 < window < float("inf"):
         refuse("window", "a time greater than 0", repr(window))
-    if x.ndim == 0 or t.shape != x.shape[-1:]:
+    if x.ndim == 0:
+        refuse("x", "shape (..., length)", shape_of(x))
+    if t.shape != x.shape[-1:]:
         refuse("t", f"shape {tuple(x.shape[-1:])}, the last axis of x", shape_of(t))
     if not (t > 0).all():
         refuse("t", "moments greater than 0", f"{t.min().item():g}")
