@@ -54,7 +54,6 @@ def peak_bytes(run: Callable[[], object], device: str) -> int | None:
     it after all times, since it makes the allocator hand everything back at once.
     """
     if device == "cuda":
-        run()
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -65,7 +64,6 @@ def peak_bytes(run: Callable[[], object], device: str) -> int | None:
         return None
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD: large blocks go back to the system when freed
-    run()
     libc.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the mark starts again from here
     before = _kilobytes("VmRSS")

@@ -36,7 +36,9 @@ def act(A: Tensor, h: Tensor, dense: bool) -> Tensor:
     if not dense:
         return A * h
     dtype = torch.promote_types(A.dtype, h.dtype)
-    return (A.to(dtype) @ h.to(dtype)[..., None])[..., 0]
+    # Not A @ h[..., None]: that would copy A for every h when it is differentiated.
+    return torch.einsum("...ij,...j->...i" if A.ndim == 2 else "dij,...dj->...di",
+                        A.to(dtype), h.to(dtype))
 
 
 def as_step(delta: Tensor | float, A: Tensor, name: str = "delta") -> Tensor:
