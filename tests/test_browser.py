@@ -1,4 +1,4 @@
-"""Chapters in a real browser: JupyterLab runs them, and the delta explorer answers to hand and key.
+"""Chapters in a real browser: JupyterLab runs them, and the explorers answer to hand and key.
 
 Needs Chromium or Chrome. Without one the tests are skipped, loudly; where the environment
 variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
@@ -18,6 +18,7 @@ import urllib.request
 import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +51,11 @@ def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("jupyter")
     for folder in ("notebooks", "benchmarks", "figures"):
         shutil.copytree(ROOT / folder, home / "course" / folder)
+    # A chapter that trains would be long to run for the sake of its widget.
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+        "from minimamba.widgets import HippoExplorer\nHippoExplorer()")], metadata={
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}})
+    nbformat.write(book, home / "course" / "notebooks" / "hippo.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / ".make" / "jupyterlab_overrides.json").read_text()),
@@ -91,7 +97,7 @@ def wait_for(url, process, log, seconds=60):
     pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()}")
 
 
-def open_and_run(browser, url, timeout=90_000):
+def open_and_run(browser, url, explorer="delta", timeout=90_000):
     """A page on which every cell of the notebook has run without an error."""
     page = browser.new_page(viewport={"width": 1400, "height": 2400})
     page.set_default_timeout(timeout)
@@ -99,19 +105,19 @@ def open_and_run(browser, url, timeout=90_000):
     page.wait_for_selector('.jp-Toolbar-kernelName:has-text("Python 3")')
     page.click('.lm-MenuBar-itemLabel:text-is("Run")')
     page.click('.lm-Menu-item[data-command="runmenu:run-all"]')
-    page.wait_for_function("""() => {
+    page.wait_for_function("""explorer => {
         const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
         return document.querySelector('[data-mime-type="application/vnd.jupyter.error"]')
-            || (document.querySelector('.minimamba-delta-explorer img')
+            || (document.querySelector(`.minimamba-${explorer}-explorer img`)
                 && prompts.every(prompt => !prompt.textContent.includes('*')));
-    }""")
+    }""", arg=explorer)
     errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
     assert errors.count() == 0, errors.first.inner_text()
     return page
 
 
 def picture(page):
-    return page.locator(".minimamba-delta-explorer img").get_attribute("alt")
+    return page.locator("[class*=minimamba-][class*=-explorer] img").get_attribute("alt")
 
 
 def changes(page, before, seconds=10):
@@ -123,6 +129,13 @@ def changes(page, before, seconds=10):
     pytest.fail(f"the picture stayed at: {before}")
 
 
+def uncut_labels(explorer):
+    """The labels of the sliders, none of them cut off by its box."""
+    labels = [e for e in explorer.locator(".widget-label").all() if e.inner_text()]
+    assert all(label.evaluate("e => e.scrollWidth <= e.clientWidth") for label in labels)
+    return [label.inner_text() for label in labels]
+
+
 def pole(words):
     return float(re.search(r"pole is ([\d.]+)", words).group(1))
 
@@ -131,9 +144,7 @@ def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
     page = open_and_run(browser, server("02_discretization_and_delta.ipynb"))
     explorer = page.locator(".minimamba-delta-explorer")
     explorer.scroll_into_view_if_needed()
-    labels = [e for e in explorer.locator(".widget-label").all() if e.inner_text()]
-    assert [e.inner_text() for e in labels] == ["Δ", "decay rate |A|", "input x"]
-    assert all(label.evaluate("e => e.scrollWidth <= e.clientWidth") for label in labels)  # uncut
+    assert uncut_labels(explorer) == ["Δ", "decay rate |A|", "input x"]
     handle = explorer.locator(".noUi-handle").first
     source = explorer.locator("img").get_attribute("src")
     before = picture(page)
@@ -154,6 +165,21 @@ def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
     by_mouse = changes(page, by_key)
     assert pole(by_mouse) > pole(by_key)               # a smaller one holds
     assert explorer.locator("img").get_attribute("src") != source
+
+
+def test_the_hippo_explorer_answers_to_key(browser, server):
+    page = open_and_run(browser, server("hippo.ipynb"), "hippo")
+    explorer = page.locator(".minimamba-hippo-explorer")
+    assert uncut_labels(explorer) == ["numbers in the state", "now, s", "it looks back on"]
+    size, moment, measure = explorer.locator(".noUi-handle").all()
+    words = picture(page)
+    assert "33 numbers for the last 6.00 s" in words
+    for handle, key, wanted in ((size, "ArrowRight", "35 numbers"), (moment, "ArrowLeft", "5.95 s"),
+                                (measure, "ArrowRight", "the last 2.00 s, 160 samples")):
+        handle.focus()
+        page.keyboard.press(key)
+        words = changes(page, words)
+        assert wanted in words
 
 
 def test_chapter_00_runs(browser, server):

@@ -55,7 +55,8 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
     else:
         ax.set_ylim(min(0, ax.get_ylim()[0]), None)
     if "x" in log and len(x) < 10:
-        ax.set_xticks(x.tolist(), [f"{place:.3g}" for place in x.tolist()], minor=False)
+        shown = x.tolist()[::1 if len(x) < 7 else 2]
+        ax.set_xticks(shown, [f"{place:,g}" for place in shown], minor=False)
         ax.set_xticks([], minor=True)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
