@@ -8,6 +8,7 @@ at for that.
 """
 
 import statistics
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import product
 
@@ -25,8 +26,8 @@ from minimamba.training import shuffled, train
 EPOCHS, LONGER, BATCH = 20, 60, 32
 RATES = (0.002, 0.005, 0.01, 0.02, 0.05)
 MODELS = {
-    "S4D": lambda: S4Classifier(partial(S4D, d_state=32, delta_min=0.005, delta_max=0.5), 1, 10),
-    "LSTM": lambda: LSTMClassifier(1, 10, 84),
+    "S4D": lambda: S4Classifier(partial(S4D, delta_min=0.005, delta_max=0.5), 1, 10),
+    "LSTM": lambda: LSTMClassifier(1, 10, 100),
 }
 ORDERS = {"in order": torch.arange(64),
           "permuted": torch.randperm(64, generator=torch.Generator().manual_seed(0))}
@@ -54,30 +55,41 @@ def learn(name: str, order: str, rate: float, seed: int, learned: Digits, judged
     return curve
 
 
-def choose_rate(name: str, learned: Digits) -> tuple[float, dict[str, float]]:
-    """The learning rate that does best on the last fifth of `learned`, and how each did."""
-    kept = len(learned.y) * 4 // 5
-    fit, check = (Digits(learned.x[part], learned.y[part])
-                  for part in (slice(kept), slice(kept, None)))
-    scores = {rate: statistics.mean(
-        learn(name, "in order", rate, seed, fit, check)[-1] for seed in (100, 101))
-        for rate in tqdm(RATES, desc=f"learning rate of {name}")}
-    return max(scores, key=scores.get), {str(rate): score for rate, score in scores.items()}
+def run(job: tuple) -> list[float]:
+    """`learn` in a process of its own: (name, order, rate, seed, epochs, on the held-out ones)."""
+    torch.set_num_threads(1)
+    name, order, rate, seed, epochs, final = job
+    learned, held_out = corpora.digits()
+    if not final:
+        kept = len(learned.y) * 4 // 5
+        learned, held_out = (Digits(learned.x[part], learned.y[part])
+                             for part in (slice(kept), slice(kept, None)))
+    return learn(name, order, rate, seed, learned, held_out, epochs)
 
 
 def main() -> None:
-    learned, held_out = corpora.digits()
-    results = {"batch": BATCH, "parameters": {
-        name: sum(p.numel() for p in make().parameters()) for name, make in MODELS.items()}}
-    results["rates"], results["chosen"] = {}, {}
-    for name in MODELS:
-        results["chosen"][name], results["rates"][name] = choose_rate(name, learned)
-    runs = results["runs"] = {order: {} for order in ORDERS}
     trained = (("S4D", EPOCHS), ("LSTM", EPOCHS), ("LSTM", LONGER))
-    for order, (name, epochs), seed in tqdm(list(product(ORDERS, trained, range(5)))):
-        curve = learn(name, order, results["chosen"][name], seed, learned, held_out, epochs)
-        runs[order].setdefault(f"{name}, {epochs} epochs", []).append(curve)
-    print(save("digits", "cpu", results))
+    with ProcessPoolExecutor() as pool:
+        def run_all(jobs: list[tuple], what: str) -> list[list[float]]:
+            return list(tqdm(pool.map(run, jobs), total=len(jobs), desc=what))
+
+        jobs = list(product(MODELS, ["in order"], RATES, (100, 101, 102), [EPOCHS], [False]))
+        ends: dict[str, dict[float, list[float]]] = {name: {} for name in MODELS}
+        for (name, _, rate, *_), curve in zip(jobs, run_all(jobs, "learning rates"), strict=True):
+            ends[name].setdefault(rate, []).append(curve[-1])
+        rates = {name: {rate: round(statistics.mean(end), 4) for rate, end in scores.items()}
+                 for name, scores in ends.items()}
+        chosen = {name: max(scores, key=scores.get) for name, scores in rates.items()}
+
+        jobs = [(name, order, chosen[name], seed, epochs, True)
+                for order, (name, epochs), seed in product(ORDERS, trained, range(5))]
+        runs: dict[str, dict[str, list]] = {order: {} for order in ORDERS}
+        for (name, order, _, _, epochs, _), curve in zip(jobs, run_all(jobs, "seeds"), strict=True):
+            runs[order].setdefault(f"{name}, {epochs} epochs", []).append(curve)
+    parameters = {name: sum(p.numel() for p in make().parameters())
+                  for name, make in MODELS.items()}
+    print(save("digits", "cpu", {"batch": BATCH, "parameters": parameters, "rates": rates,
+                                 "chosen": chosen, "runs": runs}))
 
 
 if __name__ == "__main__":

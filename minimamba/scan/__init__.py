@@ -1,7 +1,8 @@
 """The selective scan: h_t = a_t h_{t−1} + b_t and y_t = ⟨C_t, h_t⟩. One meaning, many machines.
 
 `selective_scan` checks its arguments, picks a machine and runs it; `methods` says which can
-run here. The meaning is the loop in `definition.py`.
+run here. The meaning is the loop in `definition.py`; `associative.py` shows what makes a scan
+parallel, and `chunked.py` is the fast way in plain PyTorch.
 """
 
 import torch
@@ -15,14 +16,15 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.scan import definition
+from minimamba.scan import chunked, definition
 
+MACHINES = {"definition": definition.scan, "chunked": chunked.scan}
 INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def methods() -> dict[str, str | None]:
     """The machines by name: None for one that can run here, else the reason why it can't."""
-    return {"definition": None}
+    return dict.fromkeys(MACHINES)
 
 
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
@@ -50,7 +52,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state); zero if None.
         return_last_state: whether to give the state after the last step too.
-        method: "auto", or a name from `minimamba.scan.methods()`.
+        method: a name from `minimamba.scan.methods()`, or "auto", the fastest that can run.
 
     Returns:
         y of x's shape and dtype; with `return_last_state`, (y, last_state), the latter
@@ -72,8 +74,9 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         t if t is None else t.to(state_dtype)
         for t in (x, delta, A, B, C, D, z, delta_bias, initial_state))
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    y, last_state = definition.scan(x_, delta, A, B, C, D, z, delta_bias=delta_bias,
-                                    delta_softplus=delta_softplus, initial_state=h)
+    machine = MACHINES["chunked" if method == "auto" else method]
+    y, last_state = machine(x_, delta, A, B, C, D, z, delta_bias=delta_bias,
+                            delta_softplus=delta_softplus, initial_state=h)
     y = y.to(x.dtype)
     return (y, last_state) if return_last_state else y
 

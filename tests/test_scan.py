@@ -1,4 +1,4 @@
-"""The selective scan by its definition against a loop over single numbers."""
+"""The selective scan, by each of its machines, against a loop over single numbers."""
 
 from itertools import combinations
 
@@ -21,8 +21,16 @@ half_types = pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 properties = settings(max_examples=40, deadline=None, derandomize=True)
 
 
+# Each machine goes through every test of this file.
+@pytest.fixture(scope="module", autouse=True, params=methods())
+def machine(request):
+    if methods()[request.param]:
+        pytest.skip(methods()[request.param])
+    scan.method = request.param
+
+
 def scan(**arguments):
-    return selective_scan(**arguments, method="definition")
+    return selective_scan(**arguments, method=scan.method)
 
 
 def scan_inputs(options=(), batch=2, length=5, d_inner=4, d_state=3, groups=None, seed=0):
@@ -77,8 +85,9 @@ def by_loop(x, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=F
     return y, h
 
 
-def test_the_definition_runs_everywhere():
+def test_two_machines_run_everywhere():
     assert methods()["definition"] is None
+    assert methods()["chunked"] is None
 
 
 @every_combination

@@ -1,0 +1,108 @@
+"""All machines of the scan agree, values to 1e-10 and gradients to 1e-8, also where it is hard."""
+
+import pytest
+import torch
+from systems import F64, close, leaves, randn, uniform
+
+from minimamba import selective_scan
+from minimamba.scan import methods
+
+OTHERS = [name for name in methods() if name != "definition"]
+every_other = pytest.mark.parametrize("method", OTHERS)
+
+
+def inputs(length, *, batch=2, d_inner=6, d_state=4, groups=1, delta=(1e-3, 1.0)):
+    low, high = (torch.tensor(end, dtype=F64).log().item() for end in delta)
+    return {"x": randn(batch, length, d_inner),
+            "delta": uniform(low, high, batch, length, d_inner, seed=1).exp(),
+            "A": -uniform(0.5, 16, d_inner, d_state, seed=2),
+            "B": randn(batch, length, groups, d_state, seed=3),
+            "C": randn(batch, length, groups, d_state, seed=4),
+            "D": randn(d_inner, seed=5), "z": randn(batch, length, d_inner, seed=6),
+            "initial_state": randn(batch, d_inner, d_state, seed=7)}
+
+
+def run(method, arguments):
+    """y, the last state, and the gradient of all arguments."""
+    names = list(arguments)
+    tensors = leaves(*arguments.values())
+    y, h = selective_scan(**dict(zip(names, tensors, strict=True)), return_last_state=True,
+                          method=method)
+    loss = (y * randn(*y.shape, seed=8)).sum() + (h * randn(*h.shape, seed=9)).sum()
+    return y.detach(), h.detach(), dict(zip(names, torch.autograd.grad(loss, tensors), strict=True))
+
+
+def agree(method, arguments):
+    __tracebackhide__ = True
+    (y, h, gradients), (y_, h_, gradients_) = (run(m, arguments) for m in (method, "definition"))
+    close(y, y_, rtol=1e-10, atol=1e-10)
+    close(h, h_, rtol=1e-10, atol=1e-10)
+    for name, wanted in gradients_.items():
+        assert gradients[name].isfinite().all(), name
+        close(gradients[name], wanted, rtol=1e-8, atol=1e-8)
+
+
+@every_other
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 97])
+def test_at_awkward_lengths(method, length):
+    agree(method, inputs(length))
+
+
+@every_other
+def test_at_a_great_length(method):
+    agree(method, inputs(4096, batch=1, d_inner=2, d_state=2))
+
+
+@every_other
+@pytest.mark.parametrize("delta", [(1e-6, 1e-5), (1e-6, 1e3), (10, 1e3)])
+def test_from_the_smallest_step_to_the_largest(method, delta):
+    # exp(−16 · 1000) is zero: what underflows is forgotten, and gives no NaN.
+    agree(method, inputs(70, delta=delta))
+
+
+@every_other
+def test_a_state_that_grows(method):
+    agree(method, inputs(20) | {"A": uniform(0, 1, 6, 4)})
+
+
+@every_other
+@pytest.mark.parametrize("groups", [2, 3, 6])
+def test_with_groups(method, groups):
+    agree(method, inputs(33, groups=groups))
+
+
+@every_other
+@pytest.mark.parametrize("unused", ["y", "last_state"])
+def test_a_loss_of_one_output_alone(method, unused):
+    results = []
+    for name in (method, "definition"):
+        arguments = {key: value.clone().requires_grad_() for key, value in inputs(20).items()}
+        y, h = selective_scan(**arguments, return_last_state=True, method=name)
+        (h if unused == "y" else y).square().sum().backward()
+        # What has no part in the loss may have no gradient or one of zeros.
+        results.append([0 * value if value.grad is None else value.grad
+                        for value in arguments.values()])
+    for given, wanted in zip(*results, strict=True):
+        close(given, wanted, rtol=1e-8, atol=1e-8)
+
+
+@every_other
+def test_inputs_that_are_not_contiguous(method):
+    arguments = inputs(20)
+    turned = {name: value.mT.contiguous().mT for name, value in arguments.items() if value.ndim > 1}
+    assert not turned["x"].is_contiguous()
+    close(selective_scan(**arguments | turned, method=method),
+          selective_scan(**arguments, method="definition"))
+
+
+@every_other
+def test_the_fast_ways_keep_no_state_of_every_step(method):
+    length, batch, d_inner, d_state = 512, 1, 64, 64
+    arguments = {name: value.requires_grad_() for name, value in
+                 inputs(length, batch=batch, d_inner=d_inner, d_state=d_state).items()}
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x,
+                                                  lambda x: x):
+        selective_scan(**arguments, method=method).sum().backward()
+    assert max(kept) <= batch * length * d_inner * 2
+    assert sum(kept) < batch * length * d_inner * d_state / 3
