@@ -1,7 +1,7 @@
 """Mamba from the state space up: the library that the course in `notebooks/` tests.
 
 Read the modules in this order, each standing on those before it: `continuous`, `discretize`,
-`lti`, `scan`. The README has the map.
+`lti`, `scan`, `s4`, `selective`. The README has the map.
 """
 
 from minimamba.scan import selective_scan

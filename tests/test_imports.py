@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
 FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
-          ["s4"], ["classifier", "corpora", "environment", "exercises", "plots", "training"],
+          ["s4", "selective"], ["classifier", "corpora", "environment", "exercises", "plots", "training"],
           ["widgets"]]
 
 
