@@ -10,8 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
 FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
-          ["s4", "selective"], ["classifier", "corpora", "environment", "exercises", "plots", "training"],
-          ["widgets"]]
+          ["s4", "selective"],
+          ["classifier", "corpora", "environment", "exercises", "plots", "training"], ["widgets"]]
 
 
 def modules():

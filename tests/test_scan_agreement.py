@@ -4,11 +4,14 @@ import pytest
 import torch
 from systems import F64, close, leaves, randn, uniform
 
+from minimamba import scan as scan_package
 from minimamba import selective_scan
-from minimamba.scan import methods
+from minimamba.scan import compiled, definition, methods
 
-OTHERS = [name for name in methods() if name != "definition"]
-every_other = pytest.mark.parametrize("method", OTHERS)
+WHY_NOT = methods()["compiled"]
+COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT)))
+every_other = pytest.mark.parametrize("method", ["chunked", COMPILED])
+"""The compiled one takes half a minute for each new shape of A, so these tests share one."""
 
 
 def inputs(length, *, batch=2, d_inner=6, d_state=4, groups=1, delta=(1e-3, 1.0)):
@@ -50,7 +53,7 @@ def test_at_awkward_lengths(method, length):
 
 @every_other
 def test_at_a_great_length(method):
-    agree(method, inputs(4096, batch=1, d_inner=2, d_state=2))
+    agree(method, inputs(4096, batch=1))
 
 
 @every_other
@@ -65,10 +68,9 @@ def test_a_state_that_grows(method):
     agree(method, inputs(20) | {"A": uniform(0, 1, 6, 4)})
 
 
-@every_other
 @pytest.mark.parametrize("groups", [2, 3, 6])
-def test_with_groups(method, groups):
-    agree(method, inputs(33, groups=groups))
+def test_with_groups(groups):
+    agree("chunked", inputs(33, groups=groups))
 
 
 @every_other
@@ -95,14 +97,47 @@ def test_inputs_that_are_not_contiguous(method):
           selective_scan(**arguments, method="definition"))
 
 
-@every_other
-def test_the_fast_ways_keep_no_state_of_every_step(method):
+def test_no_state_of_every_step_is_kept():
     length, batch, d_inner, d_state = 512, 1, 64, 64
     arguments = {name: value.requires_grad_() for name, value in
                  inputs(length, batch=batch, d_inner=d_inner, d_state=d_state).items()}
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x,
                                                   lambda x: x):
-        selective_scan(**arguments, method=method).sum().backward()
+        selective_scan(**arguments, method="chunked").sum().backward()
     assert max(kept) <= batch * length * d_inner * 2
     assert sum(kept) < batch * length * d_inner * d_state / 3
+
+
+def test_the_compiled_one_says_so_once_while_it_compiles(capsys, monkeypatch):
+    monkeypatch.setattr(compiled.torch, "compile", lambda steps, **_: steps)
+    compiled._compile.cache_clear()
+    arguments = inputs(48)
+    for _ in range(2):
+        y = selective_scan(**arguments, method="compiled")
+    said = capsys.readouterr().err
+    assert said.count("compiling") == 1
+    assert "forward scan for 6 channels of 4 states, torch.float64" in said
+    close(y, selective_scan(**arguments, method="definition"))
+    compiled._compile.cache_clear()
+
+
+def test_a_machine_that_cannot_run_here_says_why_and_nothing_else_is_run(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert methods()["compiled"] == "no C++ compiler was found; looked for no-such-compiler"
+    with pytest.raises(ValueError, match=r"^method: .+ can run here, got 'compiled': no C"):
+        selective_scan(**inputs(4), method="compiled")
+
+
+def test_auto_takes_the_compiled_one_for_large_inputs_where_there_is_a_compiler(monkeypatch):
+    ran = []
+    monkeypatch.setattr(scan_package, "MACHINES", {
+        name: lambda *a, name=name, **k: ran.append(name) or definition.scan(*a, **k)
+        for name in scan_package.MACHINES})
+    monkeypatch.setattr(scan_package, "LARGE", 2 * 20 * 6 * 4)
+    monkeypatch.setattr(compiled, "missing", lambda: None)
+    selective_scan(**inputs(19))
+    selective_scan(**inputs(20))
+    monkeypatch.setattr(compiled, "missing", lambda: "none here")
+    selective_scan(**inputs(20))
+    assert ran == ["chunked", "compiled", "chunked"]

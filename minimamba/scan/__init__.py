@@ -2,7 +2,8 @@
 
 `selective_scan` checks its arguments, picks a machine and runs it; `methods` says which can
 run here. The meaning is the loop in `definition.py`; `associative.py` shows what makes a scan
-parallel, and `chunked.py` is the fast way in plain PyTorch.
+parallel, `chunked.py` is the fast way in plain PyTorch, and `compiled.py` the faster one where
+there is a C++ compiler.
 """
 
 import torch
@@ -16,15 +17,32 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.scan import chunked, definition
+from minimamba.scan import chunked, compiled, definition
 
-MACHINES = {"definition": definition.scan, "chunked": chunked.scan}
+MACHINES = {"definition": definition.scan, "chunked": chunked.scan, "compiled": compiled.scan}
+LARGE = 2**24
+"""How many numbers of state, over all steps, are worth the half minute of a compilation."""
 INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def methods() -> dict[str, str | None]:
     """The machines by name: None for one that can run here, else the reason why it can't."""
-    return dict.fromkeys(MACHINES)
+    return {"definition": None, "chunked": None, "compiled": compiled.missing()}
+
+
+def _choose(method: str, x: Tensor, d_state: int) -> str:
+    """The machine to run: the one asked for, or no other."""
+    known = methods()
+    if method == "auto":
+        large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
+        return "compiled" if large and known["compiled"] is None else "chunked"
+    if method not in known:
+        refuse("method", "'auto' or one of " + ", ".join(map(repr, known)), repr(method))
+    if known[method]:
+        refuse("method", "one that can run here", f"{method!r}: {known[method]}")
+    if method == "compiled" and x.device.type != "cpu":
+        refuse("method", f"one that can run on {x.device}", "'compiled', which is for the CPU")
+    return method
 
 
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
@@ -61,10 +79,8 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     Raises:
         ValueError: naming the argument, what was expected and what came.
     """
-    known = methods()
-    if method != "auto" and method not in known:
-        refuse("method", "'auto' or one of " + ", ".join(map(repr, known)), repr(method))
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
+    machine = MACHINES[_choose(method, x, A.shape[1])]
     if not delta_softplus:
         step = delta if delta_bias is None else delta + delta_bias
         if (step < 0).any():
@@ -74,7 +90,6 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         t if t is None else t.to(state_dtype)
         for t in (x, delta, A, B, C, D, z, delta_bias, initial_state))
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    machine = MACHINES["chunked" if method == "auto" else method]
     y, last_state = machine(x_, delta, A, B, C, D, z, delta_bias=delta_bias,
                             delta_softplus=delta_softplus, initial_state=h)
     y = y.to(x.dtype)

@@ -11,8 +11,8 @@ makes each chunk's states again from its border, and scans backwards:
 Nothing is divided by a product of decays and no exponent is positive, so no Δ overflows.
 """
 
+from collections.abc import Callable
 from math import lcm
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,9 @@ CHUNK = 16
 
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As `definition.scan`."""
+         initial_state: Tensor | None,
+         chunk: tuple[Callable, Callable] | None = None) -> tuple[Tensor, Tensor]:
+    """As `definition.scan`. `chunk` is what does one, `forward` and `backward` unless given."""
     batch, _, d_inner = x.shape
     if delta_bias is not None:
         delta = delta + delta_bias
@@ -35,7 +36,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     h = x.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
-    y, last_state = _Scan.apply(x, delta, A, B, C, h)
+    y, last_state = _Scan.apply(x, delta, A, B, C, h, *(chunk or (forward, backward)))
     if D is not None:
         y = y + D * x
     if z is not None:
@@ -43,78 +44,87 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     return y, last_state
 
 
-class _Chunk(NamedTuple):
-    """What is known of some steps at once. Channels are split into groups, each with its own B
-    and C, and stand last: next to each other in memory, so that all go through one instruction.
+def forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
+            ) -> tuple[Tensor, Tensor]:
+    """One chunk. Channels are split into groups, each with its own B and C, and stand last: next
+    to each other in memory, so that one instruction works on many.
+
+    Args:
+        x, delta: (batch, steps, groups, channels). A: (groups, d_state, channels).
+        B, C: (batch, steps, groups, d_state).
+        h: (batch, groups, d_state, channels), the state before the chunk.
+
+    Returns:
+        y as x, and the state after the chunk.
     """
-
-    keep: Tensor
-    """exp(Δ A), (batch, steps, groups, d_state, channels)."""
-    states: Tensor
-    """h after each step, of the same shape."""
+    _, states = _run(x, delta, A, B, h)
+    return (C[..., None, :] @ states)[..., 0, :], states[:, -1].clone()
 
 
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    """(batch, steps, d_inner) to (batch, steps, groups, 1, channels)."""
-    return x.unflatten(-1, (groups, 1, -1))
+def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, dy: Tensor,
+             carry: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of x, delta, A, B, C and h, from those of y and of the state after."""
+    keep, states = _run(x, delta, A, B, h)
+    dy = dy[..., None, :]
+    dC = (states @ dy.mT)[..., 0]
+    g = C[..., None] * dy
+    # In place, from the last step to the first: each g takes what the one after hands back.
+    for g_t, keep_t in zip(reversed(g.unbind(1)), reversed(keep.unbind(1)), strict=True):
+        carry = g_t.add_(carry).mul(keep_t)
+    dB = (g @ (delta * x)[..., None]).squeeze(-1)
+    d_written = (B[..., None, :] @ g)[..., 0, :]
+    # The exponent's gradient, g · keep · (h before the step), in keep's place.
+    keep.mul_(g)
+    keep[:, 0].mul_(h)
+    keep[:, 1:].mul_(states[:, :-1])
+    dA = (keep * delta[..., None, :]).sum((0, 1))
+    d_delta = (keep * A).sum(-2) + d_written * x
+    return d_written * delta, d_delta, dA, dB, dC, carry
 
 
-def _run(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> _Chunk:
-    """A (groups, d_state, channels); h (batch, groups, d_state, channels) before the chunk."""
-    groups = A.shape[0]
-    keep = (_grouped(delta, groups) * A).exp_()
-    states = _grouped(delta * x, groups) * B[..., None]
+def _run(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(Δ A) and h after each step, both (batch, steps, groups, d_state, channels)."""
+    keep = (delta[..., None, :] * A).exp_()
+    states = (delta * x)[..., None, :] * B[..., None]
     for keep_t, state_t in zip(keep.unbind(1), states.unbind(1), strict=True):
         h = state_t.addcmul_(keep_t, h)
-    return _Chunk(keep, states)
+    return keep, states
 
 
 class _Scan(torch.autograd.Function):
     """y_t = ⟨C_t, h_t⟩ and the last state; h_t = exp(Δ_t A) h_{t−1} + Δ_t x_t B_t."""
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C, initial_state):
-        length, groups = x.shape[1], B.shape[2]
-        A_, h = _by_group(A, groups), _by_group(initial_state, groups)
+    def forward(ctx, x, delta, A, B, C, initial_state, forward, backward):
+        groups = B.shape[2]
+        x, delta = (part.unflatten(-1, (groups, -1)).contiguous() for part in (x, delta))
+        B, C = B.contiguous(), C.contiguous()
+        A, h = _by_group(A, groups), _by_group(initial_state, groups)
         y, borders = torch.empty_like(x), []
-        for start in range(0, length, CHUNK):
+        for start in range(0, x.shape[1], CHUNK):
             part = slice(start, start + CHUNK)
-            borders.append(h)
-            chunk = _run(x[:, part], delta[:, part], A_, B[:, part], h)
-            y[:, part] = (C[:, part, :, None, :] @ chunk.states).flatten(2)
-            h = chunk.states[:, -1].clone()
+            if any(ctx.needs_input_grad):
+                borders.append(h)
+            y[:, part], h = forward(x[:, part], delta[:, part], A, B[:, part], C[:, part], h)
+        ctx.backward_of_a_chunk = backward
         ctx.save_for_backward(x, delta, A, B, C, *borders)
-        return y, _by_channel(h)
+        return y.flatten(2), _by_channel(h)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy, d_last):
         x, delta, A, B, C, *borders = ctx.saved_tensors
-        groups = B.shape[2]
-        A_, carry = _by_group(A, groups), _by_group(d_last, groups)
-        dx, d_delta, dA = torch.empty_like(x), torch.empty_like(delta), torch.zeros_like(A_)
+        dy, carry = dy.unflatten(-1, x.shape[2:]).contiguous(), _by_group(d_last, A.shape[0])
+        dx, d_delta, dA = torch.empty_like(x), torch.empty_like(delta), torch.zeros_like(A)
         dB, dC = torch.empty_like(B), torch.empty_like(C)
         for start, h in reversed(list(zip(range(0, x.shape[1], CHUNK), borders, strict=True))):
             part = slice(start, start + CHUNK)
-            x_c, delta_c, B_c, dy_c = x[:, part], delta[:, part], B[:, part], dy[:, part]
-            keep, states = _run(x_c, delta_c, A_, B_c, h)
-            dy_c = _grouped(dy_c, groups)
-            dC[:, part] = (states @ dy_c.mT)[..., 0]
-            g = C[:, part, ..., None] * dy_c
-            # In place, from the last step to the first: each g takes what the next one hands back.
-            for g_t, keep_t in zip(reversed(g.unbind(1)), reversed(keep.unbind(1)), strict=True):
-                carry = g_t.add_(carry).mul(keep_t)
-            written = _grouped(delta_c * x_c, groups)
-            dB[:, part] = (g @ written.mT)[..., 0]
-            d_written = (B_c[..., None, :] @ g).flatten(2)
-            # d(Δ A) = g · keep · h before the step
-            keep.mul_(g)
-            keep[:, 0].mul_(h)
-            keep[:, 1:].mul_(states[:, :-1])
-            dA += (keep * _grouped(delta_c, groups)).sum((0, 1))
-            d_delta[:, part] = (keep * A_).sum(-2).flatten(2) + d_written * x_c
-            dx[:, part] = d_written * delta_c
-        return dx, d_delta, _by_channel(dA), dB, dC, _by_channel(carry)
+            dx[:, part], d_delta[:, part], more, dB[:, part], dC[:, part], carry = \
+                ctx.backward_of_a_chunk(x[:, part], delta[:, part], A, B[:, part], C[:, part], h,
+                                        dy[:, part], carry)
+            dA += more
+        return (dx.flatten(2), d_delta.flatten(2), _by_channel(dA), dB, dC, _by_channel(carry),
+                None, None)
 
 
 def _by_group(x: Tensor, groups: int) -> Tensor:
