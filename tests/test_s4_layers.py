@@ -7,7 +7,7 @@ import torch
 from systems import F64, close, randn
 
 from minimamba.classifier import S4Classifier
-from minimamba.s4 import S4, S4D
+from minimamba.s4 import S4, S4D, diagonal, dplr
 
 LAYERS = {
     "S4": lambda d: S4(d, 8),
@@ -119,6 +119,14 @@ def test_the_steps_are_spread_evenly_over_their_logarithm():
     assert share.max() <= 1
     counts = torch.histc(share, 10, 0, 1)
     assert (counts - 2000).abs().max() < 200                 # 4.7 standard deviations
+
+
+@pytest.mark.parametrize("init", ["lin", "inv", "legs", "real"])
+def test_a_layer_starts_from_the_matrix_it_names(init):
+    A = diagonal.initial(init, 8)
+    close(S4D(3, 8, init=init).A, A.expand(3, -1))
+    for given, wanted in zip(S4(3, 8).continuous, dplr.legs(8), strict=True):
+        close(given, wanted.expand(3, *wanted.shape))
 
 
 def test_a_state_counts_its_conjugates():
