@@ -1,4 +1,4 @@
-"""Classifiers of sequences: S4 layers in residual blocks, and an LSTM to compare with."""
+"""Readers of sequences: SSM layers in residual blocks, and an LSTM to compare with."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,9 @@ from minimamba.s4.layers import System
 
 
 class Block(nn.Module):
-    """x + GLU(mix(GELU(S4(norm(x))))): along time in `ssm`, across features in `mix`."""
+    """x + GLU(mix(GELU(SSM(norm(x))))): along time in `ssm`, across features in `mix`."""
 
-    def __init__(self, ssm: System, d_model: int, dropout: float) -> None:
+    def __init__(self, ssm: nn.Module, d_model: int, dropout: float) -> None:
         super().__init__()
         self.norm, self.ssm = nn.LayerNorm(d_model), ssm
         self.mix, self.dropout = nn.Linear(d_model, 2 * d_model), nn.Dropout(dropout)
@@ -77,3 +77,28 @@ class LSTMClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, length, d_input) to (batch, classes)."""
         return self.leave(self.lstm(x)[0][:, -1])
+
+
+class Tagger(nn.Module):
+    """Reads tokens and gives scores for an answer after each, by the same blocks as above.
+
+    Args:
+        layer: makes the SSM of a block for a number of features, such as `S4D` or `S6`.
+        vocabulary: how many tokens there are. answers: how many answers.
+        d_model: features inside. n_layer: blocks.
+    """
+
+    def __init__(self, layer: Callable[[int], nn.Module], vocabulary: int, answers: int, *,
+                 d_model: int = 32, n_layer: int = 2) -> None:
+        super().__init__()
+        self.enter = nn.Embedding(vocabulary, d_model)
+        self.blocks = nn.ModuleList(
+            Block(layer(d_model), d_model, dropout=0.0) for _ in range(n_layer))
+        self.norm, self.leave = nn.LayerNorm(d_model), nn.Linear(d_model, answers)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, length) int64 to (batch, length, answers)."""
+        x = self.enter(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.leave(self.norm(x))

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
 FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
           ["s4", "selective"],
-          ["classifier", "corpora", "environment", "exercises", "plots", "training"], ["widgets"]]
+          ["classifier", "corpora", "environment", "exercises", "plots", "tasks", "training"],
+          ["widgets"]]
 
 
 def modules():
