@@ -389,3 +389,16 @@ def test_a_lambda_that_grows():
 @pytest.mark.parametrize("delta", [0.0, -1.0])
 def test_a_kernel_with_a_step_that_is_not_positive(function, delta):
     refuses(function, "delta", "a step greater than 0", f"{delta:g}", delta=delta)
+
+
+@pytest.mark.parametrize("size", [(1,), (3,), (2, 1), (2, 3)])
+def test_a_step_that_is_neither_one_nor_one_a_channel(size):
+    refuses(dplr_kernel, "delta", r"a number or shape \(2,\)", "shape", delta=ones(*size))
+    # One system has no channels.
+    refuses(dplr_kernel, "delta", "a number", "shape", Lambda=pairs(3), P=pairs(3, 1),
+            B=pairs(3), C=pairs(3), delta=ones(*size))
+
+
+def test_a_lambda_that_never_fades():
+    refuses(dplr_kernel, "Lambda", "real parts below 0", "0",
+            Lambda=torch.complex(torch.zeros(2, 3, dtype=F64), ones(2, 3)))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from minimamba import corpora
 
@@ -44,3 +45,11 @@ def test_the_digits_are_what_they_say():
     zero = learned.x[learned.y == 0].mean(0).view(8, 8)
     assert zero[4, 3:5].max() < zero[4, 2] - 0.5
     assert zero[4, 0] < -0.9
+
+
+def test_the_digits_are_all_there_once_in_their_order():
+    raw = load_digits()
+    learned, held_out = corpora.digits()
+    x, y = (torch.cat(part) for part in zip(learned, held_out, strict=True))
+    assert torch.equal(8 * x[..., 0] + 8, torch.from_numpy(raw.data).float())
+    assert torch.equal(y, torch.from_numpy(raw.target))

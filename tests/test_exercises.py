@@ -7,8 +7,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
 from minimamba import exercises
+from minimamba.s4 import hippo
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 CHAPTERS = [path.name[:2] for path in NOTEBOOKS]
@@ -125,3 +127,21 @@ def test_an_unknown_exercise_is_refused(name):
 def test_an_answer_that_is_no_function_is_refused():
     with pytest.raises(ValueError, match="answer: expected a function, got int"):
         exercises.check("00.1", 3)
+
+
+@pytest.mark.parametrize(("name", "wrong", "hint"), [
+    ("04.1", lambda N: hippo.legs(N)[0].T, "turned over"),
+    ("04.1", lambda N: -hippo.legs(N)[0], "sign is turned"),
+    ("04.1", lambda N: hippo.legs(N)[0] + hippo.legs(N)[0].tril(-1).T, "Above the diagonal"),
+    ("04.1", lambda N: hippo.legs(N)[0] - torch.diag(torch.arange(N)), "On the diagonal"),
+    ("04.2", lambda A_bar, B_bar, C, length: (C * A_bar ** torch.arange(length)[:, None]
+                                              * B_bar).sum(-1).real, "stands for two"),
+    ("04.2", lambda A_bar, B_bar, C, length: (C.conj() * A_bar ** torch.arange(length)[:, None]
+                                              * B_bar).sum(-1).real * 2, "no conjugate of C"),
+    ("04.3", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
+     "sign is turned"),
+    ("04.3", lambda d, p, q, b: b / d, "alone"),
+    ("04.3", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
+])
+def test_a_hint_of_chapter_04_belongs_to_its_mistake(name, wrong, hint):
+    assert hint in exercises.verdict(exercises.find(name), wrong)

@@ -12,6 +12,7 @@ from torch.autograd import gradcheck
 from minimamba.continuous import simulate
 from minimamba.discretize import zoh
 from minimamba.lti import convolve, kernel, recurrence, step
+from minimamba.shapes import act
 
 FORMS = ("dense", "diagonal", "complex", "channels", "complex channels", "dense channels")
 every_form = pytest.mark.parametrize("form", FORMS)
@@ -340,3 +341,16 @@ def test_gradients_of_kernel(form, length):
 @pytest.mark.parametrize("taps", [3, 7])
 def test_gradients_of_convolve(axes, dtype, taps):
     assert gradcheck(convolve, leaves(randn(taps, *axes, dtype=dtype), randn(2, 5, *axes)))
+
+
+@pytest.mark.parametrize("axes", [(), (2,)])
+def test_a_dense_A_is_not_copied_for_every_state(axes):
+    N, many = 16, 200
+    A = randn(*axes, N, N).requires_grad_()
+    h = randn(many, *axes, N).requires_grad_()
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: sizes.append(x.untyped_storage().nbytes() // x.element_size()) or x,
+            lambda x: x):
+        act(A, h, dense=True)
+    assert max(sizes) <= h.numel()

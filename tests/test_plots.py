@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -89,3 +90,33 @@ def test_a_spread_runs_from_the_worst_to_the_best():
     corners = ax.collections[0].get_paths()[0].vertices
     assert corners[:, 1].min() == 1
     assert corners[:, 1].max() == 7
+
+
+def test_a_spread_keeps_to_the_limits_it_is_given():
+    figure = plots.spread(x, {"a": torch.stack([x, x**2])}, "step", "accuracy, %", ylim=(-1, 3))
+    assert figure.axes[0].get_ylim() == (-1, 3)
+
+
+def test_eigenvalues_have_their_real_part_to_the_right():
+    points = x + 2j * x
+    for groups in ({"one": points}, {"one": points, "two": -points}):
+        figure = plots.eigenvalues(groups)
+        assert [ax.get_title() for ax in figure.axes] == list(groups)
+        for ax, wanted in zip(figure.axes, groups.values(), strict=True):
+            given = torch.from_numpy(ax.lines[1].get_xydata().copy())
+            assert torch.equal(torch.view_as_complex(given), wanted)
+
+
+def test_each_picture_stands_over_its_signal_with_its_ink_dark():
+    pictures = x[:48].view(3, 4, 4)
+    figure = plots.images(pictures, ["a", "b", "c"], 2 * pictures.flatten(1) - 1)
+    above, below = figure.axes[:3], figure.axes[3:]
+    for ax, title, picture in zip(above, "abc", pictures, strict=True):
+        assert ax.get_title() == title
+        image, = ax.images
+        assert torch.equal(torch.from_numpy(image.get_array().data), picture)
+        assert image.cmap(1.0) == to_rgba("black")
+    for ax, picture in zip(below, pictures, strict=True):
+        assert torch.equal(torch.from_numpy(ax.lines[0].get_ydata().copy()),
+                           2 * picture.flatten() - 1)
+        assert ax.get_ylim()[0] < -1 < 1 < ax.get_ylim()[1]

@@ -165,3 +165,15 @@ def test_the_projection_keeps_the_dtype():
 def test_the_projection_is_linear_and_has_a_gradient():
     x, t = randn(8).requires_grad_(), torch.arange(1, 9, dtype=F64)
     assert torch.autograd.gradcheck(lambda x: hippo.project("legs", 4, x, t), (x,))
+
+
+def test_the_projection_does_not_mind_the_default_dtype():
+    x, t = randn(6).float(), torch.arange(1, 7).float()
+    wanted = hippo.project("legs", 3, x, t)
+    torch.set_default_dtype(F64)
+    try:
+        assert hippo.project("legs", 3, x, t).equal(wanted)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    x = x.double()
+    assert hippo.project("legs", 3, x, t.double()).dtype == F64

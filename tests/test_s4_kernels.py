@@ -216,3 +216,33 @@ def test_the_four_initialisations():
     wanted = np.linalg.eigvals(S.numpy())
     close(legs.imag.sort().values, np.sort(wanted.imag[wanted.imag > 0]))
     close(legs.real, half)
+
+
+@pytest.mark.parametrize("length", [64, 1000, 4096])
+def test_single_precision_loses_nothing_to_the_angles_of_the_roots(length):
+    # The bilinear rule sends fast waves near z = −1, where a rounded angle shows.
+    Lambda = torch.complex(torch.full((4,), -0.5, dtype=F64), torch.linspace(1, 100, 4, dtype=F64))
+    one = torch.ones(4, dtype=C128)
+    parts = Lambda, torch.zeros(4, 1, dtype=C128), one, one
+    single = [part.to(torch.complex64) for part in parts]
+    given = dplr.kernel(dplr.DPLR(*single[:3]), single[3], 0.1, length)
+    assert given.dtype == torch.float32
+    wanted = dplr.kernel(dplr.DPLR(*parts[:3]), one, 0.1, length).numpy()
+    assert relative(given.double(), wanted) < 1e-5
+
+
+@pytest.mark.parametrize(("A_complex", "C_complex"), [(True, False), (False, True)])
+def test_only_a_complex_A_stands_for_its_conjugate_too(A_complex, C_complex):
+    A = stable_diagonal(3, dtype=C128 if A_complex else F64)
+    B, C = randn(3, seed=1), randn(3, seed=2, dtype=C128 if C_complex else F64)
+    A_bar, B_bar = discretize.zoh(A, B, 0.1)
+    wanted = (A_bar ** torch.arange(9)[:, None] * C * B_bar).sum(-1).real
+    close(diagonal.kernel(A, B, C, 0.1, 9, discretize.zoh), 2 * wanted if A_complex else wanted)
+
+
+@pytest.mark.parametrize(("of_A", "of_weights"), [(F64, C128), (C128, F64)])
+def test_the_vandermonde_product_of_one_real_and_one_complex_part_is_complex(of_A, of_weights):
+    A_bar = stable_diagonal(3, dtype=of_A).exp()
+    weights = randn(3, seed=1, dtype=of_weights)
+    table = A_bar ** torch.arange(10)[:, None]
+    close(diagonal.vandermonde(A_bar, weights, 10), (weights * table).sum(-1))

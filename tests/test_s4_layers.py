@@ -1,13 +1,18 @@
 """S4 and S4D as layers: two modes from the same parameters, and what they keep to."""
 
+import inspect
 import math
 
 import pytest
 import torch
 from systems import F64, close, randn
+from torch import nn
+from torch.nn import functional
 
-from minimamba.classifier import S4Classifier
+from minimamba import discretize
+from minimamba.classifier import LSTMClassifier, S4Classifier
 from minimamba.s4 import S4, S4D, diagonal, dplr
+from minimamba.training import train
 
 LAYERS = {
     "S4": lambda d: S4(d, 8),
@@ -179,3 +184,84 @@ def test_a_wrong_step_is_refused():
         layer.step(torch.zeros(2, 4), h, system)
     with pytest.raises(ValueError, match=r"^h: expected shape \(2, 3, 4\)"):
         layer.step(torch.zeros(2, 3), h[..., :3], system)
+
+
+@pytest.mark.parametrize("init", ["lin", "inv", "legs", "real"])
+def test_s4d_starts_where_it_says(init):
+    layer, A = S4D(3, 8, init=init), diagonal.initial(init, 8)
+    close(layer.A, A.expand(3, -1))
+    assert layer.D.abs().min() > 0
+    close(layer._parts()[1], torch.ones_like(layer.A))
+    assert len(layer.C.detach().unique()) == layer.C.numel()     # drawn, each for itself
+
+
+def test_s4_starts_at_hippo():
+    layer = S4(3, 8)
+    for part, wanted in zip(layer.continuous, dplr.legs(8), strict=True):
+        close(part, wanted.expand(3, *wanted.shape))
+    assert len(layer.C.detach().unique()) == layer.C.numel()
+
+
+@pytest.mark.parametrize(("name", "rule"), [("zoh", discretize.zoh),
+                                            ("bilinear", discretize.bilinear)])
+def test_s4d_takes_the_rule_it_is_given(name, rule):
+    layer = S4D(3, 8, rule=name)
+    _, B, _ = layer._parts()
+    wanted = rule(layer.A, B, layer.log_delta.exp())
+    for part, other in zip(layer.discrete()[:2], wanted, strict=True):
+        close(part, other)
+
+
+def test_the_defaults_are_the_ones_the_course_tells_of():
+    def defaults(made):
+        return {name: p.default for name, p in inspect.signature(made).parameters.items()
+                if p.default is not p.empty}
+
+    steps = {"delta_min": 0.001, "delta_max": 0.1}
+    assert defaults(S4D) == {"d_state": 64, "init": "lin", "rule": "zoh", **steps}
+    assert defaults(S4) == {"d_state": 64, **steps}
+    assert defaults(S4Classifier) == {"d_model": 64, "n_layer": 2, "dropout": 0.1}
+    assert defaults(train) == {"weight_decay": 0.01}
+
+
+def test_all_features_may_have_one_step():
+    close(S4D(3, 4, delta_min=0.01, delta_max=0.01).log_delta.exp(), torch.full((3,), 0.01),
+          rtol=1e-6)
+
+
+def test_d_state_is_no_bool():
+    with pytest.raises(ValueError, match=r"^d_state: expected .+, got True"):
+        S4D(2, True, init="real")
+
+
+def test_a_block_is_the_formula_it_states():
+    model, x = S4Classifier(lambda d: S4D(d, 8), 2, 5, d_model=6), randn(3, 20, 6)
+    model.eval()
+    block = model.blocks[0]
+    y = block.mix(functional.gelu(block.ssm(block.norm(x))))
+    close(block(x), x + y[..., :6] * y[..., 6:].sigmoid())
+
+
+def test_a_classifier_has_as_many_blocks_as_asked_and_drops_twice_in_each():
+    model = S4Classifier(lambda d: S4D(d, 4), 1, 3, d_model=8, n_layer=3, dropout=0.75)
+    x = randn(50, 9, 8)
+    assert len(model.blocks) == 3
+    for block in model.blocks:
+        nn.init.ones_(block.mix.bias)
+        before = []
+        block.mix.register_forward_pre_hook(
+            lambda _, given, before=before: before.append(given[0]))
+        after = block(x) - x
+        for part in (before[0], after):
+            assert (part == 0).double().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_reading_step_by_step_keeps_nothing_for_a_backward_pass():
+    model = S4Classifier(lambda d: S4D(d, 4), 1, 3, d_model=8)
+    assert not model.read(randn(2, 9, 1)).requires_grad
+
+
+def test_the_lstm_answers_from_its_last_output():
+    model, x = LSTMClassifier(2, 3, 7), randn(4, 9, 2)
+    _, (last, _) = model.lstm(x)
+    close(model(x), model.leave(last[0]))

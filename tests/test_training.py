@@ -127,3 +127,36 @@ def test_dropout_drops_in_training_only():
     assert not torch.equal(model(x), model(x))
     model.eval()
     assert torch.equal(model(x), model(x))
+
+
+def test_weight_decay_is_what_it_is_set_to():
+    def left(**decay):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1).double()
+        before = model.weight.detach().clone()
+        list(train(model, lambda x: 0 * model.weight.sum(),
+                   shuffled(torch.zeros(4), batch_size=2, seed=0), 20, lr=1e-3, **decay))
+        return (model.weight.detach() / before).log().mean().item()
+
+    assert left(weight_decay=0.5) == pytest.approx(50 * left(weight_decay=0.01), rel=1e-3)
+    assert left() == left(weight_decay=0.01)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_at_once(number):
+    model = nn.Linear(3, 1)
+    with pytest.raises(FloatingPointError, match=f"the loss is {number} at step 0"):
+        list(train(model, lambda x: model.weight.sum() * 0 + number,
+                   shuffled(torch.zeros(4), batch_size=2, seed=0), 5, lr=0.1))
+
+
+def test_no_batch_is_taken_and_not_used():
+    model, batches = nn.Linear(1, 1), iter([(torch.tensor(float(k)),) for k in range(6)])
+    list(train(model, lambda x: x * model.weight.sum(), batches, 4, lr=0.1))
+    assert next(batches)[0] == 4
+
+
+def test_another_seed_is_another_order():
+    x = torch.arange(100)
+    first, second = (next(shuffled(x, batch_size=100, seed=seed))[0] for seed in (0, 1))
+    assert not torch.equal(first, second)

@@ -6,11 +6,14 @@ import re
 from io import BytesIO
 
 import pytest
+import torch
 from PIL import Image
 
+from minimamba import plots
 from minimamba.s4 import hippo
 from minimamba.widgets import DeltaExplorer, HippoExplorer
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
+from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
 
 
@@ -130,3 +133,47 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_eeg():
 def test_the_hippo_explorer_refuses_by_name(bad):
     with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
         HippoExplorer(**bad)
+
+
+@pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
+@pytest.mark.parametrize("moment", [1.0, 6.0])
+def test_what_the_hippo_explorer_draws_is_what_the_state_knows(measure, moment, monkeypatch):
+    drawn = []
+    png = plots.HippoExplorerFigure.png
+    monkeypatch.setattr(plots.HippoExplorerFigure, "png",
+                        lambda self, *given: drawn.append(given) or png(self, *given))
+    HippoExplorer(size=9, moment=moment, measure=measure)
+    words, middle, recalled, now, start, c = drawn[-1]
+    t, signal, _ = _recording()
+    k = round(80 * moment) - 1                               # t[k] = (k + 1) / 80
+    window = None if measure == "legs" else 2.0
+    assert now == pytest.approx(moment)
+    assert start == pytest.approx(max(0.0, moment - (window or moment)))
+    assert torch.allclose(c, hippo.project(measure, 9, signal, t, window)[k], atol=1e-9)
+    samples = slice(max(0, round(80 * start) - 1), k)
+    assert torch.allclose(middle, t[samples] + 1 / 160)
+    age = (moment - middle) / (window or moment)
+    assert torch.allclose(recalled, hippo.basis(measure, 9, age) @ c)
+    truth = signal[samples]
+    error = (recalled - truth).square().mean() / truth.var(correction=0)
+    assert f"error {error.sqrt():.0%} of" in words
+
+
+def test_every_moment_of_the_slider_is_a_sample():
+    explorer = HippoExplorer(size=3)
+    for steps in range(10, 201):
+        moment = steps * 0.05
+        explorer.moment.value = moment
+        assert f"the last {moment:.2f} s, {4 * steps - 1} samples" in explorer.picture.value
+
+
+def test_a_caption_may_hold_any_character():
+    explorer = Explorer([], "any")
+    explorer._show(b"", 'a "b" <c> & d')
+    assert 'alt="a &quot;b&quot; &lt;c&gt; &amp; d"' in explorer.picture.value
+    assert "minimamba-any" in explorer._dom_classes
+
+
+def test_the_still_picture_is_a_compact_one():
+    data, _ = HippoExplorer()._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).mode == "P"
