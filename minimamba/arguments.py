@@ -4,10 +4,15 @@ Every public function checks its arguments with these before it computes anythin
 bad input never becomes a NaN or a broadcast that nobody meant.
 """
 
+import math
+import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 import torch
 from torch import Tensor
+
+TINY, HUGE = math.ulp(0.0), sys.float_info.max
 
 
 def refuse(name: str, expected: str, given: object) -> NoReturn:
@@ -17,6 +22,31 @@ def refuse(name: str, expected: str, given: object) -> NoReturn:
 
 def shape_of(x: Tensor) -> str:
     return f"shape {tuple(x.shape)}"
+
+
+def check_count(name: str, count: object, least: int = 1) -> None:
+    """A whole number, not a bool."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        refuse(name, f"a whole number from {least} up", repr(count))
+
+
+def check_number(name: str, number: object, expected: str, low: float, high: float) -> None:
+    """A real number between two others, the ends included; `expected` says which in words."""
+    if (not isinstance(number, (int, float)) or isinstance(number, bool)
+            or not low <= number <= high):
+        refuse(name, expected, repr(number))
+
+
+def check_positive(name: str, number: object, what: str) -> None:
+    """A finite real number greater than 0; `what` names it."""
+    check_number(name, number, f"{what} greater than 0", TINY, HUGE)
+
+
+def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
+    """One of some names."""
+    *others, last = known
+    if not isinstance(given, str) or given not in (*others, last):
+        refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
 
 
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:

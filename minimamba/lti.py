@@ -14,7 +14,7 @@ The input x is (..., length) for one system and
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_system, refuse, shape_of
+from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
 from minimamba.shapes import act
 
 
@@ -76,8 +76,7 @@ def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
         (length,) for one system, (length, channels) for channels.
     """
     dense = _is_dense(A_bar, B_bar, C)
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        refuse("length", "a whole number from 1 up", repr(length))
+    check_count("length", length)
     states, power = B_bar[None], A_bar
     while len(states) < length:
         more = states[:length - len(states)]

@@ -6,15 +6,16 @@
 """
 
 from collections.abc import Collection
-from math import ceil, log
+from math import ceil
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from minimamba.arguments import refuse, shape_of
+from minimamba.arguments import check_count, refuse, shape_of
 from minimamba.scan import selective_scan
+from minimamba.shapes import log_uniform
 
 
 class Parameters(NamedTuple):
@@ -47,8 +48,7 @@ class S6(nn.Module):
                  delta_min: float = 0.001, delta_max: float = 0.1) -> None:
         super().__init__()
         for name, size in (("d_inner", d_inner), ("d_state", d_state)):
-            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                refuse(name, "a whole number from 1 up", repr(size))
+            check_count(name, size)
         if dt_rank is None:
             dt_rank = ceil(d_inner / 16)
         if dt_rank != "broadcast" and (not isinstance(dt_rank, int) or isinstance(dt_rank, bool)
@@ -56,9 +56,6 @@ class S6(nn.Module):
             refuse("dt_rank", "a whole number from 1 up or 'broadcast'", repr(dt_rank))
         if not set(selective) <= {"delta", "B", "C"}:
             refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
-        if not 0 < delta_min <= delta_max < float("inf"):
-            refuse("delta_min and delta_max", "0 < delta_min ≤ delta_max",
-                   f"{delta_min!r} and {delta_max!r}")
         rank = 1 if dt_rank == "broadcast" else dt_rank
         self.widths = [rank * ("delta" in selective), d_state * ("B" in selective),
                        d_state * ("C" in selective)]
@@ -67,7 +64,7 @@ class S6(nn.Module):
         if "delta" in selective and dt_rank != "broadcast":
             self.dt_proj = nn.Linear(rank, d_inner, bias=False)
             nn.init.uniform_(self.dt_proj.weight, -rank**-0.5, rank**-0.5)
-        start = (torch.rand(d_inner) * (log(delta_max) - log(delta_min)) + log(delta_min)).exp()
+        start = log_uniform(d_inner, delta_min, delta_max).exp()
         # The inverse of softplus: with Δ_low near 0, Δ starts where it was drawn.
         self.dt_bias = nn.Parameter(start + (-torch.expm1(-start)).log())
         self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d_inner, 1))

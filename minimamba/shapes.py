@@ -11,12 +11,20 @@ B has the shape of the state, so a square A is dense beside a B of shape (N,) an
 channels beside a B of shape (N, N). A Δ that all channels share has a last axis of size 1.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_finite, check_system, precision, refuse, shape_of
+from minimamba.arguments import (
+    check_finite,
+    check_positive,
+    check_system,
+    precision,
+    refuse,
+    shape_of,
+)
 
 
 class Aligned(NamedTuple):
@@ -57,8 +65,27 @@ def as_step(delta: Tensor | float, A: Tensor, name: str = "delta") -> Tensor:
         refuse(name, f"device {A.device}, that of A", delta.device)
     check_finite(name, delta)
     if not (delta > 0).all():
-        refuse(name, "a step greater than 0", f"{delta.min().item():g}")
+        refuse(name, "a step greater than 0", f"{delta.min().item() + 0.0:g}")
     return delta
+
+
+def a_channel(delta: Tensor | float, A: Tensor) -> Tensor:
+    """The same where delta is a number or one a channel of A, (N,) or (channels, N)."""
+    step = as_step(delta, A)
+    if tuple(step.shape) not in {(), tuple(A.shape[:-1])}:
+        wanted = f" or shape {tuple(A.shape[:-1])}" if A.ndim > 1 else ""
+        refuse("delta", f"a number{wanted}", shape_of(step))
+    return step
+
+
+def log_uniform(count: int, delta_min: float, delta_max: float) -> Tensor:
+    """(count,), the logarithms of steps drawn between two, uniformly in the logarithm."""
+    for name, bound in (("delta_min", delta_min), ("delta_max", delta_max)):
+        check_positive(name, bound, "a step")
+    if delta_min > delta_max:
+        refuse("delta_min", f"at most delta_max = {delta_max:g}", repr(delta_min))
+    low, high = log(delta_min), log(delta_max)
+    return torch.rand(count) * (high - low) + low
 
 
 def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from minimamba.arguments import refuse
+from minimamba.arguments import check_count, refuse
 
 
 class Questions(NamedTuple):
@@ -30,7 +30,9 @@ def selective_copying(batch: int, length: int, tokens: int, kinds: int,
     kinds + 1 is the question, asked once for each of them. The answer to the j-th is the j-th
     datum, less 1.
     """
-    _check(batch=batch, length=length, tokens=tokens, kinds=kinds)
+    for name, size in (("batch", batch), ("length", length), ("tokens", tokens),
+                       ("kinds", kinds)):
+        check_count(name, size)
     if tokens > length:
         refuse("tokens", f"at most length = {length}", tokens)
     places = torch.rand(batch, length, generator=generator).argsort(-1)[:, :tokens]
@@ -49,9 +51,8 @@ def registers(batch: int, length: int, kinds: int, generator: Generator) -> Ques
     written over. The two questions, 2 kinds and 2 kinds + 1, ask for the letter and the digit;
     the answer is its number among its sort.
     """
-    _check(batch=batch, length=length, kinds=kinds)
-    if length < 2:
-        refuse("length", "room for a letter and a digit, 2 or more", length)
+    for name, size, least in (("batch", batch, 1), ("length", length, 2), ("kinds", kinds, 1)):
+        check_count(name, size, least)
     turns = torch.rand(batch, length, generator=generator) < 0.1
     # The first two differ, so that there is one of each sort to ask for.
     turns[:, 0] = torch.rand(batch, generator=generator) < 0.5
@@ -62,9 +63,3 @@ def registers(batch: int, length: int, kinds: int, generator: Generator) -> Ques
     order = torch.arange(length)
     last = torch.stack([torch.where(is_digit == sort, order, -1).amax(-1) for sort in (0, 1)], -1)
     return Questions(torch.cat([data + kinds * is_digit, questions], 1), data.gather(1, last))
-
-
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            refuse(name, "a whole number from 1 up", repr(size))

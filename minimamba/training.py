@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from minimamba.arguments import check_count, refuse
+
 
 def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple[Tensor, ...]],
           steps: int, *, lr: float, weight_decay: float = 0.01) -> Iterator[float]:
@@ -25,17 +27,25 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
         The loss of each step, after the step: whoever loops may look at the model in between.
 
     Raises:
+        ValueError: when there are too few batches.
         FloatingPointError: when the loss is no longer a finite number.
     """
+    check_count("steps", steps)
     matrices, others = [], []
     for name, parameter in model.named_parameters():
         decays = name.endswith("weight") and parameter.ndim > 1
         (matrices if decays else others).append(parameter)
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
                                    {"params": others, "weight_decay": 0.0}], lr=lr)
+    # A rise of one step at the least: the schedule divides by its length.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=steps, pct_start=0.1, cycle_momentum=False)
-    for step, batch in zip(range(steps), batches, strict=False):
+        optimizer, lr, total_steps=max(steps, 3), pct_start=max(0.1, 2 / max(steps, 3)),
+        cycle_momentum=False)
+    batches = iter(batches)
+    for step in range(steps):
+        batch = next(batches, None)
+        if batch is None:
+            refuse("batches", f"{steps}, one a step", step)
         model.train()
         now = loss(*batch)
         if not torch.isfinite(now):
@@ -50,6 +60,9 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
 
 def shuffled(*data: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
     """Batches for ever, each epoch in a new order: tensors of one length, cut alike."""
+    for i, part in enumerate(data[1:], 1):
+        if len(part) != len(data[0]):
+            refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(part))
     random = torch.Generator().manual_seed(seed)
     while True:
         for chosen in torch.randperm(len(data[0]), generator=random).split(batch_size):

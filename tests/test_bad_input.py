@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from systems import C128, F64
+from torch import nn
 
-from minimamba import selective_scan
+from minimamba import plots, selective_scan
 from minimamba.continuous import (
     exact_step,
     impulse_response,
@@ -17,9 +18,11 @@ from minimamba.continuous import (
 )
 from minimamba.discretize import backward_euler, bilinear, euler, mamba, zoh
 from minimamba.lti import convolve, kernel, recurrence, step
-from minimamba.s4 import diagonal, dplr
+from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.s4.diagonal import vandermonde
 from minimamba.s4.hippo import basis, project
+from minimamba.selective import S6
+from minimamba.training import shuffled, train
 
 RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
 
@@ -215,7 +218,7 @@ def test_a_signal_of_no_length(function, names):
     *((vandermonde, "A_bar", size, "shape (N,) or (channels, N)") for size in [(), (2, 3, 3)]),
     *((vandermonde, "weights", size, "shape (3,) = that of A_bar") for size in [(), (2,), (1, 3)]),
     *((s4d_kernel, name, size, "shape") for name in "BC" for size in [(3,), (2, 4), (1, 3)]),
-    (s4d_kernel, "delta", (3,), "a last axis of 2 channels"),
+    (s4d_kernel, "delta", (3,), "a number or shape (2,)"),
     (dplr_kernel, "Lambda", (), "shape (N/2,) or (channels, N/2)"),
     (dplr_kernel, "Lambda", (2, 2, 3), "shape (N/2,) or (channels, N/2)"),
     (dplr_kernel, "P", (2, 3), "shape (2, 3) + (rank,)"),
@@ -402,3 +405,36 @@ def test_a_step_that_is_neither_one_nor_one_a_channel(size):
 def test_a_lambda_that_never_fades():
     refuses(dplr_kernel, "Lambda", "real parts below 0", "0",
             Lambda=torch.complex(torch.zeros(2, 3, dtype=F64), ones(2, 3)))
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: hippo.matrices(["legs"], 3), "measure: expected 'legs', 'legt' or 'fout'"),
+    (lambda: S4D(2, rule=["zoh"]), "rule: expected 'zoh' or 'bilinear'"),
+    (lambda: S4D(2, delta_min="a"), "delta_min: expected a step greater than 0, got 'a'"),
+    (lambda: S4D(2, delta_min=0), "delta_min: expected a step greater than 0, got 0"),
+    (lambda: S4(2, delta_max=float("inf")), "delta_max: expected a step greater than 0, got inf"),
+    (lambda: S6(2, delta_min=0.2), "delta_min: expected at most delta_max = 0.1, got 0.2"),
+    (lambda: S4(2, True), "N: expected a whole number from 1 up, got True"),
+    (lambda: S4(2)(None), "x: expected a torch.Tensor, got NoneType"),
+    (lambda: S4D(2).initial_state(-1), "batch: expected a whole number from 1 up, got -1"),
+    (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), 0.1, 4, "zoh"),
+     "rule: expected a function"),
+    (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), ones(3), 4, zoh),
+     "delta: expected a number, got shape (3,)"),
+    (lambda: project("legt", 3, ones(4), torch.arange(1, 5, dtype=F64), "a"),
+     "window: expected a time greater than 0, got 'a'"),
+    (lambda: project("legt", 3, ones(4), torch.arange(1, 5, dtype=F64), True),
+     "window: expected a time greater than 0, got True"),
+    (lambda: basis("legs", 3, pairs(4)), "age: expected a real dtype"),
+    (lambda: project("legs", 3, ones(1), torch.tensor([-0.0], dtype=F64)), "t: expected moments "
+     "greater than 0, got 0"),
+    (lambda: list(train(nn.Linear(1, 1), None, [], 0, lr=0.1)), "steps: expected a whole number"),
+    (lambda: next(shuffled(ones(3), ones(4), batch_size=2, seed=0)), "data[1]: expected length 3"),
+    (lambda: plots.spread(ones(3), {str(i): ones(2, 3) for i in range(7)}, "x", "y"),
+     "lines: expected at most 6"),
+    (lambda: plots.curves(ones(3), {str(i): ones(3) for i in range(7)}, "x", "y"),
+     "lines: expected at most 6"),
+])
+def test_one_kind_of_error_for_whatever_is_wrong(call, message):
+    with pytest.raises(ValueError, match="^" + re.escape(message)):
+        call()

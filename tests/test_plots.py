@@ -16,6 +16,13 @@ FIGURES = {
     "stability": lambda: plots.stability(
         torch.complex(*torch.meshgrid(x - 0.5, x - 0.5, indexing="xy")),
         {"one": torch.outer(x, x) + 0.5, "two": torch.outer(x, x) + 0.6}),
+    "stability of one": lambda: plots.stability(
+        torch.complex(*torch.meshgrid(x - 0.5, x - 0.5, indexing="xy")),
+        {"one": torch.outer(x, x) + 0.5}),
+    "one image": lambda: plots.images(x[:16].view(1, 4, 4), ["a"], x[:16].view(1, 16)),
+    "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
+    "spread of what has a gradient": lambda: plots.spread(
+        x, {"a": torch.stack([x, x]).requires_grad_()}, "step", "loss"),
     "spread": lambda: plots.spread(
         x, {"a": torch.stack([x, x**2]), "b": torch.stack([x, x / 2, x])[:, :20]}, "step",
         "accuracy, %", ylim=(0, 1)),
@@ -30,7 +37,7 @@ def test_axes_are_named(name):
     figure = FIGURES[name]()
     assert isinstance(figure, Figure)
     panels = [ax for ax in figure.axes
-              if ax.get_label() != "<colorbar>" and not (ax.images and name == "images")]
+              if ax.get_label() != "<colorbar>" and not (ax.images and "image" in name)]
     assert panels[-1].get_xlabel()
     assert panels[0].get_ylabel()
 

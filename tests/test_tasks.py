@@ -54,7 +54,7 @@ def test_the_same_generator_gives_the_same_tokens(make):
     (lambda: tasks.selective_copying(2, 3, 4, 5, drawn()), "tokens: expected at most length = 3"),
     (lambda: tasks.selective_copying(0, 3, 2, 5, drawn()), "batch: expected a whole number"),
     (lambda: tasks.selective_copying(2, 3, 2, 5.0, drawn()), "kinds: expected a whole number"),
-    (lambda: tasks.registers(2, 1, 4, drawn()), "length: expected room"),
+    (lambda: tasks.registers(2, 1, 4, drawn()), "length: expected a whole number from 2 up"),
     (lambda: tasks.registers(True, 5, 4, drawn()), "batch: expected a whole number")])
 def test_bad_sizes_are_refused(call, message):
     with pytest.raises(ValueError, match=message):

@@ -160,3 +160,18 @@ def test_another_seed_is_another_order():
     x = torch.arange(100)
     first, second = (next(shuffled(x, batch_size=100, seed=seed))[0] for seed in (0, 1))
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 11, 20])
+def test_any_number_of_steps_can_be_taken(steps):
+    model = nn.Linear(1, 1)
+    losses = list(train(model, lambda x: model.weight.square().sum(),
+                        shuffled(torch.zeros(4), batch_size=2, seed=0), steps, lr=0.1))
+    assert len(losses) == steps
+
+
+def test_batches_that_run_out_are_told_of():
+    model = nn.Linear(1, 1)
+    loop = train(model, lambda x: model.weight.sum(), [(torch.zeros(1),)] * 2, 5, lr=0.1)
+    with pytest.raises(ValueError, match="batches: expected 5, one a step, got 2"):
+        list(loop)

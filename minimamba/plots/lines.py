@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba.plots.style import BEHIND, COLOURS, DASHES, Lines, arrays, styled
+from minimamba.plots.style import BEHIND, Lines, arrays, coloured, styled
 
 
 @styled
@@ -44,8 +44,9 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
     """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
-    for label, y in lines.items():
-        ax.plot(*arrays(x, y), marker="o" if len(x) < 30 else "", markersize=4, label=label)
+    for label, y, colour, dash in coloured(lines):
+        ax.plot(*arrays(x, y), marker="o" if len(x) < 30 else "", markersize=4, label=label,
+                color=colour, linestyle=dash)
     for label, place in (mark or {}).items():
         ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
     if "x" in log:
@@ -73,7 +74,7 @@ def spread(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *,
     """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
-    for (label, y), colour, dash in zip(runs.items(), COLOURS, DASHES, strict=False):
+    for label, y, colour, dash in coloured(runs):
         place, low, mean, high = arrays(x[:y.shape[1]], y.amin(0), y.mean(0), y.amax(0))
         ax.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(place, mean, color=colour, linestyle=dash, label=label)

@@ -7,7 +7,7 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba.plots.style import COLOURS, arrays, styled
+from minimamba.plots.style import COLOURS, arrays, coloured, styled
 
 
 @styled
@@ -19,8 +19,8 @@ def stability(z: Tensor, growth: Mapping[str, Tensor]) -> Figure:
         growth: from a rule to |Ā| on that grid.
     """
     figure = Figure(figsize=(8, 2.7), layout="constrained")
-    axes = figure.subplots(1, len(growth), sharey=True)
-    for ax, colour, (rule, size) in zip(axes, COLOURS, growth.items(), strict=False):
+    axes = figure.subplots(1, len(growth), sharey=True, squeeze=False)[0]
+    for ax, (rule, size, colour, _) in zip(axes, coloured(growth), strict=True):
         ax.contourf(*arrays(z.real, z.imag, size), levels=[0, 1], colors=[colour], alpha=0.35)
         ax.contour(*arrays(z.real, z.imag, size), levels=[1], colors=[colour])
         ax.axvline(0, color="black", linewidth=0.8)
@@ -57,8 +57,9 @@ def eigenvalues(groups: Mapping[str, Tensor]) -> Figure:
     """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     axes = figure.subplots(1, len(groups), squeeze=False)[0]
-    for ax, colour, (name, points) in zip(axes, COLOURS, groups.items(), strict=False):
+    for ax, (name, points, colour, _) in zip(axes, coloured(groups), strict=True):
         ax.axvline(0, color="black", linewidth=0.8)
+        points = points + 0j  # real ones too
         ax.plot(*arrays(points.real, points.imag), linestyle="", marker="o", markersize=3.5,
                 color=colour)
         ax.set(title=name, xlabel="Re λ")
@@ -74,7 +75,7 @@ def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
         pictures: (count, rows, columns). titles: one each. signals: (count, length).
     """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
-    above, below = figure.subplots(2, len(pictures), height_ratios=(1.4, 1))
+    above, below = figure.subplots(2, len(pictures), height_ratios=(1.4, 1), squeeze=False)
     for ax, picture, title in zip(above, *arrays(pictures), titles, strict=True):
         ax.imshow(picture, cmap="gray_r")
         ax.set(title=title, xticks=[], yticks=[])

@@ -5,7 +5,7 @@ well. The ground is white, so that a figure reads the same on a light page and a
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from cycler import cycler
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
+
+from minimamba.arguments import refuse
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)),
@@ -67,4 +69,12 @@ def compact(png: bytes) -> bytes:
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
     # matplotlib would take a tensor apart, number by number, each a tensor again.
-    return [np.asarray(x) for x in tensors]
+    return [np.asarray(x.detach()) for x in tensors]
+
+
+def coloured(things: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, str, object]]:
+    """Each with its own colour and dash, of which there are six."""
+    if len(things) > len(COLOURS):
+        refuse("lines", f"at most {len(COLOURS)}, to be told apart", len(things))
+    for (label, thing), colour, dash in zip(things.items(), COLOURS, DASHES, strict=False):
+        yield label, thing, colour, dash

@@ -14,8 +14,16 @@ from math import ceil, isqrt
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_system, refuse, shape_of
+from minimamba.arguments import (
+    check_count,
+    check_one_of,
+    check_shape,
+    check_system,
+    refuse,
+    shape_of,
+)
 from minimamba.s4.dplr import legs
+from minimamba.shapes import a_channel
 
 Rule = Callable[[Tensor, Tensor, Tensor | float], tuple[Tensor, Tensor]]
 
@@ -33,10 +41,8 @@ def initial(kind: str, d_state: int) -> Tensor:
     Returns:
         (d_state/2,) complex128, or (d_state,) float64 for "real".
     """
-    if kind not in ("lin", "inv", "legs", "real"):
-        refuse("kind", "'lin', 'inv', 'legs' or 'real'", repr(kind))
-    if not isinstance(d_state, int) or isinstance(d_state, bool) or d_state < 1:
-        refuse("d_state", "a whole number from 1 up", repr(d_state))
+    check_one_of("kind", kind, ("lin", "inv", "legs", "real"))
+    check_count("d_state", d_state)
     if kind == "real":
         return -torch.arange(1, d_state + 1, dtype=torch.float64)
     if d_state % 2:
@@ -61,9 +67,14 @@ def kernel(A: Tensor, B: Tensor, C: Tensor, delta: Tensor | float, length: int,
     Returns:
         Real, (length,) or (length, channels).
     """
-    A_bar, B_bar = rule(A, B, delta)
-    check_system(A=A, C=C)
-    check_shape("C", C, tuple(B_bar.shape), "that of B")
+    check_system(A=A, B=B, C=C)
+    if A.ndim not in (1, 2):
+        refuse("A", "shape (N,) or (channels, N)", shape_of(A))
+    for name, part in (("B", B), ("C", C)):
+        check_shape(name, part, tuple(A.shape), "that of A")
+    if not callable(rule):
+        refuse("rule", "a function, such as discretize.zoh", repr(rule))
+    A_bar, B_bar = rule(A, B, a_channel(delta, A))
     return vandermonde(A_bar, fold(A, C) * B_bar, length).real
 
 
@@ -89,8 +100,7 @@ def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
     if A_bar.ndim not in (1, 2):
         refuse("A_bar", "shape (N,) or (channels, N)", shape_of(A_bar))
     check_shape("weights", weights, tuple(A_bar.shape), "that of A_bar")
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        refuse("length", "a whole number from 1 up", repr(length))
+    check_count("length", length)
     width = isqrt(length - 1) + 1
     columns, next_row = _powers(A_bar, width)
     rows, _ = _powers(next_row, ceil(length / width))

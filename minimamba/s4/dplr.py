@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_system, refuse, shape_of
+from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
 from minimamba.s4 import hippo
-from minimamba.shapes import as_step
+from minimamba.shapes import a_channel
 
 
 class DPLR(NamedTuple):
@@ -50,7 +50,8 @@ def nplr(measure: hippo.Measure, N: int) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 def legs(N: int) -> DPLR:
     """HiPPO-LegS in the coordinates in which its normal part is diagonal; N even."""
-    if isinstance(N, int) and N % 2:
+    check_count("N", N)
+    if N % 2:
         refuse("N", "an even number, for conjugate pairs", N)
     _, B, S, P = nplr("legs", N)
     # −i (S + I/2) is Hermitian, so its eigenvectors are orthogonal to the last digit.
@@ -77,7 +78,7 @@ def dense(system: DPLR, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def discrete(system: DPLR, C: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """The bilinear rule for `dense`: A_bar (..., N, N), B_bar and C (..., N), all real."""
     A, B, C = dense(system, C)
-    step = _step(delta, system.Lambda)[..., None, None]
+    step = a_channel(delta, system.Lambda)[..., None, None]
     one = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     both = torch.cat([one + step / 2 * A, step * B[..., None]], -1)
     A_bar, B_bar = torch.linalg.solve(one - step / 2 * A, both).split([A.shape[-1], 1], -1)
@@ -104,14 +105,13 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     Returns:
         Real, (length,) or (length, channels).
     """
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        refuse("length", "a whole number from 1 up", repr(length))
+    check_count("length", length)
     A_bar, _, C_real = discrete(system, C, delta)
     C_real = C_real - (C_real[..., None, :] @ torch.linalg.matrix_power(A_bar, length))[..., 0, :]
     C = torch.complex(*C_real.chunk(2, -1)).conj() / 2**0.5
     Lambda, P, B = system
     rank = P.shape[-1]
-    step = _step(delta, Lambda)
+    step = a_channel(delta, Lambda)
     # Half of the roots: K is real, so the others are their conjugates. In float64, since an
     # angle rounded to float32 is off by as much as K's last digits.
     angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (-2 * torch.pi / length)
@@ -134,14 +134,6 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     return torch.fft.irfft(spectrum, length).movedim(-1, 0)
 
 
-def _step(delta: Tensor | float, Lambda: Tensor) -> Tensor:
-    step = as_step(delta, Lambda)
-    if tuple(step.shape) not in {(), tuple(Lambda.shape[:-1])}:
-        wanted = f" or shape {tuple(Lambda.shape[:-1])}" if Lambda.ndim > 1 else ""
-        refuse("delta", f"a number{wanted}", shape_of(step))
-    return step
-
-
 def _real(v: Tensor) -> Tensor:
     return 2**0.5 * torch.cat([v.real, v.imag], -1)
 
@@ -159,9 +151,9 @@ def _check(system: DPLR, C: Tensor) -> None:
     if Lambda.ndim not in (1, 2):
         refuse("Lambda", "shape (N/2,) or (channels, N/2)", shape_of(Lambda))
     if not (Lambda.real < 0).all():
-        refuse("Lambda", "real parts below 0", f"{Lambda.real.max().item():g}")
+        refuse("Lambda", "real parts below 0", f"{Lambda.real.max().item() + 0.0:g}")
     shape = tuple(Lambda.shape)
-    if P.ndim != Lambda.ndim + 1 or tuple(P.shape[:-1]) != shape:
+    if tuple(P.shape[:-1]) != shape:
         refuse("P", f"shape {shape} + (rank,)", shape_of(P))
     check_shape("B", B, shape, "that of Lambda")
     check_shape("C", C, shape, "that of Lambda")

@@ -19,7 +19,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_system, refuse, shape_of
+from minimamba.arguments import (
+    check_count,
+    check_one_of,
+    check_positive,
+    check_system,
+    refuse,
+    shape_of,
+)
 from minimamba.continuous import simulate
 
 Measure = Literal["legs", "legt", "fout"]
@@ -62,8 +69,7 @@ def fout(N: int) -> tuple[Tensor, Tensor]:
 def matrices(measure: Measure, N: int) -> tuple[Tensor, Tensor]:
     """A (N, N) and B (N,) of one of the three, float64."""
     known = {"legs": legs, "legt": legt, "fout": fout}
-    if measure not in known:
-        refuse("measure", "'legs', 'legt' or 'fout'", repr(measure))
+    check_one_of("measure", measure, known)
     return known[measure](N)
 
 
@@ -78,6 +84,8 @@ def basis(measure: Measure, N: int, age: Tensor) -> Tensor:
     """
     matrices(measure, N)  # refuses what it does not know
     check_system(age=age)
+    if age.is_complex():
+        refuse("age", "a real dtype", age.dtype)
     if measure == "fout":
         angle = 2 * torch.pi * age[..., None] * torch.arange(1, N // 2 + 1, device=age.device)
         waves = torch.stack([angle.cos(), angle.sin()], -1).flatten(-2) * 2**0.5
@@ -108,14 +116,14 @@ def project(measure: Measure, N: int, x: Tensor, t: Tensor, window: float | None
     A, B = A.to(t), B.to(t)
     if (window is None) != (measure == "legs"):
         refuse("window", "None for 'legs', else a time greater than 0", repr(window))
-    if window is not None and not 0 < window < float("inf"):
-        refuse("window", "a time greater than 0", repr(window))
+    if window is not None:
+        check_positive("window", window, "a time")
     if x.ndim == 0:
         refuse("x", "shape (..., length)", shape_of(x))
     if t.shape != x.shape[-1:]:
         refuse("t", f"shape {tuple(x.shape[-1:])}, the last axis of x", shape_of(t))
     if not (t > 0).all():
-        refuse("t", "moments greater than 0", f"{t.min().item():g}")
+        refuse("t", "moments greater than 0", f"{t.min().item() + 0.0:g}")
     constant = torch.zeros(N, dtype=x.dtype, device=x.device)
     constant[0] = 1
     start = x[..., :1] * constant
@@ -126,6 +134,5 @@ def project(measure: Measure, N: int, x: Tensor, t: Tensor, window: float | None
 
 
 def _orders(N: int) -> Tensor:
-    if not isinstance(N, int) or isinstance(N, bool) or N < 1:
-        refuse("N", "a whole number from 1 up", repr(N))
+    check_count("N", N)
     return torch.arange(N, dtype=torch.float64)

@@ -8,15 +8,15 @@ business of the block around it.
 """
 
 from abc import ABC, abstractmethod
-from math import log
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from minimamba import discretize, lti
-from minimamba.arguments import check_shape, refuse, shape_of
+from minimamba.arguments import check_count, check_one_of, check_shape, refuse, shape_of
 from minimamba.s4 import diagonal, dplr
+from minimamba.shapes import log_uniform
 
 RULES = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
 
@@ -39,13 +39,8 @@ class System(nn.Module, ABC):
 
     def __init__(self, d_model: int, delta_min: float, delta_max: float) -> None:
         super().__init__()
-        if not isinstance(d_model, int) or isinstance(d_model, bool) or d_model < 1:
-            refuse("d_model", "a whole number from 1 up", repr(d_model))
-        if not 0 < delta_min <= delta_max < float("inf"):
-            refuse("delta_min and delta_max", "0 < delta_min ≤ delta_max",
-                   f"{delta_min!r} and {delta_max!r}")
-        between = torch.rand(d_model) * (log(delta_max) - log(delta_min)) + log(delta_min)
-        self.log_delta = nn.Parameter(between)
+        check_count("d_model", d_model)
+        self.log_delta = nn.Parameter(log_uniform(d_model, delta_min, delta_max))
         self.D = nn.Parameter(torch.randn(d_model))
 
     @abstractmethod
@@ -59,12 +54,15 @@ class System(nn.Module, ABC):
     def forward(self, x: Tensor) -> Tensor:
         """All steps at once: (batch, length, d_model) to the same, in O(length log length)."""
         d_model = len(self.D)
+        if not isinstance(x, Tensor):
+            refuse("x", "a torch.Tensor", type(x).__name__)
         if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
             refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
         return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
 
     def initial_state(self, batch: int) -> Tensor:
         """The state before the first step: zeros, (batch, d_model, numbers of state)."""
+        check_count("batch", batch)
         _, B_bar, _ = self.discrete()
         return B_bar.new_zeros(batch, *B_bar.shape)
 
@@ -101,8 +99,7 @@ class S4D(System):
                  rule: Literal["zoh", "bilinear"] = "zoh",
                  delta_min: float = 0.001, delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
-        if rule not in RULES:
-            refuse("rule", "'zoh' or 'bilinear'", repr(rule))
+        check_one_of("rule", rule, RULES)
         self.rule = RULES[rule]
         A = diagonal.initial(init, d_state).repeat(d_model, 1)
         self.log_decay = _parameter((-A.real).log())

@@ -14,7 +14,7 @@ sums and their applications", section 1.4.)
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_tensor, refuse, shape_of
+from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
 
 Level = list[tuple[int, int]]
 FLOATS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -31,7 +31,7 @@ def hillis_steele(length: int) -> list[Level]:
 
     The fewest levels, ⌈log₂ length⌉, and the more work: about length · log₂ length joins.
     """
-    _check_length(length)
+    check_count("length", length)
     levels, reach = [], 1
     while reach < length:
         levels.append([(place - reach, place) for place in range(reach, length)])
@@ -46,7 +46,7 @@ def blelloch(length: int) -> list[Level]:
     finished place is handed to the middle of the block after it. This is the form whose states
     include their own step (Brent and Kung 1982); Blelloch's gives those before it.
     """
-    _check_length(length)
+    check_count("length", length)
     levels, half = [], 1
     while half < length:
         levels.append([(last - half, last) for last in range(2 * half - 1, length, 2 * half)])
@@ -89,8 +89,3 @@ def work(levels: list[Level]) -> int:
     """How many joins an order takes; its depth, the levels that must wait for each other, is
     their number."""
     return sum(map(len, levels))
-
-
-def _check_length(length: int) -> None:
-    if not isinstance(length, int) or isinstance(length, bool) or length < 1:
-        refuse("length", "a whole number from 1 up", repr(length))

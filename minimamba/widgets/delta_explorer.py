@@ -6,6 +6,7 @@ import ipywidgets
 import torch
 
 from minimamba import corpora, lti, plots
+from minimamba.arguments import check_number, check_one_of
 from minimamba.discretize import zoh
 from minimamba.widgets.explorer import Explorer, look
 
@@ -39,10 +40,8 @@ class DeltaExplorer(Explorer):
 
     def __init__(self, delta: float = 0.01, rate: float = 1.0, input: str = "neuron") -> None:
         for name, value, low, high in (("delta", delta, 1e-4, 10), ("rate", rate, 0.1, 10)):
-            if not low <= value <= high:
-                raise ValueError(f"{name}: expected {low:g} to {high:g}, got {value!r}")
-        if input not in INPUTS:
-            raise ValueError(f"input: expected one of {', '.join(INPUTS)}, got {input!r}")
+            check_number(name, value, f"{low:g} to {high:g}", low, high)
+        check_one_of("input", input, INPUTS)
         sliders = look(120)
         self.delta = ipywidgets.FloatLogSlider(
             value=delta, min=-4, max=1, step=0.05, description="Δ", readout_format=".4g", **sliders)

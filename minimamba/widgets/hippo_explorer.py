@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from minimamba import corpora, plots
+from minimamba.arguments import check_number, check_one_of
 from minimamba.s4 import hippo
 from minimamba.widgets.explorer import Explorer, look
 
@@ -47,10 +48,8 @@ class HippoExplorer(Explorer):
     def __init__(self, size: int = 33, moment: float = 6.0, measure: str = "legs") -> None:
         if size not in SIZES:
             raise ValueError(f"size: expected an odd number from 3 to 65, got {size!r}")
-        if not 0.5 <= moment <= 10:
-            raise ValueError(f"moment: expected 0.5 to 10, got {moment!r}")
-        if measure not in MEASURES.values():
-            raise ValueError(f"measure: expected 'legs', 'legt' or 'fout', got {measure!r}")
+        check_number("moment", moment, "0.5 to 10", 0.5, 10)
+        check_one_of("measure", measure, MEASURES.values())
         sliders = look(140)
         self.size = ipywidgets.SelectionSlider(
             value=size, options=SIZES, description="numbers in the state", **sliders)
