@@ -52,10 +52,12 @@ def server(tmp_path_factory):
     for folder in ("notebooks", "benchmarks", "figures"):
         shutil.copytree(ROOT / folder, home / "course" / folder)
     # A chapter that trains would be long to run for the sake of its widget.
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-        "from minimamba.widgets import HippoExplorer\nHippoExplorer()")], metadata={
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}})
-    nbformat.write(book, home / "course" / "notebooks" / "hippo.ipynb")
+    for widget in ("Hippo", "Token"):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+            f"from minimamba.widgets import {widget}Explorer\n{widget}Explorer()")], metadata={
+                "kernelspec": {"display_name": "Python 3", "language": "python",
+                               "name": "python3"}})
+        nbformat.write(book, home / "course" / "notebooks" / f"{widget.lower()}.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / ".make" / "jupyterlab_overrides.json").read_text()),
@@ -180,6 +182,30 @@ def test_the_hippo_explorer_answers_to_key(browser, server):
         page.keyboard.press(key)
         words = changes(page, words)
         assert wanted in words
+
+
+def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
+    page = open_and_run(browser, server("token.ipynb"), "token")
+    explorer = page.locator(".minimamba-token-explorer")
+    assert uncut_labels(explorer) == ["tokens", "Δ at a letter", "Δ at noise", "by hand, place",
+                                      "Δ there"]
+    line = explorer.locator("input[type=text]")
+    line.fill("..a..b..")
+    line.press("Enter")
+    words = changes(page, picture(page))
+    assert words.startswith("After ..a..b.. the state is made of: noise 2%, a 4%, b 94%")
+    *_, place, there = explorer.locator(".noUi-handle").all()
+    place.focus()
+    for _ in range(6):                                  # the b
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(500)
+    words = picture(page)
+    there.focus()
+    for _ in range(3):
+        page.keyboard.press("PageDown")
+    page.wait_for_timeout(500)
+    share = re.search(r"a (\d+)%, b (\d+)%", picture(page))
+    assert int(share[1]) > int(share[2])                # with a small step there, it was skipped
 
 
 def test_chapter_00_runs(browser, server):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from minimamba import plots
 from minimamba.s4 import hippo
-from minimamba.widgets import DeltaExplorer, HippoExplorer
+from minimamba.widgets import DeltaExplorer, HippoExplorer, TokenExplorer
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
 from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
@@ -177,3 +177,61 @@ def test_a_caption_may_hold_any_character():
 def test_the_still_picture_is_a_compact_one():
     data, _ = HippoExplorer()._repr_mimebundle_()
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).mode == "P"
+
+
+def test_the_token_explorer_holds_what_came_last():
+    explorer = TokenExplorer("..a...b.", letter=5.0, noise=0.001)
+    assert explorer._kinds == [".", "a", "b"]
+    states = explorer.states()
+    assert states.shape == (8, 3)
+    assert states[2, 1] > 0.99
+    assert states[5, 1] > 0.98                          # held through three noises
+    assert states[-1, 2] > 0.98
+    assert "made of: noise 0%, a 1%, b 99%" in explorer.picture.value
+
+
+def test_the_token_explorer_is_the_gated_recurrence():
+    explorer = TokenExplorer("ab.ba", letter=0.7, noise=0.2)
+    h, gates = torch.zeros(3, dtype=torch.float64), 1 - torch.exp(-explorer.delta())
+    for token, gate, state in zip("ab.ba", gates, explorer.states(), strict=True):
+        x = torch.tensor([float(token == kind) for kind in ".ab"], dtype=torch.float64)
+        h = (1 - gate) * h + gate * x
+        assert torch.allclose(state, h)
+
+
+def test_a_step_set_by_hand_is_that_place_s_alone():
+    explorer = TokenExplorer("..a...b.", letter=5.0, noise=0.001)
+    before = explorer.delta()
+    explorer.place.value, explorer.there.value = 7, 0.01     # skip the b
+    after = explorer.delta()
+    assert after[6] == 0.01
+    assert torch.equal(after[torch.arange(8) != 6], before[torch.arange(8) != 6])
+    assert "a 98%, b 1%" in explorer.picture.value
+    explorer.place.value = 0
+    assert torch.equal(explorer.delta(), before)
+
+
+def test_what_is_typed_is_cleaned_and_drawn():
+    explorer = TokenExplorer("a.")
+    explorer.place.value = 2
+    explorer.tokens.value = "x y!3..<b>" + 40 * "c"
+    assert explorer._line == "xy..b" + 19 * "c"
+    assert "After xy..bc" in explorer.picture.value
+    explorer.tokens.value = "q"
+    assert explorer.place.value <= explorer.place.max == 1
+    explorer.tokens.value = ""
+    assert "After . the state is made of: noise" in explorer.picture.value
+
+
+@pytest.mark.parametrize("bad", [{"tokens": ""}, {"tokens": "a b"}, {"tokens": 25 * "a"},
+                                 {"tokens": 3}, {"letter": 0}, {"noise": 11.0}, {"noise": "a"}])
+def test_the_token_explorer_refuses_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        TokenExplorer(**bad)
+
+
+def test_a_page_without_a_kernel_gets_a_still_picture_of_the_tokens():
+    data, metadata = TokenExplorer("..a.")._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 432)
+    assert "After ..a." in metadata["image/png"]["alt"]
+    assert data["text/plain"] == "TokenExplorer('..a.', letter=3, noise=0.01)"

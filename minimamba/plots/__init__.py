@@ -1,9 +1,10 @@
 """One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
 
-from minimamba.plots.explorers import DeltaExplorerFigure, HippoExplorerFigure
+from minimamba.plots.explorers import DeltaExplorerFigure, HippoExplorerFigure, TokenExplorerFigure
 from minimamba.plots.lines import curves, spread, traces
 from minimamba.plots.planes import eigenvalues, images, matrices, stability
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
-__all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure", "compact", "curves",
-           "eigenvalues", "images", "matrices", "show", "spread", "stability", "traces"]
+__all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
+           "TokenExplorerFigure", "compact", "curves", "eigenvalues", "images", "matrices", "show",
+           "spread", "stability", "traces"]

@@ -2,5 +2,6 @@
 
 from minimamba.widgets.delta_explorer import DeltaExplorer
 from minimamba.widgets.hippo_explorer import HippoExplorer
+from minimamba.widgets.token_explorer import TokenExplorer
 
-__all__ = ["DeltaExplorer", "HippoExplorer"]
+__all__ = ["DeltaExplorer", "HippoExplorer", "TokenExplorer"]
