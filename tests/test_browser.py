@@ -52,12 +52,13 @@ def server(tmp_path_factory):
     for folder in ("notebooks", "benchmarks", "figures"):
         shutil.copytree(ROOT / folder, home / "course" / folder)
     # A chapter that trains would be long to run for the sake of its widget.
-    for widget in ("Hippo", "Token"):
+    for name, widget in (("hippo", "HippoExplorer"), ("token", "TokenExplorer"),
+                         ("scan", "ScanStepper")):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-            f"from minimamba.widgets import {widget}Explorer\n{widget}Explorer()")], metadata={
+            f"from minimamba.widgets import {widget}\n{widget}()")], metadata={
                 "kernelspec": {"display_name": "Python 3", "language": "python",
                                "name": "python3"}})
-        nbformat.write(book, home / "course" / "notebooks" / f"{widget.lower()}.ipynb")
+        nbformat.write(book, home / "course" / "notebooks" / f"{name}.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / ".make" / "jupyterlab_overrides.json").read_text()),
@@ -206,6 +207,23 @@ def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
     page.wait_for_timeout(500)
     share = re.search(r"a (\d+)%, b (\d+)%", picture(page))
     assert int(share[1]) > int(share[2])                # with a small step there, it was skipped
+
+
+def test_the_scan_stepper_answers_to_key(browser, server):
+    page = open_and_run(browser, server("scan.ipynb"), "scan")
+    explorer = page.locator(".minimamba-scan-explorer")
+    assert uncut_labels(explorer) == ["order", "length", "level"]
+    order, length, level = explorer.locator(".noUi-handle").all()
+    words = picture(page)
+    assert "Blelloch, level 5 of 5: 11 of 11 joins made, 8 of 8 states done" in words
+    for handle, key, wanted in ((level, "ArrowLeft", "level 4 of 5: 8 of 11 joins"),
+                                (order, "ArrowLeft", "Hillis-Steele, level 0 of 3: 0 of 17"),
+                                (length, "ArrowRight", "level 0 of 4: 0 of 21"),
+                                (level, "ArrowRight", "level 1 of 4: 8 of 21 joins made, 2 of 9")):
+        handle.focus()
+        page.keyboard.press(key)
+        page.wait_for_timeout(2000)
+        assert wanted in picture(page)
 
 
 def test_chapter_00_runs(browser, server):

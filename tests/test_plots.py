@@ -19,6 +19,7 @@ FIGURES = {
     "stability of one": lambda: plots.stability(
         torch.complex(*torch.meshgrid(x - 0.5, x - 0.5, indexing="xy")),
         {"one": torch.outer(x, x) + 0.5}),
+    "order": lambda: plots.order([[(0, 0), (1, 1)], [(0, 0), (0, 1)]], [[(0, 1)]], 1),
     "one image": lambda: plots.images(x[:16].view(1, 4, 4), ["a"], x[:16].view(1, 16)),
     "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
     "spread of what has a gradient": lambda: plots.spread(

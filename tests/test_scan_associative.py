@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from systems import C128, F64, close, leaves, randn, uniform
 
-from minimamba.scan.associative import blelloch, combine, hillis_steele, scan, work
+from minimamba.scan.associative import blelloch, combine, covered, hillis_steele, scan, work
 
 settings.register_profile("slow machine", deadline=None)
 settings.load_profile("slow machine")
@@ -132,3 +132,18 @@ def test_bad_input(changes, name):
     good = {"a": torch.ones(4), "b": torch.ones(4), "levels": blelloch(4)}
     with pytest.raises(ValueError, match=f"^{name}: expected .+, got "):
         scan(**good | changes)
+
+
+@pytest.mark.parametrize("order", [hillis_steele, blelloch])
+@pytest.mark.parametrize("length", [1, 2, 7, 16, 33])
+def test_what_is_covered_ends_as_all_steps_so_far(order, length):
+    levels = order(length)
+    rows = covered(length, levels)
+    assert rows[0] == [(place, place) for place in range(length)]
+    assert rows[-1] == [(0, place) for place in range(length)]
+    assert len(rows) == len(levels) + 1
+
+
+def test_a_join_across_a_gap_is_refused():
+    with pytest.raises(ValueError, match=r"levels: expected places that join .+, got 0–0 with 2–2"):
+        covered(3, [[(0, 2)]])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from minimamba import plots
 from minimamba.s4 import hippo
-from minimamba.widgets import DeltaExplorer, HippoExplorer, TokenExplorer
+from minimamba.widgets import DeltaExplorer, HippoExplorer, ScanStepper, TokenExplorer
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
 from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
@@ -235,3 +235,34 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_tokens():
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 432)
     assert "After ..a." in metadata["image/png"]["alt"]
     assert data["text/plain"] == "TokenExplorer('..a.', letter=3, noise=0.01)"
+
+
+def test_the_scan_stepper_counts_what_has_been_done():
+    stepper = ScanStepper("Blelloch", length=8)
+    assert "Blelloch, level 5 of 5: 11 of 11 joins made, 8 of 8 states done" in stepper._caption
+    stepper.level.value = 3
+    assert "level 3 of 5: 7 of 11 joins made, 4 of 8 states done" in stepper.picture.value
+    stepper.order.value = "Hillis-Steele"
+    assert "Hillis-Steele, level 0 of 3: 0 of 17 joins made, 1 of 8 states" in stepper._caption
+    stepper.level.value = 3
+    assert "17 of 17 joins made, 8 of 8 states done" in stepper._caption
+    stepper.length.value = 5
+    assert "level 0 of 3: 0 of 8 joins made, 1 of 5 states done" in stepper._caption
+    stepper.order.value = "one after the other"
+    assert stepper.level.max == 4
+    stepper.level.value = 2
+    assert "level 2 of 4: 2 of 4 joins made, 3 of 5 states done" in stepper._caption
+
+
+@pytest.mark.parametrize("bad", [{"order": "Kogge"}, {"length": 1}, {"length": 17},
+                                 {"length": 4.0}, {"level": 6}, {"level": -1}, {"level": True}])
+def test_the_scan_stepper_refuses_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        ScanStepper(**bad)
+
+
+def test_a_page_without_a_kernel_gets_a_still_picture_of_the_scan():
+    data, metadata = ScanStepper("Hillis-Steele", 4)._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).width == 810
+    assert "5 of 5 joins" in metadata["image/png"]["alt"]
+    assert data["text/plain"] == "ScanStepper('Hillis-Steele', length=4, level=2)"

@@ -2,9 +2,10 @@
 
 from minimamba.plots.explorers import DeltaExplorerFigure, HippoExplorerFigure, TokenExplorerFigure
 from minimamba.plots.lines import curves, spread, traces
+from minimamba.plots.orders import order
 from minimamba.plots.planes import eigenvalues, images, matrices, stability
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
-           "TokenExplorerFigure", "compact", "curves", "eigenvalues", "images", "matrices", "show",
-           "spread", "stability", "traces"]
+           "TokenExplorerFigure", "compact", "curves", "eigenvalues", "images", "matrices", "order",
+           "show", "spread", "stability", "traces"]

@@ -89,3 +89,19 @@ def work(levels: list[Level]) -> int:
     """How many joins an order takes; its depth, the levels that must wait for each other, is
     their number."""
     return sum(map(len, levels))
+
+
+def covered(length: int, levels: list[Level]) -> list[list[tuple[int, int]]]:
+    """Before the first level and after each: the first and last step that a place has joined."""
+    now = [(place, place) for place in range(length)]
+    rows = [now]
+    for level in levels:
+        now = list(now)
+        for source, target in level:
+            (first, last), (start, end) = rows[-1][source], rows[-1][target]
+            if last + 1 != start:
+                refuse("levels", "places that join what lies next to each other",
+                       f"{first}–{last} with {start}–{end}")
+            now[target] = first, end
+        rows.append(now)
+    return rows
