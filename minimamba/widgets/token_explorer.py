@@ -3,8 +3,9 @@
 import ipywidgets
 import torch
 
-from minimamba import plots, selective_scan
+from minimamba import plots
 from minimamba.arguments import check_positive
+from minimamba.scan import selective_scan
 from minimamba.widgets.explorer import Explorer, look
 
 NOISE = "."
