@@ -60,6 +60,8 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
 
 def shuffled(*data: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
     """Batches for ever, each epoch in a new order: tensors of one length, cut alike."""
+    if not data:
+        refuse("data", "at least one tensor", "none")
     for i, part in enumerate(data[1:], 1):
         if len(part) != len(data[0]):
             refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(part))

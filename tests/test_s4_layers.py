@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from systems import F64, close, randn
+from systems import close, randn
 from torch import nn
 from torch.nn import functional
 
@@ -21,12 +21,7 @@ LAYERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(F64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def every_layer(test):

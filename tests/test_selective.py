@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from systems import F64, close, randn
+from systems import close, randn
 from torch.nn.functional import softplus
 
 from minimamba import selective_scan
@@ -13,12 +13,7 @@ from minimamba.selective import S6
 CHOICES = [(), ("delta",), ("B",), ("C",), ("delta", "B"), ("delta", "B", "C")]
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(F64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def test_it_is_the_papers_algorithm_2():

@@ -194,3 +194,8 @@ def test_a_tagger_answers_at_every_step_from_what_came_before(layer):
     later[:, 6] = (later[:, 6] + 1) % 7
     changed = (model(later) - scores).abs().amax((0, 2)) > 1e-5
     assert changed.tolist() == 6 * [False] + [True] + changed.tolist()[7:]
+
+
+def test_batches_of_nothing_are_refused():
+    with pytest.raises(ValueError, match=r"^data: expected at least one tensor, got none"):
+        next(shuffled(batch_size=2, seed=0))

@@ -120,8 +120,6 @@ def project(measure: Measure, N: int, x: Tensor, t: Tensor, window: float | None
         check_positive("window", window, "a time")
     if x.ndim == 0:
         refuse("x", "shape (..., length)", shape_of(x))
-    if t.shape != x.shape[-1:]:
-        refuse("t", f"shape {tuple(x.shape[-1:])}, the last axis of x", shape_of(t))
     if not (t > 0).all():
         refuse("t", "moments greater than 0", f"{t.min().item() + 0.0:g}")
     constant = torch.zeros(N, dtype=x.dtype, device=x.device)
