@@ -128,3 +128,18 @@ def test_each_picture_stands_over_its_signal_with_its_ink_dark():
         assert torch.equal(torch.from_numpy(ax.lines[0].get_ydata().copy()),
                            2 * picture.flatten() - 1)
         assert ax.get_ylim()[0] < -1 < 1 < ax.get_ylim()[1]
+
+
+@pytest.mark.parametrize("shown", [0, 1, 2])
+def test_an_order_shows_what_has_been_joined_and_no_more(shown):
+    levels = [[(0, 1), (2, 3)], [(1, 2), (1, 3)]]
+    covered = [[(0, 0), (1, 1), (2, 2), (3, 3)], [(0, 0), (0, 1), (2, 2), (2, 3)],
+               [(0, 0), (0, 1), (0, 2), (0, 3)]]
+    ax, = plots.order(covered, levels, shown).axes
+    words = [text.get_text() for text in ax.texts if text.get_text()]
+    assert words == ["1 ✓", "2", "3", "4", "1 ✓", "1–2 ✓", "3", "3–4",
+                     "1 ✓", "1–2 ✓", "1–3 ✓", "1–4 ✓"][:4 * (shown + 1)]
+    assert [box.get_linewidth() for box in ax.patches] == [2 if "✓" in word else 0.8
+                                                           for word in words]
+    arrows = [text for text in ax.texts if not text.get_text()]
+    assert len(arrows) == 2 * sum(map(len, levels[:shown]))

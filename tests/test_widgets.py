@@ -268,3 +268,13 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_scan():
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).width == 810
     assert "5 of 5 joins" in metadata["image/png"]["alt"]
     assert data["text/plain"] == "ScanStepper('Hillis-Steele', length=4, level=2)"
+
+
+def test_what_the_token_explorer_draws_is_what_it_holds():
+    explorer = TokenExplorer("a.b", letter=2.0, noise=0.5)
+    figure, delta = explorer._figure, explorer.delta()
+    tops = [bar.get_y() + bar.get_height() for bar in figure.steps]
+    assert tops == pytest.approx(delta.tolist())
+    heights = [bar.get_height() for bar in figure.gates]
+    assert heights == pytest.approx((1 - torch.exp(-delta)).tolist())
+    assert torch.equal(torch.from_numpy(figure.image.get_array().data), explorer.states().T)

@@ -156,7 +156,7 @@ class TokenExplorerFigure(Blitted):
                                    height_ratios=(1, 1, 1.6))
         step, gate, state = (figure.add_subplot(grid[i]) for i in range(3))
         places = np.arange(len(tokens))
-        for ax, ylabel in ((step, "Δ"), (gate, "gate, 1 − e^(−Δ)"), (state, "state")):
+        for ax, ylabel in ((step, "Δ"), (gate, "gate"), (state, "state")):
             ax.set(ylabel=ylabel, xlim=(-0.5, len(tokens) - 0.5), xticks=places)
             ax.set_xticklabels([])
             ax.grid(False, axis="x")

@@ -4,7 +4,7 @@ import ipywidgets
 import torch
 
 from minimamba import plots
-from minimamba.arguments import check_positive
+from minimamba.arguments import check_number
 from minimamba.scan import selective_scan
 from minimamba.widgets.explorer import Explorer, look
 
@@ -33,9 +33,7 @@ class TokenExplorer(Explorer):
         if not isinstance(tokens, str) or not _clean(tokens) or _clean(tokens) != tokens:
             raise ValueError(f"tokens: expected 1 to {LONGEST} letters and '.', got {tokens!r}")
         for name, value in (("letter", letter), ("noise", noise)):
-            check_positive(name, value, "a step")
-            if not 1e-3 <= value <= 10:
-                raise ValueError(f"{name}: expected 0.001 to 10, got {value!r}")
+            check_number(name, value, "0.001 to 10", 1e-3, 10)
         sliders = look(120)
         self.tokens = ipywidgets.Text(value=tokens, description="tokens", **sliders)
         steps = {"min": -3, "max": 1, "step": 0.05, "readout_format": ".3g", **sliders}
