@@ -84,7 +84,10 @@ def server(tmp_path_factory):
         yield lambda name: f"{address}/lab/tree/notebooks/{name}?token={token}&reset"
     finally:
         process.terminate()
-        process.wait(20)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # a busy machine may take long over many kernels
+            process.kill()                 # the kernels notice, and go too
         log.close()
 
 
