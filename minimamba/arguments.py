@@ -68,7 +68,9 @@ def check_shape(name: str, x: Tensor, expected: tuple[int, ...], meaning: str) -
 
 def check_finite(name: str, x: Tensor) -> None:
     """No NaN and no infinity."""
-    if not torch.isfinite(x).all():
+    # A sum is finite only if all its terms are; it can overflow, though, and only then is each
+    # number looked at, which takes many times as long.
+    if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
 

@@ -1,12 +1,14 @@
 """All machines of the scan agree, values to 1e-10 and gradients to 1e-8, also where it is hard."""
 
+import weakref
+
 import pytest
 import torch
 from systems import F64, close, leaves, randn, uniform
 
 from minimamba import scan as scan_package
 from minimamba import selective_scan
-from minimamba.scan import compiled, definition, methods
+from minimamba.scan import chunked, compiled, definition, methods
 
 WHY_NOT = methods()["compiled"]
 COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT)))
@@ -25,19 +27,20 @@ def inputs(length, *, batch=2, d_inner=6, d_state=4, groups=1, delta=(1e-3, 1.0)
             "initial_state": randn(batch, d_inner, d_state, seed=7)}
 
 
-def run(method, arguments):
+def run(method, arguments, **options):
     """y, the last state, and the gradient of all arguments."""
     names = list(arguments)
     tensors = leaves(*arguments.values())
     y, h = selective_scan(**dict(zip(names, tensors, strict=True)), return_last_state=True,
-                          method=method)
+                          method=method, **options)
     loss = (y * randn(*y.shape, seed=8)).sum() + (h * randn(*h.shape, seed=9)).sum()
     return y.detach(), h.detach(), dict(zip(names, torch.autograd.grad(loss, tensors), strict=True))
 
 
-def agree(method, arguments):
+def agree(method, arguments, **options):
     __tracebackhide__ = True
-    (y, h, gradients), (y_, h_, gradients_) = (run(m, arguments) for m in (method, "definition"))
+    (y, h, gradients), (y_, h_, gradients_) = (run(m, arguments, **options)
+                                               for m in (method, "definition"))
     close(y, y_, rtol=1e-10, atol=1e-10)
     close(h, h_, rtol=1e-10, atol=1e-10)
     for name, wanted in gradients_.items():
@@ -95,6 +98,52 @@ def test_inputs_that_are_not_contiguous(method):
     assert not turned["x"].is_contiguous()
     close(selective_scan(**arguments | turned, method=method),
           selective_scan(**arguments, method="definition"))
+
+
+@every_other
+@pytest.mark.parametrize("without", [(), ("D",), ("z",), ("z", "D"), ("delta_bias",)])
+def test_with_a_softplus_and_without_some(method, without):
+    arguments = inputs(40) | {"delta": randn(2, 40, 6, seed=1), "delta_bias": randn(6, seed=10)}
+    for name in without:
+        del arguments[name]
+    agree(method, arguments, delta_softplus=True)
+
+
+@every_other
+def test_with_a_bias_and_no_softplus(method):
+    agree(method, inputs(40) | {"delta_bias": uniform(0, 1, 6)})
+
+
+@pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
+def test_the_polynomial_is_exp_to_the_last_digits():
+    x = torch.cat([torch.linspace(-120, 92, 100_001), torch.tensor([0.0, -1e-30, -1e30, 1e30])])
+    exact = torch.exp(x.double())
+    normal = (x >= -87.3) & (x < 88.37)
+    given = compiled._exp(x)
+    assert ((given.double() - exact)[normal] / exact[normal]).abs().max() < 2e-7
+    assert (given[x < -87.3] < 2.0**-125).all()
+    assert (given[x > 88.4] == torch.inf).all()
+    assert given[-4] == 1
+
+
+def test_no_state_is_held_where_nothing_learns():
+    """Not even where a weight would require a gradient."""
+    alive = []
+
+    def forward(*arguments):
+        alive.append(sum(state() is not None for state in states))
+        y, h = chunked.forward(*arguments)
+        states.append(weakref.ref(h))
+        return y, h
+
+    arguments = inputs(200) | {"delta_bias": None, "delta_softplus": False}
+    arguments["A"].requires_grad_()
+    for learns, most in ((False, 1), (True, 12)):
+        states = []
+        alive.clear()
+        with torch.set_grad_enabled(learns):
+            chunked.scan(**arguments, chunk=chunked.Chunk(forward, chunked.backward, 16))
+        assert max(alive) == most
 
 
 def test_no_state_of_every_step_is_kept():

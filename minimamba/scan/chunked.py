@@ -13,6 +13,7 @@ Nothing is divided by a product of decays and no exponent is positive, so no Δ 
 
 from collections.abc import Callable
 from math import lcm
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,25 +24,28 @@ CHUNK = 16
 """Steps a chunk. A longer one makes arrays that leave the cache, a shorter one more calls."""
 
 
+class Chunk(NamedTuple):
+    """What does one chunk, and how many steps it has."""
+
+    forward: Callable
+    backward: Callable
+    steps: int
+
+
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None,
-         chunk: tuple[Callable, Callable] | None = None) -> tuple[Tensor, Tensor]:
-    """As `definition.scan`. `chunk` is what does one, `forward` and `backward` unless given."""
+         initial_state: Tensor | None, chunk: Chunk | None = None) -> tuple[Tensor, Tensor]:
+    """As `definition.scan`. `chunk` is `forward` and `backward` below, unless given."""
     batch, _, d_inner = x.shape
-    if delta_bias is not None:
-        delta = delta + delta_bias
-    if delta_softplus:
-        delta = softplus(delta)
     h = x.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
-    y, last_state = _Scan.apply(x, delta, A, B, C, h, *(chunk or (forward, backward)))
-    if D is not None:
-        y = y + D * x
-    if z is not None:
-        y = y * silu(z)
-    return y, last_state
+    # Asked here: within a Function gradients are off, and a weight requires one all the same.
+    parts = x, delta, A, B, C, D, z, delta_bias, h
+    learns = torch.is_grad_enabled() and any(
+        part is not None and part.requires_grad for part in parts)
+    return _Scan.apply(*parts, delta_softplus, learns,
+                       chunk or Chunk(forward, backward, CHUNK))
 
 
 def forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
@@ -92,39 +96,76 @@ def _run(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> tuple[Ten
 
 
 class _Scan(torch.autograd.Function):
-    """y_t = ⟨C_t, h_t⟩ and the last state; h_t = exp(Δ_t A) h_{t−1} + Δ_t x_t B_t."""
+    """The whole scan. What belongs to a step alone, Δ = softplus(raw + bias) and the gate, is
+    done chunk by chunk too: nothing of x's size is made on the way."""
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C, initial_state, forward, backward):
+    def forward(ctx, x, delta, A, B, C, D, z, bias, h, use_softplus, learns, chunk):
         groups = B.shape[2]
-        x, delta = (part.unflatten(-1, (groups, -1)).contiguous() for part in (x, delta))
-        B, C = B.contiguous(), C.contiguous()
-        A, h = _by_group(A, groups), _by_group(initial_state, groups)
-        y, borders = torch.empty_like(x), []
-        for start in range(0, x.shape[1], CHUNK):
-            part = slice(start, start + CHUNK)
-            if any(ctx.needs_input_grad):
+        x, delta, z, D, bias = (_split(part, groups) for part in (x, delta, z, D, bias))
+        A, h, B, C = _by_group(A, groups), _by_group(h, groups), B.contiguous(), C.contiguous()
+        out, borders = x.new_empty(x.shape), []
+        before_gate = torch.empty_like(out) if learns and z is not None else None
+        for part in _parts(x, chunk):
+            if learns:
                 borders.append(h)
-            y[:, part], h = forward(x[:, part], delta[:, part], A, B[:, part], C[:, part], h)
-        ctx.backward_of_a_chunk = backward
-        ctx.save_for_backward(x, delta, A, B, C, *borders)
-        return y.flatten(2), _by_channel(h)
+            x_ = x[:, part].contiguous()
+            _, step = _step(delta[:, part], bias, use_softplus)
+            y, h = chunk.forward(x_, step, A, B[:, part], C[:, part], h)
+            if D is not None:
+                y.addcmul_(D, x_)
+            if before_gate is not None:
+                before_gate[:, part] = y
+            out[:, part] = y if z is None else y.mul_(silu(z[:, part]))
+        ctx.use_softplus, ctx.chunk = use_softplus, chunk
+        ctx.save_for_backward(x, delta, A, B, C, D, z, bias, before_gate, *borders)
+        return out.flatten(2), _by_channel(h)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, dy, d_last):
-        x, delta, A, B, C, *borders = ctx.saved_tensors
-        dy, carry = dy.unflatten(-1, x.shape[2:]).contiguous(), _by_group(d_last, A.shape[0])
-        dx, d_delta, dA = torch.empty_like(x), torch.empty_like(delta), torch.zeros_like(A)
-        dB, dC = torch.empty_like(B), torch.empty_like(C)
-        for start, h in reversed(list(zip(range(0, x.shape[1], CHUNK), borders, strict=True))):
-            part = slice(start, start + CHUNK)
-            dx[:, part], d_delta[:, part], more, dB[:, part], dC[:, part], carry = \
-                ctx.backward_of_a_chunk(x[:, part], delta[:, part], A, B[:, part], C[:, part], h,
-                                        dy[:, part], carry)
-            dA += more
-        return (dx.flatten(2), d_delta.flatten(2), _by_channel(dA), dB, dC, _by_channel(carry),
-                None, None)
+    def backward(ctx, d_out, d_last):
+        x, delta, A, B, C, D, z, bias, before_gate, *borders = ctx.saved_tensors
+        d_out, carry = _split(d_out, A.shape[0]), _by_group(d_last, A.shape[0])
+        dx, d_delta, dB, dC = (part.new_empty(part.shape) for part in (x, delta, B, C))
+        dA, dD, dz, d_bias = (part if part is None else part.new_zeros(part.shape)
+                              for part in (A, D, z, bias))
+        for part, h in reversed(list(zip(_parts(x, ctx.chunk), borders, strict=True))):
+            x_, dy = x[:, part].contiguous(), d_out[:, part].contiguous()
+            raw, step = _step(delta[:, part], bias, ctx.use_softplus)
+            if z is not None:
+                dz[:, part] = torch.ops.aten.silu_backward(
+                    dy * before_gate[:, part], z[:, part])
+                dy = dy * silu(z[:, part])
+            dx[:, part], d_step, dA_, dB[:, part], dC[:, part], carry = ctx.chunk.backward(
+                x_, step, A, B[:, part], C[:, part], h, dy, carry)
+            dA += dA_
+            if D is not None:
+                dx[:, part].addcmul_(D, dy)
+                dD += (dy * x_).sum((0, 1))
+            if ctx.use_softplus:
+                d_step = torch.ops.aten.softplus_backward(d_step, raw, 1, 20)
+            if bias is not None:
+                d_bias += d_step.sum((0, 1))
+            d_delta[:, part] = d_step
+        dx, d_delta, dz = (part if part is None else part.flatten(2) for part in (dx, d_delta, dz))
+        dD, d_bias = (part if part is None else part.flatten() for part in (dD, d_bias))
+        return (dx, d_delta, _by_channel(dA), dB, dC, dD, dz, d_bias, _by_channel(carry),
+                None, None, None)
+
+
+def _parts(x: Tensor, chunk: Chunk) -> list[slice]:
+    return [slice(start, start + chunk.steps) for start in range(0, x.shape[1], chunk.steps)]
+
+
+def _step(delta: Tensor, bias: Tensor | None, use_softplus: bool) -> tuple[Tensor, Tensor]:
+    """Δ before the softplus and after it."""
+    raw = delta.contiguous() if bias is None else delta + bias
+    return raw, softplus(raw) if use_softplus else raw
+
+
+def _split(x: Tensor | None, groups: int) -> Tensor | None:
+    """(..., d_inner) to (..., groups, channels)."""
+    return x if x is None else x.unflatten(-1, (groups, -1))
 
 
 def _by_group(x: Tensor, groups: int) -> Tensor:
