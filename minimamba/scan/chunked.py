@@ -116,7 +116,10 @@ class _Scan(torch.autograd.Function):
                 y.addcmul_(D, x_)
             if before_gate is not None:
                 before_gate[:, part] = y
-            out[:, part] = y if z is None else y.mul_(silu(z[:, part]))
+            if z is None:
+                out[:, part] = y
+            else:
+                torch.mul(y, silu(z[:, part]), out=out[:, part])
         ctx.use_softplus, ctx.chunk = use_softplus, chunk
         ctx.save_for_backward(x, delta, A, B, C, D, z, bias, before_gate, *borders)
         return out.flatten(2), _by_channel(h)

@@ -46,7 +46,7 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tenso
     step = _compile(_steps, A.shape, A.dtype)
     results = [step(*parts, A, *rest) for *parts, rest in
                zip(x, delta, zip(B, C, h, strict=True), strict=True)]
-    return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+    return _stack(results)
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor,
@@ -57,8 +57,15 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tens
     step = _compile(_steps_back, A.shape, A.dtype)
     results = [step(*parts, A, *rest) for *parts, rest in
                zip(x, delta, zip(B, C, h, dy, carry, strict=True), strict=True)]
-    dx, d_delta, dA, dB, dC, carry = (torch.stack(parts) for parts in zip(*results, strict=True))
+    dx, d_delta, dA, dB, dC, carry = _stack(results)
     return dx, d_delta, dA.sum(0), dB, dC, carry
+
+
+def _stack(results: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """One tuple of a batch from one for each sequence; a single one is not copied."""
+    if len(results) == 1:
+        return tuple(part[None] for part in results[0])
+    return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
 
 
 @cache
