@@ -2,8 +2,9 @@
 
 `selective_scan` checks its arguments, picks a machine and runs it; `methods` says which can
 run here. The meaning is the loop in `definition.py`; `associative.py` shows what makes a scan
-parallel, `chunked.py` is the fast way in plain PyTorch, and `compiled.py` the faster one where
-there is a C++ compiler.
+parallel; `chunked.py` is the fast way in plain PyTorch, `compiled.py` the faster one where there
+is a C++ compiler; `fused.py`, with its `kernels.py`, is the one in Triton, for NVIDIA GPUs.
+`compat.py` is the official package's call.
 """
 
 import torch
@@ -17,9 +18,10 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.scan import chunked, compiled, definition
+from minimamba.scan import chunked, compiled, definition, fused
 
-MACHINES = {"definition": definition.scan, "chunked": chunked.scan, "compiled": compiled.scan}
+MACHINES = {"definition": definition.scan, "chunked": chunked.scan, "compiled": compiled.scan,
+            "fused": fused.scan}
 LARGE = 2**24
 """How many numbers of state, over all steps, are worth the half minute of a compilation."""
 INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -27,21 +29,31 @@ INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def methods() -> dict[str, str | None]:
     """The machines by name: None for one that can run here, else the reason why it can't."""
-    return {"definition": None, "chunked": None, "compiled": compiled.missing()}
+    return {"definition": None, "chunked": None, "compiled": compiled.missing(),
+            "fused": fused.missing()}
 
 
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """The machine to run: the one asked for, or no other."""
-    known = methods()
     if method == "auto":
-        large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
-        return "compiled" if large and known["compiled"] is None else "chunked"
-    if method not in known:
-        refuse("method", "'auto' or one of " + ", ".join(map(repr, known)), repr(method))
-    if known[method]:
-        refuse("method", "one that can run here", f"{method!r}: {known[method]}")
-    if method == "compiled" and x.device.type != "cpu":
-        refuse("method", f"one that can run on {x.device}", "'compiled', which is for the CPU")
+        if x.device.type == "cuda":
+            fits = fused.missing() is None and fused.unfit(x, d_state) is None
+            return "fused" if fits else "chunked"
+        large = x.numel() * d_state >= LARGE
+        return "compiled" if large and compiled.missing() is None else "chunked"
+    if method not in MACHINES:
+        refuse("method", "'auto' or one of " + ", ".join(map(repr, MACHINES)), repr(method))
+    if method == "compiled":
+        if reason := compiled.missing():
+            refuse("method", "one that can run here", f"{method!r}: {reason}")
+        if x.device.type != "cpu":
+            refuse("method", f"one that can run on {x.device}", "'compiled', which is for the CPU")
+    if method == "fused":
+        if reason := fused.missing():
+            refuse("method", "one that can run here, such as 'chunked'", f"{method!r}: {reason}")
+        if reason := fused.unfit(x, d_state):
+            refuse("method", "one that can run with these arguments, such as 'chunked'",
+                   f"'fused' for {reason}")
     return method
 
 
@@ -56,6 +68,9 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 
     The state is kept, and all sums are taken, in float32 for inputs of half or single
     precision and in float64 for float64 ones. Each tensor is in x's dtype or in that one.
+
+    Shapes and dtypes are always checked. Values, which must be finite and delta not negative,
+    are checked except on a GPU and under `torch.compile`: to look would mean to wait.
 
     Args:
         x: (batch, length, d_inner); float16, bfloat16, float32 or float64.
@@ -80,18 +95,22 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         ValueError: naming the argument, what was expected and what came.
     """
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
-    machine = MACHINES[_choose(method, x, A.shape[1])]
-    if not delta_softplus:
+    chosen = _choose(method, x, A.shape[1])
+    if not delta_softplus and _looks_at_values(x):
         step = delta if delta_bias is None else delta + delta_bias
         if (step < 0).any():
             refuse("delta", "steps of at least 0 (or delta_softplus=True)",
                    f"{step.min().item():g}")
-    x_, delta, A, B, C, D, z, delta_bias, h = (
-        t if t is None else t.to(state_dtype)
-        for t in (x, delta, A, B, C, D, z, delta_bias, initial_state))
+    A, B, C, D, delta_bias, initial_state = (
+        t if t is None else t.to(state_dtype) for t in (A, B, C, D, delta_bias, initial_state))
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    y, last_state = machine(x_, delta, A, B, C, D, z, delta_bias=delta_bias,
-                            delta_softplus=delta_softplus, initial_state=h)
+    by_step = x, delta, z
+    if chosen != "fused":  # which reads them as they are
+        by_step = (t if t is None else t.to(state_dtype) for t in by_step)
+    x_, delta, z = by_step
+    y, last_state = MACHINES[chosen](
+        x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
+        initial_state=initial_state)
     y = y.to(x.dtype)
     return (y, last_state) if return_last_state else y
 
@@ -131,6 +150,12 @@ def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor 
     for name, (shape, meaning) in shapes.items():
         if name in given:
             check_shape(name, given[name], shape, meaning)
-    for name, t in given.items():
-        check_finite(name, t)
+    if _looks_at_values(x):
+        for name, t in given.items():
+            check_finite(name, t)
     return state_dtype
+
+
+def _looks_at_values(x: Tensor) -> bool:
+    """On a GPU nobody waits for the numbers to arrive, and a graph that is compiled has none."""
+    return x.device.type != "cuda" and not torch.compiler.is_compiling()

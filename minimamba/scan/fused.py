@@ -1,0 +1,193 @@
+"""The scan as one fused Triton kernel, forward and backward, for NVIDIA GPUs.
+
+What a step needs is read once, the states stay in registers, and y alone is written. For the
+backward pass the states before every CHUNK-th step are kept; the others are made again. Where
+the channels are too few to fill the GPU, the length is split: a first pass finds what each split
+adds of its own, and the second starts each split from what comes in.
+
+Both directions are operators of PyTorch, so that `torch.compile` takes them without a break.
+"""
+
+from importlib.util import find_spec
+from math import lcm, log
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+TILE, CHUNK, BLOCK = 16, 32, 32
+"""Steps in registers at once; steps from one kept state to the next; channels of a program."""
+LARGEST = 256
+"""Numbers of state a channel, at most."""
+PROGRAMS = {"forward": 1024, "backward": 2048}
+"""How many programs should run at least; with fewer channels than that the length is split."""
+
+
+@torch.compiler.assume_constant_result
+def missing() -> str | None:
+    """Why this can't run here, or None."""
+    if find_spec("triton") is None:
+        return "triton is not installed; it comes with torch for CUDA on Linux"
+    if torch.cuda.is_available() or interpreted():
+        return None
+    return "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
+
+
+@torch.compiler.assume_constant_result
+def interpreted() -> bool:
+    """Whether Triton's kernels run in Python, on the CPU, for tests and for reading along."""
+    import triton
+
+    return triton.knobs.runtime.interpret
+
+
+def unfit(x: Tensor, d_state: int) -> str | None:
+    """Why these arguments can't be taken, or None."""
+    if x.dtype == torch.float64:
+        return "float64, which it has not"
+    if d_state & (d_state - 1) or d_state > LARGEST:
+        return f"d_state = {d_state}, and it takes powers of two up to {LARGEST}"
+    if x.device.type != "cuda" and not interpreted():
+        return f"tensors on {x.device}, and it runs on CUDA"
+    return None
+
+
+def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+         z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
+         initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """As `definition.scan`, but x, delta, z and y may be in half precision."""
+    groups = lcm(B.shape[2], C.shape[2])
+    B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
+    y, last_state, _ = torch.ops.minimamba.scan(
+        x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
+        torch.is_grad_enabled())
+    return y, last_state
+
+
+@torch.library.custom_op("minimamba::scan", mutates_args=())
+def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+          z: Tensor | None, bias: Tensor | None, softplus: bool, initial: Tensor | None,
+          learns: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the last states, and where something learns those before each chunk, (batch, chunks,
+    d_state, d_inner)."""
+    from minimamba.scan import kernels
+
+    x, delta, D, z, bias = _contiguous(x, delta, D, z, bias)
+    rates, B, C, grid, sizes, constants = _prepare(x, A, B, C, softplus, "forward")
+    carries = sums = None
+    if grid[1] > 1:
+        carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
+        kernels.carry[grid](x, delta, rates, B, z, bias, carries, sums, *sizes, BACKWARD=False,
+                            **constants)
+    y, states = torch.empty_like(x), _states(grid, rates)
+    borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *rates.shape)
+    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, _turned(initial), carries, sums,
+                          states, borders if learns else None, y, *sizes, CHUNK=CHUNK, **constants)
+    return y, _turned(states[:, -1]), borders
+
+
+@torch.library.custom_op("minimamba::scan_backward", mutates_args=())
+def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                   z: Tensor | None, bias: Tensor | None, softplus: bool, borders: Tensor,
+                   dy: Tensor, d_last: Tensor) -> list[Tensor]:
+    """The gradients of x, delta, A, B, C, D, z, bias and the first states, whether or not there
+    are D, bias and first states; that of a z that there is not is empty."""
+    from minimamba.scan import kernels
+
+    x, delta, D, z, bias, dy = _contiguous(x, delta, D, z, bias, dy)
+    groups, length = B.shape[2], x.shape[1]
+    rates, B, C, grid, sizes, constants = _prepare(x, A, B, C, softplus, "backward")
+    carries = sums = None
+    if grid[1] > 1:
+        carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
+        kernels.carry[grid](dy, delta, rates, C, z, bias, carries, sums, *sizes, BACKWARD=True,
+                            **constants)
+    dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
+    dz = x.new_empty(0) if z is None else torch.empty_like(z)
+    middle, handed, dA = _states(grid, rates), _states(grid, rates), _states(grid, rates).zero_()
+    dD, d_bias = A.new_empty(2, len(x), grid[1], A.shape[0])
+    # Added up as the programs come, or, where the order of a sum must not vary, apart.
+    atomic = not torch.are_deterministic_algorithms_enabled()
+    dB, dC = A.new_zeros(2, len(x), groups if atomic else grid[0], *B.shape[2:])
+    kernels.backward[grid](x, delta, rates, B, C, D, z, bias, borders, dy, _turned(d_last),
+                           carries, sums, middle, handed, dx, d_delta, dA, dB, dC, dD, dz if
+                           z is not None else None, d_bias, *sizes, CHUNK=CHUNK, ATOMIC=atomic,
+                           **constants)
+    dB, dC = (_by_step(part.unflatten(1, (groups, -1)).sum(2), length) for part in (dB, dC))
+    return [dx, d_delta, _turned(dA.sum((0, 1))), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)),
+            _turned(handed[:, 0])]
+
+
+@_scan.register_fake
+def _(x, delta, A, B, C, D, z, bias, softplus, initial, learns):
+    batch, length, d_inner = x.shape
+    chunks = -(-length // CHUNK) if learns else 0
+    return (x.new_empty(x.shape), A.new_empty(batch, d_inner, A.shape[1]),
+            A.new_empty(batch, chunks, A.shape[1], d_inner))
+
+
+@_scan_backward.register_fake
+def _(x, delta, A, B, C, D, z, bias, softplus, borders, dy, d_last):
+    whole = [x.new_empty(x.shape), delta.new_empty(delta.shape), A.new_empty(A.shape),
+             B.new_empty(B.shape), C.new_empty(C.shape), A.new_empty(A.shape[0])]
+    return [*whole, x.new_empty(0) if z is None else z.new_empty(z.shape),
+            A.new_empty(A.shape[0]), A.new_empty(x.shape[0], *A.shape)]
+
+
+def _keep(ctx, inputs, output):
+    x, delta, A, B, C, D, z, bias, ctx.softplus, initial, _ = inputs
+    ctx.save_for_backward(x, delta, A, B, C, D, z, bias, output[2])
+    ctx.given = [part is not None for part in (D, z, bias, initial)]
+
+
+def _differentiate(ctx, dy, d_last, _):
+    *parts, borders = ctx.saved_tensors
+    *whole, dD, dz, d_bias, d_initial = torch.ops.minimamba.scan_backward(
+        *parts, ctx.softplus, borders, dy, d_last)
+    dD, dz, d_bias, d_initial = (part if given else None for part, given in zip(
+        (dD, dz, d_bias, d_initial), ctx.given, strict=True))
+    return *whole, dD, dz, d_bias, None, d_initial, None
+
+
+_scan.register_autograd(_differentiate, setup_context=_keep)
+
+
+def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, way: str) -> tuple:
+    """What all kernels are called with: rates, B and C in their order, the programs, (blocks of
+    channels, splits, sequences), the sizes, and what is compiled in."""
+    batch, length, d_inner = x.shape
+    groups, d_state = B.shape[2:]
+    blocks = groups * -(-d_inner // groups // BLOCK)
+    chunks = -(-length // CHUNK)
+    splits = min(chunks, max(1, PROGRAMS[way] // (blocks * batch)))
+    each = -(-chunks // splits)
+    B, C = _by_tile(B), _by_tile(C)
+    sizes = length, B.shape[2], d_inner, groups, each * CHUNK, d_state
+    constants = {"SOFTPLUS": softplus, "TILE": TILE, "BLOCK": BLOCK, "UNROLL": min(d_state, 4),
+                 "num_warps": 1}
+    return _turned(A) / log(2), B, C, (blocks, -(-chunks // each), batch), sizes, constants
+
+
+def _states(grid: tuple[int, int, int], rates: Tensor) -> Tensor:
+    """Room for the states of every split: (batch, splits, d_state, d_inner)."""
+    return rates.new_empty(grid[2], grid[1], *rates.shape)
+
+
+def _contiguous(*parts: Tensor | None) -> list[Tensor | None]:
+    return [part if part is None else part.contiguous() for part in parts]
+
+
+def _by_tile(B: Tensor) -> Tensor:
+    """(batch, length, groups, d_state) to (batch, groups, tiles, d_state, TILE), whole chunks."""
+    B = pad(B, (0, 0, 0, 0, 0, -B.shape[1] % CHUNK))
+    return B.unflatten(1, (-1, TILE)).permute(0, 3, 1, 4, 2).contiguous()
+
+
+def _by_step(B: Tensor, length: int) -> Tensor:
+    """And back."""
+    return B.permute(0, 2, 4, 1, 3).flatten(1, 2)[:, :length].contiguous()
+
+
+def _turned(states: Tensor | None) -> Tensor | None:
+    """(..., d_inner, d_state) to (..., d_state, d_inner), the kernels' order, or back."""
+    return states if states is None else states.mT.contiguous()

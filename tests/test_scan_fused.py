@@ -1,0 +1,146 @@
+"""The fused kernels against the definition: in Triton's interpreter, or on a GPU if there is."""
+
+import pytest
+import torch
+from systems import F64, randn, uniform
+
+from minimamba import selective_scan
+from minimamba.scan import fused, methods
+
+pytestmark = pytest.mark.skipif(bool(fused.missing()), reason=str(fused.missing()))
+PLACE = "cuda" if torch.cuda.is_available() else "cpu"
+NAMES = ("x", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+
+
+def inputs(length, *, batch=1, d_inner=3, d_state=2, groups=1):
+    """Fresh ones for each length; rounded to bfloat16, so that each precision starts alike."""
+    shapes = {"x": (batch, length, d_inner), "delta": (batch, length, d_inner),
+              "B": (batch, length, groups, d_state), "C": (batch, length, groups, d_state),
+              "D": (d_inner,), "z": (batch, length, d_inner), "delta_bias": (d_inner,),
+              "initial_state": (batch, d_inner, d_state)}
+    given = {name: randn(*shape, seed=length + i) for i, (name, shape) in enumerate(shapes.items())}
+    # Small steps: what the first state leaves behind after them is not yet all rounding.
+    given["delta"] = given["delta"] - 2
+    given["A"] = -uniform(0.5, 8, d_inner, d_state, seed=length)
+    return {name: given[name].to(torch.bfloat16).to(PLACE) for name in NAMES}
+
+
+def run(method, arguments, dtype, *, half=()):
+    """y, the last states, and all gradients; those in `half` are handed over as bfloat16."""
+    tensors = {name: (part if name in half else part.to(dtype)).clone().requires_grad_()
+               for name, part in arguments.items()}
+    y, h = selective_scan(**tensors, delta_softplus=True, return_last_state=True, method=method)
+    loss = sum((out.to(F64) * randn(*out.shape, seed=i).to(out.device)).sum()
+               for i, out in enumerate((y, h)))
+    gradients = torch.autograd.grad(loss, list(tensors.values()))
+    return {"y": y, "last_state": h} | dict(zip(tensors, gradients, strict=True))
+
+
+def agree(arguments, most=1e-6, **options):
+    __tracebackhide__ = True
+    exact = run("definition", arguments, F64)
+    given = run("fused", arguments, torch.float32, **options)
+    for name, wanted in exact.items():
+        assert given[name].isfinite().all(), name
+        error = (given[name].to(F64) - wanted).norm().item()
+        assert error <= most * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
+
+
+@pytest.fixture(params=["whole", "split"])
+def programs(request, monkeypatch):
+    """The length in one piece, or in as many as there are chunks."""
+    monkeypatch.setattr(fused, "PROGRAMS", dict.fromkeys(
+        ("forward", "backward"), 1 if request.param == "whole" else 10**6))
+
+
+@pytest.mark.parametrize("length", [1, 15, 33, 70])
+def test_at_awkward_lengths(length, programs):
+    agree(inputs(length))
+
+
+@pytest.mark.parametrize(("batch", "d_inner", "d_state", "groups"), [
+    (2, 6, 1, 2), (1, 40, 2, 1), (1, 2, 16, 1)])
+def test_at_other_sizes(batch, d_inner, d_state, groups):
+    agree(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
+
+
+@pytest.mark.parametrize("without", [("z",), ("D", "delta_bias", "initial_state")])
+def test_without_some(without):
+    agree({name: part for name, part in inputs(20).items() if name not in without})
+
+
+def test_half_precision_costs_two_roundings():
+    # One of the gradient that comes in, and one of that which goes out.
+    agree(inputs(20), most=2 * 2.0**-8, half=("x", "delta", "z"))
+    y = selective_scan(**{name: part if name in ("x", "delta", "z") else part.float()
+                          for name, part in inputs(20).items()}, delta_softplus=True,
+                       method="fused")
+    assert y.dtype == torch.bfloat16
+
+
+def test_sums_whose_order_does_not_vary():
+    try:
+        torch.use_deterministic_algorithms(True)
+        agree(inputs(20, d_inner=40))
+        one, other = (run("fused", inputs(20, d_inner=40), torch.float32) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_inputs_that_are_not_contiguous():
+    arguments = {name: part.float() for name, part in inputs(20).items()}
+    turned = {name: part.mT.contiguous().mT for name, part in arguments.items() if part.ndim > 1}
+    assert not turned["x"].is_contiguous()
+    assert torch.equal(selective_scan(**arguments | turned, delta_softplus=True, method="fused"),
+                       selective_scan(**arguments, delta_softplus=True, method="fused"))
+
+
+def test_steps_that_are_tiny_or_huge():
+    arguments = inputs(20)
+    arguments["delta"] = uniform(-14, 1000, 1, 20, 3).to(torch.bfloat16).to(PLACE)
+    agree(arguments)
+
+
+def test_it_is_an_operator_that_torch_compile_can_take():
+    arguments = {name: part.float() for name, part in inputs(20).items()}
+    x, delta, A, B, C, D, z, bias, initial = (arguments[name] for name in NAMES)
+    for part in (x, A, z):
+        part.requires_grad_()
+    torch.library.opcheck(torch.ops.minimamba.scan.default,
+                          (x, delta, A, B, C, D, z, bias, True, initial, True))
+
+    def twice(x, z):
+        return 2 * selective_scan(x, delta, A, B, C, D, z, delta_bias=bias, delta_softplus=True,
+                                  method="fused")
+
+    compiled = torch.compile(twice, backend="aot_eager", fullgraph=True)
+    for wanted, given in zip(torch.autograd.grad(twice(x, z).sum(), (x, z)),
+                             torch.autograd.grad(compiled(x, z).sum(), (x, z)), strict=True):
+        torch.testing.assert_close(given, wanted)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"x": lambda x: x.double()}, "^method: .+ such as 'chunked', got 'fused' for float64"),
+    ({name: lambda part: part[..., [0, 1, 1]] for name in ("A", "B", "C", "initial_state")},
+     "d_state = 3, and it takes powers of two up to 256$"),
+])
+def test_what_it_can_not_take_is_named(change, message):
+    arguments = {name: part.float() for name, part in inputs(4).items()}
+    if "x" in change:
+        arguments = {name: part.double() for name, part in arguments.items()}
+    else:
+        arguments |= {name: turn(arguments[name]) for name, turn in change.items()}
+    with pytest.raises(ValueError, match=message):
+        selective_scan(**arguments, delta_softplus=True, method="fused")
+
+
+def test_where_it_can_not_run_it_says_what_can(monkeypatch):
+    monkeypatch.setattr(fused, "interpreted", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert methods()["fused"] == ("no CUDA device was found, and TRITON_INTERPRET=1 is not set")
+    with pytest.raises(ValueError, match=r"such as 'chunked', got 'fused': no CUDA device"):
+        selective_scan(**{name: part.float() for name, part in inputs(4).items()},
+                       delta_softplus=True, method="fused")
+    monkeypatch.setattr(fused, "find_spec", lambda name: None)
+    assert "triton is not installed" in methods()["fused"]
