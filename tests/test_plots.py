@@ -29,6 +29,10 @@ FIGURES = {
         "accuracy, %", ylim=(0, 1)),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
+    "roofline": lambda: plots.roofline(4e12, 3e12, {"one": (0.1, 1e11), "two": (2.0, 3e12)},
+                                       "operations a byte", "operations a second"),
+    "programs": lambda: plots.programs(torch.tensor([[0, 0, 1], [0, 0, 1]]),
+                                       torch.tensor([[0, 0, 0], [1, 1, 1]]), "channel", "step"),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
 }
 
