@@ -12,7 +12,7 @@ def programs(batch, d_inner, block):
 
 
 def join_with_before(first, second):
-    (a1, p1, b1, h1), (a2, p2, b2, h2) = first, second
+    (a1, _, b1, _), (a2, p2, b2, h2) = first, second
     return a2 * a1, p2 * a1, a2 * b1 + b2, p2 * b1 + h2
 
 
