@@ -9,6 +9,7 @@ from systems import C128, F64
 from torch import nn
 
 from minimamba import plots, selective_scan
+from minimamba.arguments import check_finite
 from minimamba.continuous import (
     exact_step,
     impulse_response,
@@ -438,3 +439,12 @@ def test_a_lambda_that_never_fades():
 def test_one_kind_of_error_for_whatever_is_wrong(call, message):
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         call()
+
+
+def test_what_is_finite_is_judged_by_its_numbers_and_not_by_their_sum():
+    large = torch.full((4,), 3e38)
+    check_finite("x", large)                               # the sum of these is infinite
+    for bad, what in (([torch.inf, 1.0], "an infinity"), ([torch.inf, -torch.inf], "an infinity"),
+                      ([torch.nan, 3e38], "NaN")):
+        with pytest.raises(ValueError, match=f"^x: expected finite numbers, got {what} among"):
+            check_finite("x", torch.tensor(bad))

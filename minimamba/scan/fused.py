@@ -1,9 +1,10 @@
 """The scan as one fused Triton kernel, forward and backward, for NVIDIA GPUs.
 
-What a step needs is read once, the states stay in registers, and y alone is written. For the
-backward pass the states before every CHUNK-th step are kept; the others are made again. Where
-the channels are too few to fill the GPU, the length is split: a first pass finds what each split
-adds of its own, and the second starts each split from what comes in.
+What a step needs is read once, a tile's states stay in registers, and y alone is written of
+what has x's length. For the backward pass the states before every CHUNK-th step are kept; the
+others are made again. Where the channels are too few to fill the GPU, the length is split: a
+first pass finds what each split adds of its own, and the second starts each split from what
+comes in.
 
 Both directions are operators of PyTorch, so that `torch.compile` takes them without a break.
 """
@@ -20,7 +21,7 @@ TILE, CHUNK, BLOCK = 16, 32, 32
 LARGEST = 256
 """Numbers of state a channel, at most."""
 PROGRAMS = {"forward": 1024, "backward": 2048}
-"""How many programs should run at least; with fewer channels than that the length is split."""
+"""How many programs there should be: the length is split while there are no more than that."""
 
 
 @torch.compiler.assume_constant_result
