@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-TILE, CHUNK, BLOCK = 16, 32, 32
-"""Steps in registers at once; steps from one kept state to the next; channels of a program."""
+STEPS, TILE, CHUNK = 4, 8, 64
+"""Steps asked for at once, forward and backward; steps from one kept state to the next."""
 LARGEST = 256
 """Numbers of state a channel, at most."""
-PROGRAMS = {"forward": 1024, "backward": 2048}
-"""How many programs there should be: the length is split while there are no more than that."""
+PROGRAMS = {"forward": 1536, "backward": 2112}
+"""How many programs there should be: the length is split while there are no more than that. On an
+H100 and an H200 these were the fastest (`benchmarks/fused_scan.py`)."""
 
 
 @torch.compiler.assume_constant_result
@@ -74,17 +75,16 @@ def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor |
     from minimamba.scan import kernels
 
     x, delta, D, z, bias = _contiguous(x, delta, D, z, bias)
-    rates, B, C, grid, sizes, constants = _prepare(x, A, B, C, softplus, "forward")
+    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, "forward")
     carries = sums = None
     if grid[1] > 1:
         carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry[grid](x, delta, rates, B, z, bias, carries, sums, *sizes, BACKWARD=False,
-                            **constants)
-    y, states = torch.empty_like(x), _states(grid, rates)
+        kernels.carry[grid](x, delta, rates, B, bias, carries, sums, STEPS=STEPS, **sizes)
+    y, last = torch.empty_like(x), rates.new_empty(len(x), *rates.shape)
     borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *rates.shape)
-    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, _turned(initial), carries, sums,
-                          states, borders if learns else None, y, *sizes, CHUNK=CHUNK, **constants)
-    return y, _turned(states[:, -1]), borders
+    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, _turned(initial), carries, sums, last,
+                          borders if learns else None, y, CHUNK=CHUNK, STEPS=STEPS, **sizes)
+    return y, _turned(last), borders
 
 
 @torch.library.custom_op("minimamba::scan_backward", mutates_args=())
@@ -97,23 +97,24 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 
     x, delta, D, z, bias, dy = _contiguous(x, delta, D, z, bias, dy)
     groups, length = B.shape[2], x.shape[1]
-    rates, B, C, grid, sizes, constants = _prepare(x, A, B, C, softplus, "backward")
+    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, "backward")
     carries = sums = None
     if grid[1] > 1:
         carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry[grid](dy, delta, rates, C, z, bias, carries, sums, *sizes, BACKWARD=True,
-                            **constants)
+        kernels.carry_back[grid](dy, delta, rates, C, z, bias, carries, sums, STEPS=STEPS, **sizes)
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    middle, handed, dA = _states(grid, rates), _states(grid, rates), _states(grid, rates).zero_()
+    inside_chunk = rates.new_empty(len(x), grid[1], CHUNK // TILE, *rates.shape)
+    handed, dA = _states(grid, rates), _states(grid, rates)
     dD, d_bias = A.new_empty(2, len(x), grid[1], A.shape[0])
+    B_tiled, C_tiled = _by_tile(B), _by_tile(C)
     # Added up as the programs come, or, where the order of a sum must not vary, apart.
     atomic = not torch.are_deterministic_algorithms_enabled()
-    dB, dC = A.new_zeros(2, len(x), groups if atomic else grid[0], *B.shape[2:])
-    kernels.backward[grid](x, delta, rates, B, C, D, z, bias, borders, dy, _turned(d_last),
-                           carries, sums, middle, handed, dx, d_delta, dA, dB, dC, dD, dz if
-                           z is not None else None, d_bias, *sizes, CHUNK=CHUNK, ATOMIC=atomic,
-                           **constants)
+    dB, dC = A.new_zeros(2, len(x), groups if atomic else grid[0], *B_tiled.shape[2:])
+    kernels.backward[grid](
+        x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, _turned(d_last), carries,
+        sums, inside_chunk, handed, dx, d_delta, dA, dB, dC, dD, None if z is None else dz, d_bias,
+        CHUNK=CHUNK, ATOMIC=atomic, TILE=TILE, **sizes)
     dB, dC = (_by_step(part.unflatten(1, (groups, -1)).sum(2), length) for part in (dB, dC))
     return [dx, d_delta, _turned(dA.sum((0, 1))), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)),
             _turned(handed[:, 0])]
@@ -154,19 +155,22 @@ _scan.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, way: str) -> tuple:
-    """What all kernels are called with: rates, B and C in their order, the programs, (blocks of
-    channels, splits, sequences), the sizes, and what is compiled in."""
+    """What all kernels are called with: rates, B and C in whole chunks, the programs, (blocks of
+    channels, splits, sequences), and the sizes."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
-    blocks = groups * -(-d_inner // groups // BLOCK)
+    # A state of up to 16 numbers leaves a thread room for a second channel.
+    block = 64 if d_state <= 16 else 32
+    blocks = groups * -(-d_inner // groups // block)
     chunks = -(-length // CHUNK)
     splits = min(chunks, max(1, PROGRAMS[way] // (blocks * batch)))
     each = -(-chunks // splits)
-    B, C = _by_tile(B), _by_tile(C)
-    sizes = length, B.shape[2], d_inner, groups, each * CHUNK, d_state
-    constants = {"SOFTPLUS": softplus, "TILE": TILE, "BLOCK": BLOCK, "UNROLL": min(d_state, 4),
-                 "num_warps": 1}
-    return _turned(A) / log(2), B, C, (blocks, -(-chunks // each), batch), sizes, constants
+    B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)).contiguous() for part in (B, C))
+    sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups,
+             "split_steps": each * CHUNK, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
+             "BLOCK": block, "PER_THREAD": block // 32 if d_inner // groups % 2 == 0 else 1,
+             "num_warps": 1}
+    return _turned(A) / log(2), B, C, (blocks, -(-chunks // each), batch), sizes
 
 
 def _states(grid: tuple[int, int, int], rates: Tensor) -> Tensor:
@@ -179,8 +183,7 @@ def _contiguous(*parts: Tensor | None) -> list[Tensor | None]:
 
 
 def _by_tile(B: Tensor) -> Tensor:
-    """(batch, length, groups, d_state) to (batch, groups, tiles, d_state, TILE), whole chunks."""
-    B = pad(B, (0, 0, 0, 0, 0, -B.shape[1] % CHUNK))
+    """(batch, steps, groups, d_state) to (batch, groups, tiles, d_state, TILE)."""
     return B.unflatten(1, (-1, TILE)).permute(0, 3, 1, 4, 2).contiguous()
 
 

@@ -1,14 +1,14 @@
-"""The selective scan as Triton kernels: `carry`, `forward` and `backward`.
+"""The selective scan as Triton kernels: `carry`, `forward`, `carry_back` and `backward`.
 
-A program owns BLOCK neighbouring channels of one sequence and walks along time, or along one
-split of it, in tiles of TILE steps. A tile is an array (TILE, BLOCK) in registers, a channel to
-a thread, so that the scan along time needs no other thread. For each number of state it is the
-same few lines: decay, write, scan, read out. Between tiles a state waits in memory, one number a
-channel; nothing of size (batch, length, d_inner, d_state) is ever stored.
+A program is one warp. It owns BLOCK neighbouring channels of one sequence, one or two to a
+thread, and walks along time, or along one split of it: `forward` is the loop of `definition.py`,
+its state a tile (N, BLOCK) in registers. `backward` makes the states of a chunk again, and walks
+back tile by tile. Of what has size (batch, length, d_inner, N) nothing is ever stored.
 
 In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float32: `rates` is
-A log2(e), (d_state, d_inner), so that exp(Δ A) is a power of two; B and C tile by tile, (batch,
-groups, tiles, d_state, TILE), zeros beyond the end; states (batch, splits, d_state, d_inner).
+A log2(e), (N, d_inner), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
+`B_tiled` and `C_tiled` (batch, groups, tiles, N, TILE), zeros beyond the end, where `steps` is the
+length in whole chunks; states (batch, splits, N, d_inner).
 """
 
 import triton
@@ -16,58 +16,18 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
-KEPT_GENERAL = ["length", "tiles", "d_inner", "groups", "split_steps", "N"]
-"""Arguments for whose values nothing is compiled anew. That d_inner is among them also keeps a
-tile as it should be, one channel a thread: knowing it a multiple of 16, Triton would load eight
-neighbours at once and hand the time axis to several threads."""
-
-
-@triton.jit
-def join(a1, b1, a2, b2):
-    """(a1, b1) ∘ (a2, b2): two steps as one (`associative.combine`)."""
-    return a2 * a1, a2 * b1 + b2
-
-
-@triton.jit
-def join_with_before(a1, p1, b1, h1, a2, p2, b2, h2):
-    """The same, and beside it h, the state *before* the last step.
-
-    p is the product of all decays but the last; a single step has p = 1 and h = 0.
-    """
-    return a2 * a1, p2 * a1, a2 * b1 + b2, p2 * b1 + h2
-
-
-@triton.jit
-def states_after(decay, write, h, rows):
-    """h_t = decay_t h_{t-1} + write_t for the steps of a tile, from the state before it."""
-    write = tl.where(rows == 0, decay * h[None, :] + write, write)
-    return tl.associative_scan((decay, write), 0, join)[1]
-
-
-@triton.jit
-def states_around(decay, write, h, rows):
-    """The same, and the states before each step."""
-    write = tl.where(rows == 0, decay * h[None, :] + write, write)
-    one, nothing = tl.full(decay.shape, 1.0, tl.float32), tl.zeros_like(decay)
-    _, _, after, before = tl.associative_scan((decay, one, write, nothing), 0, join_with_before)
-    return after, tl.where(rows == 0, h[None, :], before)
-
-
-@triton.jit
-def gradients_of_states(decay, read, handed, rows):
-    """g_t = read_t + decay_{t+1} g_{t+1}, from what the step after the tile hands back.
-
-    From the end, decay g is a state, and what a step receives is the state before it.
-    """
-    decay, read = tl.flip(decay, 0), tl.flip(read, 0)
-    _, before = states_around(decay, decay * read, handed, rows)
-    return tl.flip(read + before, 0)
+AHEAD = tl.constexpr(3)
+"""Turns of a loop under way at once: what the next two need is already being copied, by the unit
+that copies to shared memory, while this one is computed. Loads that a compiler may move end up
+where they are used, and wait there."""
+KEPT_GENERAL = ["length", "steps", "groups", "split_steps"]
+"""Arguments for whose values nothing is compiled anew."""
 
 
 @triton.jit
 def row(tile, index, rows):
-    """One row of a tile: (BLOCK,)."""
-    return tl.sum(tl.where(rows == index, tile, 0.0), 0)
+    """One row of a tile, (BLOCK,). Adding −0 changes nothing, so that no instruction is left."""
+    return tl.sum(tl.where(rows == index, tile, -0.0), 0)
 
 
 @triton.jit
@@ -102,257 +62,291 @@ def softplus(x):
 @triton.jit
 def load_vector(pointer, channels, there):
     """A number a channel; zeros where there is no pointer."""
-    if pointer is None:
-        return tl.zeros(channels.shape, tl.float32)
-    return tl.load(pointer + channels, there, 0.0)
+    vector = tl.zeros(channels.shape, tl.float32)
+    if pointer is not None:
+        vector = tl.load(pointer + channels, there, 0.0)
+    return vector
 
 
 @triton.jit
-def load_tile(pointer, tile, inside):
-    return tl.load(pointer + tile, inside, 0.0).to(tl.float32)
+def load_rows(pointer, there, left, d_inner: tl.constexpr, COUNT: tl.constexpr):
+    """The next COUNT steps of what is read once: asked for together, they are waited for once."""
+    rows = ()
+    for k in tl.static_range(COUNT):
+        rows = rows + (tl.load(pointer + k * d_inner, there & (k < left), 0.0),)
+    return rows
 
 
 @triton.jit
-def load_step(delta, bias, tile, inside, SOFTPLUS: tl.constexpr):
-    """Δ before the softplus and after it; 0 beyond the end, where nothing may change."""
-    raw = load_tile(delta, tile, inside) + bias[None, :]
-    step = softplus(raw) if SOFTPLUS else raw
-    return raw, tl.where(inside, step, 0.0)
+def step_of(raw, bias, inside, SOFTPLUS: tl.constexpr):
+    """Δ; 0 beyond the end, where nothing may change."""
+    step = raw.to(tl.float32) + bias
+    if SOFTPLUS:
+        step = softplus(step)
+    return tl.where(inside, step, 0.0)
 
 
 @triton.jit
-def load_states(pointer, channels, there, d_inner, UNROLL: tl.constexpr):
-    """The next UNROLL rows of (d_state, d_inner): loaded together, they are waited for once."""
-    states = ()
-    for n in tl.static_range(UNROLL):
-        states = states + (tl.load(pointer + n * d_inner + channels, there, 0.0),)
-    return states
+def advance(h, step, x, rate, B, side):
+    """h_t = exp(Δ_t A) h_{t−1} + B_t Δ_t x_t."""
+    return tl.exp2(step[None, :] * rate) * h + tl.load(B + side)[:, None] * (step * x)[None, :]
 
 
 @triton.jit
-def store_states(pointer, states, channels, there, d_inner, UNROLL: tl.constexpr):
-    for n in tl.static_range(UNROLL):
-        tl.store(pointer + n * d_inner + channels, states[n], there)
+def locate(groups, d_inner: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+           PER_THREAD: tl.constexpr):
+    """This program's sequence and group, its channels, which of those there are, and where their
+    states lie: (N, BLOCK).
 
-
-@triton.jit
-def locate(d_inner, groups, BLOCK: tl.constexpr):
-    """This program's sequence and group, its channels, and which of those there are."""
+    Neighbouring channels to a thread, and no more than that, keep a tile as it should be, its
+    rows within a thread; so the compiler is told of no longer runs.
+    """
     per_group = d_inner // groups
     blocks = tl.cdiv(per_group, BLOCK)
     group = tl.program_id(0) // blocks
     channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
-    return tl.program_id(2).to(tl.int64), group, group * per_group + channel, channel < per_group
+    channels = tl.max_contiguous(tl.multiple_of(group * per_group + channel, PER_THREAD),
+                                 PER_THREAD)
+    there = channel // PER_THREAD < per_group // PER_THREAD
+    places = tl.arange(0, N)[:, None] * d_inner + channels[None, :]
+    return tl.program_id(2).to(tl.int64), group, channels, there, places
 
 
 @triton.jit
-def enter(states, initial, carries, sums, rates, batch, split, splits, channels, there, d_inner,
-          N, BACKWARD: tl.constexpr):
-    """Write down what comes into this split: the first states, carried through all before it.
+def enter(initial, carries, sums, rate, places, batch, split, splits, channels, there,
+          d_inner: tl.constexpr, N: tl.constexpr, BACKWARD: tl.constexpr):
+    """What comes into this split: the first states, carried through all splits before it.
 
     From the end, with BACKWARD, "before" means after.
     """
-    for n in range(N):
-        h = tl.zeros(channels.shape, tl.float32)
-        if initial is not None:
-            h = tl.load(initial + (batch * N + n) * d_inner + channels, there, 0.0)
-        if carries is not None:
-            rate = tl.load(rates + n * d_inner + channels, there, 0.0)
-            for i in range(splits - 1 - split if BACKWARD else split):
-                place = batch * splits + (splits - 1 - i if BACKWARD else i)
-                passed = tl.load(sums + place * d_inner + channels, there, 0.0)
-                added = tl.load(carries + (place * N + n) * d_inner + channels, there, 0.0)
-                h = tl.exp2(passed * rate) * h + added
-        tl.store(states + ((batch * splits + split) * N + n) * d_inner + channels, h, there)
+    h = tl.zeros_like(rate)
+    if initial is not None:
+        h = tl.load(initial + batch * N * d_inner + places, there[None, :], 0.0)
+    if carries is not None:
+        for i in range(splits - 1 - split if BACKWARD else split):
+            place = batch * splits + (splits - 1 - i if BACKWARD else i)
+            passed = tl.load(sums + place * d_inner + channels, there, 0.0)
+            added = tl.load(carries + place * N * d_inner + places, there[None, :], 0.0)
+            h = tl.exp2(passed[None, :] * rate) * h + added
+    return h
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
-def carry(x, delta, rates, side, z, bias, carries, sums, length, tiles, d_inner, groups,
-          split_steps, N, SOFTPLUS: tl.constexpr, BACKWARD: tl.constexpr, TILE: tl.constexpr,
-          BLOCK: tl.constexpr, UNROLL: tl.constexpr):
-    """What a split adds of its own: its last states when it starts from zero, or, from the end,
-    the gradient that it hands back. Beside it its sum of Δ, (batch, splits, d_inner).
-
-    `side` is B and x what is written; from the end C, and x the gradient of y.
-    """
-    batch, group, channels, there = locate(d_inner, groups, BLOCK)
-    rows, split, splits = tl.arange(0, TILE)[:, None], tl.program_id(1), tl.num_programs(1)
-    tile, bias_ = rows * d_inner + channels[None, :], load_vector(bias, channels, there)
+def carry(x, delta, rates, B, bias, carries, sums, length, steps, groups, split_steps,
+          d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, STEPS: tl.constexpr,
+          BLOCK: tl.constexpr, PER_THREAD: tl.constexpr):
+    """What a split adds of its own, its last states when it starts from zero, in `carries`;
+    beside it its sum of Δ, (batch, splits, d_inner)."""
+    batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
+    split, splits = tl.program_id(1), tl.num_programs(1)
+    rate = tl.load(rates + places, there[None, :], 0.0)
+    bias_ = load_vector(bias, channels, there)
+    h, passed = tl.zeros_like(rate), tl.zeros_like(bias_)
+    end = tl.minimum((split + 1) * split_steps, length)
+    # Nothing waits for what the last split hands on.
+    for start in tl.range(split * split_steps, end if split < splits - 1 else 0, STEPS,
+                          num_stages=AHEAD):
+        first = (batch * length + start) * d_inner + channels
+        xs = load_rows(x + first, there, end - start, d_inner, STEPS)
+        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
+        side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
+        for k in tl.static_range(STEPS):
+            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
+            h = advance(h, step, xs[k].to(tl.float32), rate, B, side + k * groups * N)
+            passed += step
     place = batch * splits + split
-    enter(carries, None, None, sums, rates, batch, split, splits, channels, there, d_inner, N,
-          BACKWARD)
-    passed = tl.zeros((BLOCK,), tl.float32)
-    count = tl.cdiv(tl.minimum(split_steps, length - split * split_steps), TILE)
-    # Nothing waits for what the last split hands on, or from the end the first.
-    count = tl.where(split == (0 if BACKWARD else splits - 1), 0, count)
-    for i in range(count):
-        start = split * split_steps + (count - 1 - i if BACKWARD else i) * TILE
-        inside = (start + rows < length) & there[None, :]
-        first = (batch * length + start) * d_inner
-        at = ((batch * groups + group) * tiles + start // TILE) * N * TILE + tl.arange(0, TILE)
-        _, step = load_step(delta + first, bias_, tile, inside, SOFTPLUS)
-        passed += tl.sum(step, 0)
-        given = load_tile(x + first, tile, inside)
-        if not BACKWARD:
-            given *= step
-        elif z is not None:
-            gate = load_tile(z + first, tile, inside)
-            given *= gate * sigmoid(gate)
-        for n in range(0, N, UNROLL):
-            here = carries + (place * N + n) * d_inner
-            h, new = load_states(here, channels, there, d_inner, UNROLL), ()
-            rate = load_states(rates + n * d_inner, channels, there, d_inner, UNROLL)
-            for k in tl.static_range(UNROLL):
-                decay = tl.exp2(step * rate[k][None, :])
-                added = tl.load(side + at + (n + k) * TILE)[:, None] * given
-                if BACKWARD:
-                    g = gradients_of_states(decay, added, h[k], rows)
-                    new = new + (row(decay * g, 0, rows),)
-                else:
-                    new = new + (row(states_after(decay, added, h[k], rows), TILE - 1, rows),)
-            store_states(here, new, channels, there, d_inner, UNROLL)
+    tl.store(carries + place * N * d_inner + places, h, there[None, :])
     tl.store(sums + place * d_inner + channels, passed, there)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
-def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, states, borders, y, length,
-            tiles, d_inner, groups, split_steps, N, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr,
-            TILE: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr):
-    """y; in `states` those after each split; in `borders`, (batch, chunks, d_state, d_inner),
-    those before each chunk."""
-    batch, group, channels, there = locate(d_inner, groups, BLOCK)
-    rows, split, splits = tl.arange(0, TILE)[:, None], tl.program_id(1), tl.num_programs(1)
-    tile, bias_ = rows * d_inner + channels[None, :], load_vector(bias, channels, there)
-    skip, place = load_vector(D, channels, there), batch * splits + split
-    enter(states, initial, carries, sums, rates, batch, split, splits, channels, there, d_inner, N,
-          False)
-    for start in range(split * split_steps, tl.minimum((split + 1) * split_steps, length), TILE):
-        inside = (start + rows < length) & there[None, :]
-        first = (batch * length + start) * d_inner
-        at = ((batch * groups + group) * tiles + start // TILE) * N * TILE + tl.arange(0, TILE)
-        x_ = load_tile(x + first, tile, inside)
-        _, step = load_step(delta + first, bias_, tile, inside, SOFTPLUS)
-        out = skip[None, :] * x_
-        for n in range(0, N, UNROLL):
-            here = states + (place * N + n) * d_inner
-            h, new = load_states(here, channels, there, d_inner, UNROLL), ()
-            rate = load_states(rates + n * d_inner, channels, there, d_inner, UNROLL)
-            if borders is not None:
-                if start % CHUNK == 0:
-                    border = (batch * tl.cdiv(length, CHUNK) + start // CHUNK) * N + n
-                    store_states(borders + border * d_inner, h, channels, there, d_inner, UNROLL)
-            for k in tl.static_range(UNROLL):
-                write = tl.load(B + at + (n + k) * TILE)[:, None] * (step * x_)
-                after = states_after(tl.exp2(step * rate[k][None, :]), write, h[k], rows)
-                out += tl.load(C + at + (n + k) * TILE)[:, None] * after
-                new = new + (row(after, TILE - 1, rows),)
-            store_states(here, new, channels, there, d_inner, UNROLL)
+def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, borders, y, length,
+            steps, groups, split_steps, d_inner: tl.constexpr, N: tl.constexpr,
+            SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, STEPS: tl.constexpr,
+            BLOCK: tl.constexpr, PER_THREAD: tl.constexpr):
+    """y and the last states; in `borders`, (batch, chunks, N, d_inner), those before each chunk."""
+    batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
+    split, splits = tl.program_id(1), tl.num_programs(1)
+    rate = tl.load(rates + places, there[None, :], 0.0)
+    skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
+    h = enter(initial, carries, sums, rate, places, batch, split, splits, channels, there, d_inner,
+              N, False)
+    end = tl.minimum((split + 1) * split_steps, length)
+    for start in tl.range(split * split_steps, end, STEPS, num_stages=AHEAD):
+        if borders is not None:
+            if start % CHUNK == 0:
+                border = batch * tl.cdiv(length, CHUNK) + start // CHUNK
+                tl.store(borders + border * N * d_inner + places, h, there[None, :])
+        first = (batch * length + start) * d_inner + channels
+        xs = load_rows(x + first, there, end - start, d_inner, STEPS)
+        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
         if z is not None:
-            gate = load_tile(z + first, tile, inside)
-            out *= gate * sigmoid(gate)
-        tl.store(y + first + tile, out.to(y.dtype.element_ty), inside)
-
-
-@triton.jit
-def halfway(x, step, rates, B, border, states, channels, there, rows, N, d_inner,
-            TILE: tl.constexpr, UNROLL: tl.constexpr):
-    """The states after the first of a chunk's two tiles, from those before the chunk."""
-    for n in range(0, N, UNROLL):
-        h, new = load_states(border + n * d_inner, channels, there, d_inner, UNROLL), ()
-        rate = load_states(rates + n * d_inner, channels, there, d_inner, UNROLL)
-        for k in tl.static_range(UNROLL):
-            write = tl.load(B + (n + k) * TILE)[:, None] * (step * x)
-            after = states_after(tl.exp2(step * rate[k][None, :]), write, h[k], rows)
-            new = new + (row(after, TILE - 1, rows),)
-        store_states(states + n * d_inner, new, channels, there, d_inner, UNROLL)
+            gates = load_rows(z + first, there, end - start, d_inner, STEPS)
+        side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
+        outs = ()
+        for k in tl.static_range(STEPS):
+            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
+            x_ = xs[k].to(tl.float32)
+            h = advance(h, step, x_, rate, B, side + k * groups * N)
+            out = tl.sum(tl.load(C + side + k * groups * N)[:, None] * h, 0) + skip * x_
+            if z is not None:
+                gate = gates[k].to(tl.float32)
+                out *= gate * sigmoid(gate)
+            outs = outs + (out.to(y.dtype.element_ty),)
+        # Written last: nothing is read across a write, which might be of the same place.
+        for k in tl.static_range(STEPS):
+            tl.store(y + first + k * d_inner, outs[k], there & (start + k < end))
+    if split == splits - 1:
+        tl.store(last + batch * N * d_inner + places, h, there[None, :])
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
-def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, sums, middle,
-             handed, dx, d_delta, dA, dB, dC, dD, dz, d_bias, length, tiles, d_inner, groups,
-             split_steps, N, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, ATOMIC: tl.constexpr,
-             TILE: tl.constexpr, BLOCK: tl.constexpr, UNROLL: tl.constexpr):
-    """All gradients, from the last chunk of a split to its first; CHUNK is two tiles.
+def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, groups, split_steps,
+               d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
+               STEPS: tl.constexpr, BLOCK: tl.constexpr, PER_THREAD: tl.constexpr):
+    """`carry` from the end: the gradient that a split hands back when it is handed none."""
+    batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
+    split, splits = tl.program_id(1), tl.num_programs(1)
+    rate = tl.load(rates + places, there[None, :], 0.0)
+    bias_ = load_vector(bias, channels, there)
+    back, passed = tl.zeros_like(rate), tl.zeros_like(bias_)
+    begin, end = split * split_steps, tl.minimum((split + 1) * split_steps, length)
+    # Nothing waits for what the first split hands back.
+    for ahead in tl.range(0, end - begin if split > 0 else 0, STEPS,
+                          num_stages=AHEAD):
+        start = begin + (end - begin - 1) // STEPS * STEPS - ahead
+        first = (batch * length + start) * d_inner + channels
+        dys = load_rows(dy + first, there, end - start, d_inner, STEPS)
+        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
+        if z is not None:
+            gates = load_rows(z + first, there, end - start, d_inner, STEPS)
+        side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
+        for k in tl.static_range(STEPS - 1, -1, -1):
+            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
+            d_out = dys[k].to(tl.float32)
+            if z is not None:
+                gate = gates[k].to(tl.float32)
+                d_out *= gate * sigmoid(gate)
+            back += tl.load(C + side + k * groups * N)[:, None] * d_out[None, :]
+            back *= tl.exp2(step[None, :] * rate)
+            passed += step
+    place = batch * splits + split
+    tl.store(carries + place * N * d_inner + places, back, there[None, :])
+    tl.store(sums + place * d_inner + channels, passed, there)
 
-    `middle` and `handed` are states: those halfway through a chunk, and the gradient that a tile
-    hands to the one before it, in the end to the first states. dA, dD and d_bias are sums over
-    the split, dA over zeros; dB and dC sums over BLOCK channels, added up in place or apart.
+
+@triton.jit
+def again(x, delta, rates, B, bias, borders, inside_chunk, batch, group, start, end, length, steps,
+          groups, channels, there, places, d_inner: tl.constexpr, N: tl.constexpr,
+          SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr):
+    """The states before each tile of a chunk, from those before the chunk: (tiles, N, d_inner)."""
+    rate = tl.load(rates + places, there[None, :], 0.0)
+    border = batch * tl.cdiv(length, CHUNK) + start // CHUNK
+    h = tl.load(borders + border * N * d_inner + places, there[None, :], 0.0)
+    for i in range(CHUNK // TILE):
+        tl.store(inside_chunk + i * N * d_inner + places, h, there[None, :])
+        at = start + i * TILE
+        first = (batch * length + at) * d_inner + channels
+        xs = load_rows(x + first, there, end - at, d_inner, TILE)
+        raws = load_rows(delta + first, there, end - at, d_inner, TILE)
+        side = ((batch * steps + at) * groups + group) * N + tl.arange(0, N)
+        for k in tl.static_range(TILE):
+            step = step_of(raws[k], bias, there & (at + k < end), SOFTPLUS)
+            h = advance(h, step, xs[k].to(tl.float32), rate, B, side + k * groups * N)
+
+
+@triton.jit(do_not_specialize=KEPT_GENERAL)
+def backward(x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, d_last, carries, sums,
+             inside_chunk, handed, dx, d_delta, dA, dB, dC, dD, dz, d_bias, length, steps, groups,
+             split_steps, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
+             CHUNK: tl.constexpr, ATOMIC: tl.constexpr, TILE: tl.constexpr, BLOCK: tl.constexpr,
+             PER_THREAD: tl.constexpr):
+    """All gradients, from the last tile of a split to its first.
+
+    `handed` is the gradient that a tile hands to the one before it, in the end to the first
+    states. dA, dD and d_bias are sums over the split; dB and dC sums over BLOCK channels, tiled,
+    added up in place or apart.
     """
-    batch, group, channels, there = locate(d_inner, groups, BLOCK)
-    rows, split, splits = tl.arange(0, TILE)[:, None], tl.program_id(1), tl.num_programs(1)
-    tile, bias_ = rows * d_inner + channels[None, :], load_vector(bias, channels, there)
-    skip, place = load_vector(D, channels, there), batch * splits + split
-    enter(handed, d_last, carries, sums, rates, batch, split, splits, channels, there, d_inner, N,
-          True)
-    dD_, d_bias_ = tl.zeros((BLOCK,), tl.float32), tl.zeros((BLOCK,), tl.float32)
-    count = tl.cdiv(tl.minimum(split_steps, length - split * split_steps), CHUNK) * 2
-    for i in range(count):
-        start = split * split_steps + (count - 1 - i) * TILE
-        chunk = start // CHUNK
-        border = borders + (batch * tl.cdiv(length, CHUNK) + chunk) * N * d_inner
-        own = middle + place * N * d_inner
-        if i % 2 == 0:
-            begin = chunk * CHUNK
-            within = (begin + rows < length) & there[None, :]
-            at_first = (batch * length + begin) * d_inner
-            _, step = load_step(delta + at_first, bias_, tile, within, SOFTPLUS)
-            at = ((batch * groups + group) * tiles + begin // TILE) * N * TILE
-            halfway(load_tile(x + at_first, tile, within), step, rates, B + at + tl.arange(0, TILE),
-                    border, own, channels, there, rows, N, d_inner, TILE, UNROLL)
-            border = own
-        inside = (start + rows < length) & there[None, :]
-        first = (batch * length + start) * d_inner
+    batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
+    split, splits, tiles = tl.program_id(1), tl.num_programs(1), steps // TILE
+    rows, place = tl.arange(0, TILE)[:, None], batch * splits + split
+    skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
+    rate = tl.load(rates + places, there[None, :], 0.0)
+    entering = enter(d_last, carries, sums, rate, places, batch, split, splits, channels, there,
+                     d_inner, N, True)
+    tl.store(handed + place * N * d_inner + places, entering, there[None, :])
+    tl.store(dA + place * N * d_inner + places, tl.zeros_like(rate), there[None, :])
+    dD_, d_bias_ = tl.zeros_like(skip), tl.zeros_like(skip)
+    begin, end = split * split_steps, tl.minimum((split + 1) * split_steps, length)
+    for ahead in range(0, tl.cdiv(end - begin, CHUNK) * CHUNK, TILE):
+        start = begin + tl.cdiv(end - begin, CHUNK) * CHUNK - TILE - ahead
+        before_tile = inside_chunk + place * (CHUNK // TILE) * N * d_inner
+        if ahead % CHUNK == 0:
+            again(x, delta, rates, B, bias_, borders, before_tile, batch, group,
+                  start + TILE - CHUNK, end, length, steps, groups, channels, there, places,
+                  d_inner, N, SOFTPLUS, CHUNK, TILE)
+        before_tile += start % CHUNK // TILE * N * d_inner
+        inside = (start + rows < end) & there[None, :]
+        tile = (batch * length + start) * d_inner + rows * d_inner + channels[None, :]
         at = ((batch * groups + group) * tiles + start // TILE) * N * TILE + tl.arange(0, TILE)
         into = at
         if not ATOMIC:
             into = (batch * tl.num_programs(0) + tl.program_id(0)) * tiles + start // TILE
             into = into * N * TILE + tl.arange(0, TILE)
-        x_ = load_tile(x + first, tile, inside)
-        raw, step = load_step(delta + first, bias_, tile, inside, SOFTPLUS)
-        d_out, out = load_tile(dy + first, tile, inside), skip[None, :] * x_
+        x_ = tl.load(x + tile, inside, 0.0).to(tl.float32)
+        raw = tl.load(delta + tile, inside, 0.0).to(tl.float32) + bias_[None, :]
+        step = tl.where(inside, softplus(raw) if SOFTPLUS else raw, 0.0)
+        given, d_out = step * x_, tl.load(dy + tile, inside, 0.0).to(tl.float32)
         if z is not None:
-            gate = load_tile(z + first, tile, inside)
-            opened = sigmoid(gate)
-            d_gate = d_out * opened * (1 + gate * (1 - opened))
-            d_out *= gate * opened
-        d_write, d_step = tl.zeros_like(x_), tl.zeros_like(x_)
-        for n in range(0, N, UNROLL):
-            here = (place * N + n) * d_inner
-            h = load_states(border + n * d_inner, channels, there, d_inner, UNROLL)
-            back = load_states(handed + here, channels, there, d_inner, UNROLL)
-            sums_A = load_states(dA + here, channels, there, d_inner, UNROLL)
-            rate = load_states(rates + n * d_inner, channels, there, d_inner, UNROLL)
-            new, new_A = (), ()
-            for k in tl.static_range(UNROLL):
-                j = (n + k) * TILE
-                B_, C_ = tl.load(B + at + j)[:, None], tl.load(C + at + j)[:, None]
-                decay = tl.exp2(step * rate[k][None, :])
-                after, before = states_around(decay, B_ * (step * x_), h[k], rows)
-                g = gradients_of_states(decay, C_ * d_out, back[k], rows)
-                out += C_ * after
-                d_write += g * B_
-                new = new + (row(decay * g, 0, rows),)
-                d_exponent = g * decay * before
-                d_step += d_exponent * (rate[k] * LN_2)[None, :]
-                new_A = new_A + (sums_A[k] + tl.sum(d_exponent * step, 0),)
-                dB_, dC_ = tl.sum(g * (step * x_), 1), tl.sum(after * d_out, 1)
-                if ATOMIC:
-                    tl.atomic_add(dB + into + j, dB_, sem="relaxed")
-                    tl.atomic_add(dC + into + j, dC_, sem="relaxed")
-                else:
-                    tl.store(dB + into + j, dB_)
-                    tl.store(dC + into + j, dC_)
-            store_states(handed + here, new, channels, there, d_inner, UNROLL)
-            store_states(dA + here, new_A, channels, there, d_inner, UNROLL)
-        dD_ += tl.sum(d_out * x_, 0)
-        d_step += d_write * x_
+            gate = tl.load(z + tile, inside, 0.0).to(tl.float32)
+            d_out *= gate * sigmoid(gate)
+        out, d_given, d_step = skip[None, :] * x_, tl.zeros_like(x_), tl.zeros_like(x_)
+        tl.debug_barrier()  # What one thread has written, another may copy.
+        for n in tl.range(0, N, num_stages=AHEAD):
+            state = n * d_inner + channels
+            h = tl.load(before_tile + state, there, 0.0)
+            back = tl.load(handed + place * N * d_inner + state, there, 0.0)
+            rate_ = tl.load(rates + state, there, 0.0)
+            B_ = tl.load(B_tiled + at + n * TILE)[:, None]
+            C_ = tl.load(C_tiled + at + n * TILE)[:, None]
+            decay, write, read = tl.exp2(step * rate_[None, :]), B_ * given, C_ * d_out
+            before, after, g, decayed = decay, decay, decay, decay
+            for k in tl.static_range(TILE):
+                before = tl.where(rows == k, h[None, :], before)
+                h = row(decay, k, rows) * h + row(write, k, rows)
+                after = tl.where(rows == k, h[None, :], after)
+            for k in tl.static_range(TILE - 1, -1, -1):
+                back += row(read, k, rows)
+                g = tl.where(rows == k, back[None, :], g)
+                back *= row(decay, k, rows)
+                decayed = tl.where(rows == k, back[None, :], decayed)
+            out += C_ * after
+            d_given += g * B_
+            d_exponent = decayed * before
+            d_step += d_exponent * (rate_ * LN_2)[None, :]
+            sum_A = tl.load(dA + place * N * d_inner + state, there, 0.0)
+            tl.store(dA + place * N * d_inner + state, sum_A + tl.sum(d_exponent * step, 0), there)
+            tl.store(handed + place * N * d_inner + state, back, there)
+            dB_, dC_ = tl.sum(g * given, 1), tl.sum(after * d_out, 1)
+            if ATOMIC:
+                tl.atomic_add(dB + into + n * TILE, dB_, sem="relaxed")
+                tl.atomic_add(dC + into + n * TILE, dC_, sem="relaxed")
+            else:
+                tl.store(dB + into + n * TILE, dB_)
+                tl.store(dC + into + n * TILE, dC_)
+        d_step += d_given * x_
         if SOFTPLUS:
             d_step *= sigmoid(raw)
+        dD_ += tl.sum(d_out * x_, 0)
         d_bias_ += tl.sum(tl.where(inside, d_step, 0.0), 0)
-        d_x = d_write * step + skip[None, :] * d_out
-        tl.store(dx + first + tile, d_x.to(dx.dtype.element_ty), inside)
-        tl.store(d_delta + first + tile, d_step.to(d_delta.dtype.element_ty), inside)
+        d_x = d_given * step + skip[None, :] * d_out
+        tl.store(dx + tile, d_x.to(dx.dtype.element_ty), inside)
+        tl.store(d_delta + tile, d_step.to(d_delta.dtype.element_ty), inside)
         if z is not None:
-            tl.store(dz + first + tile, (d_gate * out).to(dz.dtype.element_ty), inside)
+            gate = tl.load(z + tile, inside, 0.0).to(tl.float32)
+            opened = sigmoid(gate)
+            out *= tl.load(dy + tile, inside, 0.0).to(tl.float32)
+            d_gate = out * opened * (1 + gate * (1 - opened))
+            tl.store(dz + tile, d_gate.to(dz.dtype.element_ty), inside)
     tl.store(dD + place * d_inner + channels, dD_, there)
     tl.store(d_bias + place * d_inner + channels, d_bias_, there)
