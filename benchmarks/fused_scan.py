@@ -1,10 +1,11 @@
-"""The fused scan beside the official CUDA kernel, forward and backward, time and memory.
+"""The fused scan beside the official CUDA kernel, attention and the scan in PyTorch, on a GPU.
 
 Usage: python benchmarks/fused_scan.py
-Needs an NVIDIA GPU. With D, z, a bias and softplus, d_state 16, each in its own best layout. The
-official kernel is measured if `selective_scan_cuda`, the extension of the mamba-ssm package, can
-be imported, and must agree; else its columns are null. For ours every number of PROGRAMS is
-tried, which is what decides into how many pieces a length is split.
+Needs an NVIDIA GPU; takes two minutes. With D, z, a bias and softplus, each in its own best layout.
+The official kernel is measured if `selective_scan_cuda`, the extension of the mamba-ssm package,
+can be imported, and must agree; else its columns are null. Of ours, forward is without and
+learning with what the backward pass wants kept; several numbers of PROGRAMS are tried, which
+decide into how many pieces a length is split, and the library's own choice is `chosen`.
 """
 
 import sys
@@ -12,32 +13,38 @@ import sys
 import torch
 from machine import peak_bytes, save
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 from triton.testing import do_bench
 
+from minimamba import selective_scan
 from minimamba.scan import fused
 
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
-D_STATE = 16
-PROGRAMS = [1, 512, 1024, 2048, 4096, 8192]
+PROGRAMS = [512, 1024, 1536, 2112, 3168, 4224]
+STATES = [8, 16, 32, 64, 128]
+TOKENS, WIDTH, HEAD = 2**20, 1024, 64
+"""Of the sweep over lengths: TOKENS in all, WIDTH channels of the scan and of attention, in heads
+of HEAD."""
 
 
-def milliseconds(call) -> float:
-    return do_bench(call, warmup=20, rep=150, return_mode="median")
+def milliseconds(call, rep: int = 60) -> float:
+    return do_bench(call, warmup=15, rep=rep, return_mode="median")
 
 
-def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype,
+           d_state: int = 16) -> dict[str, Tensor]:
     """Fresh ones, in the library's layout; delta before its bias and softplus."""
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device="cuda")
 
     return {"x": draw(batch, length, d_inner).to(dtype),
             "delta": (draw(batch, length, d_inner) / 2 - 2).to(dtype),
-            "A": -torch.rand(d_inner, D_STATE, device="cuda") * 15 - 0.5,
-            "B": draw(batch, length, 1, D_STATE).to(dtype),
-            "C": draw(batch, length, 1, D_STATE).to(dtype), "D": draw(d_inner),
+            "A": -torch.rand(d_inner, d_state, device="cuda") * 15 - 0.5,
+            "B": draw(batch, length, 1, d_state).to(dtype),
+            "C": draw(batch, length, 1, d_state).to(dtype), "D": draw(d_inner),
             "z": draw(batch, length, d_inner).to(dtype), "bias": draw(d_inner) / 10,
             "dy": draw(batch, length, d_inner).to(dtype)}
 
@@ -47,10 +54,17 @@ def ours(given: dict[str, Tensor]) -> dict:
     parts = [given[name] if name not in "BC" else given[name].float()
              for name in ("x", "delta", "A", "B", "C", "D", "z", "bias")]
     y, last, borders = torch.ops.minimamba.scan(*parts, True, None, True)
-    return {"y": y, "forward": lambda: torch.ops.minimamba.scan(*parts, True, None, False),
+    d_last = torch.zeros_like(last)
+
+    def both() -> None:
+        y, _, borders = torch.ops.minimamba.scan(*parts, True, None, True)
+        torch.ops.minimamba.scan_backward(*parts, True, borders, given["dy"], d_last)
+
+    return {"y": y, "both": both,
+            "forward": lambda: torch.ops.minimamba.scan(*parts, True, None, False),
             "learning": lambda: torch.ops.minimamba.scan(*parts, True, None, True),
             "backward": lambda: torch.ops.minimamba.scan_backward(
-                *parts, True, borders, given["dy"], torch.zeros_like(last))}
+                *parts, True, borders, given["dy"], d_last)}
 
 
 def theirs(given: dict[str, Tensor]) -> dict | None:
@@ -64,32 +78,87 @@ def theirs(given: dict[str, Tensor]) -> dict | None:
     B, C = (given[name].permute(0, 2, 3, 1).contiguous() for name in ("B", "C"))
     parts = u, delta, given["A"], B, C, given["D"], z, given["bias"]
     out, kept, y = official.fwd(*parts, True)
-    return {"y": y.mT, "forward": lambda: official.fwd(*parts, True),
+
+    def both() -> None:
+        out, kept, y = official.fwd(*parts, True)
+        official.bwd(*parts, dy, kept, out, None, True, False)
+
+    return {"y": y.mT, "both": both, "forward": lambda: official.fwd(*parts, True),
             "backward": lambda: official.bwd(*parts, dy, kept, out, None, True, False)}
 
 
 def measure(shape: tuple) -> dict:
     given = inputs(*shape)
-    row: dict = {"shape": [*shape[:3], str(shape[3]).removeprefix("torch.")]}
-    other = theirs(given)
-    if other:
-        row["official"] = {way: milliseconds(other[way]) for way in ("forward", "backward")}
-        row["official"]["bytes"] = peak_bytes(
-            lambda: (other["forward"](), other["backward"]()), "cuda")
-    calls = ours(given)
+    row: dict = {"shape": [*shape[:3], str(shape[3]).removeprefix("torch.")], "official": None}
+    calls, other, chosen = ours(given), theirs(given), dict(fused.PROGRAMS)
     if other:
         error = (calls["y"].float() - other["y"].float()).norm() / other["y"].float().norm()
         if not error < 1e-2:
             raise AssertionError(f"{row['shape']}: differs from the official kernel by {error:.1e}")
-    row["ours"] = {}
-    for way, direction in (("forward", "forward"), ("learning", "forward"),
-                           ("backward", "backward")):
+        row["official"] = {way: milliseconds(other[way]) for way in ("forward", "backward")}
+        row["official"]["bytes"] = peak_bytes(other["both"], "cuda")
+    row["ours"] = {way: {"chosen": milliseconds(calls[way])}
+                   for way in ("forward", "learning", "backward")}
+    row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
+    for way in ("forward", "backward"):
         for programs in PROGRAMS:
-            fused.PROGRAMS[direction] = programs
-            row["ours"].setdefault(way, {})[programs] = milliseconds(calls[way])
-        fused.PROGRAMS[direction] = min(row["ours"][way], key=row["ours"][way].get)
-    row["ours"]["bytes"] = peak_bytes(lambda: (calls["learning"](), calls["backward"]()), "cuda")
+            fused.PROGRAMS[way] = programs
+            row["ours"][way][programs] = milliseconds(calls[way], 30)
+        fused.PROGRAMS[way] = chosen[way]
     return row
+
+
+def by_state() -> list[dict]:
+    rows = []
+    for d_state in STATES:
+        given = inputs(8, 2048, 1536, torch.bfloat16, d_state)
+        calls, other = ours(given), theirs(given)
+        rows.append({"d_state": d_state} | {
+            name: some and {way: milliseconds(some[way], 30) for way in ("forward", "backward")}
+            for name, some in (("ours", calls), ("official", other))})
+    return rows
+
+
+def by_length() -> list[dict]:
+    """The forward pass at a fixed number of tokens: the scan, and causal attention of its width."""
+    rows = []
+    for length in (2**k for k in range(9, 21)):
+        batch = TOKENS // length
+        given = inputs(batch, length, WIDTH, torch.bfloat16)
+        row = {"length": length, "scan": milliseconds(ours(given)["forward"], 30)}
+        other = theirs(given)
+        row["official"] = other and milliseconds(other["forward"], 30)
+        del given, other
+        q, k, v = torch.randn(3, batch, WIDTH // HEAD, length, HEAD, device="cuda",
+                              dtype=torch.bfloat16)
+        row["attention"] = milliseconds(
+            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v, is_causal=True), 30)
+        if length <= 2**13:
+            given = inputs(batch // 16, length, WIDTH, torch.bfloat16)
+            arguments = [given[name] for name in ("x", "delta", "A", "B", "C", "D", "z")]
+
+            def chunked(arguments=arguments, bias=given["bias"]) -> None:
+                with torch.no_grad():
+                    selective_scan(*arguments, delta_bias=bias, delta_softplus=True,
+                                   method="chunked")
+
+            # In PyTorch, for a 16th of the tokens: what all would need does not fit.
+            row["pytorch"] = 16 * milliseconds(chunked, 30)
+        rows.append(row)
+    return rows
+
+
+def one_step() -> dict:
+    """A step of decoding, for many sequences at once: microseconds."""
+    result = {}
+    for batch in (1, 32, 128):
+        given = inputs(batch, 1, 1536, torch.bfloat16)
+        h = torch.randn(batch, 1536, 16, device="cuda")
+        parts = [given[name] if name not in "BC" else given[name].float()
+                 for name in ("x", "delta", "A", "B", "C", "D", "z", "bias")]
+        result[batch] = 1e3 * milliseconds(
+            lambda parts=parts, h=h: torch.ops.minimamba.scan(*parts, True, h, False))
+    return result
 
 
 def main() -> None:
@@ -97,7 +166,11 @@ def main() -> None:
     for shape in tqdm(SHAPES):
         rows.append(measure(shape))
         tqdm.write(str(rows[-1]))
-    print(save("fused_scan", "cuda", {"d_state": D_STATE, "rows": rows}))
+    found = {"d_state": 16, "rows": rows}
+    for name, sweep in (("by_state", by_state), ("by_length", by_length), ("one_step", one_step)):
+        found[name] = sweep()
+        tqdm.write(str(found[name]))
+        save("fused_scan", "cuda", found)
 
 
 if __name__ == "__main__":
