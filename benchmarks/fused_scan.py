@@ -57,8 +57,8 @@ def ours(given: dict[str, Tensor]) -> dict:
     d_last = torch.zeros_like(last)
 
     def both() -> None:
-        y, _, borders = torch.ops.minimamba.scan(*parts, True, None, True)
-        torch.ops.minimamba.scan_backward(*parts, True, borders, given["dy"], d_last)
+        kept = torch.ops.minimamba.scan(*parts, True, None, True)  # y as well, as a caller would
+        torch.ops.minimamba.scan_backward(*parts, True, kept[2], given["dy"], d_last)
 
     return {"y": y, "both": both,
             "forward": lambda: torch.ops.minimamba.scan(*parts, True, None, False),
@@ -80,8 +80,8 @@ def theirs(given: dict[str, Tensor]) -> dict | None:
     out, kept, y = official.fwd(*parts, True)
 
     def both() -> None:
-        out, kept, y = official.fwd(*parts, True)
-        official.bwd(*parts, dy, kept, out, None, True, False)
+        held = official.fwd(*parts, True)
+        official.bwd(*parts, dy, held[1], held[0], None, True, False)
 
     return {"y": y.mT, "both": both, "forward": lambda: official.fwd(*parts, True),
             "backward": lambda: official.bwd(*parts, dy, kept, out, None, True, False)}
@@ -112,10 +112,22 @@ def by_state() -> list[dict]:
     rows = []
     for d_state in STATES:
         given = inputs(8, 2048, 1536, torch.bfloat16, d_state)
-        calls, other = ours(given), theirs(given)
-        rows.append({"d_state": d_state} | {
-            name: some and {way: milliseconds(some[way], 30) for way in ("forward", "backward")}
-            for name, some in (("ours", calls), ("official", other))})
+        parts = [given[name].requires_grad_() for name in ("x", "delta", "A", "B", "C", "D", "z")]
+
+        def forward(parts=parts, bias=given["bias"]) -> Tensor:
+            return selective_scan(*parts, delta_bias=bias, delta_softplus=True, method="fused")
+
+        def both(forward=forward, parts=parts, dy=given["dy"]) -> None:
+            torch.autograd.grad(forward(), parts, dy)
+
+        with torch.no_grad():
+            row = {"d_state": d_state, "ours": {"forward": milliseconds(forward, 30)}}
+        row["ours"]["both"] = milliseconds(both, 30)
+        with torch.no_grad():
+            other = theirs({name: part.detach() for name, part in given.items()})
+        row["official"] = other and {way: milliseconds(other[way], 30)
+                                     for way in ("forward", "both")}
+        rows.append(row)
     return rows
 
 
@@ -162,15 +174,14 @@ def one_step() -> dict:
 
 
 def main() -> None:
-    rows = []
+    found: dict = {"d_state": 16, "rows": []}
     for shape in tqdm(SHAPES):
-        rows.append(measure(shape))
-        tqdm.write(str(rows[-1]))
-    found = {"d_state": 16, "rows": rows}
-    for name, sweep in (("by_state", by_state), ("by_length", by_length), ("one_step", one_step)):
-        found[name] = sweep()
-        tqdm.write(str(found[name]))
+        found["rows"].append(measure(shape))
         save("fused_scan", "cuda", found)
+    for name, sweep in (("one_step", one_step), ("by_length", by_length), ("by_state", by_state)):
+        found[name] = sweep()
+        save("fused_scan", "cuda", found)
+        tqdm.write(f"{name}: done")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def test_at_awkward_lengths(length, programs):
 
 
 @pytest.mark.parametrize(("batch", "d_inner", "d_state", "groups"), [
-    (2, 6, 1, 2), (1, 40, 2, 1), (1, 2, 16, 1)])
+    (2, 6, 1, 2), (1, 70, 2, 1), (1, 2, 16, 1), (1, 2, 32, 1)])
 def test_at_other_sizes(batch, d_inner, d_state, groups):
     agree(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
 

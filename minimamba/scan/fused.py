@@ -14,12 +14,12 @@ from math import lcm, log
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import pad, silu
 
 STEPS, TILE, CHUNK = 4, 8, 64
 """Steps asked for at once, forward and backward; steps from one kept state to the next."""
-LARGEST = 256
-"""Numbers of state a channel, at most."""
+BLOCK, AT_ONCE, LARGEST = 64, 16, 256
+"""Channels of a program; numbers of state in its registers; numbers of state, at most."""
 PROGRAMS = {"forward": 1536, "backward": 2112}
 """How many programs there should be: the length is split while there are no more than that. On an
 H100 and an H200 these were the fastest (`benchmarks/fused_scan.py`)."""
@@ -60,10 +60,19 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     """As `definition.scan`, but x, delta, z and y may be in half precision."""
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
-    y, last_state, _ = torch.ops.minimamba.scan(
-        x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
-        torch.is_grad_enabled())
-    return y, last_state
+    learns, d_state = torch.is_grad_enabled(), A.shape[1]
+    if d_state <= AT_ONCE:
+        y, last_state, _ = torch.ops.minimamba.scan(
+            x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, learns)
+        return y, last_state
+    # The state's numbers don't meet but in y: in turn, and y adds up in float32.
+    wide, steps, y, last = x.float(), delta.float(), 0, []
+    for n in (slice(first, first + AT_ONCE) for first in range(0, d_state, AT_ONCE)):
+        part, h, _ = torch.ops.minimamba.scan(
+            wide, steps, A[:, n], B[..., n], C[..., n], None if last else D, None, delta_bias,
+            delta_softplus, None if initial_state is None else initial_state[..., n], learns)
+        y, last = y + part, [*last, h]
+    return (y if z is None else y * silu(z.float())).to(x.dtype), torch.cat(last, -1)
 
 
 @torch.library.custom_op("minimamba::scan", mutates_args=())
@@ -159,16 +168,14 @@ def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, way: st
     channels, splits, sequences), and the sizes."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
-    # A state of up to 16 numbers leaves a thread room for a second channel.
-    block = 64 if d_state <= 16 else 32
-    blocks = groups * -(-d_inner // groups // block)
+    blocks = groups * -(-d_inner // groups // BLOCK)
     chunks = -(-length // CHUNK)
     splits = min(chunks, max(1, PROGRAMS[way] // (blocks * batch)))
     each = -(-chunks // splits)
     B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)).contiguous() for part in (B, C))
     sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups,
              "split_steps": each * CHUNK, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
-             "BLOCK": block, "PER_THREAD": block // 32 if d_inner // groups % 2 == 0 else 1,
+             "BLOCK": BLOCK, "PER_THREAD": 2 if d_inner // groups % 2 == 0 else 1,
              "num_warps": 1}
     return _turned(A) / log(2), B, C, (blocks, -(-chunks // each), batch), sizes
 
