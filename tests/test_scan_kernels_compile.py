@@ -1,0 +1,44 @@
+"""The kernels compile for a GPU, on a machine without one: Triton's interpreter takes more."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton")
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.scan import kernels
+
+fn = getattr(kernels, sys.argv[1])
+SIZES = {"d_inner": 96, "N": 16, "SOFTPLUS": True, "CHUNK": 64, "STEPS": 4, "TILE": 8, "BLOCK": 64,
+         "PER_THREAD": 2}
+LARGE = ("x", "delta", "z", "y", "dy", "dx", "d_delta", "dz")
+for dtype, without in (("*bf16", []), ("*fp32", sys.argv[2].split(","))):
+    constants = {a: SIZES[a] for a in fn.arg_names if a in SIZES} | {a: None for a in without}
+    if "ATOMIC" in fn.arg_names:
+        constants["ATOMIC"] = not without
+    signature = {a: "constexpr" if a in constants else "i32" if a in kernels.KEPT_GENERAL
+                 else dtype if a in LARGE else "*fp32" for a in fn.arg_names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(fn.arg_names)
+               if signature[a].startswith("*")}
+    made = triton.compile(ASTSource(fn, signature, constants, aligned), options={"num_warps": 1},
+                          target=GPUTarget("cuda", 90, 32))
+    assert "cp.async" in made.asm["ptx"], "nothing is copied ahead"
+"""
+
+
+@pytest.mark.parametrize(("name", "without"), [
+    ("carry", "bias"), ("carry_back", "z,bias"),
+    ("forward", "D,z,bias,initial,carries,sums,borders"),
+    ("backward", "D,z,bias,dz,d_last,carries,sums")])
+def test_it_compiles_for_hopper(name, without, tmp_path):
+    """With all that there can be, in half precision; and with as little as possible."""
+    environment = {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(tmp_path),
+                   "HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", COMPILE, name, without], check=True, env=environment,
+                   timeout=300)
