@@ -29,6 +29,8 @@ FIGURES = {
         "accuracy, %", ylim=(0, 1)),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
+    "stacked": lambda: plots.stacked({"a": {"one": 1.0, "two": 2.0},
+                                      "b": {"one": 0.5, "two": 0.1}}, "time, ms", "version"),
     "roofline": lambda: plots.roofline(4e12, 3e12, {"one": (0.1, 1e11), "two": (2.0, 3e12)},
                                        "operations a byte", "operations a second"),
     "programs": lambda: plots.programs(torch.tensor([[0, 0, 1], [0, 0, 1]]),
@@ -147,3 +149,12 @@ def test_an_order_shows_what_has_been_joined_and_no_more(shown):
                                                            for word in words]
     arrows = [text for text in ax.texts if not text.get_text()]
     assert len(arrows) == 2 * sum(map(len, levels[:shown]))
+
+
+def test_stacked_bars_start_where_the_part_before_them_ends():
+    rows = {"a": {"one": 1.0, "two": 2.0}, "b": {"one": 0.5, "two": 0.25}}
+    ax, = plots.stacked(rows, "time, ms", "version").axes
+    boxes = [(bar.get_x(), bar.get_width()) for bar in ax.patches]
+    assert boxes == [(0, 1.0), (0, 0.5), (1.0, 2.0), (0.5, 0.25)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.yaxis_inverted()

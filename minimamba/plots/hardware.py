@@ -1,4 +1,4 @@
-"""Pictures of what a kernel runs on: the roofline, and which program does which tile."""
+"""Pictures of what a kernel runs on: the roofline, which program does which tile, the times."""
 
 from collections.abc import Mapping
 
@@ -53,4 +53,28 @@ def programs(owner: Tensor, turn: Tensor, xlabel: str, ylabel: str) -> Figure:
         ax.text(columns.mean(), rows.mean(), f"{when:g}", ha="center", va="center", fontsize=11)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.grid(False)
+    return figure
+
+
+@styled
+def stacked(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> Figure:
+    """A bar a row, made of its parts one after the other.
+
+    Args:
+        rows: from a row's label to its parts, and from a part's label to its length.
+    """
+    figure = Figure(figsize=(8, 0.9 + 0.45 * len(rows)), layout="constrained")
+    ax = figure.subplots()
+    labels = list(next(iter(rows.values())))
+    start = np.zeros(len(rows))
+    for label, colour, hatch in zip(labels, COLOURS, ("", "//", "..", "xx"), strict=False):
+        lengths = np.array([parts[label] for parts in rows.values()])
+        ax.barh(list(rows), lengths, left=start, color=colour, hatch=hatch, edgecolor="white",
+                label=label)
+        start += lengths
+    ax.invert_yaxis()
+    ax.set_axisbelow(True)
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
