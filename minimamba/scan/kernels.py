@@ -69,27 +69,24 @@ def load_vector(pointer, channels, there):
 
 
 @triton.jit
-def load_rows(pointer, there, left, d_inner: tl.constexpr, COUNT: tl.constexpr):
-    """The next COUNT steps of what is read once: asked for together, they are waited for once."""
-    rows = ()
-    for k in tl.static_range(COUNT):
-        rows = rows + (tl.load(pointer + k * d_inner, there & (k < left), 0.0),)
-    return rows
+def load_tile(pointer, tile, inside):
+    return tl.load(pointer + tile, inside, 0.0).to(tl.float32)
 
 
 @triton.jit
-def step_of(raw, bias, inside, SOFTPLUS: tl.constexpr):
-    """Δ; 0 beyond the end, where nothing may change."""
-    step = raw.to(tl.float32) + bias
+def load_step(delta, bias, tile, inside, SOFTPLUS: tl.constexpr):
+    """Δ before the softplus, and after it; 0 beyond the end, where nothing may change."""
+    raw = load_tile(delta, tile, inside) + bias[None, :]
+    step = raw
     if SOFTPLUS:
-        step = softplus(step)
-    return tl.where(inside, step, 0.0)
+        step = softplus(raw)
+    return raw, tl.where(inside, step, 0.0)
 
 
 @triton.jit
-def advance(h, step, x, rate, B, side):
-    """h_t = exp(Δ_t A) h_{t−1} + B_t Δ_t x_t."""
-    return tl.exp2(step[None, :] * rate) * h + tl.load(B + side)[:, None] * (step * x)[None, :]
+def advance(h, step, given, rate, B):
+    """h_t = exp(Δ_t A) h_{t−1} + B_t Δ_t x_t, from a pointer to B_t."""
+    return tl.exp2(step[None, :] * rate) * h + tl.load(B)[:, None] * given[None, :]
 
 
 @triton.jit
@@ -138,7 +135,7 @@ def carry(x, delta, rates, B, bias, carries, sums, length, steps, groups, split_
     """What a split adds of its own, its last states when it starts from zero, in `carries`;
     beside it its sum of Δ, (batch, splits, d_inner)."""
     batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
-    split, splits = tl.program_id(1), tl.num_programs(1)
+    rows, split, splits = tl.arange(0, STEPS)[:, None], tl.program_id(1), tl.num_programs(1)
     rate = tl.load(rates + places, there[None, :], 0.0)
     bias_ = load_vector(bias, channels, there)
     h, passed = tl.zeros_like(rate), tl.zeros_like(bias_)
@@ -146,14 +143,14 @@ def carry(x, delta, rates, B, bias, carries, sums, length, steps, groups, split_
     # Nothing waits for what the last split hands on.
     for start in tl.range(split * split_steps, end if split < splits - 1 else 0, STEPS,
                           num_stages=AHEAD):
-        first = (batch * length + start) * d_inner + channels
-        xs = load_rows(x + first, there, end - start, d_inner, STEPS)
-        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
+        inside = (start + rows < end) & there[None, :]
+        tile = (batch * length + start + rows) * d_inner + channels[None, :]
+        _, step = load_step(delta, bias_, tile, inside, SOFTPLUS)
+        given = step * load_tile(x, tile, inside)
         side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
         for k in tl.static_range(STEPS):
-            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
-            h = advance(h, step, xs[k].to(tl.float32), rate, B, side + k * groups * N)
-            passed += step
+            h = advance(h, row(step, k, rows), row(given, k, rows), rate, B + side + k * groups * N)
+        passed += tl.sum(step, 0)
     place = batch * splits + split
     tl.store(carries + place * N * d_inner + places, h, there[None, :])
     tl.store(sums + place * d_inner + channels, passed, there)
@@ -166,7 +163,7 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
             BLOCK: tl.constexpr, PER_THREAD: tl.constexpr):
     """y and the last states; in `borders`, (batch, chunks, N, d_inner), those before each chunk."""
     batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
-    split, splits = tl.program_id(1), tl.num_programs(1)
+    rows, split, splits = tl.arange(0, STEPS)[:, None], tl.program_id(1), tl.num_programs(1)
     rate = tl.load(rates + places, there[None, :], 0.0)
     skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
     h = enter(initial, carries, sums, rate, places, batch, split, splits, channels, there, d_inner,
@@ -177,25 +174,20 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
             if start % CHUNK == 0:
                 border = batch * tl.cdiv(length, CHUNK) + start // CHUNK
                 tl.store(borders + border * N * d_inner + places, h, there[None, :])
-        first = (batch * length + start) * d_inner + channels
-        xs = load_rows(x + first, there, end - start, d_inner, STEPS)
-        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
-        if z is not None:
-            gates = load_rows(z + first, there, end - start, d_inner, STEPS)
+        inside = (start + rows < end) & there[None, :]
+        tile = (batch * length + start + rows) * d_inner + channels[None, :]
+        x_ = load_tile(x, tile, inside)
+        _, step = load_step(delta, bias_, tile, inside, SOFTPLUS)
+        given, out = step * x_, skip[None, :] * x_
         side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
-        outs = ()
         for k in tl.static_range(STEPS):
-            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
-            x_ = xs[k].to(tl.float32)
-            h = advance(h, step, x_, rate, B, side + k * groups * N)
-            out = tl.sum(tl.load(C + side + k * groups * N)[:, None] * h, 0) + skip * x_
-            if z is not None:
-                gate = gates[k].to(tl.float32)
-                out *= gate * sigmoid(gate)
-            outs = outs + (out.to(y.dtype.element_ty),)
-        # Written last: nothing is read across a write, which might be of the same place.
-        for k in tl.static_range(STEPS):
-            tl.store(y + first + k * d_inner, outs[k], there & (start + k < end))
+            h = advance(h, row(step, k, rows), row(given, k, rows), rate, B + side + k * groups * N)
+            read = tl.sum(tl.load(C + side + k * groups * N)[:, None] * h, 0)
+            out = tl.where(rows == k, out + read[None, :], out)
+        if z is not None:
+            gate = load_tile(z, tile, inside)
+            out *= gate * sigmoid(gate)
+        tl.store(y + tile, out.to(y.dtype.element_ty), inside)
     if split == splits - 1:
         tl.store(last + batch * N * d_inner + places, h, there[None, :])
 
@@ -206,7 +198,7 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, group
                STEPS: tl.constexpr, BLOCK: tl.constexpr, PER_THREAD: tl.constexpr):
     """`carry` from the end: the gradient that a split hands back when it is handed none."""
     batch, group, channels, there, places = locate(groups, d_inner, N, BLOCK, PER_THREAD)
-    split, splits = tl.program_id(1), tl.num_programs(1)
+    rows, split, splits = tl.arange(0, STEPS)[:, None], tl.program_id(1), tl.num_programs(1)
     rate = tl.load(rates + places, there[None, :], 0.0)
     bias_ = load_vector(bias, channels, there)
     back, passed = tl.zeros_like(rate), tl.zeros_like(bias_)
@@ -215,21 +207,19 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, group
     for ahead in tl.range(0, end - begin if split > 0 else 0, STEPS,
                           num_stages=AHEAD):
         start = begin + (end - begin - 1) // STEPS * STEPS - ahead
-        first = (batch * length + start) * d_inner + channels
-        dys = load_rows(dy + first, there, end - start, d_inner, STEPS)
-        raws = load_rows(delta + first, there, end - start, d_inner, STEPS)
+        inside = (start + rows < end) & there[None, :]
+        tile = (batch * length + start + rows) * d_inner + channels[None, :]
+        _, step = load_step(delta, bias_, tile, inside, SOFTPLUS)
+        d_out = load_tile(dy, tile, inside)
         if z is not None:
-            gates = load_rows(z + first, there, end - start, d_inner, STEPS)
+            gate = load_tile(z, tile, inside)
+            d_out *= gate * sigmoid(gate)
         side = ((batch * steps + start) * groups + group) * N + tl.arange(0, N)
         for k in tl.static_range(STEPS - 1, -1, -1):
-            step = step_of(raws[k], bias_, there & (start + k < end), SOFTPLUS)
-            d_out = dys[k].to(tl.float32)
-            if z is not None:
-                gate = gates[k].to(tl.float32)
-                d_out *= gate * sigmoid(gate)
-            back += tl.load(C + side + k * groups * N)[:, None] * d_out[None, :]
-            back *= tl.exp2(step[None, :] * rate)
-            passed += step
+            C_ = tl.load(C + side + k * groups * N)
+            back += C_[:, None] * row(d_out, k, rows)[None, :]
+            back *= tl.exp2(row(step, k, rows)[None, :] * rate)
+        passed += tl.sum(step, 0)
     place = batch * splits + split
     tl.store(carries + place * N * d_inner + places, back, there[None, :])
     tl.store(sums + place * d_inner + channels, passed, there)
@@ -237,7 +227,7 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, group
 
 @triton.jit
 def again(x, delta, rates, B, bias, borders, inside_chunk, batch, group, start, end, length, steps,
-          groups, channels, there, places, d_inner: tl.constexpr, N: tl.constexpr,
+          groups, channels, there, places, rows, d_inner: tl.constexpr, N: tl.constexpr,
           SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr):
     """The states before each tile of a chunk, from those before the chunk: (tiles, N, d_inner)."""
     rate = tl.load(rates + places, there[None, :], 0.0)
@@ -246,13 +236,13 @@ def again(x, delta, rates, B, bias, borders, inside_chunk, batch, group, start, 
     for i in range(CHUNK // TILE):
         tl.store(inside_chunk + i * N * d_inner + places, h, there[None, :])
         at = start + i * TILE
-        first = (batch * length + at) * d_inner + channels
-        xs = load_rows(x + first, there, end - at, d_inner, TILE)
-        raws = load_rows(delta + first, there, end - at, d_inner, TILE)
+        inside = (at + rows < end) & there[None, :]
+        tile = (batch * length + at + rows) * d_inner + channels[None, :]
+        _, step = load_step(delta, bias, tile, inside, SOFTPLUS)
+        given = step * load_tile(x, tile, inside)
         side = ((batch * steps + at) * groups + group) * N + tl.arange(0, N)
         for k in tl.static_range(TILE):
-            step = step_of(raws[k], bias, there & (at + k < end), SOFTPLUS)
-            h = advance(h, step, xs[k].to(tl.float32), rate, B, side + k * groups * N)
+            h = advance(h, row(step, k, rows), row(given, k, rows), rate, B + side + k * groups * N)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
@@ -284,21 +274,20 @@ def backward(x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, d_la
         if ahead % CHUNK == 0:
             again(x, delta, rates, B, bias_, borders, before_tile, batch, group,
                   start + TILE - CHUNK, end, length, steps, groups, channels, there, places,
-                  d_inner, N, SOFTPLUS, CHUNK, TILE)
+                  rows, d_inner, N, SOFTPLUS, CHUNK, TILE)
         before_tile += start % CHUNK // TILE * N * d_inner
         inside = (start + rows < end) & there[None, :]
-        tile = (batch * length + start) * d_inner + rows * d_inner + channels[None, :]
+        tile = (batch * length + start + rows) * d_inner + channels[None, :]
         at = ((batch * groups + group) * tiles + start // TILE) * N * TILE + tl.arange(0, TILE)
         into = at
         if not ATOMIC:
             into = (batch * tl.num_programs(0) + tl.program_id(0)) * tiles + start // TILE
             into = into * N * TILE + tl.arange(0, TILE)
-        x_ = tl.load(x + tile, inside, 0.0).to(tl.float32)
-        raw = tl.load(delta + tile, inside, 0.0).to(tl.float32) + bias_[None, :]
-        step = tl.where(inside, softplus(raw) if SOFTPLUS else raw, 0.0)
-        given, d_out = step * x_, tl.load(dy + tile, inside, 0.0).to(tl.float32)
+        x_ = load_tile(x, tile, inside)
+        raw, step = load_step(delta, bias_, tile, inside, SOFTPLUS)
+        given, d_out = step * x_, load_tile(dy, tile, inside)
         if z is not None:
-            gate = tl.load(z + tile, inside, 0.0).to(tl.float32)
+            gate = load_tile(z, tile, inside)
             d_out *= gate * sigmoid(gate)
         out, d_given, d_step = skip[None, :] * x_, tl.zeros_like(x_), tl.zeros_like(x_)
         tl.debug_barrier()  # What one thread has written, another may copy.
@@ -343,9 +332,9 @@ def backward(x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, d_la
         tl.store(dx + tile, d_x.to(dx.dtype.element_ty), inside)
         tl.store(d_delta + tile, d_step.to(d_delta.dtype.element_ty), inside)
         if z is not None:
-            gate = tl.load(z + tile, inside, 0.0).to(tl.float32)
+            gate = load_tile(z, tile, inside)
             opened = sigmoid(gate)
-            out *= tl.load(dy + tile, inside, 0.0).to(tl.float32)
+            out *= load_tile(dy, tile, inside)
             d_gate = out * opened * (1 + gate * (1 - opened))
             tl.store(dz + tile, d_gate.to(dz.dtype.element_ty), inside)
     tl.store(dD + place * d_inner + channels, dD_, there)
