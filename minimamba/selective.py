@@ -74,8 +74,8 @@ class S6(nn.Module):
 
     @property
     def A(self) -> Tensor:
-        """(d_inner, d_state), negative whatever A_log is."""
-        return -self.A_log.exp()
+        """(d_inner, d_state), negative whatever A_log is; in float32 at the least."""
+        return -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
 
     def parameters_for(self, x: Tensor) -> Parameters:
         """Δ, B and C for this input."""
@@ -104,3 +104,11 @@ class S6(nn.Module):
         return selective_scan(x, raw, self.A, B, C, self.D, z, delta_bias=self.dt_bias,
                               delta_softplus=True, initial_state=initial_state,
                               return_last_state=return_last_state, method=method)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step: x (batch, d_inner) and the state before it to y and the state after it."""
+        raw, B, C = (part[:, 0] for part in self._raw(x[:, None]))
+        delta = softplus(raw.to(h.dtype) + self.dt_bias)[..., None]      # (batch, d_inner, 1)
+        wide = x[..., None].to(h.dtype)
+        h = torch.exp(delta * self.A) * h + delta * wide * B[:, None]
+        return (h @ C.to(h.dtype)[..., None] + self.D[:, None] * wide)[..., 0].to(x.dtype), h

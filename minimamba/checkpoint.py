@@ -1,0 +1,171 @@
+"""Weights in the two layouts that Mamba's are published in; nothing is ever unpickled.
+
+"transformers" is that of Hugging Face's MambaForCausalLM, "original" that of the official
+package. Both are a folder with a config.json and a file of weights; they differ in the names of
+the sizes and in that of the embedding.
+"""
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from minimamba.arguments import check_one_of, refuse
+from minimamba.lm import MambaConfig, MambaLM
+
+LAYOUTS = ("transformers", "original")
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+TRANSFORMERS = {"vocab_size": "vocab_size", "d_model": "hidden_size", "n_layer":
+                "num_hidden_layers", "d_state": "state_size", "d_conv": "conv_kernel",
+                "expand": "expand", "dt_rank": "time_step_rank", "bias": "use_bias",
+                "conv_bias": "use_conv_bias", "tie_embeddings": "tie_word_embeddings",
+                "norm_epsilon": "layer_norm_epsilon", "residual_in_fp32": "residual_in_fp32"}
+"""What the fields of `MambaConfig` are called there."""
+ORIGINAL = ("d_state", "d_conv", "expand", "dt_rank", "bias", "conv_bias")
+"""The fields that the original layout keeps under "ssm_cfg"; the others have the same names."""
+MULTIPLE = "pad_vocab_size_multiple"
+
+
+def load(path: str | Path, *, dtype: torch.dtype | None = None,
+         device: torch.device | str = "cpu") -> MambaLM:
+    """A model from a folder, a file of weights beside its config.json, or a name on the hub.
+
+    Args:
+        path: such as "checkpoints/mine", "checkpoints/mine/model.safetensors", or, where there
+            is a network and `huggingface_hub` is installed, "state-spaces/mamba-130m-hf".
+        dtype: of the weights; as they are stored if None. device: where they go.
+
+    Raises:
+        ValueError: for a layout that is neither, and for keys that are missing, not known, or
+            of another shape, all of which it lists.
+        FileNotFoundError: where nothing is.
+    """
+    file = _find(path)
+    described = json.loads((file.parent / "config.json").read_text())
+    weights = _read(file)
+    config = _config(described, weights)
+    with torch.device("meta"):
+        model = MambaLM(config)
+    weights = {_ours(name): value for name, value in weights.items()}
+    if config.tie_embeddings:
+        weights.setdefault("head.weight", weights.get("embedding.weight"))
+    _check(weights, model)
+    weights = {name: value.to(device, dtype) for name, value in weights.items()}
+    model.load_state_dict(weights, assign=True)
+    if config.tie_embeddings:
+        model.head.weight = model.embedding.weight
+    return model.eval()
+
+
+def save(model: MambaLM, path: str | Path, *, layout: str = "transformers") -> None:
+    """Write config.json and model.safetensors into a folder, made if there is none."""
+    check_one_of("layout", layout, LAYOUTS)
+    if not isinstance(model, MambaLM):
+        refuse("model", "a MambaLM", type(model).__name__)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {_theirs(name, layout): value.contiguous()
+               for name, value in model.state_dict().items()
+               if not (name == "head.weight" and model.config.tie_embeddings)}
+    save_file(weights, folder / WEIGHTS[0], {"format": "pt"})
+    described = _described(model, layout)
+    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
+
+
+def _find(path: str | Path) -> Path:
+    """The file of weights."""
+    place = Path(path)
+    if place.is_file():
+        return place
+    if place.is_dir():
+        found = [place / name for name in WEIGHTS if (place / name).is_file()]
+        if not found:
+            raise FileNotFoundError(f"{place}: has neither {WEIGHTS[0]} nor {WEIGHTS[1]}")
+        return found[0]
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
+        raise FileNotFoundError(f"{place}: no such file or folder")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise FileNotFoundError(f"{place}: no such file or folder; to look for it on the hub, "
+                                "`pip install huggingface_hub`") from None
+    return _find(snapshot_download(str(path), allow_patterns=["config.json", *WEIGHTS]))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _config(described: dict, weights: dict[str, Tensor]) -> MambaConfig:
+    if "hidden_size" in described:
+        given = {ours: described[theirs] for ours, theirs in TRANSFORMERS.items()
+                 if theirs in described}
+        if given.get("dt_rank") == "auto":
+            given["dt_rank"] = None
+        given.setdefault("tie_embeddings", "lm_head.weight" not in weights)
+    elif "d_model" in described:
+        inner = described.get("ssm_cfg", {})
+        given = {field.name: source[field.name] for field in fields(MambaConfig)
+                 for source in (described, inner) if field.name in source}
+        if given.get("dt_rank") == "auto":
+            given["dt_rank"] = None
+        multiple = described.get(MULTIPLE, 8)
+        given["vocab_size"] = -(-described["vocab_size"] // multiple) * multiple
+    else:
+        refuse("config.json", "the layout of transformers, with hidden_size, or the original one, "
+               "with d_model", f"the keys {', '.join(sorted(described)) or '(none)'}")
+    return MambaConfig(**given)
+
+
+def _described(model: MambaLM, layout: str) -> dict:
+    config = model.config
+    rank = model.layers[0].mixer.ssm.dt_proj.in_features
+    if layout == "transformers":
+        values = {theirs: getattr(config, ours) for ours, theirs in TRANSFORMERS.items()}
+        inner = model.layers[0].mixer.d_inner
+        return {"architectures": ["MambaForCausalLM"], "model_type": "mamba", **values,
+                "time_step_rank": rank, "intermediate_size": inner, "hidden_act": "silu",
+                "dtype": str(model.norm.weight.dtype).removeprefix("torch.")}
+    return {"d_model": config.d_model, "n_layer": config.n_layer, "vocab_size": config.vocab_size,
+            "ssm_cfg": {name: getattr(config, name) for name in ORIGINAL} | {"dt_rank": rank},
+            "rms_norm": True, "norm_epsilon": config.norm_epsilon, "fused_add_norm": True,
+            "residual_in_fp32": config.residual_in_fp32, MULTIPLE: 1,
+            "tie_embeddings": config.tie_embeddings}
+
+
+def _ours(name: str) -> str:
+    """A key of either layout as this library's; one that neither has stays as it is."""
+    name = re.sub(r"^backbone\.embeddings?\.", "embedding.", name)
+    name = re.sub(r"^backbone\.norm_f\.", "norm.", name)
+    name = re.sub(r"^lm_head\.", "head.", name)
+    name = re.sub(r"^backbone\.layers\.", "layers.", name)
+    name = re.sub(r"\.mixer\.dt_proj\.bias$", ".mixer.ssm.dt_bias", name)
+    return re.sub(r"\.mixer\.(x_proj\.|dt_proj\.|A_log$|D$)", r".mixer.ssm.\1", name)
+
+
+def _theirs(name: str, layout: str) -> str:
+    embedding = "embeddings" if layout == "transformers" else "embedding"
+    name = re.sub(r"^embedding\.", f"backbone.{embedding}.", name)
+    name = re.sub(r"^norm\.", "backbone.norm_f.", name)
+    name = re.sub(r"^head\.", "lm_head.", name)
+    name = re.sub(r"^layers\.", "backbone.layers.", name)
+    name = re.sub(r"\.ssm\.dt_bias$", ".dt_proj.bias", name)
+    return name.replace(".mixer.ssm.", ".mixer.")
+
+
+def _check(weights: dict[str, Tensor], model: MambaLM) -> None:
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items() if value is not None}
+    wrong = [f"missing: {name}" for name in wanted.keys() - given.keys()]
+    wrong += [f"not known: {name}" for name in given.keys() - wanted.keys()]
+    wrong += [f"{name}: expected shape {wanted[name]}, got {given[name]}"
+              for name in wanted.keys() & given.keys() if wanted[name] != given[name]]
+    if wrong:
+        refuse("checkpoint", "the weights that its config.json describes", "\n  ".join(
+            ["these:", *sorted(wrong)]))

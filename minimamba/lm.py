@@ -1,0 +1,179 @@
+"""MambaLM: tokens in, scores for the next token out (Gu and Dao 2023, section 4.2).
+
+An embedding, n_layer times x + Mamba(RMSNorm(x)), a last norm, and a head that shares the
+embedding's weights.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from minimamba.arguments import check_count, check_positive, check_shape, refuse, shape_of
+from minimamba.block import Mamba, Memory
+
+
+@dataclass(frozen=True)
+class MambaConfig:
+    """The sizes of a model. The defaults are those of the published models, of which the
+    smallest has d_model 768 and 24 layers."""
+
+    vocab_size: int
+    d_model: int = 768
+    n_layer: int = 24
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int | None = None
+    """d_model/16, rounded up, if None."""
+    bias: bool = False
+    """Of the projections into and out of a block."""
+    conv_bias: bool = True
+    tie_embeddings: bool = True
+    norm_epsilon: float = 1e-5
+    residual_in_fp32: bool = True
+    """Whether what goes around the blocks is kept in float32, whatever the weights are in."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "n_layer", "d_state", "d_conv", "expand"):
+            check_count(name, getattr(self, name))
+        if self.dt_rank is not None:
+            check_count("dt_rank", self.dt_rank)
+        check_positive("norm_epsilon", self.norm_epsilon, "a number")
+
+
+class Layer(nn.Module):
+    """x + Mamba(RMSNorm(x))."""
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
+        self.mixer = Mamba(config.d_model, config.d_state, config.d_conv, config.expand,
+                           config.dt_rank, bias=config.bias, conv_bias=config.conv_bias)
+        self.wide = config.residual_in_fp32
+
+    def forward(self, x: Tensor, memory: Memory, real: Tensor | None,
+                method: str) -> tuple[Tensor, Memory]:
+        y, memory = self.mixer(self._normed(x), memory, real=real, return_memory=True,
+                               method=method)
+        return self._around(x) + y, memory
+
+    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        y, memory = self.mixer.step(self._normed(x), memory)
+        return self._around(x) + y, memory
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return self.norm(x.to(self.norm.weight.dtype))
+
+    def _around(self, x: Tensor) -> Tensor:
+        return x.to(torch.promote_types(x.dtype, torch.float32)) if self.wide else x
+
+
+class MambaLM(nn.Module):
+    """A language model; `generation` writes with it, `checkpoint` reads and writes its weights.
+
+    New weights are drawn as the official code draws them: embeddings with standard deviation
+    0.02, the projections out of the blocks smaller by √n_layer, since all of them add up.
+    """
+
+    def __init__(self, config: MambaConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
+        self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
+        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.mixer.out_proj.weight /= sqrt(config.n_layer)
+        if config.tie_embeddings:
+            self.head.weight = self.embedding.weight
+
+    def empty(self, batch: int) -> list[Memory]:
+        """What the layers remember before the first token."""
+        return [layer.mixer.empty(batch) for layer in self.layers]
+
+    def forward(self, tokens: Tensor, memory: list[Memory] | None = None, *,
+                real: Tensor | None = None, seq_idx: Tensor | None = None,
+                return_memory: bool = False,
+                method: str = "auto") -> Tensor | tuple[Tensor, list[Memory]]:
+        """Scores for the token after each.
+
+        Args:
+            tokens: (batch, length), int64, from 0 to vocab_size − 1.
+            memory: what came before, as an earlier call returned it; nothing if None.
+            real: (batch, length) of bool, False at padding to the left, which changes nothing.
+            seq_idx: (batch, length), whole numbers: where it changes, another sequence begins,
+                which sees nothing of those before it. Not with a memory or with padding.
+            return_memory: whether to give the memory after the last token too.
+            method: as in `minimamba.selective_scan`.
+
+        Returns:
+            (batch, length, vocab_size); with `return_memory`, (scores, memory).
+
+        Raises:
+            ValueError: naming the argument, what was expected and what came.
+        """
+        self._check_tokens(tokens, 2, "(batch, length)")
+        if seq_idx is not None:
+            if memory is not None or real is not None or return_memory:
+                refuse("seq_idx", "no memory and no padding beside it", "one of them")
+            check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
+            rows, starts = _apart(tokens, seq_idx)
+            return _together(self(rows, method=method), starts, tokens.shape)
+        x, memory = self.embedding(tokens), self._checked(memory, len(tokens))
+        after = []
+        for layer, before in zip(self.layers, memory, strict=True):
+            x, kept = layer(x, before, real, method)
+            after.append(kept)
+        scores = self._scores(x)
+        return (scores, after) if return_memory else scores
+
+    def step(self, tokens: Tensor, memory: list[Memory]) -> tuple[Tensor, list[Memory]]:
+        """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it."""
+        self._check_tokens(tokens, 1, "(batch,)")
+        x, after = self.embedding(tokens), []
+        for layer, before in zip(self.layers, self._checked(memory, len(tokens)), strict=True):
+            x, kept = layer.step(x, before)
+            after.append(kept)
+        return self._scores(x), after
+
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x.to(self.norm.weight.dtype)))
+
+    def _checked(self, memory: list[Memory] | None, batch: int) -> list[Memory]:
+        if memory is None:
+            return self.empty(batch)
+        if len(memory) != len(self.layers):
+            refuse("memory", f"one of {len(self.layers)} layers", f"one of {len(memory)}")
+        return memory
+
+    def _check_tokens(self, tokens: Tensor, axes: int, meaning: str) -> None:
+        if not isinstance(tokens, Tensor) or tokens.dtype != torch.int64:
+            refuse("tokens", "a torch.Tensor of dtype int64", getattr(
+                tokens, "dtype", type(tokens).__name__))
+        if tokens.ndim != axes or tokens.numel() == 0:
+            refuse("tokens", f"shape {meaning}, not empty", shape_of(tokens))
+        if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and (
+                tokens.min() < 0 or tokens.max() >= self.config.vocab_size):
+            refuse("tokens", f"numbers from 0 to {self.config.vocab_size - 1}",
+                   f"{tokens.min()} to {tokens.max()}")
+
+
+def _apart(tokens: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:
+    """Each sequence of a packed batch in a row of its own, filled up at the end, where nothing
+    looks back from; and the places in the flattened batch at which they start, and the end."""
+    changes = torch.ones_like(seq_idx, dtype=torch.bool)
+    changes[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
+    starts = pad(changes.flatten().nonzero()[:, 0], (0, 1), value=tokens.numel())
+    parts = tokens.flatten().tensor_split(starts[1:-1].cpu())
+    return nn.utils.rnn.pad_sequence(parts, batch_first=True), starts
+
+
+def _together(rows: Tensor, starts: Tensor, shape: torch.Size) -> Tensor:
+    """And back: (sequences, longest, …) to (*shape, …)."""
+    inside = torch.arange(rows.shape[1], device=rows.device) < starts.diff()[:, None]
+    return rows[inside].unflatten(0, shape)
