@@ -83,8 +83,8 @@ def test_half_precision_costs_two_roundings():
 def test_sums_whose_order_does_not_vary():
     try:
         torch.use_deterministic_algorithms(True)
-        agree(inputs(20, d_inner=40))
-        one, other = (run("fused", inputs(20, d_inner=40), torch.float32) for _ in range(2))
+        agree(inputs(20, d_inner=70))
+        one, other = (run("fused", inputs(20, d_inner=70), torch.float32) for _ in range(2))
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -142,6 +142,25 @@ def test_it_is_an_operator_that_torch_compile_can_take():
     for wanted, given in zip(torch.autograd.grad(twice(x, z).sum(), (x, z)),
                              torch.autograd.grad(compiled(x, z).sum(), (x, z)), strict=True):
         torch.testing.assert_close(given, wanted)
+
+
+def test_states_are_kept_only_for_who_learns(monkeypatch):
+    kept = []
+    scan = torch.ops.minimamba.scan
+    monkeypatch.setattr(fused.torch.ops.minimamba, "scan",
+                        lambda *given: kept.append(given[-1]) or scan(*given))
+    arguments = {name: part.float() for name, part in inputs(4).items()}
+    selective_scan(**arguments, delta_softplus=True, method="fused")
+    arguments["A"].requires_grad_()
+    selective_scan(**arguments, delta_softplus=True, method="fused")
+    with torch.no_grad():
+        selective_scan(**arguments, delta_softplus=True, method="fused")
+    assert kept == [False, True, False]
+
+
+def test_more_sequences_than_a_grid_has_are_refused():
+    x = torch.empty(65536, 1, 1)
+    assert fused.unfit(x, 16) == "65536 sequences at once, and it takes up to 65535"
 
 
 @pytest.mark.parametrize(("change", "message"), [

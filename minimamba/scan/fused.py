@@ -1,10 +1,9 @@
 """The scan as one fused Triton kernel, forward and backward, for NVIDIA GPUs.
 
-What a step needs is read once, a tile's states stay in registers, and y alone is written of
-what has x's length. For the backward pass the states before every CHUNK-th step are kept; the
-others are made again. Where the channels are too few to fill the GPU, the length is split: a
-first pass finds what each split adds of its own, and the second starts each split from what
-comes in.
+The state stays in registers, and y alone is written of what has x's length. For the backward
+pass the states before every CHUNK-th step are kept; the others are made again. Where the channels
+are too few to fill the GPU, the length is split: a first pass reads what the second will read
+again, finds what each split adds of its own, and the second starts each split from what comes in.
 
 Both directions are operators of PyTorch, so that `torch.compile` takes them without a break.
 """
@@ -20,6 +19,8 @@ STEPS, TILE, CHUNK = 4, 8, 64
 """Steps asked for at once, forward and backward; steps from one kept state to the next."""
 BLOCK, AT_ONCE, LARGEST = 64, 16, 256
 """Channels of a program; numbers of state in its registers; numbers of state, at most."""
+SEQUENCES = 65535
+"""At once, at most: CUDA's limit to that side of a grid."""
 PROGRAMS = {"forward": 1536, "backward": 2112}
 """How many programs there should be: the length is split while there are no more than that. On an
 H100 and an H200 these were the fastest (`benchmarks/fused_scan.py`)."""
@@ -47,6 +48,8 @@ def unfit(x: Tensor, d_state: int) -> str | None:
     """Why these arguments can't be taken, or None."""
     if x.dtype == torch.float64:
         return "float64, which it has not"
+    if len(x) > SEQUENCES:
+        return f"{len(x)} sequences at once, and it takes up to {SEQUENCES}"
     if d_state & (d_state - 1) or d_state > LARGEST:
         return f"d_state = {d_state}, and it takes powers of two up to {LARGEST}"
     if x.device.type != "cuda" and not interpreted():
@@ -60,7 +63,9 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     """As `definition.scan`, but x, delta, z and y may be in half precision."""
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
-    learns, d_state = torch.is_grad_enabled(), A.shape[1]
+    given, d_state = (x, delta, A, B, C, D, z, delta_bias, initial_state), A.shape[1]
+    learns = torch.is_grad_enabled() and any(
+        part is not None and part.requires_grad for part in given)
     if d_state <= AT_ONCE:
         y, last_state, _ = torch.ops.minimamba.scan(
             x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, learns)

@@ -1,9 +1,9 @@
 """The selective scan as Triton kernels: `carry`, `forward`, `carry_back` and `backward`.
 
-A program is one warp. It owns BLOCK neighbouring channels of one sequence, one or two to a
-thread, and walks along time, or along one split of it: `forward` is the loop of `definition.py`,
-its state a tile (N, BLOCK) in registers. `backward` makes the states of a chunk again, and walks
-back tile by tile. Of what has size (batch, length, d_inner, N) nothing is ever stored.
+A program is one warp. It owns BLOCK = 64 neighbouring channels of one sequence, two to a thread,
+and walks along time, or along one split of it: `forward` is the loop of `definition.py`, its state
+a tile (N, BLOCK) in registers. `backward` makes the states of a chunk again, writes down those
+before each tile of it, and walks back tile by tile. No tensor (batch, length, d_inner, N) is made.
 
 In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float32: `rates` is
 A log2(e), (N, d_inner), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
@@ -19,7 +19,8 @@ LN_2 = tl.constexpr(0.6931471805599453)
 AHEAD = tl.constexpr(3)
 """Turns of a loop under way at once: what the next two need is already being copied, by the unit
 that copies to shared memory, while this one is computed. Loads that a compiler may move end up
-where they are used, and wait there."""
+where they are used, and wait there. (The unit copies four bytes or more: of half types only where
+a thread has two neighbours, PER_THREAD = 2.)"""
 KEPT_GENERAL = ["length", "steps", "groups", "split_steps"]
 """Arguments for whose values nothing is compiled anew."""
 
@@ -226,7 +227,7 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, group
 
 
 @triton.jit
-def again(x, delta, rates, B, bias, borders, inside_chunk, batch, group, start, end, length, steps,
+def again(x, delta, rates, B, bias_, borders, inside_chunk, batch, group, start, end, length, steps,
           groups, channels, there, places, rows, d_inner: tl.constexpr, N: tl.constexpr,
           SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr):
     """The states before each tile of a chunk, from those before the chunk: (tiles, N, d_inner)."""
@@ -238,7 +239,7 @@ def again(x, delta, rates, B, bias, borders, inside_chunk, batch, group, start, 
         at = start + i * TILE
         inside = (at + rows < end) & there[None, :]
         tile = (batch * length + at + rows) * d_inner + channels[None, :]
-        _, step = load_step(delta, bias, tile, inside, SOFTPLUS)
+        _, step = load_step(delta, bias_, tile, inside, SOFTPLUS)
         given = step * load_tile(x, tile, inside)
         side = ((batch * steps + at) * groups + group) * N + tl.arange(0, N)
         for k in tl.static_range(TILE):
@@ -290,7 +291,8 @@ def backward(x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, d_la
             gate = load_tile(z, tile, inside)
             d_out *= gate * sigmoid(gate)
         out, d_given, d_step = skip[None, :] * x_, tl.zeros_like(x_), tl.zeros_like(x_)
-        tl.debug_barrier()  # What one thread has written, another may copy.
+        # What one thread has written, here and in the tile before, another may copy.
+        tl.debug_barrier()
         for n in tl.range(0, N, num_stages=AHEAD):
             state = n * d_inner + channels
             h = tl.load(before_tile + state, there, 0.0)
