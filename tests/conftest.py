@@ -10,6 +10,11 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Two workers with two threads each, on two cores, would wait for each other.
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def double():
     """Parameters made in float64, from one seed: a comparison then holds to the last digits."""
