@@ -53,3 +53,16 @@ def test_the_digits_are_all_there_once_in_their_order():
     x, y = (torch.cat(part) for part in zip(learned, held_out, strict=True))
     assert torch.equal(8 * x[..., 0] + 8, torch.from_numpy(raw.data).float())
     assert torch.equal(y, torch.from_numpy(raw.target))
+
+
+def test_the_standard_library_is_split_by_file():
+    import argparse
+    import inspect
+
+    learn, hold = (bytes(part.numpy()) for part in corpora.code())
+    assert len(learn) > 3_000_000
+    assert 0.08 < len(hold) / len(learn) < 0.25
+    files = [*learn.split(b"\0")[1:], *hold.split(b"\0")[1:]]
+    assert len(files) == len(set(files) - {b""}) + files.count(b"") > 150
+    source = inspect.getsource(argparse).encode()
+    assert (source in learn) != (source in hold)

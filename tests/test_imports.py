@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "minimamba"
 FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
           ["s4", "selective"], ["block"], ["lm"], ["checkpoint", "generation"],
           ["classifier", "corpora", "environment", "exercises", "plots", "tasks", "training"],
+          ["command"],
           ["widgets"]]
 
 
