@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, silu
+from torch.nn.functional import conv2d, silu
 
 from minimamba.arguments import check_count, check_shape, refuse, shape_of
+from minimamba.linear import apply, linear
 from minimamba.selective import S6
 
 
@@ -84,7 +85,7 @@ class Mamba(nn.Module):
         if real is not None:
             x = x * real[..., None]  # the convolution's bias has written there
         y, h = self.ssm(x, z, initial_state=memory.h, return_last_state=True, method=method)
-        out = self.out_proj(y)
+        out = apply(self.out_proj, y)
         return (out, Memory(seen[:, u.shape[1]:], h)) if return_memory else out
 
     def step(self, u: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
@@ -97,7 +98,7 @@ class Mamba(nn.Module):
         x = (seen * self.conv1d.weight[:, 0].T).sum(1)
         x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
         y, h = self.ssm.step(x, memory.h)
-        return self.out_proj(y * silu(z)), Memory(seen[:, 1:], h)
+        return apply(self.out_proj, y * silu(z)), Memory(seen[:, 1:], h)
 
     def _branches(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """x and z, each by a product of its own: halves of one would have to be copied apart."""

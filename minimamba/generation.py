@@ -9,7 +9,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import check_count, check_number, check_positive, refuse
 from minimamba.lm import MambaLM
+from minimamba.scan import compiled
 
+WORTH = 2**33
+"""How many products, weights times new tokens, are worth some seconds of compiling."""
 CHUNK = 2048
 """Tokens of a prompt that are read at once: the room that reading needs does not grow beyond."""
 
@@ -62,6 +65,7 @@ def stream(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: i
         scores, memory = prefill(model, tokens, real)
         # Which tokens each text holds: a penalty needs no more, and it does not grow.
         seen = _holds(tokens, real, scores.shape[1])
+        fast = _worth_compiling(model, tokens, max_new_tokens)
         random = torch.Generator(tokens.device).manual_seed(seed)
         stops = torch.tensor(sorted(stop), device=tokens.device, dtype=torch.int64)
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -73,7 +77,7 @@ def stream(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: i
             if made == max_new_tokens - 1 or ended.all():
                 break
             seen.scatter_(1, new[:, None], True)
-            scores, memory = model.step(new, memory)
+            scores, memory = model.step(new, memory, compiled=fast)
     finally:
         model.train(was_training)
 
@@ -89,6 +93,12 @@ def prefill(model: MambaLM, tokens: Tensor, real: Tensor | None = None,
         scores, memory = model(tokens[:, part], memory, return_memory=True,
                                real=None if real is None else real[:, part])
     return scores[:, -1], memory
+
+
+def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
+    """One text on a CPU with a compiler, and enough to write."""
+    return (len(tokens) == 1 and tokens.device.type == "cpu" and compiled.missing() is None
+            and count * sum(weight.numel() for weight in model.parameters()) >= WORTH)
 
 
 def _to_the_right(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from minimamba.arguments import check_count, refuse, shape_of
+from minimamba.linear import apply
 from minimamba.scan import selective_scan
 from minimamba.shapes import log_uniform
 
@@ -86,9 +87,9 @@ class S6(nn.Module):
         """The same, Δ before its bias and softplus, which the scan adds."""
         if x.ndim != 3 or x.shape[-1] != len(self.D):
             refuse("x", f"shape (batch, length, {len(self.D)})", shape_of(x))
-        low, B, C = (self.x_proj(x) if self.x_proj else x[..., :0]).split(self.widths, -1)
+        low, B, C = (apply(self.x_proj, x) if self.x_proj else x[..., :0]).split(self.widths, -1)
         if self.dt_proj:
-            raw = self.dt_proj(low)
+            raw = apply(self.dt_proj, low)
         else:
             # One number for all channels, or none.
             raw = (low if low.shape[-1] else torch.zeros_like(x[..., :1])).expand_as(x)

@@ -5,6 +5,7 @@ import torch
 from test_lm import SMALL, shake, tokens
 
 from minimamba import MambaConfig, MambaLM, generation
+from minimamba.scan import compiled
 
 
 @pytest.fixture
@@ -109,6 +110,19 @@ def test_a_seed_settles_the_draws(model):
     torch.manual_seed(4)
     assert torch.equal(first, draw(1))
     assert not torch.equal(first, draw(2))
+
+
+@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
+def test_a_long_text_is_written_by_a_compiled_step(model, monkeypatch):
+    plain = generation.generate(model, tokens(1), 12)[0]
+    asked = []
+    step = MambaLM.step
+    monkeypatch.setattr(MambaLM, "step", lambda self, *given, compiled: asked.append(compiled)
+                        or step(self, *given, compiled=compiled))
+    monkeypatch.setattr(generation, "WORTH", 100)
+    assert torch.equal(generation.generate(model, tokens(1), 12)[0], plain)
+    generation.generate(model, tokens(2), 3)
+    assert asked == [True] * 11 + [False] * 2
 
 
 def test_the_model_is_left_in_its_mode(model):

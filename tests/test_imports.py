@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
-FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
+FLOORS = [["arguments"], ["linear", "shapes"], ["continuous"], ["discretize"], ["lti"], ["scan"],
           ["s4", "selective"], ["block"], ["lm"], ["checkpoint", "generation"],
           ["classifier", "corpora", "environment", "exercises", "plots", "tasks", "training"],
           ["command"],

@@ -5,6 +5,7 @@ import torch
 from systems import close
 
 from minimamba import MambaConfig, MambaLM
+from minimamba.scan import compiled
 
 SMALL = {"vocab_size": 40, "d_model": 12, "n_layer": 2}
 
@@ -42,6 +43,20 @@ def test_steps_and_parts_are_the_whole(model):
     for one, other in zip(memory, last, strict=True):
         close(one.h, other.h)
         close(one.inputs, other.inputs)
+
+
+@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
+@pytest.mark.parametrize("batch", [1, 2])
+def test_compiled_steps_are_the_same(model, batch):
+    one = other = model.empty(batch)
+    with torch.inference_mode():
+        for now in tokens(batch, 5).unbind(1):
+            wanted, one = model.step(now, one)
+            scores, other = model.step(now, other, compiled=True)
+            close(scores, wanted)
+    for kept, given in zip(one, other, strict=True):
+        close(given.h, kept.h)
+        close(given.inputs, kept.inputs)
 
 
 def test_nothing_looks_ahead(model):
