@@ -101,6 +101,17 @@ def test_what_has_occurred_is_penalised(model):
     assert not torch.equal(rows[1], generation.generate(model, prompts, 25)[1])
 
 
+def test_a_penalty_lowers_negative_scores_too_and_spares_what_fills_up():
+    prompts = [torch.tensor([2]), torch.tensor([3, 1, 3])]
+    tokens_, real = generation._to_the_right(prompts)
+    seen = generation._holds(tokens_, real, 4)
+    assert seen.tolist() == [[False, False, True, False], [False, True, False, True]]
+    scores = torch.tensor([[-5.0, -5.0, -1.0, -1.2], [-5.0, -1.0, -1.2, -5.0]])
+    for penalty, best in ((1.0, [2, 1]), (1.7, [3, 2])):
+        chosen = generation._choose(scores, seen, 0.0, None, 1.0, penalty, torch.Generator())
+        assert chosen.tolist() == best
+
+
 def test_a_seed_settles_the_draws(model):
     def draw(seed):
         return torch.stack(generation.generate(model, tokens(), 25, temperature=1.0, seed=seed))
