@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
-from minimamba.arguments import check_count, check_shape, refuse, shape_of
+from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
 from minimamba.linear import apply, linear
 from minimamba.selective import S6
 
@@ -72,6 +72,7 @@ class Mamba(nn.Module):
         if u.ndim != 3 or u.shape[2] != self.d_model:
             refuse("u", f"shape (batch, length, {self.d_model})", shape_of(u))
         if real is not None:
+            check_tensor("real", real, (torch.bool,))
             check_shape("real", real, tuple(u.shape[:2]), "(batch, length)")
         memory = self._checked(memory, len(u))
         x, z = self._branches(u)

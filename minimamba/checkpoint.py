@@ -44,7 +44,7 @@ def load(path: str | Path, *, dtype: torch.dtype | None = None,
             of another shape, all of which it lists.
         FileNotFoundError: where nothing is.
     """
-    file = _find(path)
+    file = find(path)
     described = json.loads((file.parent / "config.json").read_text())
     weights = _read(file)
     config = _config(described, weights)
@@ -76,8 +76,9 @@ def save(model: MambaLM, path: str | Path, *, layout: str = "transformers") -> N
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
 
 
-def _find(path: str | Path) -> Path:
-    """The file of weights."""
+def find(path: str | Path) -> Path:
+    """The file of weights that a path or a name on the hub stands for; fetched, in that case,
+    with what stands beside it: config.json and tokenizer.json."""
     place = Path(path)
     if place.is_file():
         return place
@@ -93,7 +94,8 @@ def _find(path: str | Path) -> Path:
     except ImportError:
         raise FileNotFoundError(f"{place}: no such file or folder; to look for it on the hub, "
                                 "`pip install huggingface_hub`") from None
-    return _find(snapshot_download(str(path), allow_patterns=["config.json", *WEIGHTS]))
+    return find(snapshot_download(str(path), allow_patterns=[
+        "config.json", "tokenizer.json", *WEIGHTS]))
 
 
 def _read(file: Path) -> dict[str, Tensor]:

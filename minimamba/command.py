@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"minimamba {options.command}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -74,7 +74,7 @@ def _info(options: argparse.Namespace) -> None:
 def _generate(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = checkpoint.load(options.checkpoint, device=device)
-    encode, decode = _tokenizer(Path(options.checkpoint), model.config.vocab_size)
+    encode, decode = _tokenizer(checkpoint.find(options.checkpoint).parent, model.config.vocab_size)
     prompt = encode(options.prompt)
     if not prompt:
         raise ValueError("--prompt: expected at least one token, got none")
@@ -94,9 +94,9 @@ def _generate(options: argparse.Namespace) -> None:
     print()
 
 
-def _tokenizer(path: Path, vocab_size: int) -> tuple:
+def _tokenizer(folder: Path, vocab_size: int) -> tuple:
     """How a text becomes tokens, and back: tokenizer.json beside the weights, or else bytes."""
-    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
+    file = folder / "tokenizer.json"
     if file.is_file():
         from tokenizers import Tokenizer
 

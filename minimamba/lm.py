@@ -14,7 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from minimamba.arguments import check_count, check_positive, check_shape, refuse, shape_of
+from minimamba.arguments import (
+    check_count,
+    check_positive,
+    check_shape,
+    check_tensor,
+    refuse,
+    shape_of,
+)
 from minimamba.block import Mamba, Memory
 from minimamba.linear import apply
 
@@ -128,6 +135,8 @@ class MambaLM(nn.Module):
             check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
             rows, starts = _apart(tokens, seq_idx)
             return _together(self(rows, method=method), starts, tokens.shape)
+        if real is not None:
+            _check_real(real, tokens)
         x, memory = self.embedding(tokens), self._checked(memory, len(tokens))
         after = []
         for layer, before in zip(self.layers, memory, strict=True):
@@ -141,7 +150,7 @@ class MambaLM(nn.Module):
         """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it.
 
         With `compiled`, through `torch.compile`, for which a CPU needs a C++ compiler: some
-        seconds at the first call, and for one sequence on a CPU over twice as fast afterwards.
+        seconds at the first call; for one sequence on a CPU, faster afterwards (see `linear`).
         """
         self._check_tokens(tokens, 1, "(batch,)")
         step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._scores))
@@ -171,6 +180,15 @@ class MambaLM(nn.Module):
                 tokens.min() < 0 or tokens.max() >= self.config.vocab_size):
             refuse("tokens", f"numbers from 0 to {self.config.vocab_size - 1}",
                    f"{tokens.min()} to {tokens.max()}")
+
+
+def _check_real(real: Tensor, tokens: Tensor) -> None:
+    """Padding stands to the left: once there is something, there is something to the end."""
+    check_tensor("real", real, (torch.bool,))
+    check_shape("real", real, tuple(tokens.shape), "(batch, length)")
+    if real.device.type == "cpu" and not torch.compiler.is_compiling() and (
+            real[:, :-1] & ~real[:, 1:]).any():
+        refuse("real", "padding to the left alone", "some after a token")
 
 
 @cache

@@ -106,6 +106,7 @@ def test_half_precision_keeps_its_state_in_float32():
     (lambda b: b.step(randn(2, 3, 8), b.empty(2)), r"^u: expected shape \(batch, 8\)"),
     (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 4, dtype=torch.bool)),
      r"^real: expected shape \(2, 3\)"),
+    (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 3)), "^real: expected dtype bool, got float64"),
     (lambda b: b(randn(2, 3, 8), b.empty(1)), r"^memory.inputs: expected shape \(2, 3, 16\)"),
     (lambda b: b.step(randn(1, 8), Memory(b.empty(1).inputs, b.empty(2).h)),
      r"^memory.h: expected shape \(1, 16, 16\)"),

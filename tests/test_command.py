@@ -54,6 +54,18 @@ def test_a_tokenizer_beside_the_weights_is_used(tmp_path, capsys):
     assert set(capsys.readouterr().out.split()) <= {"a", "b", "c", "ba", "bb", "bc"}
 
 
+def test_a_name_on_the_hub_is_fetched_with_its_tokenizer(folder, capsys, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    asked = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, allow_patterns: asked.append(
+        (name, allow_patterns)) or str(folder))
+    assert run("generate", "--checkpoint", "someone/model", "--prompt", "a", "--tokens", 2) == 0
+    assert capsys.readouterr().out.startswith("a")
+    name, patterns = asked[0]
+    assert name == "someone/model"
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(patterns)
+
+
 def test_it_learns_and_says_how_well(tmp_path, capsys):
     arguments = ("--steps", 30, "--d-model", 16, "--n-layer", 1, "--length", 64, "--batch", 8,
                  "--lr", 0.02)

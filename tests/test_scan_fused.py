@@ -43,9 +43,7 @@ def agree(arguments, most=1e-6, **options):
     for name, wanted in exact.items():
         assert given[name].isfinite().all(), name
         error = (given[name].to(F64) - wanted).norm().item()
-        # The first states' gradient is a product of all decays, and so of all their roundings.
-        allowed = 4 * most if name == "initial_state" and PLACE == "cuda" else most
-        assert error <= allowed * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
+        assert error <= most * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
 
 
 @pytest.fixture(params=["whole", "split"])

@@ -22,8 +22,8 @@ BLOCK, AT_ONCE, LARGEST = 64, 16, 256
 SEQUENCES = 65535
 """At once, at most: CUDA's limit to that side of a grid."""
 PROGRAMS = {"forward": 1536, "backward": 2112}
-"""How many programs there should be: the length is split while there are no more than that. On an
-H100 and an H200 these were the fastest (`benchmarks/fused_scan.py`)."""
+"""How many programs there should be: the length is split while there are no more than that. Of
+those tried for 8 sequences of 2,048 steps and 1,536 channels, on an H100, the fastest."""
 
 
 @torch.compiler.assume_constant_result
