@@ -4,8 +4,9 @@ Usage: python benchmarks/fused_scan.py
 Needs an NVIDIA GPU; takes two minutes. With D, z, a bias and softplus, each in its own best layout.
 The official kernel is measured if `selective_scan_cuda`, the extension of the mamba-ssm package,
 can be imported, and must agree; else its columns are null. Of ours, forward is without and
-learning with what the backward pass wants kept; several numbers of PROGRAMS are tried, which
-decide into how many pieces a length is split, and the library's own choice is `chosen`.
+learning with what the backward pass wants kept. The library's own choice, of the channels to a
+lane and of how many pieces a length is split into, is `chosen`; others are tried beside it, as
+"channels × splits".
 """
 
 import sys
@@ -23,7 +24,7 @@ from minimamba.scan import fused
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
-PROGRAMS = [512, 1024, 1536, 2112, 3168, 4224]
+SPLITS = [1, 2, 3, 4, 6, 8, 12, 16, 22, 33, 44]
 STATES = [8, 16, 32, 64, 128]
 TOKENS, WIDTH, HEAD = 2**20, 1024, 64
 """Of the sweep over lengths: TOKENS in all, WIDTH channels of the scan and of attention, in heads
@@ -90,7 +91,7 @@ def theirs(given: dict[str, Tensor]) -> dict | None:
 def measure(shape: tuple) -> dict:
     given = inputs(*shape)
     row: dict = {"shape": [*shape[:3], str(shape[3]).removeprefix("torch.")], "official": None}
-    calls, other, chosen = ours(given), theirs(given), dict(fused.PROGRAMS)
+    calls, other, divide = ours(given), theirs(given), fused._divide
     if other:
         error = (calls["y"].float() - other["y"].float()).norm() / other["y"].float().norm()
         if not error < 1e-2:
@@ -100,11 +101,13 @@ def measure(shape: tuple) -> dict:
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
                    for way in ("forward", "learning", "backward")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
-    for way in ("forward", "backward"):
-        for programs in PROGRAMS:
-            fused.PROGRAMS[way] = programs
-            row["ours"][way][programs] = milliseconds(calls[way], 30)
-        fused.PROGRAMS[way] = chosen[way]
+    few = shape[0] * shape[2] < 16384  # else there are programs enough, and a split only costs
+    for way, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
+        for channels in fits:
+            for splits in SPLITS if few else SPLITS[:4]:
+                fused._divide = lambda *_, to=(channels, splits): to
+                row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way], 30)
+    fused._divide = divide
     return row
 
 

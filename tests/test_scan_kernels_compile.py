@@ -15,8 +15,8 @@ from triton.compiler import ASTSource
 from minimamba.scan import kernels
 
 fn = getattr(kernels, sys.argv[1])
-SIZES = {"d_inner": 96, "N": 16, "SOFTPLUS": True, "CHUNK": 64, "STEPS": 4, "TILE": 8, "BLOCK": 64,
-         "PER_THREAD": 2}
+SIZES = {"groups": 1, "d_inner": 96, "N": 16, "SOFTPLUS": True, "CHUNK": 64, "PARTS": 4,
+         "BLOCK": 16}
 LARGE = ("x", "delta", "z", "y", "dy", "dx", "d_delta", "dz")
 for dtype, without in (("*bf16", []), ("*fp32", sys.argv[2].split(","))):
     constants = {a: SIZES[a] for a in fn.arg_names if a in SIZES} | {a: None for a in without}
@@ -26,7 +26,8 @@ for dtype, without in (("*bf16", []), ("*fp32", sys.argv[2].split(","))):
                  else dtype if a in LARGE else "*fp32" for a in fn.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(fn.arg_names)
                if signature[a].startswith("*")}
-    made = triton.compile(ASTSource(fn, signature, constants, aligned), options={"num_warps": 1},
+    made = triton.compile(ASTSource(fn, signature, constants, aligned),
+                          options={"num_warps": 1, "maxnreg": 255},
                           target=GPUTarget("cuda", 90, 32))
     assert "cp.async" in made.asm["ptx"], "nothing is copied ahead"
 """

@@ -8,6 +8,7 @@ again, finds what each split adds of its own, and the second starts each split f
 Both directions are operators of PyTorch, so that `torch.compile` takes them without a break.
 """
 
+from functools import lru_cache
 from importlib.util import find_spec
 from math import lcm, log
 
@@ -15,15 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
-STEPS, TILE, CHUNK = 4, 8, 64
-"""Steps asked for at once, forward and backward; steps from one kept state to the next."""
-BLOCK, AT_ONCE, LARGEST = 64, 16, 256
-"""Channels of a program; numbers of state in its registers; numbers of state, at most."""
+PARTS, CHUNK = 4, 64
+"""Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
+WARP, REGISTERS = 32, 255
+"""Lanes of a program, and registers of a lane, at most. To be told of the latter makes NVIDIA's
+assembler put more instructions between a load and its use; untold, it saves registers."""
+FORWARD, BACKWARD = {2: 3, 4: 2}, {2: 2}
+"""Channels of a lane: how many such programs a scheduler has registers for."""
+AT_ONCE, LARGEST = 16, 256
+"""Numbers of state in a program's registers; numbers of state, at most."""
 SEQUENCES = 65535
 """At once, at most: CUDA's limit to that side of a grid."""
-PROGRAMS = {"forward": 1536, "backward": 2112}
-"""How many programs there should be: the length is split while there are no more than that. Of
-those tried for 8 sequences of 2,048 steps and 1,536 channels, on an H100, the fastest."""
 
 
 @torch.compiler.assume_constant_result
@@ -85,20 +88,20 @@ def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor |
           z: Tensor | None, bias: Tensor | None, softplus: bool, initial: Tensor | None,
           learns: bool) -> tuple[Tensor, Tensor, Tensor]:
     """y, the last states, and where something learns those before each chunk, (batch, chunks,
-    d_state, d_inner)."""
+    d_inner, d_state)."""
     from minimamba.scan import kernels
 
-    x, delta, D, z, bias = _contiguous(x, delta, D, z, bias)
-    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, "forward")
+    x, delta, D, z, bias, initial = _contiguous(x, delta, D, z, bias, initial)
+    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, FORWARD)
     carries = sums = None
     if grid[1] > 1:
-        carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry[grid](x, delta, rates, B, bias, carries, sums, STEPS=STEPS, **sizes)
-    y, last = torch.empty_like(x), rates.new_empty(len(x), *rates.shape)
-    borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *rates.shape)
-    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, _turned(initial), carries, sums, last,
-                          borders if learns else None, y, CHUNK=CHUNK, STEPS=STEPS, **sizes)
-    return y, _turned(last), borders
+        carries, sums = _states(grid, A), A.new_empty(len(x), grid[1], A.shape[0])
+        kernels.carry[grid](x, delta, rates, B, bias, carries, sums, **sizes)
+    y, last = torch.empty_like(x), A.new_empty(len(x), *A.shape)
+    borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *A.shape)
+    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, initial, carries, sums, last,
+                          borders if learns else None, y, CHUNK=CHUNK, **sizes)
+    return y, last, borders
 
 
 @torch.library.custom_op("minimamba::scan_backward", mutates_args=())
@@ -109,29 +112,31 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     are D, bias and first states; that of a z that there is not is empty."""
     from minimamba.scan import kernels
 
-    x, delta, D, z, bias, dy = _contiguous(x, delta, D, z, bias, dy)
+    x, delta, D, z, bias, dy, d_last = _contiguous(x, delta, D, z, bias, dy, d_last)
     groups, length = B.shape[2], x.shape[1]
-    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, "backward")
+    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, BACKWARD)
     carries = sums = None
     if grid[1] > 1:
-        carries, sums = _states(grid, rates), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry_back[grid](dy, delta, rates, C, z, bias, carries, sums, STEPS=STEPS, **sizes)
+        carries, sums = _states(grid, A), A.new_empty(len(x), grid[1], A.shape[0])
+        kernels.carry_back[grid](dy, delta, rates, C, z, bias, carries, sums, **sizes)
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    inside_chunk = rates.new_empty(len(x), grid[1], CHUNK // TILE, *rates.shape)
-    handed, dA = _states(grid, rates), _states(grid, rates)
+    tile = sizes["PARTS"]
+    inside_chunk = A.new_empty(len(x), grid[1], CHUNK // tile, *A.shape)
+    dA, d_initial = _states(grid, A), A.new_empty(len(x), *A.shape)
     dD, d_bias = A.new_empty(2, len(x), grid[1], A.shape[0])
-    B_tiled, C_tiled = _by_tile(B), _by_tile(C)
     # Added up as the programs come, or, where the order of a sum must not vary, apart.
     atomic = not torch.are_deterministic_algorithms_enabled()
-    dB, dC = A.new_zeros(2, len(x), groups if atomic else grid[0], *B_tiled.shape[2:])
+    dBC = A.new_zeros(len(x), groups if atomic else grid[0], sizes["steps"] // tile, 2, tile,
+                      A.shape[1])
     kernels.backward[grid](
-        x, delta, rates, B, B_tiled, C_tiled, D, z, bias, borders, dy, _turned(d_last), carries,
-        sums, inside_chunk, handed, dx, d_delta, dA, dB, dC, dD, None if z is None else dz, d_bias,
-        CHUNK=CHUNK, ATOMIC=atomic, TILE=TILE, **sizes)
-    dB, dC = (_by_step(part.unflatten(1, (groups, -1)).sum(2), length) for part in (dB, dC))
-    return [dx, d_delta, _turned(dA.sum((0, 1))), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)),
-            _turned(handed[:, 0])]
+        x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, sums, inside_chunk, dx,
+        d_delta, dA, dBC, dD, None if z is None else dz, d_bias, d_initial, CHUNK=CHUNK,
+        ATOMIC=atomic, **sizes)
+    dBC = dBC.unflatten(1, (groups, -1)).sum(2)
+    dB, dC = (dBC[:, :, :, i].permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length].contiguous()
+              for i in (0, 1))
+    return [dx, d_delta, dA.sum((0, 1)), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)), d_initial]
 
 
 @_scan.register_fake
@@ -139,7 +144,7 @@ def _(x, delta, A, B, C, D, z, bias, softplus, initial, learns):
     batch, length, d_inner = x.shape
     chunks = -(-length // CHUNK) if learns else 0
     return (x.new_empty(x.shape), A.new_empty(batch, d_inner, A.shape[1]),
-            A.new_empty(batch, chunks, A.shape[1], d_inner))
+            A.new_empty(batch, chunks, d_inner, A.shape[1]))
 
 
 @_scan_backward.register_fake
@@ -168,42 +173,59 @@ def _differentiate(ctx, dy, d_last, _):
 _scan.register_autograd(_differentiate, setup_context=_keep)
 
 
-def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool, way: str) -> tuple:
+def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
+             fits: dict[int, int]) -> tuple:
     """What all kernels are called with: rates, B and C in whole chunks, the programs, (blocks of
     channels, splits, sequences), and the sizes."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
-    blocks = groups * -(-d_inner // groups // BLOCK)
-    chunks = -(-length // CHUNK)
-    splits = min(chunks, max(1, PROGRAMS[way] // (blocks * batch)))
-    each = -(-chunks // splits)
+    parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
+    channels, splits = _divide(batch * groups, d_inner // groups, chunks, WARP // parts,
+                               4 * _multiprocessors(x.device), tuple(fits.items()))
+    block, each = channels * WARP // parts, -(-chunks // splits)
     B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)).contiguous() for part in (B, C))
-    sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups,
-             "split_steps": each * CHUNK, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
-             "BLOCK": BLOCK, "PER_THREAD": 2 if d_inner // groups % 2 == 0 else 1,
-             "num_warps": 1}
-    return _turned(A) / log(2), B, C, (blocks, -(-chunks // each), batch), sizes
+    sizes = {"length": length, "steps": chunks * CHUNK, "split_steps": each * CHUNK,
+             "groups": groups, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
+             "PARTS": parts, "BLOCK": block, "num_warps": 1, "maxnreg": REGISTERS}
+    grid = groups * -(-d_inner // groups // block), -(-chunks // each), batch
+    return A.contiguous() / log(2), B, C, grid, sizes
 
 
-def _states(grid: tuple[int, int, int], rates: Tensor) -> Tensor:
-    """Room for the states of every split: (batch, splits, d_state, d_inner)."""
-    return rates.new_empty(grid[2], grid[1], *rates.shape)
+@lru_cache
+def _divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
+            fits: tuple[tuple[int, int], ...]) -> tuple[int, int]:
+    """How many channels to a lane, and into how many splits the length: what should end first.
+
+    A scheduler sends the instructions of all the programs it has, and a step takes about 2.3 +
+    the channels of a lane, summed over these programs, times what one channel takes. Programs
+    beyond what fits wait for a next wave. Where there are splits, there is a pass before, which
+    does three quarters of the work again.
+    """
+    choices = []
+    for channels, most in fits:
+        blocks = sequences * -(-per_group // (channels * lanes))
+        for splits in range(1, chunks + 1):
+            each = -(-chunks // splits)
+            programs = blocks * -(-chunks // each)
+            waves = -(-programs // (schedulers * most))
+            at_once = min(most, -(-programs // schedulers))
+            took = each * waves * (2.3 + channels * at_once) * (1 if splits == 1 else 1.75)
+            choices.append((took, splits, channels))
+            if waves > 4:
+                break
+    _, splits, channels = min(choices)
+    return channels, splits
+
+
+def _multiprocessors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count \
+        if device.type == "cuda" else 1
+
+
+def _states(grid: tuple[int, int, int], A: Tensor) -> Tensor:
+    """Room for the states of every split: (batch, splits, d_inner, d_state)."""
+    return A.new_empty(grid[2], grid[1], *A.shape)
 
 
 def _contiguous(*parts: Tensor | None) -> list[Tensor | None]:
     return [part if part is None else part.contiguous() for part in parts]
-
-
-def _by_tile(B: Tensor) -> Tensor:
-    """(batch, steps, groups, d_state) to (batch, groups, tiles, d_state, TILE)."""
-    return B.unflatten(1, (-1, TILE)).permute(0, 3, 1, 4, 2).contiguous()
-
-
-def _by_step(B: Tensor, length: int) -> Tensor:
-    """And back."""
-    return B.permute(0, 2, 4, 1, 3).flatten(1, 2)[:, :length].contiguous()
-
-
-def _turned(states: Tensor | None) -> Tensor | None:
-    """(..., d_inner, d_state) to (..., d_state, d_inner), the kernels' order, or back."""
-    return states if states is None else states.mT.contiguous()
