@@ -137,16 +137,11 @@ def over_channels(v, w):
 
 @triton.jit
 def load_vector(pointer, channels, there):
-    """A number a channel, (1, BLOCK); zeros where there is no pointer."""
+    """A number a channel, in all rows of a tile; zeros where there is no pointer."""
     vector = tl.zeros(channels.shape, tl.float32)
     if pointer is not None:
         vector = tl.load(pointer + channels, there, 0.0)
     return vector
-
-
-@triton.jit
-def load_tile(pointer, tile, inside):
-    return tl.load(pointer + tile, inside, 0.0).to(tl.float32)
 
 
 @triton.jit
@@ -179,7 +174,7 @@ def load_numbers(pointer, stride: tl.constexpr, N: tl.constexpr, PARTS: tl.const
 def locate(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, PARTS: tl.constexpr,
            BLOCK: tl.constexpr):
     """This program's sequence and group, its first channel and how many the group has from there
-    on, which of its channels there are, (1, BLOCK), and these, and where their states lie.
+    on; in tiles, which of its channels there are, and which they are; where their states lie.
 
     The compiler is told that neighbouring channels are no neighbours. Else it would give two to a
     lane, for wider loads, and tiles and states would meet by way of shared memory.
@@ -190,8 +185,8 @@ def locate(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, PARTS: 
     first = tl.program_id(0) % blocks * BLOCK
     left = per_group - first
     first += group * per_group
-    there = tl.arange(0, BLOCK)[None, :] < left
-    channels = tl.max_contiguous(first + tl.arange(0, BLOCK)[None, :], [1, 1])
+    channel = tl.arange(0, BLOCK)[None, :] + tl.zeros((PARTS, 1), tl.int32)
+    there, channels = channel < left, tl.max_contiguous(first + channel, [1, 1])
     numbers = (tl.arange(0, PARTS)[:, None, None] * (N // PARTS)
                + tl.arange(0, N // PARTS)[None, None, :])
     places = channels[:, :, None] * N + numbers
@@ -199,17 +194,10 @@ def locate(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, PARTS: 
 
 
 @triton.jit
-def find_tile(batch, start, end, length, first, left, d_inner: tl.constexpr, PARTS: tl.constexpr,
-              BLOCK: tl.constexpr):
-    """Where a tile lies, and what of it there is, as it is loaded: neighbours together."""
-    steps, channel = start + tl.arange(0, PARTS)[:, None], tl.arange(0, BLOCK)[None, :]
-    return ((batch * length + steps) * d_inner + first + channel, (steps < end) & (channel < left))
-
-
-@triton.jit
 def find_two(batch, start, end, length, first, left, d_inner: tl.constexpr, PARTS: tl.constexpr,
              BLOCK: tl.constexpr):
-    """The same of two tiles: (PARTS, BLOCK, 2)."""
+    """Where two tiles lie and what of them there is, (PARTS, BLOCK, 2), as they are loaded:
+    neighbours together."""
     steps = (start + tl.arange(0, PARTS)[:, None, None]
              + PARTS * tl.arange(0, 2)[None, None, :])
     channel = tl.arange(0, BLOCK)[None, :, None]
@@ -393,54 +381,61 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
         tl.debug_barrier()
         next_h = tl.load(before_chunk + (opening // CHUNK - 1) * N * d_inner,
                          there[:, :, None] & (opening > begin), 0.0)
-        for ahead in tl.range(PARTS, CHUNK + PARTS, PARTS, num_stages=AHEAD):
-            at = opening + CHUNK - ahead
-            tile, inside = find_tile(batch, at, end, length, first, left, d_inner, PARTS, BLOCK)
-            here, side = (at + rows < end) & there, ((batch * steps + at) * groups + group) * N
-            B_ = load_numbers(B + side, groups * N, N, PARTS)
-            C_ = load_numbers(C + side, groups * N, N, PARTS)
-            h = tl.load(before_tile + (at - opening) // PARTS * N * d_inner, there[:, :, None], 0.0)
-            x_, raw = load_tile(x, tile, inside), load_tile(delta, tile, inside) + bias_
-            step, d_y = step_of(raw, here, SOFTPLUS), load_tile(dy, tile, inside)
-            given, d_out = step * x_, d_y
+        for ahead in tl.range(2 * PARTS, CHUNK + 2 * PARTS, 2 * PARTS, num_stages=AHEAD):
+            start = opening + CHUNK - ahead
+            two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
+            xs, raws = load_two(x, two, inside), load_two(delta, two, inside)
+            d_ys, gates = load_two(dy, two, inside), xs
             if z is not None:
-                gate = load_tile(z, tile, inside)
-                opened = sigmoid(gate)
-                d_out *= gate * opened
-            states, decays = (h,), ()
-            for k in tl.static_range(PARTS):
-                decay = tl.exp2(of_step(step, k) * rate)
-                h = decay * h + B_[k] * of_step(given, k)
-                states, decays = states + (h,), decays + (decay,)
-            reads, writes, exponents, dB, dC = (), (), (), (), ()
-            for k in tl.static_range(PARTS - 1, -1, -1):
-                back += C_[k] * of_step(d_out, k)
-                dB, dC = (back * of_step(given, k),) + dB, (states[k + 1] * of_step(d_out, k),) + dC
-                reads, writes = (C_[k] * states[k + 1],) + reads, (back * B_[k],) + writes
-                back *= decays[k]
-                d_exponent = back * states[k]
-                exponents = (d_exponent * rate,) + exponents
-                sum_A += d_exponent * of_step(step, k)
-            d_given = over_state(writes)
-            d_step = d_given * x_ + over_state(exponents) * LN_2
-            if SOFTPLUS:
-                d_step *= sigmoid(raw)
-            d_step = tl.where(here, d_step, 0.0)
-            sum_D += d_out * x_
-            sum_bias += d_step
-            d_x = d_given * step + skip * d_out
-            tile = (batch * length + at + rows) * d_inner + channels
-            tl.store(dx + tile, d_x.to(dx.dtype.element_ty), here)
-            tl.store(d_delta + tile, d_step.to(d_delta.dtype.element_ty), here)
-            if z is not None:
-                out = (skip * x_ + over_state(reads)) * d_y
-                d_gate = out * opened * (1 + gate * (1 - opened))
-                tl.store(dz + tile, d_gate.to(dz.dtype.element_ty), here)
-            if ATOMIC:
-                tl.atomic_add(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC),
-                              sem="relaxed")
-            else:
-                tl.store(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC))
+                gates = load_two(z, two, inside)
+            for i in tl.static_range(1, -1, -1):
+                at = start + i * PARTS
+                here, side = (at + rows < end) & there, ((batch * steps + at) * groups + group) * N
+                B_ = load_numbers(B + side, groups * N, N, PARTS)
+                C_ = load_numbers(C + side, groups * N, N, PARTS)
+                h = tl.load(before_tile + (at - opening) // PARTS * N * d_inner, there[:, :, None],
+                            0.0)
+                x_, raw, d_y, gate = xs[i], raws[i] + bias_, d_ys[i], gates[i]
+                step = step_of(raw, here, SOFTPLUS)
+                given, d_out = step * x_, d_y
+                if z is not None:
+                    opened = sigmoid(gate)
+                    d_out *= gate * opened
+                states, decays = (h,), ()
+                for k in tl.static_range(PARTS):
+                    decay = tl.exp2(of_step(step, k) * rate)
+                    h = decay * h + B_[k] * of_step(given, k)
+                    states, decays = states + (h,), decays + (decay,)
+                reads, writes, exponents, dB, dC = (), (), (), (), ()
+                for k in tl.static_range(PARTS - 1, -1, -1):
+                    back += C_[k] * of_step(d_out, k)
+                    dB = (back * of_step(given, k),) + dB
+                    dC = (states[k + 1] * of_step(d_out, k),) + dC
+                    reads, writes = (C_[k] * states[k + 1],) + reads, (back * B_[k],) + writes
+                    back *= decays[k]
+                    d_exponent = back * states[k]
+                    exponents = (d_exponent * rate,) + exponents
+                    sum_A += d_exponent * of_step(step, k)
+                d_given = over_state(writes)
+                d_step = d_given * x_ + over_state(exponents) * LN_2
+                if SOFTPLUS:
+                    d_step *= sigmoid(raw)
+                d_step = tl.where(here, d_step, 0.0)
+                sum_D += d_out * x_
+                sum_bias += d_step
+                d_x = d_given * step + skip * d_out
+                tile = (batch * length + at + rows) * d_inner + channels
+                tl.store(dx + tile, d_x.to(dx.dtype.element_ty), here)
+                tl.store(d_delta + tile, d_step.to(d_delta.dtype.element_ty), here)
+                if z is not None:
+                    out = (skip * x_ + over_state(reads)) * d_y
+                    d_gate = out * opened * (1 + gate * (1 - opened))
+                    tl.store(dz + tile, d_gate.to(dz.dtype.element_ty), here)
+                if ATOMIC:
+                    tl.atomic_add(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC),
+                                  sem="relaxed")
+                else:
+                    tl.store(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC))
         tl.debug_barrier()
         opening -= CHUNK
     tl.store(dA + place * N * d_inner + places, sum_A, there[:, :, None])
