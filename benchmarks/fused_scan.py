@@ -10,13 +10,14 @@ lane and of how many pieces a length is split into, is `chosen`; others are trie
 """
 
 import sys
+from time import perf_counter
 
 import torch
 from machine import peak_bytes, save
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
-from triton.testing import do_bench
+from triton.testing import do_bench_cudagraph
 
 from minimamba import selective_scan
 from minimamba.scan import fused
@@ -24,15 +25,33 @@ from minimamba.scan import fused
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
-SPLITS = [1, 2, 3, 4, 6, 8, 12, 16, 22, 33, 44]
+SPLITS = [1, 2, 3, 4, 7, 11, 13, 22]
 STATES = [8, 16, 32, 64, 128]
 TOKENS, WIDTH, HEAD = 2**20, 1024, 64
 """Of the sweep over lengths: TOKENS in all, WIDTH channels of the scan and of attention, in heads
 of HEAD."""
 
 
-def milliseconds(call, rep: int = 60) -> float:
-    return do_bench(call, warmup=15, rep=rep, return_mode="median")
+def milliseconds(call) -> float:
+    """Of the GPU: short calls are replayed as a CUDA graph, so that no launch is waited for."""
+    call()
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    began.record()
+    call()
+    ended.record()
+    torch.cuda.synchronize()
+    took = began.elapsed_time(ended)
+    return took if took > 20 else do_bench_cudagraph(call, rep=30, return_mode="median")
+
+
+def to_launch(call, count: int = 200) -> float:
+    """Microseconds until a call comes back, which is before the GPU has done it."""
+    call()
+    torch.cuda.synchronize()
+    began = perf_counter()
+    for _ in range(count):
+        call()
+    return 1e6 * (perf_counter() - began) / count
 
 
 def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype,
@@ -104,9 +123,9 @@ def measure(shape: tuple) -> dict:
     few = shape[0] * shape[2] < 16384  # else there are programs enough, and a split only costs
     for way, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
         for channels in fits:
-            for splits in SPLITS if few else SPLITS[:4]:
+            for splits in SPLITS if few else [1, 4]:
                 fused._divide = lambda *_, to=(channels, splits): to
-                row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way], 30)
+                row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
     fused._divide = divide
     return row
 
@@ -115,21 +134,22 @@ def by_state() -> list[dict]:
     rows = []
     for d_state in STATES:
         given = inputs(8, 2048, 1536, torch.bfloat16, d_state)
-        parts = [given[name].requires_grad_() for name in ("x", "delta", "A", "B", "C", "D", "z")]
+        parts = {name: given[name].requires_grad_() for name in ("x", "delta", "A", "B", "C", "D",
+                                                                 "z")}
 
         def forward(parts=parts, bias=given["bias"]) -> Tensor:
-            return selective_scan(*parts, delta_bias=bias, delta_softplus=True, method="fused")
+            return selective_scan(**parts, delta_bias=bias, delta_softplus=True, method="fused")
 
         def both(forward=forward, parts=parts, dy=given["dy"]) -> None:
-            torch.autograd.grad(forward(), parts, dy)
+            torch.autograd.grad(forward(), list(parts.values()), dy)
 
         with torch.no_grad():
-            row = {"d_state": d_state, "ours": {"forward": milliseconds(forward, 30)}}
-        row["ours"]["both"] = milliseconds(both, 30)
+            row: dict = {"d_state": d_state, "ours": {"forward": milliseconds(forward)}}
+        row["ours"]["both"] = milliseconds(both)
         with torch.no_grad():
             other = theirs({name: part.detach() for name, part in given.items()})
-        row["official"] = other and {way: milliseconds(other[way], 30)
-                                     for way in ("forward", "both")}
+            row["official"] = other and {way: milliseconds(other[way])
+                                         for way in ("forward", "both")}
         rows.append(row)
     return rows
 
@@ -140,14 +160,14 @@ def by_length() -> list[dict]:
     for length in (2**k for k in range(9, 21)):
         batch = TOKENS // length
         given = inputs(batch, length, WIDTH, torch.bfloat16)
-        row = {"length": length, "scan": milliseconds(ours(given)["forward"], 30)}
+        row = {"length": length, "scan": milliseconds(ours(given)["forward"])}
         other = theirs(given)
-        row["official"] = other and milliseconds(other["forward"], 30)
+        row["official"] = other and milliseconds(other["forward"])
         del given, other
         q, k, v = torch.randn(3, batch, WIDTH // HEAD, length, HEAD, device="cuda",
                               dtype=torch.bfloat16)
         row["attention"] = milliseconds(
-            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v, is_causal=True), 30)
+            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v, is_causal=True))
         if length <= 2**13:
             given = inputs(batch // 16, length, WIDTH, torch.bfloat16)
             arguments = [given[name] for name in ("x", "delta", "A", "B", "C", "D", "z")]
@@ -158,21 +178,25 @@ def by_length() -> list[dict]:
                                    method="chunked")
 
             # In PyTorch, for a 16th of the tokens: what all would need does not fit.
-            row["pytorch"] = 16 * milliseconds(chunked, 30)
+            row["pytorch"] = 16 * milliseconds(chunked)
         rows.append(row)
     return rows
 
 
 def one_step() -> dict:
-    """A step of decoding, for many sequences at once: microseconds."""
-    result = {}
+    """A step of decoding, for many sequences at once: microseconds, of the GPU and to launch."""
+    result: dict = {}
     for batch in (1, 32, 128):
         given = inputs(batch, 1, 1536, torch.bfloat16)
         h = torch.randn(batch, 1536, 16, device="cuda")
         parts = [given[name] if name not in "BC" else given[name].float()
                  for name in ("x", "delta", "A", "B", "C", "D", "z", "bias")]
-        result[batch] = 1e3 * milliseconds(
-            lambda parts=parts, h=h: torch.ops.minimamba.scan(*parts, True, h, False))
+        def step(parts=parts, h=h) -> None:
+            torch.ops.minimamba.scan(*parts, True, h, False)
+
+        result[batch] = {"gpu": 1e3 * milliseconds(step), "launch": to_launch(step)}
+        other = theirs(given)
+        result[batch]["official launch"] = other and to_launch(other["forward"])
     return result
 
 

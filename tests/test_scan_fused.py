@@ -48,9 +48,10 @@ def agree(arguments, most=1e-6, **options):
 
 @pytest.fixture(params=["whole", "split"])
 def programs(request, monkeypatch):
-    """The length in one piece, or in as many as there are chunks."""
-    monkeypatch.setattr(fused, "_divide", lambda sequences, per_group, chunks, *_: (
-        2, 1 if request.param == "whole" else chunks))
+    """The length in one piece and few channels to a lane, or as many splits as there are chunks
+    and many channels."""
+    monkeypatch.setattr(fused, "_divide", lambda sequences, per_group, chunks, lanes, _, fits: (
+        (fits[0][0], 1) if request.param == "whole" else (fits[-1][0], chunks)))
 
 
 @pytest.mark.parametrize("length", [1, 15, 33, 70])

@@ -18,11 +18,12 @@ from torch.nn.functional import pad, silu
 
 PARTS, CHUNK = 4, 64
 """Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
-WARP, REGISTERS = 32, 255
-"""Lanes of a program, and registers of a lane, at most. To be told of the latter makes NVIDIA's
-assembler put more instructions between a load and its use; untold, it saves registers."""
-FORWARD, BACKWARD = {2: 3, 4: 2}, {2: 2}
-"""Channels of a lane: how many such programs a scheduler has registers for."""
+WARP, SCHEDULERS, REGISTERS = 32, 4, 512
+"""Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
+FORWARD, BACKWARD = {2: 3, 4: 2}, {1: 3, 2: 2}
+"""Channels of a lane: how many such programs a scheduler should hold. The assembler is told how
+many registers that leaves. It then puts more instructions between a load and its use; untold, it
+saves registers, for programs that don't come."""
 AT_ONCE, LARGEST = 16, 256
 """Numbers of state in a program's registers; numbers of state, at most."""
 SEQUENCES = 65535
@@ -123,8 +124,8 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
     tile = sizes["PARTS"]
     inside_chunk = A.new_empty(len(x), grid[1], CHUNK // tile, *A.shape)
-    dA, d_initial = _states(grid, A), A.new_empty(len(x), *A.shape)
-    dD, d_bias = A.new_empty(2, len(x), grid[1], A.shape[0])
+    dA, d_initial = _states(grid, A).zero_(), A.new_empty(len(x), *A.shape)
+    dD, d_bias = A.new_zeros(2, len(x), grid[1], A.shape[0])
     # Added up as the programs come, or, where the order of a sum must not vary, apart.
     atomic = not torch.are_deterministic_algorithms_enabled()
     dBC = A.new_zeros(len(x), groups if atomic else grid[0], sizes["steps"] // tile, 2, tile,
@@ -181,12 +182,15 @@ def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
     groups, d_state = B.shape[2:]
     parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
     channels, splits = _divide(batch * groups, d_inner // groups, chunks, WARP // parts,
-                               4 * _multiprocessors(x.device), tuple(fits.items()))
+                               SCHEDULERS * _multiprocessors(x.device), tuple(fits.items()))
     block, each = channels * WARP // parts, -(-chunks // splits)
-    B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)).contiguous() for part in (B, C))
+    if length % CHUNK:
+        B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)) for part in (B, C))
+    B, C = _contiguous(B, C)
     sizes = {"length": length, "steps": chunks * CHUNK, "split_steps": each * CHUNK,
              "groups": groups, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
-             "PARTS": parts, "BLOCK": block, "num_warps": 1, "maxnreg": REGISTERS}
+             "PARTS": parts, "BLOCK": block, "num_warps": 1,
+             "maxnreg": min(255, REGISTERS // fits[channels] // 8 * 8)}
     grid = groups * -(-d_inner // groups // block), -(-chunks // each), batch
     return A.contiguous() / log(2), B, C, grid, sizes
 
