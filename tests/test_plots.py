@@ -31,6 +31,8 @@ FIGURES = {
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
     "stacked": lambda: plots.stacked({"a": {"one": 1.0, "two": 2.0},
                                       "b": {"one": 0.5, "two": 0.1}}, "time, ms", "version"),
+    "beside": lambda: plots.beside({"a": {"one": 1.0, "two": 2.0}, "b": {"one": 0.5, "two": 0.1}},
+                                   "time, ms", "shape", mark={"theirs": 1.0}),
     "roofline": lambda: plots.roofline(4e12, 3e12, {"one": (0.1, 1e11), "two": (2.0, 3e12)},
                                        "operations a byte", "operations a second"),
     "programs": lambda: plots.programs(torch.tensor([[0, 0, 1], [0, 0, 1]]),
@@ -149,6 +151,15 @@ def test_an_order_shows_what_has_been_joined_and_no_more(shown):
                                                            for word in words]
     arrows = [text for text in ax.texts if not text.get_text()]
     assert len(arrows) == 2 * sum(map(len, levels[:shown]))
+
+
+def test_bars_stand_beside_each_other_in_the_row_they_belong_to():
+    rows = {"a": {"one": 1.0, "two": 2.0}, "b": {"one": 0.5, "two": 0.25}}
+    ax, = plots.beside(rows, "time, ms", "shape", mark={"theirs": 1.0}).axes
+    boxes = [(round(bar.get_y(), 3), bar.get_width()) for bar in ax.patches]
+    assert boxes == [(-0.4, 1.0), (0.6, 0.5), (0.0, 2.0), (1.0, 0.25)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.yaxis_inverted()
 
 
 def test_stacked_bars_start_where_the_part_before_them_ends():

@@ -8,7 +8,7 @@ from systems import F64, close, leaves, randn, uniform
 
 from minimamba import scan as scan_package
 from minimamba import selective_scan
-from minimamba.scan import chunked, compiled, definition, methods
+from minimamba.scan import chunked, compiled, definition, fused, methods
 
 WHY_NOT = methods()["compiled"]
 COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT)))
@@ -176,6 +176,28 @@ def test_a_machine_that_cannot_run_here_says_why_and_nothing_else_is_run(monkeyp
     assert methods()["compiled"] == "no C++ compiler was found; looked for no-such-compiler"
     with pytest.raises(ValueError, match=r"^method: .+ can run here, got 'compiled': no C"):
         selective_scan(**inputs(4), method="compiled")
+
+
+class OnGPU:
+    """What is looked at of inputs, where they are on a GPU; this machine may have none."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, dtype=torch.bfloat16, batch=2):
+        self.dtype, self.batch = dtype, batch
+
+    def __len__(self):
+        return self.batch
+
+
+@pytest.mark.parametrize(("x", "d_state", "chosen"), [
+    (OnGPU(), 16, "fused"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
+    (OnGPU(batch=70_000), 16, "chunked")])
+def test_auto_takes_the_fused_one_on_a_gpu_if_it_can(monkeypatch, x, d_state, chosen):
+    monkeypatch.setattr(fused, "missing", lambda: None)
+    assert scan_package._choose("auto", x, d_state) == chosen
+    monkeypatch.setattr(fused, "missing", lambda: "there is no triton")
+    assert scan_package._choose("auto", x, d_state) == "chunked"
 
 
 def test_auto_takes_the_compiled_one_for_large_inputs_where_there_is_a_compiler(monkeypatch):

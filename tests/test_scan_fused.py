@@ -50,8 +50,23 @@ def agree(arguments, most=1e-6, **options):
 def programs(request, monkeypatch):
     """The length in one piece and few channels to a lane, or as many splits as there are chunks
     and many channels."""
-    monkeypatch.setattr(fused, "_divide", lambda sequences, per_group, chunks, lanes, _, fits: (
+    monkeypatch.setattr(fused, "divide", lambda sequences, per_group, chunks, lanes, _, fits: (
         (fits[0][0], 1) if request.param == "whole" else (fits[-1][0], chunks)))
+
+
+@pytest.mark.parametrize("fits", [fused.FORWARD, fused.BACKWARD])
+def test_a_length_is_split_only_where_programs_are_missing(fits):
+    def divide(sequences, d_inner, chunks):
+        return fused.divide(sequences, d_inner, chunks, 8, 528, fits)
+
+    most = max(channels for channels, _ in fits)
+    assert divide(8, 1536, 32)[1] == 1                       # enough programs without
+    assert divide(8, 4096, 32) == (most, 1)                  # enough for more channels to a lane
+    assert divide(1, 1536, 1)[1] == 1                        # nothing to split
+    channels, splits = divide(1, 1536, 1024)
+    assert channels == most
+    assert 500 < 1536 / (8 * channels) * splits < 2200
+    assert divide(1, 64, 2**14)[1] < 1000                    # a bound to what is tried
 
 
 @pytest.mark.parametrize("length", [1, 15, 33, 70])

@@ -1,13 +1,13 @@
 """One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
 
 from minimamba.plots.explorers import DeltaExplorerFigure, HippoExplorerFigure, TokenExplorerFigure
-from minimamba.plots.hardware import programs, roofline, stacked
+from minimamba.plots.hardware import beside, programs, roofline, stacked
 from minimamba.plots.lines import curves, spread, traces
 from minimamba.plots.orders import order
 from minimamba.plots.planes import eigenvalues, images, matrices, stability
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
-           "TokenExplorerFigure", "compact", "curves", "eigenvalues", "images", "matrices", "order",
-           "programs", "roofline", "show", "spread", "stability", "stacked",
+           "TokenExplorerFigure", "beside", "compact", "curves", "eigenvalues", "images",
+           "matrices", "order", "programs", "roofline", "show", "spread", "stability", "stacked",
            "traces"]

@@ -78,3 +78,32 @@ def stacked(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+@styled
+def beside(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, *,
+           mark: Mapping[str, float] | None = None) -> Figure:
+    """Bars in groups, a group a row.
+
+    Args:
+        rows: from a row's label to its bars, and from a bar's label to its length.
+        mark: from a label to a place on the x axis that a grey line marks.
+    """
+    labels = list(next(iter(rows.values())))
+    figure = Figure(figsize=(8, 0.9 + 0.28 * len(rows) * len(labels)), layout="constrained")
+    ax = figure.subplots()
+    width = 0.8 / len(labels)
+    for i, (label, colour, hatch) in enumerate(zip(labels, COLOURS, ("", "//", "..", "xx"),
+                                                   strict=False)):
+        ax.barh(np.arange(len(rows)) + width * (i - (len(labels) - 1) / 2),
+                [bars[label] for bars in rows.values()], width, color=colour, hatch=hatch,
+                edgecolor="white", label=label)
+    for label, place in (mark or {}).items():
+        ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
+    ax.set_yticks(np.arange(len(rows)), list(rows))
+    ax.invert_yaxis()
+    ax.set_axisbelow(True)
+    ax.grid(axis="y", visible=False)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure

@@ -36,6 +36,8 @@ def methods() -> dict[str, str | None]:
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """The machine to run: the one asked for, or no other."""
     if method == "auto":
+        if x.device.type == "cuda" and fused.missing() is None and fused.unfit(x, d_state) is None:
+            return "fused"
         large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
         return "compiled" if large and compiled.missing() is None else "chunked"
     if method not in MACHINES:
@@ -82,8 +84,9 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state); zero if None.
         return_last_state: whether to give the state after the last step too.
-        method: a name from `minimamba.scan.methods()`, or "auto": on a CPU the fastest that can
-            run; on a GPU "chunked", until "fused" has been measured there at full size.
+        method: a name from `minimamba.scan.methods()`, or "auto", the fastest that can run: on
+            an NVIDIA GPU "fused", unless there is no triton, or for float64 and such d_state as
+            it can't take "chunked"; on a CPU "compiled" for large inputs, else "chunked".
 
     Returns:
         y of x's shape and dtype; with `return_last_state`, (y, last_state), the latter

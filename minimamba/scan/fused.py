@@ -20,8 +20,8 @@ PARTS, CHUNK = 4, 64
 """Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
 WARP, SCHEDULERS, REGISTERS = 32, 4, 512
 """Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
-FORWARD, BACKWARD = {2: 3, 4: 2}, {1: 3, 2: 2}
-"""Channels of a lane: how many such programs a scheduler should hold. The assembler is told how
+FORWARD, BACKWARD = ((2, 3), (4, 2)), ((1, 3), (2, 2))
+"""Channels of a lane, and how many such programs a scheduler should hold. The assembler is told how
 many registers that leaves. It then puts more instructions between a load and its use; untold, it
 saves registers, for programs that don't come."""
 AT_ONCE, LARGEST = 16, 256
@@ -175,14 +175,14 @@ _scan.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
-             fits: dict[int, int]) -> tuple:
+             fits: tuple[tuple[int, int], ...]) -> tuple:
     """What all kernels are called with: rates, B and C in whole chunks, the programs, (blocks of
     channels, splits, sequences), and the sizes."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
     parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
-    channels, splits = _divide(batch * groups, d_inner // groups, chunks, WARP // parts,
-                               SCHEDULERS * _multiprocessors(x.device), tuple(fits.items()))
+    channels, splits = divide(batch * groups, d_inner // groups, chunks, WARP // parts,
+                              SCHEDULERS * _multiprocessors(x.device), fits)
     block, each = channels * WARP // parts, -(-chunks // splits)
     if length % CHUNK:
         B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)) for part in (B, C))
@@ -190,13 +190,13 @@ def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
     sizes = {"length": length, "steps": chunks * CHUNK, "split_steps": each * CHUNK,
              "groups": groups, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
              "PARTS": parts, "BLOCK": block, "num_warps": 1,
-             "maxnreg": min(255, REGISTERS // fits[channels] // 8 * 8)}
+             "maxnreg": min(255, REGISTERS // dict(fits)[channels] // 8 * 8)}
     grid = groups * -(-d_inner // groups // block), -(-chunks // each), batch
     return A.contiguous() / log(2), B, C, grid, sizes
 
 
 @lru_cache
-def _divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
+def divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
             fits: tuple[tuple[int, int], ...]) -> tuple[int, int]:
     """How many channels to a lane, and into how many splits the length: what should end first.
 
