@@ -19,6 +19,8 @@ from minimamba.lm import MambaConfig, MambaLM
 
 LAYOUTS = ("transformers", "original")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+INDICES = tuple(f"{name}.index.json" for name in WEIGHTS)
+"""What stands in their place where the weights are in several files: which of them has which."""
 TRANSFORMERS = {"vocab_size": "vocab_size", "d_model": "hidden_size", "n_layer":
                 "num_hidden_layers", "d_state": "state_size", "d_conv": "conv_kernel",
                 "expand": "expand", "dt_rank": "time_step_rank", "bias": "use_bias",
@@ -77,15 +79,16 @@ def save(model: MambaLM, path: str | Path, *, layout: str = "transformers") -> N
 
 
 def find(path: str | Path) -> Path:
-    """The file of weights that a path or a name on the hub stands for; fetched, in that case,
-    with what stands beside it: config.json and tokenizer.json."""
+    """The file of weights, or their index, that a path or a name on the hub stands for; fetched,
+    in that case, with what stands beside it: config.json and tokenizer.json."""
     place = Path(path)
     if place.is_file():
         return place
     if place.is_dir():
-        found = [place / name for name in WEIGHTS if (place / name).is_file()]
+        names = (*WEIGHTS, *INDICES)
+        found = [place / name for name in names if (place / name).is_file()]
         if not found:
-            raise FileNotFoundError(f"{place}: has neither {WEIGHTS[0]} nor {WEIGHTS[1]}")
+            raise FileNotFoundError(f"{place}: has none of {', '.join(names)}")
         return found[0]
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)):
         raise FileNotFoundError(f"{place}: no such file or folder")
@@ -95,10 +98,22 @@ def find(path: str | Path) -> Path:
         raise FileNotFoundError(f"{place}: no such file or folder; to look for it on the hub, "
                                 "`pip install huggingface_hub`") from None
     return find(snapshot_download(str(path), allow_patterns=[
-        "config.json", "tokenizer.json", *WEIGHTS]))
+        "config.json", "tokenizer.json", *WEIGHTS, *INDICES, "model-*.safetensors",
+        "pytorch_model-*.bin"]))
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    if file.name in INDICES:
+        held = json.loads(file.read_text())["weight_map"]
+        parts = sorted(set(held.values()))
+        for part in parts:
+            if Path(part).name != part or not (file.parent / part).is_file():
+                refuse(file.name, "names of files that stand beside it", part)
+        weights = {name: value for part in parts
+                   for name, value in _read(file.parent / part).items()}
+        if absent := sorted(held.keys() - weights.keys()):
+            refuse(file.name, "names of weights that its files hold", ", ".join(absent))
+        return weights
     if file.suffix == ".safetensors":
         return load_file(file)
     return torch.load(file, map_location="cpu", weights_only=True)

@@ -114,6 +114,31 @@ def test_the_original_layout_has_its_names_and_pads_its_vocabulary(tmp_path):
     assert torch.equal(again(tokens()), model(tokens()))
 
 
+@pytest.mark.parametrize("kind", ["plain", "other flags"])
+def test_weights_in_several_files_are_read_by_their_index(kind, tmp_path):
+    other = theirs(kind)
+    other.save_pretrained(tmp_path, max_shard_size="12KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    assert checkpoint.find(tmp_path).name == "model.safetensors.index.json"
+    model = checkpoint.load(tmp_path)
+    assert len(model.state_dict()) >= len(other.state_dict())
+    torch.testing.assert_close(model(tokens()), other(tokens()).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (lambda held: held.update(one="../elsewhere.safetensors"), "stand beside it, got ../else"),
+    (lambda held: held.update(one="not_there.safetensors"), "stand beside it, got not_there"),
+    (lambda held: held.update(one=next(iter(held.values()))), "its files hold, got one")])
+def test_an_index_that_is_wrong_is_refused(change, complaint, tmp_path):
+    theirs().save_pretrained(tmp_path, max_shard_size="12KB")
+    index = tmp_path / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    change(content["weight_map"])
+    index.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=complaint):
+        checkpoint.load(tmp_path)
+
+
 def test_what_is_wrong_with_the_weights_is_listed(tmp_path):
     checkpoint.save(MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)), tmp_path)
     file = tmp_path / "model.safetensors"
@@ -151,7 +176,7 @@ def test_a_config_of_neither_layout_is_refused(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has neither model.safetensors nor pytorch_model"):
+    with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, pytorch_model"):
         checkpoint.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         checkpoint.load(tmp_path / "nowhere" / "at" / "all")
