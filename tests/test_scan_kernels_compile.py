@@ -1,7 +1,9 @@
 """The kernels compile for a GPU, on a machine without one: Triton's interpreter takes more."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,7 @@ from minimamba.scan import kernels
 
 fn = getattr(kernels, sys.argv[1])
 SIZES = {"groups": 1, "d_inner": 96, "N": 16, "SOFTPLUS": True, "CHUNK": 64, "PARTS": 4,
-         "BLOCK": 16}
+         "P": 2}
 LARGE = ("x", "delta", "z", "y", "dy", "dx", "d_delta", "dz")
 for dtype, without in (("*bf16", []), ("*fp32", sys.argv[2].split(","))):
     constants = {a: SIZES[a] for a in fn.arg_names if a in SIZES} | {a: None for a in without}
@@ -33,13 +35,27 @@ for dtype, without in (("*bf16", []), ("*fp32", sys.argv[2].split(","))):
 """
 
 
+def compiling(folder):
+    """The environment: without the interpreter, and nothing from an earlier time."""
+    return {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(folder), "HOME": str(folder)}
+
+
 @pytest.mark.parametrize(("name", "without"), [
     ("carry", "bias"), ("carry_back", "z,bias"),
     ("forward", "D,z,bias,initial,carries,sums,borders"),
     ("backward", "D,z,bias,dz,d_last,carries,sums")])
 def test_it_compiles_for_hopper(name, without, tmp_path):
     """With all that there can be, in half precision; and with as little as possible."""
-    environment = {"PATH": "/usr/bin:/bin", "TRITON_CACHE_DIR": str(tmp_path),
-                   "HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", COMPILE, name, without], check=True, env=environment,
-                   timeout=300)
+    subprocess.run([sys.executable, "-c", COMPILE, name, without], check=True, timeout=300,
+                   env=compiling(tmp_path))
+
+
+def test_the_machine_code_allows_what_was_predicted(tmp_path):
+    """In cycles, followed through a scheduler. That the compiler deals out tiles and states as the
+    kernels mean it to, every lane its own, shows here: else they meet by way of shared memory."""
+    script = Path(__file__).parent.parent / "benchmarks/predict_kernels.py"
+    said = subprocess.run([sys.executable, script], check=True, text=True, capture_output=True,
+                          timeout=300, env=compiling(tmp_path)).stdout
+    forward, backward = (float(took) for took in re.findall(r": ([\d.]+) ms", said))
+    assert forward < 0.27, said
+    assert backward < 0.72, said

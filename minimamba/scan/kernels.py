@@ -1,20 +1,23 @@
 """The selective scan as Triton kernels: `carry`, `forward`, `carry_back` and `backward`.
 
-A program is one warp. It owns BLOCK neighbouring channels of one sequence, all of their states,
-and walks along time, or along one split of it, PARTS steps at a time (four, unless N is less). In
-its registers are *tiles*, (PARTS, BLOCK), of what has a number a step and channel, and *states*,
-(PARTS, BLOCK, N / PARTS). A lane holds a row of both: of a tile one step, of a state one part of
-its N numbers. So Δ's softplus is done once a step, by four lanes at a time, and then `of_step`
-hands one step's to all; and four steps' sums over the state, or over the channels, are halved from
-lane to lane (`over_state`, `over_channels`): what a lane ends with is the sum of its own step.
+A program is one warp, 32 lanes. It owns some neighbouring channels of one sequence, all of their
+states, and walks along time, or along one split of it. PARTS lanes (four, unless N is less) share
+P channels, and each has N / PARTS numbers of their states: a program's states are (LANES, P,
+N / PARTS). It takes PARTS steps at a time: what has a number a step and channel is a *tile*,
+(LANES, P), where the lanes that share a channel have one step each. So Δ's softplus is done once
+a step and channel; `of_step` then hands one step's number to all lanes of the channel. Sums over
+the state, of PARTS steps, and over the channels, of B's and C's gradients at PARTS steps, are
+halved from lane to lane (`over_state`, `over_channels`), until each lane has one sum that is
+whole. Two tiles make a turn of the loop.
 
 `forward` is the loop of `definition.py`. `backward` makes the states of a chunk again, writes down
 those before each tile of it, and walks back. No tensor (batch, length, d_inner, N) is made.
 
 In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float32: `rates` is
 A log2(e), (d_inner, N), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
-zeros beyond the end, where `steps` is the length in whole chunks; states (batch, splits, d_inner,
-N); `dBC`, the gradients of B and C, (batch, groups or blocks, tiles, 2, PARTS, N).
+zeros beyond the end, where `steps` is the length in whole chunks; `carries` and dA (batch, splits,
+d_inner, N), `borders` (batch, chunks, d_inner, N), `inside_chunk` (batch, splits, tiles of a chunk,
+d_inner, N); `dBC`, the gradients of B and C, (batch, groups or blocks, tiles, 2, PARTS, N).
 """
 
 import triton
@@ -22,10 +25,12 @@ import triton.language as tl
 
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
+LANES = tl.constexpr(32)
 AHEAD = tl.constexpr(3)
 """Turns of a loop under way at once: what the next two need is already being copied, by the unit
-that copies to shared memory, while this one is computed. Loads that a compiler may move end up
-where they are used, and wait there. (That unit copies four bytes or more at a time.)"""
+that copies to shared memory, while this one is computed. A plain load, even one written early, is
+moved by the compiler to where it is used, and waits there. (That unit copies four bytes or more at
+a time.)"""
 KEPT_GENERAL = ["length", "steps", "split_steps"]
 """Arguments for whose values nothing is compiled anew."""
 
@@ -40,7 +45,7 @@ def softplus(x):
     """log(1 + e^x) = max(x, 0) + log(1 + e), e = e^-|x|, right also where e is lost beside 1.
 
     log(1 + e) = e + e² q(e), q a polynomial fitted on [0, 1] for the least largest relative error
-    of the whole, 3.3e-8.
+    of the whole, 3.6e-8.
     """
     e = tl.exp2(-tl.abs(x) * LOG2_E)
     q = e * 0.00536481896 - 0.0300657712
@@ -63,74 +68,68 @@ def step_of(raw, inside, SOFTPLUS: tl.constexpr):
 
 
 @triton.jit
-def of_step(tile, k: tl.constexpr):
-    """The k-th row of a tile, in all rows: (PARTS, BLOCK, 1)."""
-    return tl.gather(tile, tl.full(tile.shape, k, tl.int32), 0)[:, :, None]
+def of_step(tile, k: tl.constexpr, PARTS: tl.constexpr):
+    """What the lane of the k-th step has, in all lanes of the channel: (LANES, P, 1)."""
+    lane = tl.arange(0, LANES)[:, None]
+    source = tl.broadcast_to(lane - lane % PARTS + k, tile.shape)
+    return tl.gather(tile, source, 0)[:, :, None]
 
 
 @triton.jit
-def meet_rows(even, odd, BIT: tl.constexpr):
-    """Each row adds that of its partner, whose index differs in BIT: of `even` the rows without
+def meet(even, odd, BIT: tl.constexpr):
+    """Each lane adds that of its partner, whose number differs in BIT: of `even` the lanes without
     BIT, of `odd` those with it. Each sends what its partner wants."""
-    row = tl.arange(0, even.shape[0])[:, None]
-    has, partner = (row & BIT) != 0, tl.broadcast_to(row ^ BIT, even.shape)
+    lane = tl.arange(0, even.shape[0])[:, None]
+    has, partner = (lane & BIT) != 0, tl.broadcast_to(lane ^ BIT, even.shape)
     return tl.where(has, odd, even) + tl.gather(tl.where(has, even, odd), partner, 0)
 
 
 @triton.jit
-def over_state(v):
-    """Sums over the state of PARTS tensors (PARTS, BLOCK, n): a tile, its row k that of v[k]."""
-    PARTS: tl.constexpr = v[0].shape[0]
+def over_state(v, PARTS: tl.constexpr):
+    """Sums over the state of PARTS tensors (LANES, P, n): a tile, of each lane's own step."""
     if PARTS == 1:
         return tl.sum(v[0], 2)
     elif PARTS == 2:
-        return meet_rows(tl.sum(v[0], 2), tl.sum(v[1], 2), 1)
+        return meet(tl.sum(v[0], 2), tl.sum(v[1], 2), 1)
     else:
-        return meet_rows(meet_rows(tl.sum(v[0], 2), tl.sum(v[2], 2), 2),
-                         meet_rows(tl.sum(v[1], 2), tl.sum(v[3], 2), 2), 1)
+        return meet(meet(tl.sum(v[0], 2), tl.sum(v[2], 2), 2),
+                    meet(tl.sum(v[1], 2), tl.sum(v[3], 2), 2), 1)
 
 
 @triton.jit
-def meet_columns(even, odd, BIT: tl.constexpr):
-    """As `meet_rows`, for columns. The lanes are numbered along the rows first."""
-    PARTS: tl.constexpr = even.shape[0]
-    COLUMNS: tl.constexpr = even.shape[1]
-    has = (tl.arange(0, COLUMNS)[None, :, None] & BIT) != 0
-    sent = tl.reshape(tl.permute(tl.where(has, even, odd), (1, 0, 2)),
-                      (COLUMNS * PARTS, even.shape[2]))
-    partner = tl.broadcast_to(tl.arange(0, COLUMNS * PARTS)[:, None] ^ (BIT * PARTS), sent.shape)
-    got = tl.reshape(tl.gather(sent, partner, 0), (COLUMNS, PARTS, even.shape[2]))
-    return tl.where(has, odd, even) + tl.permute(got, (1, 0, 2))
+def over_lanes(tile, PARTS: tl.constexpr):
+    """The sum over the lanes of a channel, in all of them."""
+    P: tl.constexpr = tile.shape[1]
+    total = tl.sum(tl.reshape(tile, (LANES // PARTS, PARTS, P)), 1)[:, None, :]
+    return tl.reshape(tl.broadcast_to(total, (LANES // PARTS, PARTS, P)), (LANES, P))
 
 
 @triton.jit
-def fold(v):
-    """(PARTS, BLOCK, n) to (PARTS, 2 PARTS, n), summed over every 2 PARTS-th channel."""
-    PARTS: tl.constexpr = v.shape[0]
-    return tl.sum(tl.reshape(v, (PARTS, v.shape[1] // (2 * PARTS), 2 * PARTS, v.shape[2])), 1)
+def fold(v, PARTS: tl.constexpr):
+    """(LANES, P, n) to (2 PARTS², n): summed over the channels of a lane, and over lanes."""
+    KEPT: tl.constexpr = 2 * PARTS * PARTS
+    return tl.sum(tl.reshape(tl.sum(v, 1), (LANES // KEPT, KEPT, v.shape[2])), 0)
 
 
 @triton.jit
-def over_channels(v, w):
-    """Sums over the channels of twice PARTS tensors (PARTS, BLOCK, n): (PARTS, 2 PARTS, n), the
-    first PARTS columns those of v, the others of w."""
-    PARTS: tl.constexpr = v[0].shape[0]
+def over_channels(v, w, PARTS: tl.constexpr):
+    """Sums over the channels of twice PARTS tensors (LANES, P, n): (2 PARTS², n). PARTS lanes
+    after another hold the sum of one tensor, first those of v, then those of w."""
     if PARTS == 1:
-        return meet_columns(fold(v[0]), fold(w[0]), 1)
+        return meet(fold(v[0], 1), fold(w[0], 1), 1)
     elif PARTS == 2:
-        return meet_columns(meet_columns(fold(v[0]), fold(w[0]), 2),
-                            meet_columns(fold(v[1]), fold(w[1]), 2), 1)
+        return meet(meet(fold(v[0], 2), fold(w[0], 2), 4), meet(fold(v[1], 2), fold(w[1], 2), 4), 2)
     else:
-        even = meet_columns(meet_columns(fold(v[0]), fold(w[0]), 4),
-                            meet_columns(fold(v[2]), fold(w[2]), 4), 2)
-        odd = meet_columns(meet_columns(fold(v[1]), fold(w[1]), 4),
-                           meet_columns(fold(v[3]), fold(w[3]), 4), 2)
-        return meet_columns(even, odd, 1)
+        even = meet(meet(fold(v[0], 4), fold(w[0], 4), 16),
+                    meet(fold(v[2], 4), fold(w[2], 4), 16), 8)
+        odd = meet(meet(fold(v[1], 4), fold(w[1], 4), 16),
+                   meet(fold(v[3], 4), fold(w[3], 4), 16), 8)
+        return meet(even, odd, 4)
 
 
 @triton.jit
 def load_vector(pointer, channels, there):
-    """A number a channel, in all rows of a tile; zeros where there is no pointer."""
+    """A number a channel, as a tile; zeros where there is no pointer."""
     vector = tl.zeros(channels.shape, tl.float32)
     if pointer is not None:
         vector = tl.load(pointer + channels, there, 0.0)
@@ -138,80 +137,127 @@ def load_vector(pointer, channels, there):
 
 
 @triton.jit
-def load_two(pointer, tiles, inside):
-    """Two tiles, one after the other in time."""
+def load_two(pointer, tiles, inside, P: tl.constexpr):
+    """Two tiles, one after the other in time, from where `find_two` says."""
+    PARTS: tl.constexpr = tiles.shape[0]
     first, second = tl.split(tl.load(pointer + tiles, inside, 0.0))
-    return first.to(tl.float32), second.to(tl.float32)
+    first = tl.permute(tl.reshape(first, (PARTS, LANES // PARTS, P)), (1, 0, 2))
+    second = tl.permute(tl.reshape(second, (PARTS, LANES // PARTS, P)), (1, 0, 2))
+    return (tl.reshape(first, (LANES, P)).to(tl.float32),
+            tl.reshape(second, (LANES, P)).to(tl.float32))
+
+
+@triton.jit
+def to_lanes(v, PARTS: tl.constexpr):
+    """N numbers, those of its part to each lane: (LANES, 1, N / PARTS)."""
+    SHARE: tl.constexpr = v.shape[0] // PARTS
+    whole = tl.broadcast_to(tl.reshape(v, (1, PARTS, SHARE)), (LANES // PARTS, PARTS, SHARE))
+    return tl.reshape(whole, (LANES, 1, SHARE))
 
 
 @triton.jit
 def load_numbers(pointer, stride: tl.constexpr, N: tl.constexpr, PARTS: tl.constexpr):
-    """B or C of PARTS steps, each (PARTS, 1, N / PARTS)."""
+    """B or C of PARTS steps, each (LANES, 1, N / PARTS)."""
     numbers = tl.arange(0, N)
     if PARTS == 1:
-        return (tl.reshape(tl.load(pointer + numbers), (1, 1, N)),)
+        return (to_lanes(tl.load(pointer + numbers), 1),)
     elif PARTS == 2:
         steps = tl.arange(0, 2)[None, :] * stride
         first, second = tl.split(tl.load(pointer + numbers[:, None] + steps))
-        return tl.reshape(first, (2, 1, N // 2)), tl.reshape(second, (2, 1, N // 2))
+        return to_lanes(first, 2), to_lanes(second, 2)
     else:
         steps = (2 * tl.arange(0, 2)[None, :, None] + tl.arange(0, 2)[None, None, :]) * stride
         even, odd = tl.split(tl.load(pointer + numbers[:, None, None] + steps))
         first, third = tl.split(even)
         second, fourth = tl.split(odd)
-        return (tl.reshape(first, (4, 1, N // 4)), tl.reshape(second, (4, 1, N // 4)),
-                tl.reshape(third, (4, 1, N // 4)), tl.reshape(fourth, (4, 1, N // 4)))
+        return to_lanes(first, 4), to_lanes(second, 4), to_lanes(third, 4), to_lanes(fourth, 4)
 
 
 @triton.jit
 def locate(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, PARTS: tl.constexpr,
-           BLOCK: tl.constexpr):
+           P: tl.constexpr):
     """This program's sequence and group, its first channel and how many the group has from there
-    on; in tiles, which of its channels there are, and which they are; where their states lie.
-
-    The compiler is told that neighbouring channels are no neighbours. Else it would give two to a
-    lane, for wider loads, and tiles and states would meet by way of shared memory.
-    """
+    on; in tiles, which of its channels there are, and which they are; of each lane, where the
+    states of its first channel lie, (LANES, N / PARTS), and how many there are from that on."""
     per_group: tl.constexpr = d_inner // groups
-    blocks: tl.constexpr = (per_group + BLOCK - 1) // BLOCK
+    blocks: tl.constexpr = (per_group * PARTS + P * LANES - 1) // (P * LANES)
     group = tl.program_id(0) // blocks
-    first = tl.program_id(0) % blocks * BLOCK
+    first = tl.program_id(0) % blocks * (P * LANES // PARTS)
     left = per_group - first
     first += group * per_group
-    channel = tl.arange(0, BLOCK)[None, :] + tl.zeros((PARTS, 1), tl.int32)
-    there, channels = channel < left, tl.max_contiguous(first + channel, [1, 1])
-    numbers = (tl.arange(0, PARTS)[:, None, None] * (N // PARTS)
-               + tl.arange(0, N // PARTS)[None, None, :])
-    places = channels[:, :, None] * N + numbers
-    return tl.program_id(2).to(tl.int64), group, first, left, there, channels, places
+    lane = tl.arange(0, LANES)[:, None]
+    mine = lane // PARTS * P
+    places = ((first + mine) * N + lane % PARTS * (N // PARTS)
+              + tl.arange(0, N // PARTS)[None, :])
+    channel = mine + tl.arange(0, P)[None, :]
+    return (tl.program_id(2).to(tl.int64), group, first, left, channel < left, first + channel,
+            places, left - mine)
 
 
 @triton.jit
 def find_two(batch, start, end, length, first, left, d_inner: tl.constexpr, PARTS: tl.constexpr,
-             BLOCK: tl.constexpr):
-    """Where two tiles lie and what of them there is, (PARTS, BLOCK, 2), as they are loaded:
-    neighbours together."""
+             P: tl.constexpr):
+    """Where two tiles lie and what of them there is, (PARTS, channels, 2), neighbours together."""
     steps = (start + tl.arange(0, PARTS)[:, None, None]
              + PARTS * tl.arange(0, 2)[None, None, :])
-    channel = tl.arange(0, BLOCK)[None, :, None]
+    channel = tl.arange(0, P * LANES // PARTS)[None, :, None]
     return ((batch * length + steps) * d_inner + first + channel, (steps < end) & (channel < left))
 
 
 @triton.jit
-def enter(initial, carries, sums, rate, places, batch, split, splits, channels, there,
-          d_inner: tl.constexpr, N: tl.constexpr, BACKWARD: tl.constexpr):
+def load_states(pointer, places, left, N: tl.constexpr, P: tl.constexpr):
+    """States, (LANES, P, N / PARTS): each channel of a lane by itself, sixteen bytes at a time."""
+    first = tl.load(pointer + places, left > 0, 0.0)
+    if P == 1:
+        return tl.reshape(first, (LANES, 1, first.shape[1]))
+    elif P == 2:
+        second = tl.load(pointer + places + N, left > 1, 0.0)
+        return tl.permute(tl.join(first, second), (0, 2, 1))
+    else:
+        second = tl.load(pointer + places + N, left > 1, 0.0)
+        third = tl.load(pointer + places + 2 * N, left > 2, 0.0)
+        fourth = tl.load(pointer + places + 3 * N, left > 3, 0.0)
+        both = tl.join(tl.join(first, third), tl.join(second, fourth))
+        return tl.permute(tl.reshape(both, (LANES, first.shape[1], 4)), (0, 2, 1))
+
+
+@triton.jit
+def apart(h, P: tl.constexpr):
+    """The states of a lane's channels, each (LANES, N / PARTS)."""
+    if P == 1:
+        return (tl.reshape(h, (LANES, h.shape[2])),)
+    elif P == 2:
+        return tl.split(tl.permute(h, (0, 2, 1)))
+    else:
+        even, odd = tl.split(tl.reshape(tl.permute(h, (0, 2, 1)), (LANES, h.shape[2], 2, 2)))
+        first, third = tl.split(even)
+        second, fourth = tl.split(odd)
+        return first, second, third, fourth
+
+
+@triton.jit
+def store_states(pointer, places, h, left, N: tl.constexpr, P: tl.constexpr):
+    parts = apart(h, P)
+    for p in tl.static_range(P):
+        tl.store(pointer + places + p * N, parts[p], left > p)
+
+
+@triton.jit
+def enter(initial, carries, sums, rate, places, room, batch, split, splits, channels, there,
+          d_inner: tl.constexpr, N: tl.constexpr, P: tl.constexpr,
+          BACKWARD: tl.constexpr):
     """What comes into this split: the first states, carried through all splits before it.
 
     From the end, with BACKWARD, "before" means after.
     """
     h = tl.zeros_like(rate)
     if initial is not None:
-        h = tl.load(initial + batch * N * d_inner + places, there[:, :, None], 0.0)
+        h = load_states(initial + batch * N * d_inner, places, room, N, P)
     if carries is not None:
         for i in range(splits - 1 - split if BACKWARD else split):
             place = batch * splits + (splits - 1 - i if BACKWARD else i)
             passed = tl.load(sums + place * d_inner + channels, there, 0.0)
-            added = tl.load(carries + place * N * d_inner + places, there[:, :, None], 0.0)
+            added = load_states(carries + place * N * d_inner, places, room, N, P)
             h = tl.exp2(passed[:, :, None] * rate) * h + added
     return h
 
@@ -219,56 +265,58 @@ def enter(initial, carries, sums, rate, places, batch, split, splits, channels, 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def carry(x, delta, rates, B, bias, carries, sums, length, steps, split_steps,
           groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
-          PARTS: tl.constexpr, BLOCK: tl.constexpr):
+          PARTS: tl.constexpr, P: tl.constexpr):
     """What a split adds of its own, its last states when it starts from zero, in `carries`;
-    beside it its sum of Δ, (batch, splits, d_inner)."""
-    batch, group, first, left, there, channels, places = locate(groups, d_inner, N, PARTS, BLOCK)
+    beside it its sum of Δ, (batch, splits, d_inner). Zeros from the last, which nothing follows."""
+    batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
+                                                                      P)
     split, splits = tl.program_id(1), tl.num_programs(1)
     end = tl.minimum((split + 1) * split_steps, length)
-    rate = tl.load(rates + places, there[:, :, None], 0.0)
-    bias_, rows = load_vector(bias, channels, there), tl.arange(0, PARTS)[:, None]
-    h, passed = tl.zeros_like(rate), tl.zeros((PARTS, BLOCK), tl.float32)
-    # Nothing waits for what the last split hands on.
+    rate = load_states(rates, places, room, N, P)
+    bias_, rows = load_vector(bias, channels, there), tl.arange(0, LANES)[:, None] % PARTS
+    h, passed = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
     for start in tl.range(split * split_steps, end if split < splits - 1 else 0, 2 * PARTS,
                           num_stages=AHEAD):
-        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
-        x_, raw = load_two(x, two, inside), load_two(delta, two, inside)
+        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
+        x_, raw = load_two(x, two, inside, P), load_two(delta, two, inside, P)
         for i in tl.static_range(2):
             at = start + i * PARTS
             step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
             given, side = step * x_[i], ((batch * steps + at) * groups + group) * N
             B_ = load_numbers(B + side, groups * N, N, PARTS)
             for k in tl.static_range(PARTS):
-                h = tl.exp2(of_step(step, k) * rate) * h + B_[k] * of_step(given, k)
+                decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                h = decay * h + B_[k] * of_step(given, k, PARTS)
             passed += step
     place = batch * splits + split
-    tl.store(carries + place * N * d_inner + places, h, there[:, :, None])
-    tl.store(sums + place * d_inner + channels, tl.sum(passed, 0)[None, :], there)
+    store_states(carries + place * N * d_inner, places, h, room, N, P)
+    tl.store(sums + place * d_inner + channels, over_lanes(passed, PARTS), there)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, borders, y, length,
             steps, split_steps, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
             SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr,
-            BLOCK: tl.constexpr):
+            P: tl.constexpr):
     """y and the last states; in `borders`, (batch, chunks, d_inner, N), those before each chunk."""
-    batch, group, first, left, there, channels, places = locate(groups, d_inner, N, PARTS, BLOCK)
+    batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
+                                                                      P)
     split, splits = tl.program_id(1), tl.num_programs(1)
     end = tl.minimum((split + 1) * split_steps, length)
-    rate, rows = tl.load(rates + places, there[:, :, None], 0.0), tl.arange(0, PARTS)[:, None]
+    rate, rows = load_states(rates, places, room, N, P), tl.arange(0, LANES)[:, None] % PARTS
     skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
-    h = enter(initial, carries, sums, rate, places, batch, split, splits, channels, there, d_inner,
-              N, False)
+    h = enter(initial, carries, sums, rate, places, room, batch, split, splits, channels, there,
+              d_inner, N, P, False)
     for start in tl.range(split * split_steps, end, 2 * PARTS, num_stages=AHEAD):
         if borders is not None:
             if start % CHUNK == 0:
                 border = batch * tl.cdiv(length, CHUNK) + start // CHUNK
-                tl.store(borders + border * N * d_inner + places, h, there[:, :, None])
-        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
-        x_, raw = load_two(x, two, inside), load_two(delta, two, inside)
+                store_states(borders + border * N * d_inner, places, h, room, N, P)
+        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
+        x_, raw = load_two(x, two, inside, P), load_two(delta, two, inside, P)
         gate = x_
         if z is not None:
-            gate = load_two(z, two, inside)
+            gate = load_two(z, two, inside, P)
         for i in tl.static_range(2):
             at = start + i * PARTS
             here = (at + rows < end) & there
@@ -278,36 +326,37 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             reads = ()
             for k in tl.static_range(PARTS):
-                h = tl.exp2(of_step(step, k) * rate) * h + B_[k] * of_step(given, k)
+                decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                h = decay * h + B_[k] * of_step(given, k, PARTS)
                 reads = reads + (C_[k] * h,)
-            out = skip * x_[i] + over_state(reads)
+            out = skip * x_[i] + over_state(reads, PARTS)
             if z is not None:
                 out *= gate[i] * sigmoid(gate[i])
             tile = (batch * length + at + rows) * d_inner + channels
             tl.store(y + tile, out.to(y.dtype.element_ty), here)
     if split == splits - 1:
-        tl.store(last + batch * N * d_inner + places, h, there[:, :, None])
+        store_states(last + batch * N * d_inner, places, h, room, N, P)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, split_steps,
                groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-               SOFTPLUS: tl.constexpr, PARTS: tl.constexpr, BLOCK: tl.constexpr):
+               SOFTPLUS: tl.constexpr, PARTS: tl.constexpr, P: tl.constexpr):
     """`carry` from the end: the gradient that a split hands back when it is handed none."""
-    batch, group, first, left, there, channels, places = locate(groups, d_inner, N, PARTS, BLOCK)
+    batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
+                                                                      P)
     split, splits = tl.program_id(1), tl.num_programs(1)
     begin, end = split * split_steps, tl.minimum((split + 1) * split_steps, length)
-    rate = tl.load(rates + places, there[:, :, None], 0.0)
-    bias_, rows = load_vector(bias, channels, there), tl.arange(0, PARTS)[:, None]
-    back, passed = tl.zeros_like(rate), tl.zeros((PARTS, BLOCK), tl.float32)
-    # Nothing waits for what the first split hands back.
+    rate = load_states(rates, places, room, N, P)
+    bias_, rows = load_vector(bias, channels, there), tl.arange(0, LANES)[:, None] % PARTS
+    back, passed = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
     for ahead in tl.range(0, end - begin if split > 0 else 0, 2 * PARTS, num_stages=AHEAD):
         start = begin + (end - begin - 1) // (2 * PARTS) * (2 * PARTS) - ahead
-        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
-        raw, d_y = load_two(delta, two, inside), load_two(dy, two, inside)
+        two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
+        raw, d_y = load_two(delta, two, inside, P), load_two(dy, two, inside, P)
         gate = raw
         if z is not None:
-            gate = load_two(z, two, inside)
+            gate = load_two(z, two, inside, P)
         for i in tl.static_range(1, -1, -1):
             at = start + i * PARTS
             step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
@@ -316,12 +365,12 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, split
                 d_out *= gate[i] * sigmoid(gate[i])
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             for k in tl.static_range(PARTS - 1, -1, -1):
-                back += C_[k] * of_step(d_out, k)
-                back *= tl.exp2(of_step(step, k) * rate)
+                back += C_[k] * of_step(d_out, k, PARTS)
+                back *= tl.exp2(of_step(step, k, PARTS) * rate)
             passed += step
     place = batch * splits + split
-    tl.store(carries + place * N * d_inner + places, back, there[:, :, None])
-    tl.store(sums + place * d_inner + channels, tl.sum(passed, 0)[None, :], there)
+    store_states(carries + place * N * d_inner, places, back, room, N, P)
+    tl.store(sums + place * d_inner + channels, over_lanes(passed, PARTS), there)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
@@ -329,65 +378,69 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
              dx, d_delta, dA, dBC, dD, dz, d_bias, d_initial, length, steps, split_steps,
              groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
              SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, ATOMIC: tl.constexpr,
-             PARTS: tl.constexpr, BLOCK: tl.constexpr):
+             PARTS: tl.constexpr, P: tl.constexpr):
     """All gradients, from the last tile of a split to its first.
 
     `d_initial` is the gradient of the states that came into the first split. dA, dD and d_bias
-    are sums over the split; dB and dC sums over BLOCK channels, added up in place or apart.
+    are sums over the split; dB and dC sums over a program's channels, added up in place or apart.
     """
-    batch, group, first, left, there, channels, places = locate(groups, d_inner, N, PARTS, BLOCK)
+    batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
+                                                                      P)
     split, splits, tiles = tl.program_id(1), tl.num_programs(1), steps // PARTS
     begin, end = split * split_steps, tl.minimum((split + 1) * split_steps, length)
-    place, rows = batch * splits + split, tl.arange(0, PARTS)[:, None]
-    rate = tl.load(rates + places, there[:, :, None], 0.0)
+    place, rows = batch * splits + split, tl.arange(0, LANES)[:, None] % PARTS
+    rate = load_states(rates, places, room, N, P)
     skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
-    back = enter(d_last, carries, sums, rate, places, batch, split, splits, channels, there,
-                 d_inner, N, True)
-    before_tile = inside_chunk + place * (CHUNK // PARTS) * N * d_inner + places
-    before_chunk = borders + batch * tl.cdiv(length, CHUNK) * N * d_inner + places
-    numbers = (tl.arange(0, PARTS)[:, None, None] * (N // PARTS)
-               + tl.arange(0, N // PARTS)[None, None, :])
+    back = enter(d_last, carries, sums, rate, places, room, batch, split, splits, channels, there,
+                 d_inner, N, P, True)
+    before_tile = inside_chunk + place * (CHUNK // PARTS) * N * d_inner
     into = (batch * groups + group) * tiles
     if not ATOMIC:
         into = (batch * tl.num_programs(0) + tl.program_id(0)) * tiles
-    into_tile = dBC + into * 2 * PARTS * N + tl.arange(0, 2 * PARTS)[None, :, None] * N + numbers
+    lane = tl.arange(0, 2 * PARTS * PARTS)[:, None]
+    into_tile = (dBC + into * 2 * PARTS * N + lane // PARTS * N + lane % PARTS * (N // PARTS)
+                 + tl.arange(0, N // PARTS)[None, :])
     chunks = tl.cdiv(end - begin, CHUNK)
     opening = begin + (chunks - 1) * CHUNK
-    next_h = tl.load(before_chunk + opening // CHUNK * N * d_inner, there[:, :, None], 0.0)
+    border = batch * tl.cdiv(length, CHUNK) + opening // CHUNK     # 64 bits, as batch has
+    next_h = load_states(borders + border * N * d_inner, places, room, N, P)
     for _ in range(chunks):
         # The states before each tile of the chunk, made again.
         h = next_h
         for start in tl.range(opening, opening + CHUNK, 2 * PARTS, num_stages=AHEAD):
-            two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
-            x_, raw = load_two(x, two, inside), load_two(delta, two, inside)
+            two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
+            x_, raw = load_two(x, two, inside, P), load_two(delta, two, inside, P)
             for i in tl.static_range(2):
                 at = start + i * PARTS
-                tl.store(before_tile + (at - opening) // PARTS * N * d_inner, h, there[:, :, None])
+                tile = before_tile + (at - opening) // PARTS * N * d_inner
+                store_states(tile, places, h, room, N, P)
                 step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
                 given, side = step * x_[i], ((batch * steps + at) * groups + group) * N
                 B_ = load_numbers(B + side, groups * N, N, PARTS)
                 for k in tl.static_range(PARTS):
-                    h = tl.exp2(of_step(step, k) * rate) * h + B_[k] * of_step(given, k)
+                    decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                    h = decay * h + B_[k] * of_step(given, k, PARTS)
         # What one lane has written another may copy.
         tl.debug_barrier()
-        next_h = tl.load(before_chunk + (opening // CHUNK - 1) * N * d_inner,
-                         there[:, :, None] & (opening > begin), 0.0)
-        sum_A, sum_D = tl.zeros_like(rate), tl.zeros((PARTS, BLOCK), tl.float32)
-        sum_bias = tl.zeros((PARTS, BLOCK), tl.float32)
+        border -= 1
+        more = tl.where(opening > begin, room, 0)
+        next_h = load_states(borders + border * N * d_inner, places, more, N, P)
+        sum_A, sum_D = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
+        sum_bias = tl.zeros((LANES, P), tl.float32)
         for ahead in tl.range(2 * PARTS, CHUNK + 2 * PARTS, 2 * PARTS, num_stages=AHEAD):
             start = opening + CHUNK - ahead
-            two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, BLOCK)
-            xs, raws = load_two(x, two, inside), load_two(delta, two, inside)
-            d_ys, gates = load_two(dy, two, inside), xs
+            two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
+            xs, raws = load_two(x, two, inside, P), load_two(delta, two, inside, P)
+            d_ys, gates = load_two(dy, two, inside, P), xs
             if z is not None:
-                gates = load_two(z, two, inside)
+                gates = load_two(z, two, inside, P)
             for i in tl.static_range(1, -1, -1):
                 at = start + i * PARTS
                 here, side = (at + rows < end) & there, ((batch * steps + at) * groups + group) * N
                 B_ = load_numbers(B + side, groups * N, N, PARTS)
                 C_ = load_numbers(C + side, groups * N, N, PARTS)
-                h = tl.load(before_tile + (at - opening) // PARTS * N * d_inner, there[:, :, None],
-                            0.0)
+                tile = before_tile + (at - opening) // PARTS * N * d_inner
+                h = load_states(tile, places, room, N, P)
                 x_, raw, d_y, gate = xs[i], raws[i] + bias_, d_ys[i], gates[i]
                 step = step_of(raw, here, SOFTPLUS)
                 given, d_out = step * x_, d_y
@@ -396,21 +449,21 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                     d_out *= gate * opened
                 states, decays = (h,), ()
                 for k in tl.static_range(PARTS):
-                    decay = tl.exp2(of_step(step, k) * rate)
-                    h = decay * h + B_[k] * of_step(given, k)
+                    decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                    h = decay * h + B_[k] * of_step(given, k, PARTS)
                     states, decays = states + (h,), decays + (decay,)
                 reads, writes, exponents, dB, dC = (), (), (), (), ()
                 for k in tl.static_range(PARTS - 1, -1, -1):
-                    back += C_[k] * of_step(d_out, k)
-                    dB = (back * of_step(given, k),) + dB
-                    dC = (states[k + 1] * of_step(d_out, k),) + dC
+                    back += C_[k] * of_step(d_out, k, PARTS)
+                    dB = (back * of_step(given, k, PARTS),) + dB
+                    dC = (states[k + 1] * of_step(d_out, k, PARTS),) + dC
                     reads, writes = (C_[k] * states[k + 1],) + reads, (back * B_[k],) + writes
                     back *= decays[k]
                     d_exponent = back * states[k]
                     exponents = (d_exponent * rate,) + exponents
-                    sum_A += d_exponent * of_step(step, k)
-                d_given = over_state(writes)
-                d_step = d_given * x_ + over_state(exponents) * LN_2
+                    sum_A += d_exponent * of_step(step, k, PARTS)
+                d_given = over_state(writes, PARTS)
+                d_step = d_given * x_ + over_state(exponents, PARTS) * LN_2
                 if SOFTPLUS:
                     d_step *= sigmoid(raw)
                 d_step = tl.where(here, d_step, 0.0)
@@ -421,24 +474,26 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 tl.store(dx + tile, d_x.to(dx.dtype.element_ty), here)
                 tl.store(d_delta + tile, d_step.to(d_delta.dtype.element_ty), here)
                 if z is not None:
-                    out = (skip * x_ + over_state(reads)) * d_y
+                    out = (skip * x_ + over_state(reads, PARTS)) * d_y
                     d_gate = out * opened * (1 + gate * (1 - opened))
                     tl.store(dz + tile, d_gate.to(dz.dtype.element_ty), here)
+                tile = into_tile + at // PARTS * 2 * PARTS * N
                 if ATOMIC:
-                    tl.atomic_add(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC),
-                                  sem="relaxed")
+                    tl.atomic_add(tile, over_channels(dB, dC, PARTS), sem="relaxed")
                 else:
-                    tl.store(into_tile + at // PARTS * 2 * PARTS * N, over_channels(dB, dC))
+                    tl.store(tile, over_channels(dB, dC, PARTS))
         # Chunk by chunk: a sum of sums of 64 is rounded less than one of all. No other program
         # adds to these places, and nothing is waited for.
-        tl.atomic_add(dA + place * N * d_inner + places, sum_A, there[:, :, None], sem="relaxed")
+        parts_A = apart(sum_A, P)
+        for p in tl.static_range(P):
+            # (`where` copies: the interpreter's atomics take only what lies in one piece.)
+            tl.atomic_add(dA + place * N * d_inner + places + p * N,
+                          tl.where(room > p, parts_A[p], 0.0), room > p, sem="relaxed")
         once = there & (rows == 0)
-        sum_D, sum_bias = tl.sum(sum_D, 0)[None, :], tl.sum(sum_bias, 0)[None, :]
-        tl.atomic_add(dD + place * d_inner + channels, tl.broadcast_to(sum_D, channels.shape), once,
-                      sem="relaxed")
-        tl.atomic_add(d_bias + place * d_inner + channels,
-                      tl.broadcast_to(sum_bias, channels.shape), once, sem="relaxed")
-        tl.debug_barrier()
+        sum_D, sum_bias = over_lanes(sum_D, PARTS), over_lanes(sum_bias, PARTS)
+        tl.atomic_add(dD + place * d_inner + channels, sum_D, once, sem="relaxed")
+        tl.atomic_add(d_bias + place * d_inner + channels, sum_bias, once, sem="relaxed")
+        tl.debug_barrier()  # all of it is read before the next chunk's is written
         opening -= CHUNK
     if split == 0:
-        tl.store(d_initial + batch * N * d_inner + places, back, there[:, :, None])
+        store_states(d_initial + batch * N * d_inner, places, back, room, N, P)
