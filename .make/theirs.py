@@ -1,4 +1,4 @@
-"""Write minimamba/weights/transformers with transformers: a checkpoint that this library didn't make.
+"""Write minimamba/weights/transformers: a checkpoint that transformers made, and not this library.
 
 Its weights are random, and moved far from where they start: at the start a state hardly shows in
 the scores, and a mistake in it would not either.

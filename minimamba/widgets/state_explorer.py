@@ -3,7 +3,7 @@
 import ipywidgets
 import torch
 
-from minimamba import plots
+from minimamba import checkpoint, plots, weights
 from minimamba.arguments import refuse
 from minimamba.lm import MambaLM
 from minimamba.watch import watch
@@ -17,14 +17,17 @@ class StateExplorer(Explorer):
     of the states, and of one channel's decays and state at each byte.
 
     Args:
-        model: one of bytes. text: the line, 1 to 80 ASCII characters.
+        text: the line, 1 to 80 ASCII characters.
         layer, channel: which to begin with.
+        model: one of bytes; the one in `weights.CODE` if None.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.
     """
 
-    def __init__(self, model: MambaLM, text: str, layer: int = 0, channel: int = 0) -> None:
+    def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
+                 channel: int = 0, *, model: MambaLM | None = None) -> None:
+        model = checkpoint.load(weights.CODE) if model is None else model
         if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
             refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
         if not isinstance(text, str) or not _clean(text) or _clean(text) != text:
@@ -67,7 +70,7 @@ class StateExplorer(Explorer):
                         f"{seen.decay[at, channel].max():.0%}.")
 
     def __repr__(self) -> str:
-        return (f"StateExplorer(model, {self._text!r}, layer={self.layer.value}, "
+        return (f"StateExplorer({self._text!r}, layer={self.layer.value}, "
                 f"channel={self.channel.value})")
 
 
