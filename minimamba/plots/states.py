@@ -23,13 +23,14 @@ def letters(ax: Axes, text: str, *, shown: bool = True) -> None:
 
 
 @styled
-def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *,
+def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *, rows: list[str] | None = None,
            logarithmic: tuple[str, ...] = ()) -> Figure:
     """Heat maps over one line of text, one under the other.
 
     Args:
         text: a character a column. maps: from what is shown to (rows, len(text)).
-        ylabel: what the rows are. logarithmic: which maps have a logarithmic scale.
+        ylabel: what the rows are. rows: their names; their numbers if None.
+        logarithmic: which maps have a logarithmic scale.
     """
     figure = Figure(figsize=(9, 0.7 + 1.6 * len(maps)), layout="constrained")
     axes = figure.subplots(len(maps), 1, squeeze=False)[:, 0]
@@ -38,6 +39,8 @@ def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *,
                           norm=LogNorm() if label in logarithmic else None)
         letters(ax, text, shown=ax is axes[-1])
         ax.set_ylabel(ylabel)
+        if rows:
+            ax.set_yticks(range(len(rows)), rows)
         figure.colorbar(image, ax=ax, label=label, pad=0.01)
     axes[-1].set_xlabel("byte")
     return figure
