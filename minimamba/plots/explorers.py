@@ -204,7 +204,8 @@ class StateExplorerFigure(Blitted):
         grid = figure.add_gridspec(4, 1, left=0.075, right=0.885, bottom=0.065, top=0.99,
                                    hspace=0.1, height_ratios=(1.3, 1.3, 1, 1))
         axes = [figure.add_subplot(grid[i]) for i in range(4)]
-        looks = (("Δ", {"norm": LogNorm(1e-4, 1)}), ("norm, of its largest", {"vmin": 0, "vmax": 1}),
+        looks = (("Δ", {"norm": LogNorm(1e-4, 1)}),
+                 ("norm, of its largest", {"vmin": 0, "vmax": 1}),
                  ("kept, exp(ΔA)", {"vmin": 0, "vmax": 1}),
                  ("h, of its largest", {"vmin": -1, "vmax": 1, "cmap": "PuOr"}))
         self.maps = []
