@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from minimamba.lm import MambaLM
+from minimamba.selective import S6
 
 
 class Watched(NamedTuple):
@@ -43,7 +44,7 @@ def watch(model: MambaLM, tokens: Tensor) -> list[Watched]:
     return [_states(layer.mixer.ssm, x) for layer, x in zip(model.layers, given, strict=True)]
 
 
-def _states(ssm: torch.nn.Module, x: Tensor) -> Watched:
+def _states(ssm: S6, x: Tensor) -> Watched:
     delta, B, _ = (part[0].to(ssm.A.dtype) for part in ssm.parameters_for(x))
     decay = torch.exp(delta[..., None] * ssm.A)                      # (length, d_inner, d_state)
     writes = (delta * x[0])[..., None] * B[:, None]
