@@ -53,7 +53,7 @@ def server(tmp_path_factory):
         shutil.copytree(ROOT / folder, home / "course" / folder)
     # A chapter that trains would be long to run for the sake of its widget.
     for name, widget in (("hippo", "HippoExplorer"), ("token", "TokenExplorer"),
-                         ("scan", "ScanStepper")):
+                         ("scan", "ScanStepper"), ("state", "StateExplorer")):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
             f"from minimamba.widgets import {widget}\n{widget}()")], metadata={
                 "kernelspec": {"display_name": "Python 3", "language": "python",
@@ -221,6 +221,20 @@ def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
     page.wait_for_timeout(500)
     share = re.search(r"a (\d+)%, b (\d+)%", picture(page))
     assert int(share[1]) > int(share[2])                # with a small step there, it was skipped
+
+
+def test_the_state_explorer_answers_to_typing_and_to_its_sliders(browser, server):
+    page = open_and_run(browser, server("state.ipynb"), "state")
+    explorer = page.locator(".minimamba-state-explorer")
+    assert uncut_labels(explorer) == ["text", "layer", "channel"]
+    explorer.locator("textarea").fill("x = 1  # one")
+    words = changes(page, picture(page))
+    for handle, wanted in zip(explorer.locator(".noUi-handle").all(),
+                              ("Layer 1, channel 0", "Layer 1, channel 1"), strict=True):
+        handle.focus()
+        page.keyboard.press("ArrowRight")
+        words = changes(page, words)
+        assert words.startswith(wanted)
 
 
 def test_chapter_00_runs(browser, server):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_lm import shake, tokens
 
-from minimamba import MambaConfig, MambaLM, checkpoint, generation
+from minimamba import MambaConfig, MambaLM, checkpoint, generation, weights
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
@@ -184,3 +184,17 @@ def test_what_is_not_there_is_said(tmp_path):
         checkpoint.save(MambaLM(MambaConfig(8, 8, 1)), tmp_path, layout="x")
     with pytest.raises(ValueError, match=r"^model: expected a MambaLM, got dict$"):
         checkpoint.save({}, tmp_path)
+
+
+def test_the_committed_checkpoint_is_one_of_transformers():
+    kept = load_file(weights.TRANSFORMERS / "scores.safetensors")
+    other = transformers.MambaForCausalLM.from_pretrained(weights.TRANSFORMERS).eval()
+    for model in (other, checkpoint.load(weights.TRANSFORMERS)):
+        scores = model(kept["tokens"])
+        torch.testing.assert_close(getattr(scores, "logits", scores), kept["scores"], rtol=1e-5,
+                                   atol=1e-5)
+
+
+def test_the_committed_model_of_code_is_one_of_bytes():
+    model = checkpoint.load(weights.CODE)
+    assert (model.config.vocab_size, model.config.d_model, model.config.n_layer) == (256, 128, 2)

@@ -37,6 +37,8 @@ FIGURES = {
                                        "operations a byte", "operations a second"),
     "programs": lambda: plots.programs(torch.tensor([[0, 0, 1], [0, 0, 1]]),
                                        torch.tensor([[0, 0, 0], [1, 1, 1]]), "channel", "step"),
+    "states": lambda: plots.states("ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)},
+                                   "channel", logarithmic=("Δ",)),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
 }
 
@@ -169,3 +171,19 @@ def test_stacked_bars_start_where_the_part_before_them_ends():
     assert boxes == [(0, 1.0), (0, 0.5), (1.0, 2.0), (0.5, 0.25)]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     assert ax.yaxis_inverted()
+
+
+def test_states_stand_over_their_characters():
+    rows = x[:10].view(2, 5)
+    first, second, *_ = plots.states("ab\n c", {"Δ": rows, "norm": 2 * rows}, "channel").axes
+    assert [label.get_text() for label in second.get_xticklabels()] == ["a", "b", "⏎", "·", "c"]
+    for ax, wanted in ((first, rows), (second, 2 * rows)):
+        assert torch.equal(torch.from_numpy(ax.images[0].get_array().data), wanted)
+
+
+def test_a_block_says_how_wide_its_parts_are():
+    ax, = plots.block(768, 1536, 16, 48).axes
+    words = " ".join(text.get_text() for text in ax.texts)
+    for part in ("u 768", "x 1,536", "z 1,536", "A 1,536 × 16", "B, C 16", "48 numbers", "RMSNorm",
+                 "in_proj", "conv1d", "out_proj"):
+        assert part in words

@@ -9,9 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from minimamba import plots
+from minimamba import checkpoint, plots, weights
 from minimamba.s4 import hippo
-from minimamba.widgets import DeltaExplorer, HippoExplorer, ScanStepper, TokenExplorer
+from minimamba.watch import watch
+from minimamba.widgets import (
+    DeltaExplorer,
+    HippoExplorer,
+    ScanStepper,
+    StateExplorer,
+    TokenExplorer,
+)
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
 from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
@@ -278,3 +285,57 @@ def test_what_the_token_explorer_draws_is_what_it_holds():
     heights = [bar.get_height() for bar in figure.gates]
     assert heights == pytest.approx((1 - torch.exp(-delta)).tolist())
     assert torch.equal(torch.from_numpy(figure.image.get_array().data), explorer.states().T)
+
+
+LINE = "    return x  # yes\n"
+
+
+@pytest.fixture(scope="module")
+def code_model():
+    return checkpoint.load(weights.CODE)
+
+
+def test_what_the_state_explorer_draws_is_what_the_model_does(code_model):
+    explorer = StateExplorer(LINE, layer=1, channel=7)
+    seen = watch(code_model, torch.tensor(list(LINE.encode())))[1]
+    steps, norms, decays, state = (torch.from_numpy(image.get_array().data)
+                                   for image in explorer._figure.maps)
+    assert torch.equal(steps, seen.delta.T)
+    assert torch.allclose(norms, seen.norm.T / seen.norm.T.amax(1, keepdim=True))
+    assert torch.equal(decays, seen.decay[:, 7].T)
+    assert torch.allclose(state, seen.h[:, 7].T / seen.h[:, 7].abs().max())
+    assert [mark.get_ydata() for mark in explorer._figure.marks] == [[7, 7], [7, 7]]
+    at = int(seen.delta[:, 7].argmax())
+    assert f"its longest step is at byte {at}, {LINE[at]!r}" in explorer._caption
+
+
+@pytest.mark.parametrize(("slider", "value"), [("layer", 1), ("channel", 99),
+                                               ("text", "def f(x):\n    return x\n")])
+def test_each_slider_of_the_state_explorer_changes_the_picture(slider, value):
+    explorer = StateExplorer(LINE)
+    before = explorer.picture.value
+    getattr(explorer, slider).value = value
+    assert explorer.picture.value != before
+
+
+def test_what_is_typed_into_the_state_explorer_is_cleaned():
+    explorer = StateExplorer(LINE)
+    explorer.text.value = "é\tx = 'ü'" + 100 * "y"
+    assert explorer._text == "x = ''" + 74 * "y"
+    explorer.text.value = ""
+    assert explorer._text == " "
+
+
+@pytest.mark.parametrize("bad", [{"text": ""}, {"text": "é"}, {"text": 81 * "a"}, {"text": 3},
+                                 {"layer": 2}, {"layer": -1}, {"channel": 256}, {"channel": 1.0},
+                                 {"channel": True}, {"model": "mine"}])
+def test_the_state_explorer_refuses_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        StateExplorer(**bad)
+
+
+def test_a_page_without_a_kernel_gets_a_still_picture_of_the_states():
+    data, metadata = StateExplorer(LINE)._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 648)
+    assert "Layer 0, channel 0" in metadata["image/png"]["alt"]
+    assert data["text/plain"] == f"StateExplorer({LINE!r}, layer=0, channel=0)"

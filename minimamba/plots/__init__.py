@@ -1,13 +1,20 @@
 """One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
 
-from minimamba.plots.explorers import DeltaExplorerFigure, HippoExplorerFigure, TokenExplorerFigure
+from minimamba.plots.blocks import block
+from minimamba.plots.explorers import (
+    DeltaExplorerFigure,
+    HippoExplorerFigure,
+    StateExplorerFigure,
+    TokenExplorerFigure,
+)
 from minimamba.plots.hardware import beside, programs, roofline, stacked
 from minimamba.plots.lines import curves, spread, traces
 from minimamba.plots.orders import order
 from minimamba.plots.planes import eigenvalues, images, matrices, stability
+from minimamba.plots.states import states
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
-           "TokenExplorerFigure", "beside", "compact", "curves", "eigenvalues", "images",
-           "matrices", "order", "programs", "roofline", "show", "spread", "stability", "stacked",
-           "traces"]
+           "StateExplorerFigure", "TokenExplorerFigure", "beside", "block", "compact", "curves",
+           "eigenvalues", "images", "matrices", "order", "programs", "roofline", "show", "spread",
+           "stability", "stacked", "states", "traces"]

@@ -3,6 +3,7 @@
 from minimamba.widgets.delta_explorer import DeltaExplorer
 from minimamba.widgets.hippo_explorer import HippoExplorer
 from minimamba.widgets.scan_stepper import ScanStepper
+from minimamba.widgets.state_explorer import StateExplorer
 from minimamba.widgets.token_explorer import TokenExplorer
 
-__all__ = ["DeltaExplorer", "HippoExplorer", "ScanStepper", "TokenExplorer"]
+__all__ = ["DeltaExplorer", "HippoExplorer", "ScanStepper", "StateExplorer", "TokenExplorer"]
