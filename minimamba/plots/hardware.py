@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -72,11 +73,7 @@ def stacked(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -
         ax.barh(list(rows), lengths, left=start, color=colour, hatch=hatch, edgecolor="white",
                 label=label)
         start += lengths
-    ax.invert_yaxis()
-    ax.set_axisbelow(True)
-    ax.grid(axis="y", visible=False)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _as_bars(ax, xlabel, ylabel)
     return figure
 
 
@@ -101,9 +98,14 @@ def beside(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, *,
     for label, place in (mark or {}).items():
         ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
     ax.set_yticks(np.arange(len(rows)), list(rows))
+    _as_bars(ax, xlabel, ylabel)
+    return figure
+
+
+def _as_bars(ax: Axes, xlabel: str, ylabel: str) -> None:
+    """The first row on top, lines behind the bars and across them only, the legend outside."""
     ax.invert_yaxis()
     ax.set_axisbelow(True)
     ax.grid(axis="y", visible=False)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure

@@ -76,6 +76,15 @@ def of_step(tile, k: tl.constexpr, PARTS: tl.constexpr):
 
 
 @triton.jit
+def advance(h, step, given, B, rate, PARTS: tl.constexpr):
+    """The states after a tile: h_t = exp(Δ_t A) h_{t−1} + B_t Δ_t x_t, PARTS times."""
+    for k in tl.static_range(PARTS):
+        decay = tl.exp2(of_step(step, k, PARTS) * rate)
+        h = decay * h + B[k] * of_step(given, k, PARTS)
+    return h
+
+
+@triton.jit
 def meet(even, odd, BIT: tl.constexpr):
     """Each lane adds that of its partner, whose number differs in BIT: of `even` the lanes without
     BIT, of `odd` those with it. Each sends what its partner wants."""
@@ -284,9 +293,7 @@ def carry(x, delta, rates, B, bias, carries, sums, length, steps, split_steps,
             step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
             given, side = step * x_[i], ((batch * steps + at) * groups + group) * N
             B_ = load_numbers(B + side, groups * N, N, PARTS)
-            for k in tl.static_range(PARTS):
-                decay = tl.exp2(of_step(step, k, PARTS) * rate)
-                h = decay * h + B_[k] * of_step(given, k, PARTS)
+            h = advance(h, step, given, B_, rate, PARTS)
             passed += step
     place = batch * splits + split
     store_states(carries + place * N * d_inner, places, h, room, N, P)
@@ -417,9 +424,7 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
                 given, side = step * x_[i], ((batch * steps + at) * groups + group) * N
                 B_ = load_numbers(B + side, groups * N, N, PARTS)
-                for k in tl.static_range(PARTS):
-                    decay = tl.exp2(of_step(step, k, PARTS) * rate)
-                    h = decay * h + B_[k] * of_step(given, k, PARTS)
+                h = advance(h, step, given, B_, rate, PARTS)
         # What one lane has written another may copy.
         tl.debug_barrier()
         border -= 1
