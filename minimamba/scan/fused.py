@@ -125,7 +125,7 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     tile = sizes["PARTS"]
     inside_chunk = A.new_empty(len(x), grid[1], CHUNK // tile, *A.shape)
     dA, d_initial = _states(grid, A).zero_(), A.new_empty(len(x), *A.shape)
-    dD, d_bias = A.new_zeros(2, len(x), grid[1], A.shape[0])
+    dD, d_bias = A.new_empty(2, len(x), -(-length // CHUNK), A.shape[0])
     # Added up as the programs come, or, where the order of a sum must not vary, apart.
     atomic = not torch.are_deterministic_algorithms_enabled()
     dBC = A.new_zeros(len(x), groups if atomic else grid[0], sizes["steps"] // tile, 2, tile,

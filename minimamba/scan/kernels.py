@@ -17,7 +17,8 @@ In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float
 A log2(e), (d_inner, N), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
 zeros beyond the end, where `steps` is the length in whole chunks; `carries` and dA (batch, splits,
 d_inner, N), `borders` (batch, chunks, d_inner, N), `inside_chunk` (batch, splits, tiles of a chunk,
-d_inner, N); `dBC`, the gradients of B and C, (batch, groups or blocks, tiles, 2, PARTS, N).
+d_inner, N); dD and `d_bias` (batch, chunks, d_inner); `dBC`, the gradients of B and C, (batch,
+groups or blocks, tiles, 2, PARTS, N).
 """
 
 import triton
@@ -31,6 +32,9 @@ AHEAD = tl.constexpr(3)
 that copies to shared memory, while this one is computed. A plain load, even one written early, is
 moved by the compiler to where it is used, and waits there. (That unit copies four bytes or more at
 a time.)"""
+SHORT = tl.constexpr(0.0 if triton.knobs.runtime.interpret else 3e-8)
+"""The hardware's power of two is cut off, not rounded: too small, by this part on average, in
+exponents. A product of a thousand decays would be too small by 3e-5; with it added, by 3e-7."""
 KEPT_GENERAL = ["length", "steps", "split_steps"]
 """Arguments for whose values nothing is compiled anew."""
 
@@ -76,12 +80,26 @@ def of_step(tile, k: tl.constexpr, PARTS: tl.constexpr):
 
 
 @triton.jit
+def decay_of(step, rate):
+    """exp(Δ A)."""
+    return tl.exp2(step * rate + SHORT)
+
+
+@triton.jit
 def advance(h, step, given, B, rate, PARTS: tl.constexpr):
     """The states after a tile: h_t = exp(Δ_t A) h_{t−1} + B_t Δ_t x_t, PARTS times."""
     for k in tl.static_range(PARTS):
-        decay = tl.exp2(of_step(step, k, PARTS) * rate)
+        decay = decay_of(of_step(step, k, PARTS), rate)
         h = decay * h + B[k] * of_step(given, k, PARTS)
     return h
+
+
+@triton.jit
+def add(total, beyond, part):
+    """A sum, and what of it was rounded away, to be taken off the next part (Kahan 1965)."""
+    part -= beyond
+    both = total + part
+    return both, (both - total) - part
 
 
 @triton.jit
@@ -267,7 +285,7 @@ def enter(initial, carries, sums, rate, places, room, batch, split, splits, chan
             place = batch * splits + (splits - 1 - i if BACKWARD else i)
             passed = tl.load(sums + place * d_inner + channels, there, 0.0)
             added = load_states(carries + place * N * d_inner, places, room, N, P)
-            h = tl.exp2(passed[:, :, None] * rate) * h + added
+            h = decay_of(passed[:, :, None], rate) * h + added
     return h
 
 
@@ -333,7 +351,7 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             reads = ()
             for k in tl.static_range(PARTS):
-                decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                decay = decay_of(of_step(step, k, PARTS), rate)
                 h = decay * h + B_[k] * of_step(given, k, PARTS)
                 reads = reads + (C_[k] * h,)
             out = skip * x_[i] + over_state(reads, PARTS)
@@ -373,7 +391,7 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, split
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             for k in tl.static_range(PARTS - 1, -1, -1):
                 back += C_[k] * of_step(d_out, k, PARTS)
-                back *= tl.exp2(of_step(step, k, PARTS) * rate)
+                back *= decay_of(of_step(step, k, PARTS), rate)
             passed += step
     place = batch * splits + split
     store_states(carries + place * N * d_inner, places, back, room, N, P)
@@ -388,8 +406,9 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
              PARTS: tl.constexpr, P: tl.constexpr):
     """All gradients, from the last tile of a split to its first.
 
-    `d_initial` is the gradient of the states that came into the first split. dA, dD and d_bias
-    are sums over the split; dB and dC sums over a program's channels, added up in place or apart.
+    `d_initial` is the gradient of the states that came into the first split. dA is a sum over the
+    split, dD and d_bias are sums over a chunk; dB and dC over a program's channels, added up in
+    place or apart.
     """
     batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
                                                                       P)
@@ -427,11 +446,10 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 h = advance(h, step, given, B_, rate, PARTS)
         # What one lane has written another may copy.
         tl.debug_barrier()
-        border -= 1
         more = tl.where(opening > begin, room, 0)
-        next_h = load_states(borders + border * N * d_inner, places, more, N, P)
-        sum_A, sum_D = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
-        sum_bias = tl.zeros((LANES, P), tl.float32)
+        next_h = load_states(borders + (border - 1) * N * d_inner, places, more, N, P)
+        sum_A, nothing = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
+        sum_D, beyond_D, sum_bias, beyond_bias = nothing, nothing, nothing, nothing
         for ahead in tl.range(2 * PARTS, CHUNK + 2 * PARTS, 2 * PARTS, num_stages=AHEAD):
             start = opening + CHUNK - ahead
             two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
@@ -454,7 +472,7 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                     d_out *= gate * opened
                 states, decays = (h,), ()
                 for k in tl.static_range(PARTS):
-                    decay = tl.exp2(of_step(step, k, PARTS) * rate)
+                    decay = decay_of(of_step(step, k, PARTS), rate)
                     h = decay * h + B_[k] * of_step(given, k, PARTS)
                     states, decays = states + (h,), decays + (decay,)
                 reads, writes, exponents, dB, dC = (), (), (), (), ()
@@ -472,8 +490,8 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 if SOFTPLUS:
                     d_step *= sigmoid(raw)
                 d_step = tl.where(here, d_step, 0.0)
-                sum_D += d_out * x_
-                sum_bias += d_step
+                sum_D, beyond_D = add(sum_D, beyond_D, d_out * x_)
+                sum_bias, beyond_bias = add(sum_bias, beyond_bias, d_step)
                 d_x = d_given * step + skip * d_out
                 tile = (batch * length + at + rows) * d_inner + channels
                 tl.store(dx + tile, d_x.to(dx.dtype.element_ty), here)
@@ -488,17 +506,17 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 else:
                     tl.store(tile, over_channels(dB, dC, PARTS))
         # Chunk by chunk: a sum of sums of 64 is rounded less than one of all. No other program
-        # adds to these places, and nothing is waited for.
+        # adds to these places of dA, and nothing is waited for.
         parts_A = apart(sum_A, P)
         for p in tl.static_range(P):
             # (`where` copies: the interpreter's atomics take only what lies in one piece.)
             tl.atomic_add(dA + place * N * d_inner + places + p * N,
                           tl.where(room > p, parts_A[p], 0.0), room > p, sem="relaxed")
         once = there & (rows == 0)
-        sum_D, sum_bias = over_lanes(sum_D, PARTS), over_lanes(sum_bias, PARTS)
-        tl.atomic_add(dD + place * d_inner + channels, sum_D, once, sem="relaxed")
-        tl.atomic_add(d_bias + place * d_inner + channels, sum_bias, once, sem="relaxed")
+        of_chunk = border * d_inner + channels
+        tl.store(dD + of_chunk, over_lanes(sum_D, PARTS), once)
+        tl.store(d_bias + of_chunk, over_lanes(sum_bias, PARTS), once)
         tl.debug_barrier()  # all of it is read before the next chunk's is written
-        opening -= CHUNK
+        opening, border = opening - CHUNK, border - 1
     if split == 0:
         store_states(d_initial + batch * N * d_inner, places, back, room, N, P)
