@@ -1,8 +1,4 @@
-"""Made-up tasks that ask for one ability each: tokens in, answers out.
-
-Everything is drawn from the generator that is given, so the same one gives the same tokens on
-every machine.
-"""
+"""Sequences that end in questions, for models that give nothing but answers (chapter 05)."""
 
 from typing import NamedTuple
 
@@ -35,9 +31,11 @@ def selective_copying(batch: int, length: int, tokens: int, kinds: int,
         check_count(name, size)
     if tokens > length:
         refuse("tokens", f"at most length = {length}", tokens)
-    places = torch.rand(batch, length, generator=generator).argsort(-1)[:, :tokens]
-    data = torch.randint(1, kinds + 1, (batch, tokens), generator=generator)
-    x = torch.zeros(batch, length + tokens, dtype=torch.int64)
+    device = generator.device
+    order = torch.rand(batch, length, generator=generator, device=device)
+    places = order.argsort(-1)[:, :tokens]
+    data = torch.randint(1, kinds + 1, (batch, tokens), generator=generator, device=device)
+    x = torch.zeros(batch, length + tokens, dtype=torch.int64, device=device)
     x.scatter_(1, places.sort(-1).values, data)
     x[:, length:] = kinds + 1
     return Questions(x, data - 1)
