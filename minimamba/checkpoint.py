@@ -2,12 +2,13 @@
 
 "transformers" is that of Hugging Face's MambaForCausalLM, "original" that of the official
 package. Both are a folder with a config.json and a file of weights; they differ in the names of
-the sizes and in that of the embedding.
+the sizes and in that of the embedding. Other layers than Mamba's have no place in them: for
+hybrids there is "minimamba", with the names of this library.
 """
 
 import json
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from minimamba.arguments import check_one_of, refuse
 from minimamba.lm import MambaConfig, MambaLM
 
-LAYOUTS = ("transformers", "original")
+LAYOUTS = ("transformers", "original", "minimamba")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 INDICES = tuple(f"{name}.index.json" for name in WEIGHTS)
 """What stands in their place where the weights are in several files: which of them has which."""
@@ -68,6 +69,9 @@ def save(model: MambaLM, path: str | Path, *, layout: str = "transformers") -> N
     check_one_of("layout", layout, LAYOUTS)
     if not isinstance(model, MambaLM):
         refuse("model", "a MambaLM", type(model).__name__)
+    if layout != "minimamba" and set(model.config.pattern) != {"M"}:
+        refuse("layout", "'minimamba' for other layers than Mamba's",
+               f"{layout!r} for {model.config.pattern}")
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {_theirs(name, layout): value.contiguous()
@@ -120,6 +124,8 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _config(described: dict, weights: dict[str, Tensor]) -> MambaConfig:
+    if described.get("model_type") == "minimamba":
+        return MambaConfig(**{field.name: described[field.name] for field in fields(MambaConfig)})
     if "hidden_size" in described:
         given = {ours: described[theirs] for ours, theirs in TRANSFORMERS.items()
                  if theirs in described}
@@ -142,6 +148,8 @@ def _config(described: dict, weights: dict[str, Tensor]) -> MambaConfig:
 
 def _described(model: MambaLM, layout: str) -> dict:
     config = model.config
+    if layout == "minimamba":
+        return {"model_type": "minimamba", **asdict(config)}
     rank = model.layers[0].mixer.ssm.dt_proj.in_features
     if layout == "transformers":
         values = {theirs: getattr(config, ours) for ours, theirs in TRANSFORMERS.items()}
@@ -167,6 +175,8 @@ def _ours(name: str) -> str:
 
 
 def _theirs(name: str, layout: str) -> str:
+    if layout == "minimamba":
+        return name
     embedding = "embeddings" if layout == "transformers" else "embedding"
     name = re.sub(r"^embedding\.", f"backbone.{embedding}.", name)
     name = re.sub(r"^norm\.", "backbone.norm_f.", name)

@@ -96,8 +96,9 @@ def prefill(model: MambaLM, tokens: Tensor, real: Tensor | None = None,
 
 
 def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
-    """One text on a CPU with a compiler, and enough to write."""
+    """One text on a CPU with a compiler, enough to write, and no cache that changes its shape."""
     return (len(tokens) == 1 and tokens.device.type == "cpu" and compiled.missing() is None
+            and set(model.config.pattern) == {"M"}
             and count * sum(weight.numel() for weight in model.parameters()) >= WORTH)
 
 

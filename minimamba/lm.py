@@ -1,7 +1,16 @@
 """MambaLM: tokens in, scores for the next token out (Gu and Dao 2023, section 4.2).
 
 An embedding, n_layer times x + Mamba(RMSNorm(x)), a last norm, and a head that shares the
-embedding's weights.
+embedding's weights. A pattern, one letter a layer, may put others in Mamba's place:
+
+| letter | x + … (RMSNorm(x)) | | |
+|---|---|---|---|
+| M | the Mamba block | 6 | S6 without it |
+| A | attention | 4 | S4D |
+| F | a gated MLP | L | an LSTM |
+
+"AFAF" is a Transformer of two layers, "MFMFMFMFAFMFMFMF" one of Jamba's blocks (Lieber et al.
+2024, arXiv:2403.19887), its mixture of experts left out.
 """
 
 import sys
@@ -22,8 +31,15 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.block import Mamba, Memory
+from minimamba.attention import Attention
+from minimamba.block import Mamba
+from minimamba.layers import LSTM, MLP, SSM
 from minimamba.linear import apply
+from minimamba.s4.layers import S4D
+from minimamba.selective import S6
+
+Memory = object
+"""What a layer remembers: `block.Memory`, `attention.KeysValues` or another, as it is."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,12 @@ class MambaConfig:
     norm_epsilon: float = 1e-5
     residual_in_fp32: bool = True
     """Whether what goes around the blocks is kept in float32, whatever the weights are in."""
+    layers: str | None = None
+    """One letter a layer, which says n_layer too; all are Mamba's if None."""
+    n_heads: int = 4
+    """Of attention."""
+    rotary: bool = True
+    """Whether attention knows positions."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_layer", "d_state", "d_conv", "expand"):
@@ -53,22 +75,45 @@ class MambaConfig:
         if self.dt_rank is not None:
             check_count("dt_rank", self.dt_rank)
         check_positive("norm_epsilon", self.norm_epsilon, "a number")
+        if self.layers is not None:
+            known = isinstance(self.layers, str) and set(self.layers) <= set(MIXERS)
+            if not known or not self.layers:
+                refuse("layers", f"letters among {''.join(MIXERS)}", repr(self.layers))
+            object.__setattr__(self, "n_layer", len(self.layers))
+
+    @property
+    def pattern(self) -> str:
+        """One letter a layer."""
+        return self.layers or "M" * self.n_layer
+
+
+MIXERS: dict[str, Callable[[MambaConfig], nn.Module]] = {
+    "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, c.dt_rank, bias=c.bias,
+                         conv_bias=c.conv_bias),
+    "A": lambda c: Attention(c.d_model, c.n_heads, rotary=c.rotary),
+    "F": lambda c: MLP(c.d_model),
+    "L": lambda c: LSTM(c.d_model),
+    "6": lambda c: SSM(S6(c.d_model, c.d_state), c.d_model),
+    "4": lambda c: SSM(S4D(c.d_model, c.d_state), c.d_model),
+}
+"""What each letter of a pattern makes."""
 
 
 class Layer(nn.Module):
-    """x + Mamba(RMSNorm(x))."""
+    """x + mixer(RMSNorm(x))."""
 
-    def __init__(self, config: MambaConfig) -> None:
+    def __init__(self, config: MambaConfig, letter: str) -> None:
         super().__init__()
         self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
-        self.mixer = Mamba(config.d_model, config.d_state, config.d_conv, config.expand,
-                           config.dt_rank, bias=config.bias, conv_bias=config.conv_bias)
+        self.mixer = MIXERS[letter](config)
         self.wide = config.residual_in_fp32
 
-    def forward(self, x: Tensor, memory: Memory, real: Tensor | None,
-                method: str) -> tuple[Tensor, Memory]:
-        y, memory = self.mixer(self._normed(x), memory, real=real, return_memory=True,
-                               method=method)
+    def forward(self, x: Tensor, memory: Memory | None = None, *, real: Tensor | None = None,
+                return_memory: bool = False,
+                method: str = "auto") -> tuple[Tensor, Memory | None]:
+        y = self.mixer(self._normed(x), memory, real=real, return_memory=return_memory,
+                       method=method)
+        y, memory = y if return_memory else (y, None)
         return self._around(x) + y, memory
 
     def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
@@ -93,7 +138,7 @@ class MambaLM(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layer))
+        self.layers = nn.ModuleList(Layer(config, letter) for letter in config.pattern)
         self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
@@ -137,10 +182,9 @@ class MambaLM(nn.Module):
             return _together(self(rows, method=method), starts, tokens.shape)
         if real is not None:
             _check_real(real, tokens)
-        x, memory = self.embedding(tokens), self._checked(memory, len(tokens))
-        after = []
-        for layer, before in zip(self.layers, memory, strict=True):
-            x, kept = layer(x, before, real, method)
+        x, after = self.embedding(tokens), []
+        for layer, before in zip(self.layers, self._checked(memory), strict=True):
+            x, kept = layer(x, before, real=real, return_memory=return_memory, method=method)
             after.append(kept)
         scores = self._scores(x)
         return (scores, after) if return_memory else scores
@@ -155,7 +199,7 @@ class MambaLM(nn.Module):
         self._check_tokens(tokens, 1, "(batch,)")
         step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._scores))
         x, after = self.embedding(tokens), []
-        for layer, before in zip(self.layers, self._checked(memory, len(tokens)), strict=True):
+        for layer, before in zip(self.layers, self._checked(memory), strict=True):
             x, kept = step(layer, x, before)
             after.append(kept)
         return scores(self, x), after
@@ -163,9 +207,9 @@ class MambaLM(nn.Module):
     def _scores(self, x: Tensor) -> Tensor:
         return apply(self.head, self.norm(x.to(self.norm.weight.dtype)))
 
-    def _checked(self, memory: list[Memory] | None, batch: int) -> list[Memory]:
+    def _checked(self, memory: list[Memory] | None) -> list[Memory | None]:
         if memory is None:
-            return self.empty(batch)
+            return [None] * len(self.layers)
         if len(memory) != len(self.layers):
             refuse("memory", f"one of {len(self.layers)} layers", f"one of {len(memory)}")
         return memory
@@ -193,7 +237,7 @@ def _check_real(real: Tensor, tokens: Tensor) -> None:
 
 @cache
 def _compiled(function: Callable) -> Callable:
-    """Once for all layers: they differ in their weights alone."""
+    """Once for all layers of a kind: they differ in their weights alone."""
     print(f"minimamba: compiling {function.__qualname__}; some seconds, once.", file=sys.stderr,
           flush=True)
     return torch.compile(function)

@@ -78,6 +78,10 @@ class S6(nn.Module):
         """(d_inner, d_state), negative whatever A_log is; in float32 at the least."""
         return -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
 
+    def initial_state(self, batch: int) -> Tensor:
+        """The state before the first step: zeros, (batch, d_inner, d_state)."""
+        return torch.zeros_like(self.A).expand(batch, -1, -1)
+
     def parameters_for(self, x: Tensor) -> Parameters:
         """Δ, B and C for this input."""
         raw, B, C = self._raw(x)

@@ -1,10 +1,13 @@
-"""What the states of a language model do at each token: to be looked at, not to be fast."""
+"""What a language model does at each token, its states and where its attention looks: to be
+looked at, not to be fast."""
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from minimamba.attention import Attention
+from minimamba.block import Mamba
 from minimamba.lm import MambaLM
 from minimamba.selective import S6
 
@@ -27,21 +30,40 @@ class Watched(NamedTuple):
 
 @torch.no_grad()
 def watch(model: MambaLM, tokens: Tensor) -> list[Watched]:
-    """Run the model over (length,) tokens, int64, and give one `Watched` a layer, in float32 (or
-    float64).
+    """Run the model over (length,) tokens, int64, and give one `Watched` a Mamba block, in
+    float32 (or float64).
 
     Raises:
         ValueError: as the model does, for tokens that it can't take.
     """
+    ssms = [layer.mixer.ssm for layer in model.layers if isinstance(layer.mixer, Mamba)]
+    return [_states(ssm, x) for ssm, x in zip(ssms, _given(model, tokens, ssms), strict=True)]
+
+
+@torch.no_grad()
+def looks(model: MambaLM, tokens: Tensor) -> list[Tensor]:
+    """Run the model over (length,) tokens, int64, and give for each attention layer where each
+    head looks from each token, (n_heads, length, length), rows that sum to 1.
+
+    Raises:
+        ValueError: as the model does, for tokens that it can't take.
+    """
+    layers = [layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)]
+    return [layer.looks(u)[0] for layer, u in zip(layers, _given(model, tokens, layers),
+                                                  strict=True)]
+
+
+def _given(model: MambaLM, tokens: Tensor, modules: list[nn.Module]) -> list[Tensor]:
+    """What each of some modules is given while the model reads."""
     given: list[Tensor] = []
-    hooks = [layer.mixer.ssm.register_forward_pre_hook(lambda ssm, inputs: given.append(inputs[0]))
-             for layer in model.layers]
+    hooks = [module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+             for module in modules]
     try:
         model(tokens[None])
     finally:
         for hook in hooks:
             hook.remove()
-    return [_states(layer.mixer.ssm, x) for layer, x in zip(model.layers, given, strict=True)]
+    return given
 
 
 def _states(ssm: S6, x: Tensor) -> Watched:

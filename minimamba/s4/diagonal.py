@@ -102,20 +102,20 @@ def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
     check_shape("weights", weights, tuple(A_bar.shape), "that of A_bar")
     check_count("length", length)
     width = isqrt(length - 1) + 1
-    columns, next_row = _powers(A_bar, width)
-    rows, _ = _powers(next_row, ceil(length / width))
+    columns, next_row = powers(A_bar, width)
+    rows, _ = powers(next_row, ceil(length / width))
     dtype = torch.promote_types(A_bar.dtype, weights.dtype)
     table = (rows * weights[..., None, :]).to(dtype) @ columns.mT.to(dtype)
     return table.flatten(-2)[..., :length].movedim(-1, 0)
 
 
-def _powers(base: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def powers(base: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """base⁰ … base^(count − 1), stacked before the last axis, and base^count; by doubling."""
-    powers, power, made = torch.ones_like(base)[..., None, :], base, 1
+    found, power, made = torch.ones_like(base)[..., None, :], base, 1
     while 2 * made <= count:
-        powers = torch.cat([powers, powers * power[..., None, :]], -2)
+        found = torch.cat([found, found * power[..., None, :]], -2)
         power, made = power * power, 2 * made
     rest = count - made
     if rest:
-        powers = torch.cat([powers, powers[..., :rest, :] * power[..., None, :]], -2)
-    return powers, powers[..., -1, :] * base
+        found = torch.cat([found, found[..., :rest, :] * power[..., None, :]], -2)
+    return found, found[..., -1, :] * base

@@ -66,20 +66,20 @@ class System(nn.Module, ABC):
         _, B_bar, _ = self.discrete()
         return B_bar.new_zeros(batch, *B_bar.shape)
 
-    def step(self, x: Tensor, h: Tensor, system: tuple[Tensor, Tensor, Tensor]
+    def step(self, x: Tensor, h: Tensor, system: tuple[Tensor, Tensor, Tensor] | None = None
              ) -> tuple[Tensor, Tensor]:
         """One step, which costs the same however long it has been running.
 
         Args:
             x: (batch, d_model), the input of this step.
             h: the state before it; `initial_state` at the start.
-            system: what `discrete` gave.
+            system: what `discrete` gave; computed anew if None.
 
         Returns:
             y (batch, d_model) and the state after it.
         """
         check_shape("x", x, (len(h), len(self.D)), "(batch, d_model)")
-        y, h = lti.step(*system, x, h)
+        y, h = lti.step(*(system or self.discrete()), x, h)
         return (y.real if y.is_complex() else y) + self.D * x, h
 
 
@@ -116,6 +116,23 @@ class S4D(System):
         if self.frequency is None:
             return self.A, self.B, self.C
         return self.A, torch.view_as_complex(self.B), torch.view_as_complex(self.C)
+
+    def forward(self, x: Tensor, *, initial_state: Tensor | None = None,
+                return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """All steps at once, from a state, (batch, d_model, numbers of state), if one is given;
+        with `return_last_state`, (y, the state after them). To carry it takes memory of length
+        times the state, so a long signal is better read in parts."""
+        y = super().forward(x)
+        if initial_state is None and not return_last_state:
+            return y
+        A_bar, B_bar, C = self.discrete()
+        powers, last = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, …)
+        h = torch.einsum("dln,bld->bdn", powers.flip(1) * B_bar[:, None], x.to(powers.dtype))
+        if initial_state is not None:
+            seen = powers * (A_bar * C)[:, None]
+            y = y + torch.einsum("dln,bdn->bld", seen, initial_state).real
+            h = h + last * initial_state
+        return (y, h) if return_last_state else y
 
     def kernel(self, length: int) -> Tensor:
         A, B, C = self._parts()
