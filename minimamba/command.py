@@ -9,12 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
-from minimamba import checkpoint, corpora, environment, generation
+from minimamba import checkpoint, corpora, environment, generation, training
 from minimamba.lm import MambaConfig, MambaLM
 from minimamba.scan import methods
-from minimamba.training import train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,12 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     write.add_argument("--seed", type=int, default=0)
     write.set_defaults(run=_generate)
 
-    learn = commands.add_parser("train", help="train a model of Python's own source, by bytes")
+    learn = commands.add_parser("train", help="train a model of Python's own source, by bytes; "
+                           "on many devices: torchrun -m minimamba.command train …")
     learn.add_argument("--out", metavar="FOLDER", required=True)
     for name, value in (("steps", 1000), ("d-model", 128), ("n-layer", 4), ("length", 256),
                         ("batch", 16), ("seed", 0)):
         learn.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
     learn.add_argument("--lr", type=float, default=4e-3, help="the highest learning rate (0.004)")
+    learn.add_argument("--every", type=int, default=500, metavar="STEPS", help="how often to write "
+                       "down what the same command would go on from, were it stopped (500)")
     learn.set_defaults(run=_train)
     return parser
 
@@ -111,25 +112,31 @@ def _tokenizer(folder: Path, vocab_size: int) -> tuple:
 
 def _train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = training.device()
     learn, hold = (part.to(device) for part in corpora.code())
     model = MambaLM(MambaConfig(256, options.d_model, options.n_layer)).to(device)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(learn):,} bytes to "
-          f"learn from, {len(hold):,} held out; on {device}")
+    spread = training.spread(model)
+    state = Path(options.out) / "training.pt"
+    done = training.steps_done(state)
+    if training.is_first():
+        print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(learn):,} bytes to "
+              f"learn from, {len(hold):,} held out; on {device}"
+              + (f"; going on from step {done}" if done else ""))
 
     def loss(bytes_: Tensor) -> Tensor:
-        return cross_entropy(model(bytes_[:, :-1]).flatten(0, 1), bytes_[:, 1:].flatten())
+        return cross_entropy(spread(bytes_[:, :-1]).flatten(0, 1), bytes_[:, 1:].flatten())
 
-    batches = _windows(learn, options.batch, options.length, options.seed)
-    with tqdm(train(model, loss, batches, options.steps, lr=options.lr), total=options.steps,
-              unit="step") as steps:
-        smooth = None
-        for now in steps:
-            smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
-            steps.set_postfix({"bits a byte": f"{smooth / log(2):.3f}"})
-    checkpoint.save(model, options.out)
-    print(f"held out: {bits_a_byte(model, hold, options.length):.3f} bits a byte; "
-          f"written to {options.out}")
+    losses = training.train(spread, loss, _windows(learn, options.batch, options.length,
+                                                   options.seed), options.steps, lr=options.lr,
+                            checkpoint=state, every=options.every)
+    for _ in training.progress(losses, options.steps, done=done, measure="bits a byte",
+                                unit=log(2)):
+        pass
+    if training.is_first():
+        checkpoint.save(model, options.out)
+        state.unlink()
+        print(f"held out: {bits_a_byte(model, hold, options.length):.3f} bits a byte; "
+              f"written to {options.out}")
 
 
 def _windows(data: Tensor, batch: int, length: int, seed: int) -> Iterator[tuple[Tensor]]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_lm import shake
 
-from minimamba import MambaConfig, MambaLM, checkpoint, command, corpora, generation
+from minimamba import MambaConfig, MambaLM, checkpoint, command, corpora, generation, training
 
 
 @pytest.fixture
@@ -82,6 +82,33 @@ def test_it_learns_and_says_how_well(tmp_path, capsys):
     assert run("train", "--out", tmp_path / "again", *arguments) == 0
     for name, value in checkpoint.load(tmp_path / "again").state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_what_was_stopped_goes_on(tmp_path, monkeypatch, capsys):
+    arguments = ("--steps", 6, "--d-model", 8, "--n-layer", 1, "--length", 16, "--batch", 2)
+    assert run("train", "--out", tmp_path / "whole", *arguments) == 0
+    show = training.progress
+
+    def stopped(losses, *given, **options):
+        for i, now in enumerate(show(losses, *given, **options)):
+            if i == 4:
+                raise KeyboardInterrupt
+            yield now
+
+    monkeypatch.setattr(training, "progress", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run("train", "--out", tmp_path / "part", *arguments, "--every", 2)
+    monkeypatch.setattr(training, "progress", show)
+    capsys.readouterr()
+    assert run("train", "--out", tmp_path / "part", *arguments) == 0
+    said = capsys.readouterr()
+    assert "going on from step 4" in said.out
+    assert "3/6" not in said.err
+    assert "6/6" in said.err
+    assert {path.name for path in (tmp_path / "part").iterdir()} == {
+        "config.json", "model.safetensors"}
+    whole, part = (checkpoint.load(tmp_path / name).state_dict() for name in ("whole", "part"))
+    assert all(torch.equal(value, part[name]) for name, value in whole.items())
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
