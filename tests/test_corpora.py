@@ -66,3 +66,76 @@ def test_the_standard_library_is_split_by_file():
     assert len(files) == len(set(files) - {b""}) + files.count(b"") > 150
     source = inspect.getsource(argparse).encode()
     assert (source in learn) != (source in hold)
+
+
+def sides(corpus):
+    return [bytes(part.numpy()).split(b"\0")[1:] for part in corpus]
+
+
+def prose(seed, lines=40):
+    random = torch.Generator().manual_seed(seed)
+    return "".join(f"line number {n} of a long text\n" for n in
+                   torch.randint(10**9, (lines,), generator=random).tolist())
+
+
+def test_a_corpus_says_what_it_is():
+    corpus = corpora.code()
+    for part in (f"{len(corpus.learn):,} bytes to learn", f"{len(corpus.hold):,} held out",
+                 "Python 3", "License", corpus.sha256[:16]):
+        assert part in str(corpus)
+    assert corpus.sha256 == corpora.code().sha256
+    changed = corpora.Corpus("", corpus.learn, corpus.hold[1:], "")
+    assert changed.sha256 != corpus.sha256
+
+
+def test_a_folder_is_split_by_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(40):
+        (tmp_path / ("in" * (i % 2)) / f"{i}.txt").write_text(prose(i), encoding="utf-8")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xff")
+    (tmp_path / ".hidden").write_text("hidden")
+    learn, hold = sides(corpora.folder(tmp_path))
+    assert sorted(learn + hold) == sorted(prose(i).encode() for i in range(40))
+    assert 2 <= len(hold) <= 9
+    assert str(corpora.folder(tmp_path)) == str(corpora.folder(tmp_path))
+
+
+def test_files_that_are_alike_stay_together(tmp_path):
+    # Thirty files, each with a copy that differs in some lines.
+    for i in range(30):
+        text = prose(i)
+        (tmp_path / f"a{i:02}.txt").write_text(text)
+        (tmp_path / f"b{i:02}.txt").write_text(text[:len(text) // 2] + prose(100 + i, 20))
+    for side in sides(corpora.folder(tmp_path)):
+        starts = [text[:60] for text in side]
+        assert all(starts.count(start) == 2 for start in starts)
+    # And with a few lines in common they do not.
+    for i in range(30):
+        (tmp_path / f"b{i:02}.txt").write_text(prose(i)[:200] + prose(100 + i))
+    starts = [text[:60] for text in sides(corpora.folder(tmp_path))[0]]
+    assert {starts.count(start) for start in starts} == {1, 2}
+
+
+def test_dna_is_read_from_fasta(tmp_path):
+    import gzip
+
+    text = b">one some words\nacgtacgt\nACGTNACG\n>two\nTTTTGGGG\n"
+    (tmp_path / "a.fa").write_bytes(text)
+    (tmp_path / "a.fa.gz").write_bytes(gzip.compress(text))
+    for name in ("a.fa", "a.fa.gz"):
+        corpus = corpora.dna(tmp_path / name)
+        assert sides(corpus) == [[b"ACGTACGTACGTNA", b"TTTTGGG"], [b"CG", b"G"]]
+        assert name in str(corpus)
+
+
+def test_what_is_no_corpus_is_refused(tmp_path):
+    (tmp_path / "one.txt").write_text("alone")
+    with pytest.raises(ValueError, match=r"^path: expected a folder with files to hold out.+1 of"):
+        corpora.folder(tmp_path)
+    with pytest.raises(ValueError, match=r"^path: expected a folder, got .+one.txt'$"):
+        corpora.folder(tmp_path / "one.txt")
+    with pytest.raises(ValueError, match=r"^path: expected a FASTA file"):
+        corpora.dna(tmp_path / "one.txt")
+    (tmp_path / "bad.fa").write_text(">name\n12 34\n")
+    with pytest.raises(ValueError, match=r"^path: expected letters after each line"):
+        corpora.dna(tmp_path / "bad.fa")
