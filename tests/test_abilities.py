@@ -1,0 +1,98 @@
+"""The benchmark of abilities at reduced size: the same code, in seconds."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from minimamba import MambaConfig, checkpoint, tasks
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import abilities
+import machine
+
+
+@pytest.fixture(autouse=True)
+def _small(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "RESULTS", machine.RESULTS)    # main sets it; put it back
+    monkeypatch.setattr(abilities.tempfile, "mkdtemp", lambda: str(tmp_path))
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", abilities.EXPERIMENTS)
+def test_each_experiment_runs(name, tmp_path):
+    abilities.main(["--small", name])
+    file, = tmp_path.glob("*.json")
+    saved = json.loads(file.read_text())
+    assert {"machine", "command", "seconds", "runs"} == set(saved)
+    assert len(saved["runs"]) == len(abilities.EXPERIMENTS[name](small=True))
+    for row in saved["runs"]:
+        assert "failed" not in row, row["failed"]
+        assert row["curve: step, seconds, loss, score"][-1][0] == row["steps"] <= row["planned"]
+        assert row["seconds"] < 5
+        assert row["asked"]
+        model = checkpoint.load(tmp_path / f"{name}_{row['model'].lower()}")
+        assert model.config == MambaConfig(**row["config"])
+        assert sum(p.numel() for p in model.parameters()) == row["parameters"]
+
+
+def test_the_experiments_are_the_papers():
+    copying = abilities.selective_copying(small=False)
+    assert {job.name for job in copying} == {"Mamba", "S6", "S4D", "LSTM", "Transformer"}
+    for job in copying:
+        assert (job.task.length, job.task.data, job.task.vocabulary) == (4096, 16, 16)
+        assert (job.config.d_model, job.config.pattern) in {
+            (64, "MM"), (64, "66"), (64, "44"), (64, "LL"), (64, "AFAF")}
+    induction = abilities.induction_heads(small=False)
+    assert all((job.task.length, job.task.vocabulary) == (256, 16) for job in induction)
+    assert {job.seed for job in induction} == {0, 1, 2}
+    assert max(induction[0].asked) == 2**20
+
+
+@pytest.mark.parametrize("name", ["copying", "phone_book", "code"])
+def test_models_that_are_compared_are_of_one_size(name):
+    sizes = []
+    for job in abilities.EXPERIMENTS[name](small=False):
+        with torch.device("meta"):
+            model = abilities.MambaLM(job.config)
+        sizes.append(sum(p.numel() for p in model.parameters()))
+    assert max(sizes) < 1.1 * min(sizes)
+    assert 4 * max(sizes) < abilities.MEGABYTE
+
+
+def test_an_answer_is_the_same_read_at_once_or_in_parts(monkeypatch):
+    torch.manual_seed(0)
+    task = tasks.AssociativeRecall(64, 4, 4)
+    model = abilities.MambaLM(MambaConfig(8, 16, layers="M4AL", d_state=4))
+    whole = abilities.right(model, task, seed=3)
+    tokens, targets = task.draw(64, torch.Generator().manual_seed(3))
+    assert whole == pytest.approx(tasks.accuracy(model(tokens), targets).item())
+    assert 0 < whole < 1
+    monkeypatch.setattr(abilities, "CHUNK", 7)
+    assert abilities.right(model, task, seed=3) == pytest.approx(whole)
+
+
+def test_a_task_grows_to_its_full_size():
+    job, = abilities.copying(small=True)[:1]
+    source, random = abilities.Growing(job), torch.Generator().manual_seed(0)
+    assert source.rungs == [4, 8, 16]
+
+    def lengths(done):
+        return {(source.batch(done, random).tokens.shape[1]) // 2 for _ in range(40)}
+
+    assert [lengths(done) for done in (0.0, 0.25, 0.5, 0.99, 1.0)] == [
+        {4}, {4, 8}, {4, 8, 16}, {4, 8, 16}, {16}]
+
+
+def test_what_fails_is_written_down(tmp_path, monkeypatch):
+    job = abilities.copying(small=True)[0]
+    monkeypatch.setattr(abilities, "train", lambda *given, **options: torch.zeros(2, 2).inverse())
+    row, state = abilities.run(job)
+    assert state is None
+    assert "singular" in row["failed"]
+    abilities.experiment("failing", [job], None, tmp_path, tmp_path)
+    assert "failed" in (tmp_path / "abilities_failing_cpu.json").read_text()
