@@ -95,7 +95,9 @@ class LSTM(nn.Module):
         return out[:, 0], memory
 
     def _run(self, u: Tensor, memory: Cells) -> tuple[Tensor, Cells]:
-        y, states = self.lstm(u, tuple(state[None] for state in memory))
+        # PyTorch's own cells do not all run in half precision beside states that are not.
+        with torch.autocast(u.device.type, enabled=False):
+            y, states = self.lstm(u, tuple(state[None] for state in memory))
         return y, Cells(*(state[0] for state in states))
 
 

@@ -88,12 +88,14 @@ class S6(nn.Module):
         return Parameters(softplus(raw + self.dt_bias), B, C)
 
     def _raw(self, x: Tensor) -> Parameters:
-        """The same, Δ before its bias and softplus, which the scan adds."""
+        """The same, Δ before its bias and softplus, which the scan adds; in x's dtype, also where
+        autocast multiplies in a narrower one."""
         if x.ndim != 3 or x.shape[-1] != len(self.D):
             refuse("x", f"shape (batch, length, {len(self.D)})", shape_of(x))
-        low, B, C = (apply(self.x_proj, x) if self.x_proj else x[..., :0]).split(self.widths, -1)
+        made = apply(self.x_proj, x) if self.x_proj else x[..., :0]
+        low, B, C = made.to(x.dtype).split(self.widths, -1)
         if self.dt_proj:
-            raw = apply(self.dt_proj, low)
+            raw = apply(self.dt_proj, low).to(x.dtype)
         else:
             # One number for all channels, or none.
             raw = (low if low.shape[-1] else torch.zeros_like(x[..., :1])).expand_as(x)

@@ -69,7 +69,7 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
         if step < done:
             continue
         if step == done and random is not None:
-            torch.set_rng_state(random)
+            _set_random(random)
         model.train()
         with torch.autocast(place.type, torch.bfloat16, enabled=bf16 and place.type == "cuda"):
             now = loss(*_share(batch))
@@ -198,13 +198,13 @@ def _save(file: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(file.name + ".new")
     torch.save({"model": weights, "optimizer": moments, "schedule": schedule.state_dict(),
-                "done": done, "random": torch.get_rng_state()}, new)
+                "done": done, "random": _random()}, new)
     new.replace(file)  # at once: a file half written would be worse than none
 
 
 def _resume(file: str | Path | None, model: nn.Module, optimizer: torch.optim.Optimizer,
-            schedule: LRScheduler) -> tuple[int, Tensor | None]:
-    """How many steps are done, and what PyTorch's generator had come to."""
+            schedule: LRScheduler) -> tuple[int, list[Tensor] | None]:
+    """How many steps are done, and what PyTorch's generators had come to."""
     if file is None or not Path(file).exists():
         return 0, None
     # Nothing but tensors and plain values, and not read before it is needed.
@@ -213,4 +213,16 @@ def _resume(file: str | Path | None, model: nn.Module, optimizer: torch.optim.Op
                               optim_state_dict=saved["optimizer"],
                               options=state_dict.StateDictOptions(full_state_dict=True))
     schedule.load_state_dict(saved["schedule"])
-    return saved["done"], saved["random"].clone()
+    return saved["done"], [state.clone() for state in saved["random"]]
+
+
+def _random() -> list[Tensor]:
+    """The states of the CPU's generator and, where there is one, of this GPU's."""
+    return [torch.get_rng_state(),
+            *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+
+
+def _set_random(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1 and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[1])

@@ -99,6 +99,22 @@ def test_it_writes_by_steps_what_it_would_by_reading(pattern):
 
 
 @every
+def test_products_may_be_in_half_precision(pattern):
+    """As the training loop has them on a GPU."""
+    model = make(pattern).float()
+    wanted = model(tokens())
+    with torch.autocast("cpu", torch.bfloat16):
+        scores, memory = model(tokens(), return_memory=True)
+        more = model(tokens(), memory)
+        scores.float().logsumexp(-1).sum().backward()
+    for given in (scores, more):
+        assert given.dtype == torch.bfloat16
+        assert given.isfinite().all()
+    assert (scores - wanted).norm() < 0.02 * wanted.norm()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+@every
 def test_every_weight_learns(pattern):
     model = make(pattern)
     for name, parameter in model.named_parameters():

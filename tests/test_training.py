@@ -196,6 +196,15 @@ def test_a_tagger_answers_at_every_step_from_what_came_before(layer):
     assert changed.tolist() == 6 * [False] + [True] + changed.tolist()[7:]
 
 
+@pytest.mark.parametrize("layer", [lambda d: S4D(d, 4), lambda d: S6(d, 4)], ids=["S4D", "S6"])
+def test_a_tagger_may_multiply_in_half_precision(layer):
+    model, tokens = Tagger(layer, 7, 5, d_model=8), torch.randint(7, (2, 9))
+    wanted = model(tokens)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(tokens)
+    assert (scores - wanted).norm() < 0.02 * wanted.norm()
+
+
 def test_batches_of_nothing_are_refused():
     with pytest.raises(ValueError, match=r"^data: expected at least one tensor, got none"):
         next(shuffled(batch_size=2, seed=0))
