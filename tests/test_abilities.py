@@ -49,7 +49,7 @@ def test_the_experiments_are_the_papers():
             (64, "MM"), (64, "66"), (64, "44"), (64, "LL"), (64, "AFAF")}
     induction = abilities.induction_heads(small=False)
     assert all((job.task.length, job.task.vocabulary) == (256, 16) for job in induction)
-    assert {job.seed for job in induction} == {0, 1, 2}
+    assert {job.seed for job in induction if job.name == "Mamba"} == {0, 1, 2}
     assert max(induction[0].asked) == 2**20
 
 

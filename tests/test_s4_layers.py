@@ -260,3 +260,20 @@ def test_the_lstm_answers_from_its_last_output():
     model, x = LSTMClassifier(2, 3, 7), randn(4, 9, 2)
     _, (last, _) = model.lstm(x)
     close(model(x), model.leave(last[0]))
+
+
+@pytest.mark.parametrize("init", ["lin", "real"])
+def test_an_s4d_goes_on_from_a_state(init):
+    torch.manual_seed(0)
+    layer, x = S4D(3, 4, init=init).double(), torch.randn(2, 9, 3, dtype=torch.float64)
+    whole, last = layer(x, return_last_state=True)
+    torch.testing.assert_close(whole, layer(x))
+    first, h = layer(x[:, :4], return_last_state=True)
+    second, h = layer(x[:, 4:], initial_state=h, return_last_state=True)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole)
+    torch.testing.assert_close(h, last)
+    h = layer.initial_state(2)
+    for t, now in enumerate(x.unbind(1)):
+        y, h = layer.step(now, h)
+        torch.testing.assert_close(y, whole[:, t])
+    torch.testing.assert_close(h, last)
