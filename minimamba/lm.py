@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,8 @@ from minimamba.linear import apply
 from minimamba.s4.layers import S4D
 from minimamba.selective import S6
 
-Memory = object
-"""What a layer remembers: `block.Memory`, `attention.KeysValues` or another, as it is."""
+Memory = Any
+"""What a layer remembers: a `block.Memory`, an `attention.KeysValues`, or what its kind has."""
 
 
 @dataclass(frozen=True)
