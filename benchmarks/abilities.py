@@ -9,11 +9,11 @@ Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPE
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
-at once, for N seconds (60) at most: what a model can't do after them is what they were too few
-for, or not. Tasks grow from easy to full size over the first part of the training.
-Results, saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each kind of model,
-the weights of the best one, if they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With
---small, tiny models for a few steps, in seconds, written to a folder that is named at the end.
+at once, for N seconds (60) at most: what a model can't do after them, it might after more. Tasks
+grow from easy to full size over the first part of the training. Results, saved after each model:
+results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the weights of the best one, if
+they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With --small, tiny models for a few
+steps, in seconds, written to a folder that is named at the end.
 """
 
 import argparse
@@ -24,13 +24,13 @@ import tempfile
 import time
 from bisect import bisect_left
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import log2
 from pathlib import Path
 
-import machine
 import torch
+from machine import RESULTS, save
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -67,7 +67,7 @@ class Job:
     lr: float
     seed: int
     easiest: int
-    """The difficulty to begin with; doubled until it is the task's."""
+    """The difficulty to begin with; the task's is a multiple of it."""
     asked: tuple[int, ...]
     """At which difficulties it is asked in the end."""
     tokens: int = 2**16
@@ -88,9 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("experiments", nargs="+", choices=EXPERIMENTS, metavar="EXPERIMENT")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--workers", type=int, default=6 if torch.cuda.is_available() else 1)
+    parser.add_argument("--workers", type=int, default=8 if torch.cuda.is_available() else 1)
     options = parser.parse_args(arguments)
-    folders = machine.RESULTS, WEIGHTS
+    folders = RESULTS, WEIGHTS
     if options.small:
         folders = (Path(tempfile.mkdtemp()),) * 2
         options.seconds = min(options.seconds, 0.5)
@@ -106,8 +106,6 @@ def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, res
                weights: Path) -> None:
     """Run all jobs, and write down after each what is there; without a pool, one by one, here."""
     start, runs, best = time.perf_counter(), [], {}
-    machine.RESULTS = results
-    where = device().type
     done = (map(run, jobs) if pool is None else
             (future.result() for future in as_completed(pool.submit(run, job) for job in jobs)))
     for row, state in tqdm(done, name, len(jobs)):
@@ -119,9 +117,9 @@ def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, res
             model.load_state_dict(state)
             if 4 * row["parameters"] < MEGABYTE:
                 checkpoint.save(model, weights / f"{name}_{kind.lower()}", layout="minimamba")
-        path = machine.save(f"abilities_{name}", where, {
+        path = save(f"abilities_{name}", device().type, {
             "command": " ".join(["python", *sys.argv]),
-            "seconds": round(time.perf_counter() - start, 1), "runs": runs})
+            "seconds": round(time.perf_counter() - start, 1), "runs": runs}, results)
     print(path)
 
 
@@ -146,12 +144,12 @@ def learned(job: Job) -> tuple[dict, dict[str, Tensor]]:
     def loss(tokens: Tensor, targets: Tensor) -> Tensor:
         return tasks.loss(model(tokens), targets)
 
-    curve, start = [], time.perf_counter()
+    curve, start, every = [], time.perf_counter(), max(50, steps // 40)
     batches = (source.batch(step / steps, random) for step in range(steps))
     losses = train(model, loss, batches, steps, lr=job.lr, weight_decay=0.0, bf16=job.bf16)
     for step, now in enumerate(losses, 1):
         late = time.perf_counter() - start > 1.5 * job.seconds
-        if step % 100 == 0 or step == steps or late:
+        if step % every == 0 or step == steps or late:
             score = source.score(model)
             curve.append([step, round(time.perf_counter() - start, 2), round(now, 4),
                           round(score, 4)])
@@ -183,27 +181,25 @@ def seconds_a_step(model: MambaLM, source: "Growing | Bytes", random: Generator)
 
 @dataclass
 class Growing:
-    """A task whose difficulty doubles over the first three fifths of the training; after that, and
-    in between, any of those so far."""
+    """A task at any multiple of the easiest difficulty, up to a limit whose logarithm grows evenly
+    over the first three fifths of the training. Of few lengths, a model could learn a fixed
+    distance for each."""
 
     job: Job
-    rungs: list[int] = field(init=False)
-    sizes: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        hardest = getattr(self.job.task, self.job.task.difficulty)
-        self.rungs = [hardest]
-        while self.rungs[0] // 2 >= self.job.easiest:
-            self.rungs.insert(0, self.rungs[0] // 2)
-        lengths = [self.job.task.at(rung).draw(1, Generator()).tokens.shape[1]
-                   for rung in self.rungs]
+        task, easiest = self.job.task, self.job.easiest
+        hardest = getattr(task, task.difficulty)
+        self.rungs = [task.at(rung) for rung in range(easiest, hardest + 1, easiest)]
+        lengths = [rung.draw(1, Generator()).tokens.shape[1] for rung in self.rungs]
         self.sizes = [max(1, min(512, self.job.tokens // length)) for length in lengths]
-        self.order = torch.Generator().manual_seed(self.job.seed)
+        self.order = Generator().manual_seed(self.job.seed)
 
     def batch(self, done: float, random: Generator) -> tasks.Examples:
-        top = min(len(self.rungs), 1 + int(done / 0.6 * len(self.rungs)))
-        i = int(torch.randint(top, (), generator=self.order)) if done < 1 else top - 1
-        return self.job.task.at(self.rungs[i]).draw(self.sizes[i], random)
+        """When a share of the training is done; the full size at the very end."""
+        top = int(len(self.rungs) ** min(1, done / 0.6))
+        i = top - 1 if done == 1 else int(torch.randint(top, (), generator=self.order))
+        return self.rungs[i].draw(self.sizes[i], random)
 
     def score(self, model: MambaLM) -> float:
         return right(model, self.job.task, seed=10**6)
@@ -315,11 +311,12 @@ def induction_heads(small: bool) -> list[Job]:
 def recall(small: bool) -> list[Job]:
     task = (tasks.AssociativeRecall(32, 4, 8) if small
             else tasks.AssociativeRecall(256, 64, 128))
-    width, tokens = (8, 512) if small else (64, 2**15)
+    width, tokens = (8, 512) if small else (64, 2**14)
     stacks = [("MM", d_state) for d_state in ((2,) if small else (2, 4, 8, 16, 32, 64))]
     stacks += [("AFAF", 1), ("MA", 16)]
+    asked = (2, 4) if small else (2, 4, 8, 16, 32, 48, 64)
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, 0,
-                easiest=4, asked=(2, 4) if small else (2, 4, 8, 16, 32, 48, 64), tokens=tokens)
+                easiest=2 if small else 8, asked=asked, tokens=tokens)
             for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.006))]
 
 
@@ -335,13 +332,13 @@ def _at_equal_size(task: tasks.Task, easiest: int, asked: tuple[int, ...],
 def copying(small: bool) -> list[Job]:
     if small:
         return _at_equal_size(tasks.Copying(16, 4), 4, (16, 32), small)
-    return _at_equal_size(tasks.Copying(128), 4, (8, 16, 32, 64, 128, 192, 256, 512), small)
+    return _at_equal_size(tasks.Copying(128), 8, (8, 16, 32, 64, 128, 192, 256, 512), small)
 
 
 def phone_book(small: bool) -> list[Job]:
     if small:
         return _at_equal_size(tasks.PhoneBook(4, 2), 1, (4, 8), small)
-    return _at_equal_size(tasks.PhoneBook(64), 1, (2, 4, 8, 16, 32, 64, 128), small)
+    return _at_equal_size(tasks.PhoneBook(64), 4, (2, 4, 8, 16, 32, 64, 128), small)
 
 
 def code(small: bool) -> list[Job]:

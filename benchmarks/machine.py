@@ -76,9 +76,9 @@ def _kilobytes(field: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
-def save(name: str, device: str, results: dict) -> Path:
-    """Write results/NAME_DEVICE.json."""
-    path = RESULTS / f"{name}_{device}.json"
+def save(name: str, device: str, results: dict, folder: Path = RESULTS) -> Path:
+    """Write results/NAME_DEVICE.json, or into another folder."""
+    path = folder / f"{name}_{device}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": describe(device), **results}, indent=1) + "\n")
     return path

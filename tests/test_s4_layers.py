@@ -216,7 +216,8 @@ def test_the_defaults_are_the_ones_the_course_tells_of():
     assert defaults(S4D) == {"d_state": 64, "init": "lin", "rule": "zoh", **steps}
     assert defaults(S4) == {"d_state": 64, **steps}
     assert defaults(S4Classifier) == {"d_model": 64, "n_layer": 2, "dropout": 0.1}
-    assert defaults(train) == {"weight_decay": 0.01}
+    assert defaults(train) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
+                               "every": 1000}
 
 
 def test_all_features_may_have_one_step():
