@@ -120,12 +120,13 @@ def measure(shape: tuple) -> dict:
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
                    for way in ("forward", "learning", "backward")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
-    few = shape[0] * shape[2] < 16384  # else there are programs enough, and a split only costs
+    chunks = shape[1] // fused.CHUNK
     for way, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
         for channels, _ in fits:
-            for splits in SPLITS if few else [1, 4]:
-                fused.divide = lambda *_, to=(channels, splits): to
-                row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
+            for splits, pieces in SPLITS:
+                each = -(-chunks // splits) if splits == 1 else -(-chunks // (splits * pieces)) * pieces
+                fused.divide = lambda *_, to=(channels, each, pieces): to
+                row["ours"][way][f"{channels} × {splits} × {pieces}"] = milliseconds(calls[way])
     fused.divide = divide
     return row
 

@@ -126,8 +126,9 @@ def _unit(text: str) -> tuple[str | None, int]:
 
 def main() -> None:
     for name, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
-        channels, splits = fused.divide(BATCH, D_INNER, LENGTH // fused.CHUNK,
-                                        fused.WARP // fused.PARTS, SCHEDULERS, fits)
+        channels, each, _ = fused.divide(BATCH, D_INNER, LENGTH // fused.CHUNK,
+                                         fused.WARP // fused.PARTS, SCHEDULERS, fits)
+        splits = LENGTH // (each * fused.CHUNK)
         blocks = BATCH * -(-D_INNER // (channels * fused.WARP // fused.PARTS))
         programs = -(-blocks * splits // SCHEDULERS)
         bodies = loops(*disassembled(compiled(name, channels, dict(fits)[channels])))

@@ -46,12 +46,13 @@ def agree(arguments, most=1e-6, **options):
         assert error <= most * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
 
 
-@pytest.fixture(params=["whole", "split"])
+@pytest.fixture(params=["whole", "split", "in pieces"])
 def programs(request, monkeypatch):
-    """The length in one piece and few channels to a lane, or as many splits as there are chunks
-    and many channels."""
+    """The length whole and few channels to a lane; or as many splits as there are chunks, and many
+    channels; or splits of two chunks, of which the pass before takes one at a time."""
     monkeypatch.setattr(fused, "divide", lambda sequences, per_group, chunks, lanes, _, fits: (
-        (fits[0][0], 1) if request.param == "whole" else (fits[-1][0], chunks)))
+        {"whole": (fits[0][0], chunks, 0), "split": (fits[-1][0], 1, 1),
+         "in pieces": (fits[0][0], 2, 2)}[request.param]))
 
 
 @pytest.mark.parametrize("fits", [fused.FORWARD, fused.BACKWARD])
@@ -60,16 +61,17 @@ def test_a_length_is_split_only_where_programs_are_missing(fits):
         return fused.divide(sequences, d_inner, chunks, 8, 528, fits)
 
     most = max(channels for channels, _ in fits)
-    assert divide(8, 1536, 32)[1] == 1                       # enough programs without
-    assert divide(8, 4096, 32) == (most, 1)                  # enough for more channels to a lane
-    assert divide(1, 1536, 1)[1] == 1                        # nothing to split
-    channels, splits = divide(1, 1536, 1024)
+    assert divide(32, 1536, 32)[1:] == (32, 0)               # enough programs without
+    assert divide(8, 4096, 32) == (most, 32, 0)              # enough for more channels to a lane
+    assert divide(1, 1536, 1)[1:] == (1, 0)                  # nothing to split
+    channels, each, pieces = divide(1, 1536, 1024)
     assert channels == most
-    assert 500 < 1536 / (8 * channels) * splits < 2200
-    assert divide(1, 64, 2**14)[1] < 1000                    # a bound to what is tried
+    assert each % pieces == 0
+    assert 500 < 1536 / (8 * channels) * (1024 / each) < 2200
+    assert 2**14 / divide(1, 64, 2**14)[1] < 1000            # a bound to what is tried
 
 
-@pytest.mark.parametrize("length", [1, 15, 33, 70])
+@pytest.mark.parametrize("length", [1, 33, 70, 150])
 def test_at_awkward_lengths(length, programs):
     agree(inputs(length))
 

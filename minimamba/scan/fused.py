@@ -20,7 +20,7 @@ PARTS, CHUNK = 4, 64
 """Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
 WARP, SCHEDULERS, REGISTERS = 32, 4, 512
 """Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
-FORWARD, BACKWARD = ((2, 3), (4, 2)), ((1, 3), (2, 2))
+CARRY, FORWARD, BACKWARD = (2, 4), ((2, 3), (4, 2)), ((1, 3), (2, 2))
 """Channels of a lane, and how many such programs a scheduler should hold. The assembler is told how
 many registers that leaves. It then puts more instructions between a load and its use; untold, it
 saves registers, for programs that don't come."""
@@ -93,11 +93,11 @@ def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor |
     from minimamba.scan import kernels
 
     x, delta, D, z, bias, initial = _contiguous(x, delta, D, z, bias, initial)
-    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, FORWARD)
+    rates, B, C, grid, sizes, before = _prepare(x, A, B, C, softplus, FORWARD)
     carries = sums = None
-    if grid[1] > 1:
-        carries, sums = _states(grid, A), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry[grid](x, delta, rates, B, bias, carries, sums, **sizes)
+    if before:
+        carries, sums = _states(before[0], A), A.new_empty(len(x), before[0][1], A.shape[0])
+        kernels.carry[before[0]](x, delta, rates, B, bias, carries, sums, **before[1])
     y, last = torch.empty_like(x), A.new_empty(len(x), *A.shape)
     borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *A.shape)
     kernels.forward[grid](x, delta, rates, B, C, D, z, bias, initial, carries, sums, last,
@@ -115,11 +115,12 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 
     x, delta, D, z, bias, dy, d_last = _contiguous(x, delta, D, z, bias, dy, d_last)
     groups, length = B.shape[2], x.shape[1]
-    rates, B, C, grid, sizes = _prepare(x, A, B, C, softplus, BACKWARD)
+    rates, B, C, grid, sizes, before = _prepare(x, A, B, C, softplus, BACKWARD)
     carries = sums = None
-    if grid[1] > 1:
-        carries, sums = _states(grid, A), A.new_empty(len(x), grid[1], A.shape[0])
-        kernels.carry_back[grid](dy, delta, rates, C, z, bias, carries, sums, **sizes)
+    if before:
+        carries, sums = _states(before[0], A), A.new_empty(len(x), before[0][1], A.shape[0])
+        kernels.carry_back[before[0]](dy, delta, rates, C, z, bias, carries, sums,
+                                      pieces=sizes["pieces"], **before[1])
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
     tile = sizes["PARTS"]
@@ -176,50 +177,66 @@ _scan.register_autograd(_differentiate, setup_context=_keep)
 
 def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
              fits: tuple[tuple[int, int], ...]) -> tuple:
-    """What all kernels are called with: rates, B and C in whole chunks, the programs, (blocks of
-    channels, splits, sequences), and the sizes."""
+    """What kernels are called with: rates, B and C in whole chunks; the programs, (blocks of
+    channels, splits, sequences), and the sizes; both also for the pass before, or None."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
     parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
-    channels, splits = divide(batch * groups, d_inner // groups, chunks, WARP // parts,
-                              SCHEDULERS * _multiprocessors(x.device), fits)
-    block, each = channels * WARP // parts, -(-chunks // splits)
+    channels, each, pieces = divide(batch * groups, d_inner // groups, chunks, WARP // parts,
+                                    SCHEDULERS * _multiprocessors(x.device), fits)
     if length % CHUNK:
         B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)) for part in (B, C))
     B, C = _contiguous(B, C)
-    sizes = {"length": length, "steps": chunks * CHUNK, "split_steps": each * CHUNK,
-             "groups": groups, "d_inner": d_inner, "N": d_state, "SOFTPLUS": softplus,
-             "PARTS": parts, "P": channels, "num_warps": 1,
-             "maxnreg": min(255, REGISTERS // dict(fits)[channels] // 8 * 8)}
-    grid = groups * -(-d_inner // groups // block), -(-chunks // each), batch
-    return A.contiguous() / log(2), B, C, grid, sizes
+    sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups, "d_inner": d_inner,
+             "N": d_state, "SOFTPLUS": softplus, "PARTS": parts, "num_warps": 1}
+
+    def programs(channels: int, most: int, along: int) -> tuple:
+        blocks = groups * -(-d_inner // groups // (channels * WARP // parts))
+        return (blocks, along, batch), sizes | {
+            "P": channels, "maxnreg": min(255, REGISTERS // most // 8 * 8)}
+
+    splits, before = -(-chunks // each), None
+    if splits > 1:
+        before = programs(*CARRY, (splits - 1) * pieces)
+        before[1]["piece_steps"] = each // pieces * CHUNK
+    grid, sizes = programs(channels, dict(fits)[channels], splits)
+    return (A.contiguous() / log(2), B, C, grid,
+            sizes | {"split_steps": each * CHUNK, "pieces": pieces}, before)
 
 
 @lru_cache
 def divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
-            fits: tuple[tuple[int, int], ...]) -> tuple[int, int]:
-    """How many channels to a lane, and into how many splits the length: what should end first.
+           fits: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
+    """How many channels to a lane, how many chunks to a split, and how many pieces of a split in
+    the pass before: what should end first.
 
     A scheduler sends the instructions of all the programs it has, and a step takes about 2.3 +
     the channels of a lane, summed over these programs, times what one channel takes. Programs
-    beyond what fits wait for a next wave. Where there are splits, there is a pass before, which
-    does three quarters of the work again. (Both numbers fit what was measured on an H100 at the
-    shapes of benchmarks/fused_scan.py; beyond four waves more splits only cost.)
+    beyond what fits wait for a next wave. Where there are splits, there is the pass before: a
+    step of it takes three quarters, and each piece has to be carried through. (The numbers fit
+    what was measured on an H100 at the shapes of benchmarks/fused_scan.py; beyond four waves more
+    splits only cost.)
     """
+    def took(splits: int, each: int, channels: int, most: int) -> tuple[float, int]:
+        programs = sequences * -(-per_group // (channels * lanes)) * splits
+        waves, at_once = -(-programs // (schedulers * most)), -(-programs // schedulers)
+        return each * waves * (2.3 + channels * min(most, at_once)), waves
+
     choices = []
     for channels, most in fits:
-        blocks = sequences * -(-per_group // (channels * lanes))
         for splits in range(1, chunks + 1):
             each = -(-chunks // splits)
-            programs = blocks * -(-chunks // each)
-            waves = -(-programs // (schedulers * most))
-            at_once = min(most, -(-programs // schedulers))
-            took = each * waves * (2.3 + channels * at_once) * (1 if splits == 1 else 1.75)
-            choices.append((took, splits, channels))
+            splits = -(-chunks // each)
+            time, waves = took(splits, each, channels, most)
+            before = [(0.75 * took((splits - 1) * pieces, each // pieces, *CARRY)[0]
+                       + 0.3 * (splits - 1) * pieces, pieces)
+                      for pieces in range(1, min(each, 32) + 1) if each % pieces == 0]
+            more, pieces = min(before) if splits > 1 else (0, 0)
+            choices.append((time + more, splits, channels, each, pieces))
             if waves > 4:
                 break
-    _, splits, channels = min(choices)
-    return channels, splits
+    _, _, *chosen = min(choices)
+    return tuple(chosen)
 
 
 def _multiprocessors(device: torch.device) -> int:
