@@ -50,22 +50,24 @@ def agree(arguments, most=1e-6, **options):
 def programs(request, monkeypatch):
     """The length whole and few channels to a lane; or as many splits as there are chunks, and many
     channels; or splits of two chunks, of which the pass before takes one at a time."""
-    monkeypatch.setattr(fused, "divide", lambda sequences, per_group, chunks, lanes, _, fits: (
-        {"whole": (fits[0][0], chunks, 0), "split": (fits[-1][0], 1, 1),
-         "in pieces": (fits[0][0], 2, 2)}[request.param]))
+    def divide(sequences, per_group, chunks, lanes, schedulers, cycles):
+        few, many = (channels for channels, _ in cycles.by_channels)
+        return {"whole": (few, chunks, 0), "split": (many, 1, 1),
+                "in pieces": (few, 2, 2)}[request.param]
+
+    monkeypatch.setattr(fused, "divide", divide)
 
 
-@pytest.mark.parametrize("fits", [fused.FORWARD, fused.BACKWARD])
-def test_a_length_is_split_only_where_programs_are_missing(fits):
+@pytest.mark.parametrize("cycles", [fused.FORWARD, fused.BACKWARD], ids=["forward", "backward"])
+def test_a_length_is_split_only_where_programs_are_missing(cycles):
     def divide(sequences, d_inner, chunks):
-        return fused.divide(sequences, d_inner, chunks, 8, 528, fits)
+        return fused.divide(sequences, d_inner, chunks, 8, 528, cycles)
 
-    most = max(channels for channels, _ in fits)
+    most = max(channels for channels, _ in cycles.by_channels)
     assert divide(32, 1536, 32)[1:] == (32, 0)               # enough programs without
     assert divide(8, 4096, 32) == (most, 32, 0)              # enough for more channels to a lane
     assert divide(1, 1536, 1)[1:] == (1, 0)                  # nothing to split
     channels, each, pieces = divide(1, 1536, 1024)
-    assert channels == most
     assert each % pieces == 0
     assert 500 < 1536 / (8 * channels) * (1024 / each) < 2200
     assert 2**14 / divide(1, 64, 2**14)[1] < 1000            # a bound to what is tried

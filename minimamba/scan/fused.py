@@ -11,19 +11,37 @@ Both directions are operators of PyTorch, so that `torch.compile` takes them wit
 from functools import lru_cache
 from importlib.util import find_spec
 from math import lcm, log
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
+
+class Cycles(NamedTuple):
+    """A step's cycles, of a scheduler that has one, two, … programs, as
+    benchmarks/predict_kernels.py finds them in the machine code. So many programs should fit: the
+    assembler is told how many registers that leaves. It then puts more instructions between a load
+    and its use; untold, it saves registers, for programs that don't come."""
+
+    by_channels: tuple[tuple[int, tuple[int, ...]], ...]
+    """For each number of channels that a lane may have."""
+    before: tuple[int, ...]
+    """Of the pass before, where the length is split; its lanes have BEFORE channels."""
+    slack: float
+    """By what part it may end later than it could, for fewer splits: each keeps states."""
+
+
 PARTS, CHUNK = 4, 64
 """Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
 WARP, SCHEDULERS, REGISTERS = 32, 4, 512
 """Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
-CARRY, FORWARD, BACKWARD = (2, 4), ((2, 3), (4, 2)), ((1, 3), (2, 2))
-"""Channels of a lane, and how many such programs a scheduler should hold. The assembler is told how
-many registers that leaves. It then puts more instructions between a load and its use; untold, it
-saves registers, for programs that don't come."""
+BEFORE = 2
+FORWARD = Cycles(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 0)
+BACKWARD = Cycles(((1, (286, 414, 559)), (2, (434, 648))), (118, 170, 254, 330), 1 / 15)
+PIECE, LAUNCH = 7 * CHUNK, 200 * CHUNK
+"""Cycles that it takes to carry states through a piece of a split, and to begin one more pass; as
+measured on an H100."""
 AT_ONCE, LARGEST = 16, 256
 """Numbers of state, of each channel, that a program holds; numbers of state, at most."""
 SEQUENCES = 65535
@@ -176,67 +194,66 @@ _scan.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
-             fits: tuple[tuple[int, int], ...]) -> tuple:
+             cycles: Cycles) -> tuple:
     """What kernels are called with: rates, B and C in whole chunks; the programs, (blocks of
     channels, splits, sequences), and the sizes; both also for the pass before, or None."""
     batch, length, d_inner = x.shape
     groups, d_state = B.shape[2:]
     parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
     channels, each, pieces = divide(batch * groups, d_inner // groups, chunks, WARP // parts,
-                                    SCHEDULERS * _multiprocessors(x.device), fits)
+                                    SCHEDULERS * _multiprocessors(x.device), cycles)
     if length % CHUNK:
         B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)) for part in (B, C))
     B, C = _contiguous(B, C)
     sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups, "d_inner": d_inner,
              "N": d_state, "SOFTPLUS": softplus, "PARTS": parts, "num_warps": 1}
 
-    def programs(channels: int, most: int, along: int) -> tuple:
+    def programs(channels: int, along: int, most: int) -> tuple:
         blocks = groups * -(-d_inner // groups // (channels * WARP // parts))
         return (blocks, along, batch), sizes | {
             "P": channels, "maxnreg": min(255, REGISTERS // most // 8 * 8)}
 
     splits, before = -(-chunks // each), None
     if splits > 1:
-        before = programs(*CARRY, (splits - 1) * pieces)
+        before = programs(BEFORE, (splits - 1) * pieces, len(cycles.before))
         before[1]["piece_steps"] = each // pieces * CHUNK
-    grid, sizes = programs(channels, dict(fits)[channels], splits)
+    grid, sizes = programs(channels, splits, len(dict(cycles.by_channels)[channels]))
     return (A.contiguous() / log(2), B, C, grid,
             sizes | {"split_steps": each * CHUNK, "pieces": pieces}, before)
 
 
 @lru_cache
 def divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
-           fits: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
+           cycles: Cycles) -> tuple[int, int, int]:
     """How many channels to a lane, how many chunks to a split, and how many pieces of a split in
-    the pass before: what should end first.
+    the pass before: what should end first, by `cycles`. Programs beyond what fits wait for a next
+    wave; beyond four of them more splits only cost."""
+    def blocks(channels: int) -> int:
+        return sequences * -(-per_group // (channels * lanes))
 
-    A scheduler sends the instructions of all the programs it has, and a step takes about 2.3 +
-    the channels of a lane, summed over these programs, times what one channel takes. Programs
-    beyond what fits wait for a next wave. Where there are splits, there is the pass before: a
-    step of it takes three quarters, and each piece has to be carried through. (The numbers fit
-    what was measured on an H100 at the shapes of benchmarks/fused_scan.py; beyond four waves more
-    splits only cost.)
-    """
-    def took(splits: int, each: int, channels: int, most: int) -> tuple[float, int]:
-        programs = sequences * -(-per_group // (channels * lanes)) * splits
-        waves, at_once = -(-programs // (schedulers * most)), -(-programs // schedulers)
-        return each * waves * (2.3 + channels * min(most, at_once)), waves
+    def took(programs: int, each: int, by_programs: tuple[int, ...]) -> int:
+        waves, rest = divmod(programs, schedulers * len(by_programs))
+        last = by_programs[-(-rest // schedulers) - 1] if rest else 0
+        return each * CHUNK * (waves * by_programs[-1] + last)
 
     choices = []
-    for channels, most in fits:
+    for channels, by_programs in cycles.by_channels:
         for splits in range(1, chunks + 1):
-            each = -(-chunks // splits)
-            splits = -(-chunks // each)
-            time, waves = took(splits, each, channels, most)
-            before = [(0.75 * took((splits - 1) * pieces, each // pieces, *CARRY)[0]
-                       + 0.3 * (splits - 1) * pieces, pieces)
-                      for pieces in range(1, min(each, 32) + 1) if each % pieces == 0]
-            more, pieces = min(before) if splits > 1 else (0, 0)
-            choices.append((time + more, splits, channels, each, pieces))
-            if waves > 4:
+            each, programs = -(-chunks // splits), blocks(channels) * splits
+            for pieces in range(1, min(each, 32) + 1) if splits > 1 else [0]:
+                end = took(programs, each, by_programs)
+                if splits > 1:
+                    if each % pieces:
+                        continue
+                    before = (splits - 1) * pieces
+                    end += LAUNCH + before * PIECE + took(blocks(BEFORE) * before, each // pieces,
+                                                          cycles.before)
+                choices.append((end, splits, pieces, channels, each))
+            if programs > 4 * schedulers * len(by_programs):
                 break
-    _, _, *chosen = min(choices)
-    return tuple(chosen)
+    soon = min(choices)[0] * (1 + cycles.slack)
+    *_, pieces, channels, each = min(choice[1:] for choice in choices if choice[0] <= soon)
+    return channels, each, pieces
 
 
 def _multiprocessors(device: torch.device) -> int:

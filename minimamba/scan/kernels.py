@@ -16,9 +16,9 @@ those before each tile of it, and walks back. No tensor (batch, length, d_inner,
 In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float32: `rates` is
 A log2(e), (d_inner, N), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
 zeros beyond the end, where `steps` is the length in whole chunks; `carries` (batch, pieces of
-splits, d_inner, N), dA (batch, splits, d_inner, N), `borders` (batch, chunks, d_inner, N), `inside_chunk` (batch, splits, tiles of a chunk,
-d_inner, N); dD and `d_bias` (batch, chunks, d_inner); `dBC`, the gradients of B and C, (batch,
-groups or blocks, tiles, 2, PARTS, N).
+splits, d_inner, N), dA (batch, splits, d_inner, N), `borders` (batch, chunks, d_inner, N),
+`inside_chunk` (batch, splits, tiles of a chunk, d_inner, N); dD and `d_bias` (batch, chunks,
+d_inner); `dBC`, the gradients of B and C, (batch, groups or blocks, tiles, 2, PARTS, N).
 """
 
 import triton
@@ -320,8 +320,8 @@ def carry(x, delta, rates, B, bias, carries, sums, length, steps, piece_steps,
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, borders, y, length,
-            steps, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-            SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr,
+            steps, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
+            N: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr,
             P: tl.constexpr):
     """y and the last states; in `borders`, (batch, chunks, d_inner, N), those before each chunk."""
     batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
@@ -388,7 +388,7 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, piece
             step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
             d_out, side = d_y[i], ((batch * steps + at) * groups + group) * N
             if z is not None:
-                d_out *= gate[i] * sigmoid(gate[i])
+                d_out = d_out * gate[i] * sigmoid(gate[i])
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             for k in tl.static_range(PARTS - 1, -1, -1):
                 back += C_[k] * of_step(d_out, k, PARTS)
@@ -470,7 +470,7 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 given, d_out = step * x_, d_y
                 if z is not None:
                     opened = sigmoid(gate)
-                    d_out *= gate * opened
+                    d_out = d_y * gate * opened   # of half types, the first product is exact
                 states, decays = (h,), ()
                 for k in tl.static_range(PARTS):
                     decay = decay_of(of_step(step, k, PARTS), rate)
