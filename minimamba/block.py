@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, silu
 
+from minimamba import step
 from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
 from minimamba.linear import apply, linear
 from minimamba.selective import S6
@@ -89,17 +90,25 @@ class Mamba(nn.Module):
         out = apply(self.out_proj, y)
         return (out, Memory(seen[:, u.shape[1]:], h)) if return_memory else out
 
-    def step(self, u: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """One step, (batch, d_model) to the same, and the memory after it."""
+    def step(self, u: Tensor, memory: Memory, *,
+             in_place: bool = False) -> tuple[Tensor, Memory]:
+        """One step, (batch, d_model) to the same, and the memory after it, with `in_place` in the
+        tensors of the one before."""
         if u.ndim != 2 or u.shape[1] != self.d_model:
             refuse("u", f"shape (batch, {self.d_model})", shape_of(u))
         memory = self._checked(memory, len(u))
-        x, z = self._branches(u)
-        seen = torch.cat([memory.inputs, x[:, None]], 1)         # (batch, d_conv, d_inner)
-        x = (seen * self.conv1d.weight[:, 0].T).sum(1)
-        x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-        y, h = self.ssm.step(x, memory.h)
-        return apply(self.out_proj, y * silu(z)), Memory(seen[:, 1:], h)
+        if step.runs(u):
+            x, z = apply(self.in_proj, u).chunk(2, -1)
+            x, inputs = step.convolution(x, self.conv1d.weight[:, 0], self.conv1d.bias,
+                                         memory.inputs, in_place=in_place)
+        else:
+            x, z = self._branches(u)
+            seen = torch.cat([memory.inputs, x[:, None]], 1)     # (batch, d_conv, d_inner)
+            inputs = memory.inputs.copy_(seen[:, 1:]) if in_place else seen[:, 1:]
+            x = (seen * self.conv1d.weight[:, 0].T).sum(1)
+            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+        y, h = self.ssm.step(x, memory.h, z, in_place=in_place)
+        return apply(self.out_proj, y), Memory(inputs, h)
 
     def _branches(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """x and z, each by a product of its own: halves of one would have to be copied apart."""

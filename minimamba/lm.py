@@ -71,8 +71,8 @@ class Layer(nn.Module):
                                method=method)
         return self._around(x) + y, memory
 
-    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        y, memory = self.mixer.step(self._normed(x), memory)
+    def step(self, x: Tensor, memory: Memory, in_place: bool) -> tuple[Tensor, Memory]:
+        y, memory = self.mixer.step(self._normed(x), memory, in_place=in_place)
         return self._around(x) + y, memory
 
     def _normed(self, x: Tensor) -> Tensor:
@@ -128,13 +128,22 @@ class MambaLM(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what came.
         """
-        self._check_tokens(tokens, 2, "(batch, length)")
         if seq_idx is not None:
+            self._check_tokens(tokens, 2, "(batch, length)")
             if memory is not None or real is not None or return_memory:
                 refuse("seq_idx", "no memory and no padding beside it", "one of them")
             check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
             rows, starts = _apart(tokens, seq_idx)
             return _together(self(rows, method=method), starts, tokens.shape)
+        x, after = self.features(tokens, memory, real=real, method=method)
+        scores = self.scores(x)
+        return (scores, after) if return_memory else scores
+
+    def features(self, tokens: Tensor, memory: list[Memory] | None = None, *,
+                 real: Tensor | None = None, method: str = "auto") -> tuple[Tensor, list[Memory]]:
+        """What the head makes scores of, (batch, length, d_model), and the memory after it; for
+        who wants the scores of some tokens only (`scores`)."""
+        self._check_tokens(tokens, 2, "(batch, length)")
         if real is not None:
             _check_real(real, tokens)
         x, memory = self.embedding(tokens), self._checked(memory, len(tokens))
@@ -142,25 +151,26 @@ class MambaLM(nn.Module):
         for layer, before in zip(self.layers, memory, strict=True):
             x, kept = layer(x, before, real, method)
             after.append(kept)
-        scores = self._scores(x)
-        return (scores, after) if return_memory else scores
+        return x, after
 
-    def step(self, tokens: Tensor, memory: list[Memory], *,
-             compiled: bool = False) -> tuple[Tensor, list[Memory]]:
+    def step(self, tokens: Tensor, memory: list[Memory], *, compiled: bool = False,
+             in_place: bool = False) -> tuple[Tensor, list[Memory]]:
         """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it.
 
         With `compiled`, through `torch.compile`, for which a CPU needs a C++ compiler: some
         seconds at the first call; for one sequence on a CPU, faster afterwards (see `linear`).
+        With `in_place` the new memory is written over the old (`replay` needs that).
         """
         self._check_tokens(tokens, 1, "(batch,)")
-        step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._scores))
+        step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM.scores))
         x, after = self.embedding(tokens), []
         for layer, before in zip(self.layers, self._checked(memory, len(tokens)), strict=True):
-            x, kept = step(layer, x, before)
+            x, kept = step(layer, x, before, in_place)
             after.append(kept)
         return scores(self, x), after
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def scores(self, x: Tensor) -> Tensor:
+        """The head: `features` (…, d_model) to (…, vocab_size)."""
         return apply(self.head, self.norm(x.to(self.norm.weight.dtype)))
 
     def _checked(self, memory: list[Memory] | None, batch: int) -> list[Memory]:
