@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, silu
+from torch.nn.functional import silu
 
-from minimamba import step
+from minimamba import conv, step
 from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
 from minimamba.linear import apply, linear
 from minimamba.selective import S6
@@ -79,16 +79,14 @@ class Mamba(nn.Module):
         x, z = self._branches(u)
         if real is not None:
             x = x * real[..., None]
-        seen = torch.cat([memory.inputs, x], 1)                  # (batch, d_conv − 1 + length, …)
-        # As a picture of one row: its channels may lie next to each other, as they do here,
-        # where a one-dimensional convolution would first turn everything over.
-        x = silu(conv2d(seen.mT[:, :, None], self.conv1d.weight[:, :, None],
-                        self.conv1d.bias, groups=self.d_inner)[:, :, 0].mT)
+        kept = torch.cat([memory.inputs, x[:, max(0, u.shape[1] - self.d_conv + 1):]], 1)
+        x = conv.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, memory.inputs)
         if real is not None:
             x = x * real[..., None]  # the convolution's bias has written there
         y, h = self.ssm(x, z, initial_state=memory.h, return_last_state=True, method=method)
         out = apply(self.out_proj, y)
-        return (out, Memory(seen[:, u.shape[1]:], h)) if return_memory else out
+        # (Not from the end: of a convolution that sees one step, nothing is kept.)
+        return (out, Memory(kept[:, kept.shape[1] - self.d_conv + 1:], h)) if return_memory else out
 
     def step(self, u: Tensor, memory: Memory, *,
              in_place: bool = False) -> tuple[Tensor, Memory]:

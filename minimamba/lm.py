@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from minimamba import step
 from minimamba.arguments import (
     check_count,
     check_positive,
@@ -71,15 +72,26 @@ class Layer(nn.Module):
                                method=method)
         return self._around(x) + y, memory
 
-    def step(self, x: Tensor, memory: Memory, in_place: bool) -> tuple[Tensor, Memory]:
-        y, memory = self.mixer.step(self._normed(x), memory, in_place=in_place)
-        return self._around(x) + y, memory
+    def step(self, x: Tensor, added: Tensor, memory: Memory,
+             in_place: bool) -> tuple[Tensor, Tensor, Memory]:
+        """x, to which the layer before adds `added`: their sum, what this one adds, its memory."""
+        x, normed = add_norm(self.norm, self._around(x), added)
+        added, memory = self.mixer.step(normed, memory, in_place=in_place)
+        return x, added, memory
 
     def _normed(self, x: Tensor) -> Tensor:
         return self.norm(x.to(self.norm.weight.dtype))
 
     def _around(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)) if self.wide else x
+
+
+def add_norm(norm: nn.RMSNorm, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+    """x + added, and its norm, in the precision of the norm's weights."""
+    if step.runs(added):
+        return step.add_norm(x, added, norm.weight, norm.eps)
+    x = x + added
+    return x, norm(x.to(norm.weight.dtype))
 
 
 class MambaLM(nn.Module):
@@ -162,12 +174,16 @@ class MambaLM(nn.Module):
         With `in_place` the new memory is written over the old (`replay` needs that).
         """
         self._check_tokens(tokens, 1, "(batch,)")
-        step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM.scores))
+        one, last = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._last))
         x, after = self.embedding(tokens), []
+        added = torch.zeros_like(x)
         for layer, before in zip(self.layers, self._checked(memory, len(tokens)), strict=True):
-            x, kept = step(layer, x, before, in_place)
+            x, added, kept = one(layer, x, added, before, in_place)
             after.append(kept)
-        return scores(self, x), after
+        return last(self, x, added), after
+
+    def _last(self, x: Tensor, added: Tensor) -> Tensor:
+        return apply(self.head, add_norm(self.norm, x, added)[1])
 
     def scores(self, x: Tensor) -> Tensor:
         """The head: `features` (…, d_model) to (…, vocab_size)."""

@@ -1,4 +1,5 @@
-"""The kernels of `step`. A program is one warp, BLOCK channels of one sequence."""
+"""The kernels of `step`. A program of `convolution` and `scan` is one warp, BLOCK channels of one
+sequence; of `add_norm`, one sequence."""
 
 import triton
 import triton.language as tl
@@ -56,3 +57,18 @@ def scan(x, raw, A_log, B, C, D, z, bias, h, after, y, x_batch, x_channel, raw_b
         gate = tl.load(z + batch * z_batch + channel * z_channel, there, 0.0).to(tl.float32)
         out *= gate * sigmoid(gate)
     tl.store(y + batch * d_inner + channel, out.to(y.dtype.element_ty), there)
+
+
+@triton.jit
+def add_norm(x, added, weight, total, normed, epsilon, d_model: tl.constexpr,
+             BLOCK: tl.constexpr):
+    feature = tl.arange(0, BLOCK)
+    there, place = feature < d_model, tl.program_id(0).to(tl.int64) * d_model + feature
+    both = tl.load(x + place, there, 0.0).to(tl.float32) + tl.load(added + place, there, 0.0)
+    both = both.to(total.dtype.element_ty)
+    tl.store(total + place, both, there)
+    # Rounded first, as in `lm.Layer`.
+    both = both.to(normed.dtype.element_ty).to(tl.float32)
+    both *= 1.0 / tl.sqrt(tl.sum(both * both, 0) / d_model + epsilon)
+    tl.store(normed + place, (both * tl.load(weight + feature, there, 0.0)).to(
+        normed.dtype.element_ty), there)
