@@ -74,8 +74,18 @@ def test_half_precision_costs_one_rounding():
         parts = raw, ssm.A_log, B, C, ssm.D, z, ssm.dt_bias
         y, after = step.scan(x, *parts, h, in_place=False)
         wanted, h_ = step.scan(x.float(), *(part.float() for part in parts), h, in_place=False)
-    assert torch.equal(after, h_)
+    torch.testing.assert_close(after, h_)
     torch.testing.assert_close(y.float(), wanted, rtol=2**-7, atol=0)
+
+
+@kernels
+def test_the_sum_and_its_norm():
+    norm = torch.nn.RMSNorm(12, 1e-2).to(PLACE)
+    norm.weight.data += randn(12, seed=3).float().to(PLACE)
+    x, added = (randn(5, 12, seed=i).float().to(PLACE) for i in (1, 2))
+    total, normed = step.add_norm(x, added, norm.weight.detach(), norm.eps)
+    torch.testing.assert_close(total, x + added)
+    torch.testing.assert_close(normed, norm(x + added).detach())
 
 
 @pytest.mark.parametrize("where", [PLACE, "in PyTorch"])
