@@ -75,18 +75,22 @@ class Mamba(nn.Module):
         if real is not None:
             check_tensor("real", real, (torch.bool,))
             check_shape("real", real, tuple(u.shape[:2]), "(batch, length)")
-        memory = self._checked(memory, len(u))
+        inputs, h = (None, None) if memory is None else self._checked(memory, len(u))
         x, z = self._branches(u)
         if real is not None:
             x = x * real[..., None]
-        kept = torch.cat([memory.inputs, x[:, max(0, u.shape[1] - self.d_conv + 1):]], 1)
-        x = conv.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, memory.inputs)
+        seen = x
+        x = conv.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, inputs)
         if real is not None:
             x = x * real[..., None]  # the convolution's bias has written there
-        y, h = self.ssm(x, z, initial_state=memory.h, return_last_state=True, method=method)
+        y, h = self.ssm(x, z, initial_state=h, return_last_state=True, method=method)
         out = apply(self.out_proj, y)
+        if not return_memory:
+            return out
+        inputs = self.empty(len(u)).inputs if inputs is None else inputs
+        inputs = torch.cat([inputs, seen[:, max(0, u.shape[1] - self.d_conv + 1):]], 1)
         # (Not from the end: of a convolution that sees one step, nothing is kept.)
-        return (out, Memory(kept[:, kept.shape[1] - self.d_conv + 1:], h)) if return_memory else out
+        return out, Memory(inputs[:, inputs.shape[1] - self.d_conv + 1:], h)
 
     def step(self, u: Tensor, memory: Memory, *,
              in_place: bool = False) -> tuple[Tensor, Memory]:
@@ -114,9 +118,7 @@ class Mamba(nn.Module):
         return tuple(linear(u, weight, bias) for weight, bias
                      in zip(self.in_proj.weight.chunk(2), biases, strict=True))
 
-    def _checked(self, memory: Memory | None, batch: int) -> Memory:
-        if memory is None:
-            return self.empty(batch)
+    def _checked(self, memory: Memory, batch: int) -> Memory:
         check_shape("memory.inputs", memory.inputs, (batch, self.d_conv - 1, self.d_inner),
                     "(batch, d_conv - 1, d_inner)")
         check_shape("memory.h", memory.h, (batch, *self.ssm.A_log.shape),

@@ -2,8 +2,8 @@
 
 A program has a tile: STEPS steps of CHANNELS channels of one sequence. What a step looks back at it
 loads again for each of the WIDTH steps that it looks at; all but the first time it is in the cache.
-In memory: x, y (batch, length, d_inner), inputs (batch, WIDTH − 1, d_inner), weight (d_inner,
-WIDTH).
+In memory: x, y (batch, length, d_inner), inputs (batch, WIDTH − 1, d_inner), zeros if there are
+none, weight (d_inner, WIDTH).
 """
 
 import triton
@@ -26,7 +26,7 @@ def at(x, inputs, batch, step, channel, length, d_inner, WIDTH: tl.constexpr):
     there = channel < d_inner
     value = tl.load(x + (batch * length + step) * d_inner + channel,
                     there & (step >= 0) & (step < length), 0.0).to(tl.float32)
-    if WIDTH > 1:
+    if inputs is not None and WIDTH > 1:
         before = inputs + (batch * (WIDTH - 1) + WIDTH - 1 + step) * d_inner + channel
         value += tl.load(before, there & (step < 0) & (step > -WIDTH), 0.0).to(tl.float32)
     return value

@@ -66,10 +66,11 @@ class Layer(nn.Module):
                            config.dt_rank, bias=config.bias, conv_bias=config.conv_bias)
         self.wide = config.residual_in_fp32
 
-    def forward(self, x: Tensor, memory: Memory, real: Tensor | None,
-                method: str) -> tuple[Tensor, Memory]:
-        y, memory = self.mixer(self._normed(x), memory, real=real, return_memory=True,
-                               method=method)
+    def forward(self, x: Tensor, memory: Memory | None, real: Tensor | None, keep: bool,
+                method: str) -> tuple[Tensor, Memory | None]:
+        """With `keep`, also the memory after the last step."""
+        y = self.mixer(self._normed(x), memory, real=real, return_memory=keep, method=method)
+        y, memory = y if keep else (y, None)
         return self._around(x) + y, memory
 
     def step(self, x: Tensor, added: Tensor, memory: Memory,
@@ -147,7 +148,7 @@ class MambaLM(nn.Module):
             check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
             rows, starts = _apart(tokens, seq_idx)
             return _together(self(rows, method=method), starts, tokens.shape)
-        x, after = self.features(tokens, memory, real=real, method=method)
+        x, after = self._read(tokens, memory, real, return_memory, method)
         scores = self.scores(x)
         return (scores, after) if return_memory else scores
 
@@ -155,13 +156,16 @@ class MambaLM(nn.Module):
                  real: Tensor | None = None, method: str = "auto") -> tuple[Tensor, list[Memory]]:
         """What the head makes scores of, (batch, length, d_model), and the memory after it; for
         who wants the scores of some tokens only (`scores`)."""
+        return self._read(tokens, memory, real, True, method)
+
+    def _read(self, tokens: Tensor, memory: list[Memory] | None, real: Tensor | None, keep: bool,
+              method: str) -> tuple[Tensor, list[Memory | None]]:
         self._check_tokens(tokens, 2, "(batch, length)")
         if real is not None:
             _check_real(real, tokens)
-        x, memory = self.embedding(tokens), self._checked(memory, len(tokens))
-        after = []
-        for layer, before in zip(self.layers, memory, strict=True):
-            x, kept = layer(x, before, real, method)
+        x, after = self.embedding(tokens), []
+        for layer, before in zip(self.layers, self._checked(memory), strict=True):
+            x, kept = layer(x, before, real, keep, method)
             after.append(kept)
         return x, after
 
@@ -177,7 +181,7 @@ class MambaLM(nn.Module):
         one, last = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._last))
         x, after = self.embedding(tokens), []
         added = torch.zeros_like(x)
-        for layer, before in zip(self.layers, self._checked(memory, len(tokens)), strict=True):
+        for layer, before in zip(self.layers, self._checked(memory), strict=True):
             x, added, kept = one(layer, x, added, before, in_place)
             after.append(kept)
         return last(self, x, added), after
@@ -189,9 +193,9 @@ class MambaLM(nn.Module):
         """The head: `features` (…, d_model) to (…, vocab_size)."""
         return apply(self.head, self.norm(x.to(self.norm.weight.dtype)))
 
-    def _checked(self, memory: list[Memory] | None, batch: int) -> list[Memory]:
+    def _checked(self, memory: list[Memory] | None) -> list[Memory | None]:
         if memory is None:
-            return self.empty(batch)
+            return [None] * len(self.layers)
         if len(memory) != len(self.layers):
             refuse("memory", f"one of {len(self.layers)} layers", f"one of {len(memory)}")
         return memory

@@ -10,12 +10,14 @@ from minimamba.scan import fused
 pytestmark = pytest.mark.skipif(bool(fused.missing()), reason=str(fused.missing()))
 PLACE = "cuda" if torch.cuda.is_available() else "cpu"
 OPERATOR = torch.ops.minimamba.causal_convolution
+KERNELS = {"operator": OPERATOR, "function": conv._operate}
 
 
 def inputs(length, d_conv, *, d_inner=70, bias=True, dtype=torch.float32):
+    """Without a bias also without what came before."""
     shapes = (2, length, d_inner), (d_inner, d_conv), (d_inner,), (2, d_conv - 1, d_inner)
     x, weight, bias_, before = (randn(*shape, seed=i).to(dtype) for i, shape in enumerate(shapes))
-    return [x, weight, bias_ if bias else None, before]
+    return [x, weight, bias_ if bias else None, before if bias else None]
 
 
 def run(function, parts, dtype, place):
@@ -28,11 +30,11 @@ def run(function, parts, dtype, place):
 
 @pytest.mark.parametrize("length", [1, 2, 31, 67])
 @pytest.mark.parametrize("d_conv", [1, 2, 4])
-@pytest.mark.parametrize("bias", [True, False])
-def test_both_ways(length, d_conv, bias):
+@pytest.mark.parametrize(("bias", "how"), [(True, "operator"), (False, "function")])
+def test_both_ways(length, d_conv, bias, how):
     parts = inputs(length, d_conv, bias=bias)
     wanted = run(conv.causal, parts, F64, "cpu")
-    for one, other in zip(run(OPERATOR, parts, torch.float32, PLACE), wanted, strict=True):
+    for one, other in zip(run(KERNELS[how], parts, torch.float32, PLACE), wanted, strict=True):
         assert (one - other).norm() <= 3e-7 * other.norm()
 
 
@@ -54,3 +56,5 @@ def test_in_pytorch_it_is_a_convolution():
     wanted = torch.nn.functional.conv1d(whole, weight[:, None], bias, groups=70).mT
     torch.testing.assert_close(conv.causal(x, weight, bias, before),
                                torch.nn.functional.silu(wanted))
+    torch.testing.assert_close(conv.causal(x, weight, bias),
+                               conv.causal(x, weight, bias, torch.zeros_like(before)))

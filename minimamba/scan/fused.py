@@ -5,10 +5,12 @@ pass the states before every CHUNK-th step are kept; the others are made again. 
 are too few to fill the GPU, the length is split: a first pass reads what the second will read
 again, finds what each split adds of its own, and the second starts each split from what comes in.
 
-Both directions are operators of PyTorch, so that `torch.compile` takes them without a break.
+Both directions are operators of PyTorch, so that `torch.compile` takes them without a break. What
+is not compiled calls the same functions by an `autograd.Function`: to call an operator in Python
+takes longer than some kernels take.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from math import lcm, log
 from typing import NamedTuple
@@ -32,6 +34,7 @@ class Cycles(NamedTuple):
     """By what part it may end later than it could, for fewer splits: each keeps states."""
 
 
+TRITON = find_spec("triton") is not None
 PARTS, CHUNK = 4, 64
 """Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
 WARP, SCHEDULERS, REGISTERS = 32, 4, 512
@@ -51,7 +54,7 @@ SEQUENCES = 65535
 @torch.compiler.assume_constant_result
 def missing() -> str | None:
     """Why this can't run here, or None."""
-    if find_spec("triton") is None:
+    if not TRITON:
         return "triton is not installed; it comes with torch for CUDA on Linux"
     if torch.cuda.is_available() or interpreted():
         return None
@@ -84,25 +87,25 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
          initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
     """As `definition.scan`, but x, delta, z and y may be in half precision."""
     groups = lcm(B.shape[2], C.shape[2])
-    B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
+    B, C = (part if part.shape[2] == groups else part.repeat_interleave(groups // part.shape[2], 2)
+            for part in (B, C))
     given, d_state = (x, delta, A, B, C, D, z, delta_bias, initial_state), A.shape[1]
     learns = torch.is_grad_enabled() and any(
         part is not None and part.requires_grad for part in given)
     if d_state <= AT_ONCE:
-        y, last_state, _ = torch.ops.minimamba.scan(
+        y, last_state, _ = _operate(
             x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, learns)
         return y, last_state
     # The state's numbers don't meet but in y: in turn, and y adds up in float32.
     wide, steps, y, last = x.float(), delta.float(), 0, []
     for n in (slice(first, first + AT_ONCE) for first in range(0, d_state, AT_ONCE)):
-        part, h, _ = torch.ops.minimamba.scan(
+        part, h, _ = _operate(
             wide, steps, A[:, n], B[..., n], C[..., n], None if last else D, None, delta_bias,
             delta_softplus, None if initial_state is None else initial_state[..., n], learns)
         y, last = y + part, [*last, h]
     return (y if z is None else y * silu(z.float())).to(x.dtype), torch.cat(last, -1)
 
 
-@torch.library.custom_op("minimamba::scan", mutates_args=())
 def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
           z: Tensor | None, bias: Tensor | None, softplus: bool, initial: Tensor | None,
           learns: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -123,10 +126,9 @@ def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor |
     return y, last, borders
 
 
-@torch.library.custom_op("minimamba::scan_backward", mutates_args=())
 def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                    z: Tensor | None, bias: Tensor | None, softplus: bool, borders: Tensor,
-                   dy: Tensor, d_last: Tensor) -> list[Tensor]:
+                   dy: Tensor, d_last: Tensor | None) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z, bias and the first states, whether or not there
     are D, bias and first states; that of a z that there is not is empty."""
     from minimamba.scan import kernels
@@ -159,7 +161,42 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     return [dx, d_delta, dA.sum((0, 1)), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)), d_initial]
 
 
-@_scan.register_fake
+def _keep(ctx, inputs, output):
+    x, delta, A, B, C, D, z, bias, ctx.softplus, initial, _ = inputs
+    ctx.save_for_backward(x, delta, A, B, C, D, z, bias, output[2])
+    ctx.given = [part is not None for part in (D, z, bias, initial)]
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(back, ctx, dy, d_last, _):
+    *parts, borders = ctx.saved_tensors
+    dy = torch.zeros_like(parts[0]) if dy is None else dy
+    *whole, dD, dz, d_bias, d_initial = back(*parts, ctx.softplus, borders, dy, d_last)
+    dD, dz, d_bias, d_initial = (part if given else None for part, given in zip(
+        (dD, dz, d_bias, d_initial), ctx.given, strict=True))
+    return *whole, dD, dz, d_bias, None, d_initial, None
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *arguments):
+        output = _scan(*arguments)
+        _keep(ctx, arguments, output)
+        return output
+
+    backward = staticmethod(partial(_differentiate, _scan_backward))
+
+
+def _operate(*arguments) -> tuple[Tensor, Tensor, Tensor]:
+    return (torch.ops.minimamba.scan if torch.compiler.is_compiling() else _Scan.apply)(*arguments)
+
+
+_operator = torch.library.custom_op("minimamba::scan", _scan, mutates_args=())
+_backward = torch.library.custom_op("minimamba::scan_backward", _scan_backward, mutates_args=())
+_operator.register_autograd(partial(_differentiate, _backward), setup_context=_keep)
+
+
+@_operator.register_fake
 def _(x, delta, A, B, C, D, z, bias, softplus, initial, learns):
     batch, length, d_inner = x.shape
     chunks = -(-length // CHUNK) if learns else 0
@@ -167,30 +204,12 @@ def _(x, delta, A, B, C, D, z, bias, softplus, initial, learns):
             A.new_empty(batch, chunks, d_inner, A.shape[1]))
 
 
-@_scan_backward.register_fake
+@_backward.register_fake
 def _(x, delta, A, B, C, D, z, bias, softplus, borders, dy, d_last):
     whole = [x.new_empty(x.shape), delta.new_empty(delta.shape), A.new_empty(A.shape),
              B.new_empty(B.shape), C.new_empty(C.shape), A.new_empty(A.shape[0])]
     return [*whole, x.new_empty(0) if z is None else z.new_empty(z.shape),
             A.new_empty(A.shape[0]), A.new_empty(x.shape[0], *A.shape)]
-
-
-def _keep(ctx, inputs, output):
-    x, delta, A, B, C, D, z, bias, ctx.softplus, initial, _ = inputs
-    ctx.save_for_backward(x, delta, A, B, C, D, z, bias, output[2])
-    ctx.given = [part is not None for part in (D, z, bias, initial)]
-
-
-def _differentiate(ctx, dy, d_last, _):
-    *parts, borders = ctx.saved_tensors
-    *whole, dD, dz, d_bias, d_initial = torch.ops.minimamba.scan_backward(
-        *parts, ctx.softplus, borders, dy, d_last)
-    dD, dz, d_bias, d_initial = (part if given else None for part, given in zip(
-        (dD, dz, d_bias, d_initial), ctx.given, strict=True))
-    return *whole, dD, dz, d_bias, None, d_initial, None
-
-
-_scan.register_autograd(_differentiate, setup_context=_keep)
 
 
 def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
