@@ -25,7 +25,7 @@ from minimamba.scan import fused
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
-SPLITS = [1, 2, 3, 4, 7, 11, 13, 22]
+SPLITS = [1, 2, 3, 4, 8, 13]
 STATES = [8, 16, 32, 64, 128]
 TOKENS, WIDTH, HEAD = 2**20, 1024, 64
 """Of the sweep over lengths: TOKENS in all, WIDTH channels of the scan and of attention, in heads
@@ -120,11 +120,13 @@ def measure(shape: tuple) -> dict:
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
                    for way in ("forward", "learning", "backward")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
-    few = shape[0] * shape[2] < 16384  # else there are programs enough, and a split only costs
-    for way, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
-        for channels, _ in fits:
-            for splits in SPLITS if few else [1, 4]:
-                fused.divide = lambda *_, to=(channels, splits): to
+    chunks = shape[1] // fused.CHUNK
+    for way, cycles in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
+        for channels, _ in cycles.by_channels:
+            for splits in SPLITS:
+                each = -(-chunks // splits)
+                pieces = max(p for p in (1, 2, 4) if each % p == 0) if splits > 1 else 0
+                fused.divide = lambda *_, to=(channels, each, pieces): to
                 row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
     fused.divide = divide
     return row

@@ -37,7 +37,9 @@ def compiled(name: str, channels: int, programs: int) -> bytes:
     sizes = {"groups": 1, "d_inner": D_INNER, "N": 16, "SOFTPLUS": True, "CHUNK": fused.CHUNK,
              "PARTS": fused.PARTS, "P": channels, "ATOMIC": True}
     constants = {a: sizes[a] for a in fn.arg_names if a in sizes}
-    constants |= {a: None for a in ("initial", "carries", "sums", "d_last") if a in fn.arg_names}
+    if not name.startswith("carry"):
+        constants |= {a: None for a in ("initial", "carries", "sums", "d_last")
+                      if a in fn.arg_names}
     halves = ("x", "delta", "z", "y", "dy", "dx", "d_delta", "dz")
     signature = {a: "constexpr" if a in constants else "i32" if a in kernels.KEPT_GENERAL
                  else "*bf16" if a in halves else "*fp32" for a in fn.arg_names}
@@ -125,17 +127,23 @@ def _unit(text: str) -> tuple[str | None, int]:
 
 
 def main() -> None:
-    for name, fits in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
-        channels, splits = fused.divide(BATCH, D_INNER, LENGTH // fused.CHUNK,
-                                        fused.WARP // fused.PARTS, SCHEDULERS, fits)
-        blocks = BATCH * -(-D_INNER // (channels * fused.WARP // fused.PARTS))
-        programs = -(-blocks * splits // SCHEDULERS)
-        bodies = loops(*disassembled(compiled(name, channels, dict(fits)[channels])))
-        took = [cycles(body, programs) for body in bodies]
-        turns = LENGTH / splits / TURN
-        print(f"{name}: {channels} channels to a lane, {programs} programs to a scheduler; "
-              f"{sum(map(len, bodies))} instructions and {sum(took):.0f} cycles for {TURN} steps: "
-              f"{1e3 * sum(took) * turns / CLOCK:.3f} ms")
+    chunks, lanes = LENGTH // fused.CHUNK, fused.WARP // fused.PARTS
+    for name, before, costs in (("forward", "carry", fused.FORWARD),
+                                ("backward", "carry_back", fused.BACKWARD)):
+        found = {}
+        for kernel, channels, counted in ((before, fused.BEFORE, costs.before),
+                                          *((name, *row) for row in costs.by_channels)):
+            most = len(counted)
+            bodies = loops(*disassembled(compiled(kernel, channels, most)))
+            found[kernel, channels] = [round(sum(cycles(body, programs) for body in bodies) / TURN)
+                                       for programs in range(1, most + 1)]
+            print(f"{kernel}, {channels} channels to a lane: {found[kernel, channels]} cycles a "
+                  f"step, counted {[*counted]}")
+        channels, each, _ = fused.divide(BATCH, D_INNER, chunks, lanes, SCHEDULERS, costs)
+        programs = -(-BATCH * -(-D_INNER // (channels * lanes)) * -(-chunks // each) // SCHEDULERS)
+        took = found[name, channels][programs - 1] * each * fused.CHUNK / CLOCK
+        print(f"{name}: {channels} channels to a lane, {programs} programs to a scheduler: "
+              f"{1e3 * took:.3f} ms")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, silu
+from torch.nn.functional import silu
 
+from minimamba import conv, step
 from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
 from minimamba.linear import apply, linear
 from minimamba.selective import S6
@@ -74,32 +75,42 @@ class Mamba(nn.Module):
         if real is not None:
             check_tensor("real", real, (torch.bool,))
             check_shape("real", real, tuple(u.shape[:2]), "(batch, length)")
-        memory = self._checked(memory, len(u))
+        inputs, h = (None, None) if memory is None else self._checked(memory, len(u))
         x, z = self._branches(u)
         if real is not None:
             x = x * real[..., None]
-        seen = torch.cat([memory.inputs, x], 1)                  # (batch, d_conv − 1 + length, …)
-        # As a picture of one row: its channels may lie next to each other, as they do here,
-        # where a one-dimensional convolution would first turn everything over.
-        x = silu(conv2d(seen.mT[:, :, None], self.conv1d.weight[:, :, None],
-                        self.conv1d.bias, groups=self.d_inner)[:, :, 0].mT)
+        seen = x
+        x = conv.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, inputs)
         if real is not None:
             x = x * real[..., None]  # the convolution's bias has written there
-        y, h = self.ssm(x, z, initial_state=memory.h, return_last_state=True, method=method)
+        y, h = self.ssm(x, z, initial_state=h, return_last_state=True, method=method)
         out = apply(self.out_proj, y)
-        return (out, Memory(seen[:, u.shape[1]:], h)) if return_memory else out
+        if not return_memory:
+            return out
+        inputs = self.empty(len(u)).inputs if inputs is None else inputs
+        inputs = torch.cat([inputs, seen[:, max(0, u.shape[1] - self.d_conv + 1):]], 1)
+        # (Not from the end: of a convolution that sees one step, nothing is kept.)
+        return out, Memory(inputs[:, inputs.shape[1] - self.d_conv + 1:], h)
 
-    def step(self, u: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        """One step, (batch, d_model) to the same, and the memory after it."""
+    def step(self, u: Tensor, memory: Memory, *,
+             in_place: bool = False) -> tuple[Tensor, Memory]:
+        """One step, (batch, d_model) to the same, and the memory after it, with `in_place` in the
+        tensors of the one before."""
         if u.ndim != 2 or u.shape[1] != self.d_model:
             refuse("u", f"shape (batch, {self.d_model})", shape_of(u))
         memory = self._checked(memory, len(u))
-        x, z = self._branches(u)
-        seen = torch.cat([memory.inputs, x[:, None]], 1)         # (batch, d_conv, d_inner)
-        x = (seen * self.conv1d.weight[:, 0].T).sum(1)
-        x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-        y, h = self.ssm.step(x, memory.h)
-        return apply(self.out_proj, y * silu(z)), Memory(seen[:, 1:], h)
+        if step.runs(u):
+            x, z = apply(self.in_proj, u).chunk(2, -1)
+            x, inputs = step.convolution(x, self.conv1d.weight[:, 0], self.conv1d.bias,
+                                         memory.inputs, in_place=in_place)
+        else:
+            x, z = self._branches(u)
+            seen = torch.cat([memory.inputs, x[:, None]], 1)     # (batch, d_conv, d_inner)
+            inputs = memory.inputs.copy_(seen[:, 1:]) if in_place else seen[:, 1:]
+            x = (seen * self.conv1d.weight[:, 0].T).sum(1)
+            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+        y, h = self.ssm.step(x, memory.h, z, in_place=in_place)
+        return apply(self.out_proj, y), Memory(inputs, h)
 
     def _branches(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """x and z, each by a product of its own: halves of one would have to be copied apart."""
@@ -107,9 +118,7 @@ class Mamba(nn.Module):
         return tuple(linear(u, weight, bias) for weight, bias
                      in zip(self.in_proj.weight.chunk(2), biases, strict=True))
 
-    def _checked(self, memory: Memory | None, batch: int) -> Memory:
-        if memory is None:
-            return self.empty(batch)
+    def _checked(self, memory: Memory, batch: int) -> Memory:
         check_shape("memory.inputs", memory.inputs, (batch, self.d_conv - 1, self.d_inner),
                     "(batch, d_conv - 1, d_inner)")
         check_shape("memory.h", memory.h, (batch, *self.ssm.A_log.shape),

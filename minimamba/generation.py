@@ -1,6 +1,6 @@
 """Writing with a language model: the prompt all at once, then token by token."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from math import inf
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import check_count, check_number, check_positive, refuse
 from minimamba.lm import MambaLM
+from minimamba.replay import replay
 from minimamba.scan import compiled
 
 WORTH = 2**33
@@ -64,20 +65,25 @@ def stream(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: i
     try:
         scores, memory = prefill(model, tokens, real)
         # Which tokens each text holds: a penalty needs no more, and it does not grow.
-        seen = _holds(tokens, real, scores.shape[1])
-        fast = _worth_compiling(model, tokens, max_new_tokens)
+        seen = _holds(tokens, real, scores.shape[1]) if repetition_penalty != 1 else None
         random = torch.Generator(tokens.device).manual_seed(seed)
         stops = torch.tensor(sorted(stop), device=tokens.device, dtype=torch.int64)
         ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        step = None
         for made in range(max_new_tokens):
             new = _choose(scores.float(), seen, temperature, top_k, top_p, repetition_penalty,
                           random)
             yield torch.where(ended, -1, new)
-            ended |= torch.isin(new, stops)
-            if made == max_new_tokens - 1 or ended.all():
+            if made == max_new_tokens - 1:
                 break
-            seen.scatter_(1, new[:, None], True)
-            scores, memory = model.step(new, memory, compiled=fast)
+            if stop:  # (To look whether all have ended is to wait for the GPU.)
+                ended |= torch.isin(new, stops)
+                if ended.all():
+                    break
+            if seen is not None:
+                seen.scatter_(1, new[:, None], True)
+            step = step or _stepper(model, memory, _worth_compiling(model, tokens, max_new_tokens))
+            scores = step(new)
     finally:
         model.train(was_training)
 
@@ -90,15 +96,33 @@ def prefill(model: MambaLM, tokens: Tensor, real: Tensor | None = None,
     memory = None
     for start in range(0, tokens.shape[1], chunk):
         part = slice(start, start + chunk)
-        scores, memory = model(tokens[:, part], memory, return_memory=True,
-                               real=None if real is None else real[:, part])
-    return scores[:, -1], memory
+        x, memory = model.features(tokens[:, part], memory,
+                                   real=None if real is None else real[:, part])
+    return model.scores(x[:, -1]), memory
+
+
+def _stepper(model: MambaLM, memory: list, compiled: bool) -> Callable[[Tensor], Tensor]:
+    """From the next tokens to the scores after them, from this memory on."""
+    if _is_mamba(model) and memory[0].h.is_cuda:
+        return replay(model, memory)
+
+    def step(tokens: Tensor) -> Tensor:
+        nonlocal memory
+        scores, memory = model.step(tokens, memory, compiled=compiled)
+        return scores
+
+    return step
+
+
+def _is_mamba(model: MambaLM) -> bool:
+    """Whether no cache changes its shape from step to step."""
+    return set(model.config.pattern) == {"M"}
 
 
 def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
-    """One text on a CPU with a compiler, enough to write, and no cache that changes its shape."""
+    """One text on a CPU with a compiler, and enough to write."""
     return (len(tokens) == 1 and tokens.device.type == "cpu" and compiled.missing() is None
-            and set(model.config.pattern) == {"M"}
+            and _is_mamba(model)
             and count * sum(weight.numel() for weight in model.parameters()) >= WORTH)
 
 
@@ -127,9 +151,9 @@ def _holds(tokens: Tensor, real: Tensor | None, vocabulary: int) -> Tensor:
     return counts.scatter_add_(1, tokens, real.long()) > 0
 
 
-def _choose(scores: Tensor, seen: Tensor, temperature: float, top_k: int | None, top_p: float,
-            penalty: float, random: torch.Generator) -> Tensor:
-    if penalty != 1:
+def _choose(scores: Tensor, seen: Tensor | None, temperature: float, top_k: int | None,
+            top_p: float, penalty: float, random: torch.Generator) -> Tensor:
+    if seen is not None:
         scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty),
                              scores)
     if temperature == 0:

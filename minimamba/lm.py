@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from minimamba import step
 from minimamba.arguments import (
     check_count,
     check_positive,
@@ -109,23 +110,34 @@ class Layer(nn.Module):
         self.mixer = MIXERS[letter](config)
         self.wide = config.residual_in_fp32
 
-    def forward(self, x: Tensor, memory: Memory | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> tuple[Tensor, Memory | None]:
-        y = self.mixer(self._normed(x), memory, real=real, return_memory=return_memory,
-                       method=method)
-        y, memory = y if return_memory else (y, None)
+    def forward(self, x: Tensor, memory: Memory | None, real: Tensor | None, keep: bool,
+                method: str) -> tuple[Tensor, Memory | None]:
+        """With `keep`, also the memory after the last step."""
+        y = self.mixer(self._normed(x), memory, real=real, return_memory=keep, method=method)
+        y, memory = y if keep else (y, None)
         return self._around(x) + y, memory
 
-    def step(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        y, memory = self.mixer.step(self._normed(x), memory)
-        return self._around(x) + y, memory
+    def step(self, x: Tensor, added: Tensor, memory: Memory,
+             in_place: bool) -> tuple[Tensor, Tensor, Memory]:
+        """x, to which the layer before adds `added`: their sum, what this one adds, its memory."""
+        x, normed = add_norm(self.norm, self._around(x), added)
+        how = {"in_place": True} if in_place else {}             # which Mamba's block alone can
+        added, memory = self.mixer.step(normed, memory, **how)
+        return x, added, memory
 
     def _normed(self, x: Tensor) -> Tensor:
         return self.norm(x.to(self.norm.weight.dtype))
 
     def _around(self, x: Tensor) -> Tensor:
         return x.to(torch.promote_types(x.dtype, torch.float32)) if self.wide else x
+
+
+def add_norm(norm: nn.RMSNorm, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
+    """x + added, and its norm, in the precision of the norm's weights."""
+    if step.runs(added):
+        return step.add_norm(x, added, norm.weight, norm.eps)
+    x = x + added
+    return x, norm(x.to(norm.weight.dtype))
 
 
 class MambaLM(nn.Module):
@@ -174,38 +186,59 @@ class MambaLM(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what came.
         """
-        self._check_tokens(tokens, 2, "(batch, length)")
         if seq_idx is not None:
+            self._check_tokens(tokens, 2, "(batch, length)")
             if memory is not None or real is not None or return_memory:
                 refuse("seq_idx", "no memory and no padding beside it", "one of them")
             check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
             rows, starts = _apart(tokens, seq_idx)
             return _together(self(rows, method=method), starts, tokens.shape)
+        x, after = self._read(tokens, memory, real, return_memory, method)
+        scores = self.scores(x)
+        return (scores, after) if return_memory else scores
+
+    def features(self, tokens: Tensor, memory: list[Memory] | None = None, *,
+                 real: Tensor | None = None, method: str = "auto") -> tuple[Tensor, list[Memory]]:
+        """What the head makes scores of, (batch, length, d_model), and the memory after it; for
+        who wants the scores of some tokens only (`scores`)."""
+        return self._read(tokens, memory, real, True, method)
+
+    def _read(self, tokens: Tensor, memory: list[Memory] | None, real: Tensor | None, keep: bool,
+              method: str) -> tuple[Tensor, list[Memory | None]]:
+        self._check_tokens(tokens, 2, "(batch, length)")
         if real is not None:
             _check_real(real, tokens)
         x, after = self.embedding(tokens), []
         for layer, before in zip(self.layers, self._checked(memory), strict=True):
-            x, kept = layer(x, before, real=real, return_memory=return_memory, method=method)
+            x, kept = layer(x, before, real, keep, method)
             after.append(kept)
-        scores = self._scores(x)
-        return (scores, after) if return_memory else scores
+        return x, after
 
-    def step(self, tokens: Tensor, memory: list[Memory], *,
-             compiled: bool = False) -> tuple[Tensor, list[Memory]]:
+    def step(self, tokens: Tensor, memory: list[Memory], *, compiled: bool = False,
+             in_place: bool = False) -> tuple[Tensor, list[Memory]]:
         """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it.
 
         With `compiled`, through `torch.compile`, for which a CPU needs a C++ compiler: some
         seconds at the first call; for one sequence on a CPU, faster afterwards (see `linear`).
+        With `in_place` the new memory is written over the old (`replay` needs that); for a stack of
+        Mamba blocks alone.
         """
         self._check_tokens(tokens, 1, "(batch,)")
-        step, scores = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._scores))
+        if in_place and set(self.config.pattern) != {"M"}:
+            refuse("in_place", "False for other layers than Mamba's", in_place)
+        one, last = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._last))
         x, after = self.embedding(tokens), []
+        added = torch.zeros_like(x)
         for layer, before in zip(self.layers, self._checked(memory), strict=True):
-            x, kept = step(layer, x, before)
+            x, added, kept = one(layer, x, added, before, in_place)
             after.append(kept)
-        return scores(self, x), after
+        return last(self, x, added), after
 
-    def _scores(self, x: Tensor) -> Tensor:
+    def _last(self, x: Tensor, added: Tensor) -> Tensor:
+        return apply(self.head, add_norm(self.norm, x, added)[1])
+
+    def scores(self, x: Tensor) -> Tensor:
+        """The head: `features` (…, d_model) to (…, vocab_size)."""
         return apply(self.head, self.norm(x.to(self.norm.weight.dtype)))
 
     def _checked(self, memory: list[Memory] | None) -> list[Memory | None]:

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import silu, softplus
 
+from minimamba import step
 from minimamba.arguments import check_count, refuse, shape_of
 from minimamba.linear import apply
 from minimamba.scan import selective_scan
@@ -112,10 +113,16 @@ class S6(nn.Module):
                               delta_softplus=True, initial_state=initial_state,
                               return_last_state=return_last_state, method=method)
 
-    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step: x (batch, d_inner) and the state before it to y and the state after it."""
+    def step(self, x: Tensor, h: Tensor, z: Tensor | None = None, *,
+             in_place: bool = False) -> tuple[Tensor, Tensor]:
+        """One step: x (batch, d_inner), the state before it and, as in `selective_scan`, z; to y
+        and the state after it, with `in_place` in the tensor of the one before."""
         raw, B, C = (part[:, 0] for part in self._raw(x[:, None]))
+        if step.runs(x):
+            return step.scan(x, raw, self.A_log, B, C, self.D, z, self.dt_bias, h,
+                             in_place=in_place)
         delta = softplus(raw.to(h.dtype) + self.dt_bias)[..., None]      # (batch, d_inner, 1)
         wide = x[..., None].to(h.dtype)
-        h = torch.exp(delta * self.A) * h + delta * wide * B[:, None]
-        return (h @ C.to(h.dtype)[..., None] + self.D[:, None] * wide)[..., 0].to(x.dtype), h
+        after = torch.exp(delta * self.A) * h + delta * wide * B[:, None]
+        y = (after @ C.to(h.dtype)[..., None] + self.D[:, None] * wide)[..., 0].to(x.dtype)
+        return y if z is None else y * silu(z), h.copy_(after) if in_place else after

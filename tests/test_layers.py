@@ -188,6 +188,12 @@ def test_only_mamba_has_the_published_layouts(tmp_path):
         checkpoint.save(make("MA"), tmp_path, layout="original")
 
 
+def test_only_mamba_steps_in_place():
+    model = make("MA")
+    with pytest.raises(ValueError, match=r"^in_place: expected False for other layers"):
+        model.step(tokens(1)[:, 0], model.empty(1), in_place=True)
+
+
 @pytest.mark.parametrize("layers", ["", "MX", 3, ("M",)])
 def test_unknown_letters_are_named(layers):
     with pytest.raises(ValueError, match=r"^layers: expected letters among MAFL64, got"):

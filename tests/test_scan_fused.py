@@ -46,30 +46,34 @@ def agree(arguments, most=1e-6, **options):
         assert error <= most * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
 
 
-@pytest.fixture(params=["whole", "split"])
+@pytest.fixture(params=["whole", "split", "in pieces"])
 def programs(request, monkeypatch):
-    """The length in one piece and few channels to a lane, or as many splits as there are chunks
-    and many channels."""
-    monkeypatch.setattr(fused, "divide", lambda sequences, per_group, chunks, lanes, _, fits: (
-        (fits[0][0], 1) if request.param == "whole" else (fits[-1][0], chunks)))
+    """The length whole and few channels to a lane; or as many splits as there are chunks, and many
+    channels; or splits of two chunks, of which the pass before takes one at a time."""
+    def divide(sequences, per_group, chunks, lanes, schedulers, cycles):
+        few, many = (channels for channels, _ in cycles.by_channels)
+        return {"whole": (few, chunks, 0), "split": (many, 1, 1),
+                "in pieces": (few, 2, 2)}[request.param]
+
+    monkeypatch.setattr(fused, "divide", divide)
 
 
-@pytest.mark.parametrize("fits", [fused.FORWARD, fused.BACKWARD])
-def test_a_length_is_split_only_where_programs_are_missing(fits):
+@pytest.mark.parametrize("cycles", [fused.FORWARD, fused.BACKWARD], ids=["forward", "backward"])
+def test_a_length_is_split_only_where_programs_are_missing(cycles):
     def divide(sequences, d_inner, chunks):
-        return fused.divide(sequences, d_inner, chunks, 8, 528, fits)
+        return fused.divide(sequences, d_inner, chunks, 8, 528, cycles)
 
-    most = max(channels for channels, _ in fits)
-    assert divide(8, 1536, 32)[1] == 1                       # enough programs without
-    assert divide(8, 4096, 32) == (most, 1)                  # enough for more channels to a lane
-    assert divide(1, 1536, 1)[1] == 1                        # nothing to split
-    channels, splits = divide(1, 1536, 1024)
-    assert channels == most
-    assert 500 < 1536 / (8 * channels) * splits < 2200
-    assert divide(1, 64, 2**14)[1] < 1000                    # a bound to what is tried
+    most = max(channels for channels, _ in cycles.by_channels)
+    assert divide(32, 1536, 32)[1:] == (32, 0)               # enough programs without
+    assert divide(8, 4096, 32) == (most, 32, 0)              # enough for more channels to a lane
+    assert divide(1, 1536, 1)[1:] == (1, 0)                  # nothing to split
+    channels, each, pieces = divide(1, 1536, 1024)
+    assert each % pieces == 0
+    assert 500 < 1536 / (8 * channels) * (1024 / each) < 2200
+    assert 2**14 / divide(1, 64, 2**14)[1] < 1000            # a bound to what is tried
 
 
-@pytest.mark.parametrize("length", [1, 15, 33, 70])
+@pytest.mark.parametrize("length", [1, 33, 70, 150])
 def test_at_awkward_lengths(length, programs):
     agree(inputs(length))
 
@@ -160,9 +164,8 @@ def test_it_is_an_operator_that_torch_compile_can_take():
 
 def test_states_are_kept_only_for_who_learns(monkeypatch):
     kept = []
-    scan = torch.ops.minimamba.scan
-    monkeypatch.setattr(fused.torch.ops.minimamba, "scan",
-                        lambda *given: kept.append(given[-1]) or scan(*given))
+    operate = fused._operate
+    monkeypatch.setattr(fused, "_operate", lambda *given: kept.append(given[-1]) or operate(*given))
     arguments = {name: part.float() for name, part in inputs(4).items()}
     selective_scan(**arguments, delta_softplus=True, method="fused")
     arguments["A"].requires_grad_()
@@ -199,5 +202,5 @@ def test_where_it_can_not_run_it_says_what_can(monkeypatch):
     with pytest.raises(ValueError, match=r"such as 'chunked', got 'fused': no CUDA device"):
         selective_scan(**{name: part.float() for name, part in inputs(4).items()},
                        delta_softplus=True, method="fused")
-    monkeypatch.setattr(fused, "find_spec", lambda name: None)
+    monkeypatch.setattr(fused, "TRITON", False)
     assert "triton is not installed" in methods()["fused"]

@@ -1,5 +1,6 @@
 """The kernels compile for a GPU, on a machine without one: Triton's interpreter takes more."""
 
+import json
 import re
 import subprocess
 import sys
@@ -59,3 +60,8 @@ def test_the_machine_code_allows_what_was_predicted(tmp_path):
     forward, backward = (float(took) for took in re.findall(r": ([\d.]+) ms", said))
     assert forward < 0.27, said
     assert backward < 0.72, said
+    # What `fused.divide` weighs is what this finds.
+    tables = re.findall(r": (\[.+\]) cycles a step, counted (\[.+\])", said)
+    assert len(tables) == 6
+    for found, counted in tables:
+        assert json.loads(found) == pytest.approx(json.loads(counted), rel=0.1)

@@ -15,10 +15,10 @@ those before each tile of it, and walks back. No tensor (batch, length, d_inner,
 
 In memory: x, delta, z, y (batch, length, d_inner), any float; all else in float32: `rates` is
 A log2(e), (d_inner, N), so that exp(Δ A) is a power of two; B and C (batch, steps, groups, N),
-zeros beyond the end, where `steps` is the length in whole chunks; `carries` and dA (batch, splits,
-d_inner, N), `borders` (batch, chunks, d_inner, N), `inside_chunk` (batch, splits, tiles of a chunk,
-d_inner, N); dD and `d_bias` (batch, chunks, d_inner); `dBC`, the gradients of B and C, (batch,
-groups or blocks, tiles, 2, PARTS, N).
+zeros beyond the end, where `steps` is the length in whole chunks; `carries` (batch, pieces of
+splits, d_inner, N), dA (batch, splits, d_inner, N), `borders` (batch, chunks, d_inner, N),
+`inside_chunk` (batch, splits, tiles of a chunk, d_inner, N); dD and `d_bias` (batch, chunks,
+d_inner); `dBC`, the gradients of B and C, (batch, groups or blocks, tiles, 2, PARTS, N).
 """
 
 import triton
@@ -35,7 +35,7 @@ a time.)"""
 SHORT = tl.constexpr(0.0 if triton.knobs.runtime.interpret else 3e-8)
 """The hardware's power of two is cut off, not rounded: too small, by this part on average, in
 exponents. A product of a thousand decays would be too small by 3e-5; with it added, by 3e-7."""
-KEPT_GENERAL = ["length", "steps", "split_steps"]
+KEPT_GENERAL = ["length", "steps", "split_steps", "piece_steps", "pieces"]
 """Arguments for whose values nothing is compiled anew."""
 
 
@@ -270,10 +270,9 @@ def store_states(pointer, places, h, left, N: tl.constexpr, P: tl.constexpr):
 
 
 @triton.jit
-def enter(initial, carries, sums, rate, places, room, batch, split, splits, channels, there,
-          d_inner: tl.constexpr, N: tl.constexpr, P: tl.constexpr,
-          BACKWARD: tl.constexpr):
-    """What comes into this split: the first states, carried through all splits before it.
+def enter(initial, carries, sums, rate, places, room, batch, split, splits, pieces, channels,
+          there, d_inner: tl.constexpr, N: tl.constexpr, P: tl.constexpr, BACKWARD: tl.constexpr):
+    """What comes into this split: the first states, carried through all pieces before it.
 
     From the end, with BACKWARD, "before" means after.
     """
@@ -281,8 +280,9 @@ def enter(initial, carries, sums, rate, places, room, batch, split, splits, chan
     if initial is not None:
         h = load_states(initial + batch * N * d_inner, places, room, N, P)
     if carries is not None:
-        for i in range(splits - 1 - split if BACKWARD else split):
-            place = batch * splits + (splits - 1 - i if BACKWARD else i)
+        whole = (splits - 1) * pieces
+        for i in range((splits - 1 - split if BACKWARD else split) * pieces):
+            place = batch * whole + (whole - 1 - i if BACKWARD else i)
             passed = tl.load(sums + place * d_inner + channels, there, 0.0)
             added = load_states(carries + place * N * d_inner, places, room, N, P)
             h = decay_of(passed[:, :, None], rate) * h + added
@@ -290,20 +290,20 @@ def enter(initial, carries, sums, rate, places, room, batch, split, splits, chan
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
-def carry(x, delta, rates, B, bias, carries, sums, length, steps, split_steps,
+def carry(x, delta, rates, B, bias, carries, sums, length, steps, piece_steps,
           groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
           PARTS: tl.constexpr, P: tl.constexpr):
-    """What a split adds of its own, its last states when it starts from zero, in `carries`;
-    beside it its sum of Δ, (batch, splits, d_inner). Zeros from the last, which nothing follows."""
+    """What a piece of a split adds of its own, its last states when it starts from zero, in
+    `carries`; beside it its sum of Δ, (batch, pieces, d_inner). No piece is of the last split,
+    which nothing follows."""
     batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
                                                                       P)
-    split, splits = tl.program_id(1), tl.num_programs(1)
-    end = tl.minimum((split + 1) * split_steps, length)
+    begin = tl.program_id(1) * piece_steps
+    end = begin + piece_steps
     rate = load_states(rates, places, room, N, P)
     bias_, rows = load_vector(bias, channels, there), tl.arange(0, LANES)[:, None] % PARTS
     h, passed = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
-    for start in tl.range(split * split_steps, end if split < splits - 1 else 0, 2 * PARTS,
-                          num_stages=AHEAD):
+    for start in tl.range(begin, end, 2 * PARTS, num_stages=AHEAD):
         two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
         x_, raw = load_two(x, two, inside, P), load_two(delta, two, inside, P)
         for i in tl.static_range(2):
@@ -313,15 +313,15 @@ def carry(x, delta, rates, B, bias, carries, sums, length, steps, split_steps,
             B_ = load_numbers(B + side, groups * N, N, PARTS)
             h = advance(h, step, given, B_, rate, PARTS)
             passed += step
-    place = batch * splits + split
+    place = batch * tl.num_programs(1) + tl.program_id(1)
     store_states(carries + place * N * d_inner, places, h, room, N, P)
     tl.store(sums + place * d_inner + channels, over_lanes(passed, PARTS), there)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, borders, y, length,
-            steps, split_steps, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-            SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr,
+            steps, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
+            N: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, PARTS: tl.constexpr,
             P: tl.constexpr):
     """y and the last states; in `borders`, (batch, chunks, d_inner, N), those before each chunk."""
     batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
@@ -330,8 +330,8 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
     end = tl.minimum((split + 1) * split_steps, length)
     rate, rows = load_states(rates, places, room, N, P), tl.arange(0, LANES)[:, None] % PARTS
     skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
-    h = enter(initial, carries, sums, rate, places, room, batch, split, splits, channels, there,
-              d_inner, N, P, False)
+    h = enter(initial, carries, sums, rate, places, room, batch, split, splits, pieces, channels,
+              there, d_inner, N, P, False)
     for start in tl.range(split * split_steps, end, 2 * PARTS, num_stages=AHEAD):
         if borders is not None:
             if start % CHUNK == 0:
@@ -364,18 +364,19 @@ def forward(x, delta, rates, B, C, D, z, bias, initial, carries, sums, last, bor
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
-def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, split_steps,
+def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, piece_steps, pieces,
                groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
                SOFTPLUS: tl.constexpr, PARTS: tl.constexpr, P: tl.constexpr):
-    """`carry` from the end: the gradient that a split hands back when it is handed none."""
+    """`carry` from the end: the gradient that a piece of a split hands back when it is handed none.
+    No piece is of the first split, which has `pieces` of them."""
     batch, group, first, left, there, channels, places, room = locate(groups, d_inner, N, PARTS,
                                                                       P)
-    split, splits = tl.program_id(1), tl.num_programs(1)
-    begin, end = split * split_steps, tl.minimum((split + 1) * split_steps, length)
+    begin = (pieces + tl.program_id(1)) * piece_steps
+    end = tl.minimum(begin + piece_steps, length)
     rate = load_states(rates, places, room, N, P)
     bias_, rows = load_vector(bias, channels, there), tl.arange(0, LANES)[:, None] % PARTS
     back, passed = tl.zeros_like(rate), tl.zeros((LANES, P), tl.float32)
-    for ahead in tl.range(0, end - begin if split > 0 else 0, 2 * PARTS, num_stages=AHEAD):
+    for ahead in tl.range(0, end - begin, 2 * PARTS, num_stages=AHEAD):
         start = begin + (end - begin - 1) // (2 * PARTS) * (2 * PARTS) - ahead
         two, inside = find_two(batch, start, end, length, first, left, d_inner, PARTS, P)
         raw, d_y = load_two(delta, two, inside, P), load_two(dy, two, inside, P)
@@ -387,20 +388,20 @@ def carry_back(dy, delta, rates, C, z, bias, carries, sums, length, steps, split
             step = step_of(raw[i] + bias_, (at + rows < end) & there, SOFTPLUS)
             d_out, side = d_y[i], ((batch * steps + at) * groups + group) * N
             if z is not None:
-                d_out *= gate[i] * sigmoid(gate[i])
+                d_out = d_out * gate[i] * sigmoid(gate[i])
             C_ = load_numbers(C + side, groups * N, N, PARTS)
             for k in tl.static_range(PARTS - 1, -1, -1):
                 back += C_[k] * of_step(d_out, k, PARTS)
                 back *= decay_of(of_step(step, k, PARTS), rate)
             passed += step
-    place = batch * splits + split
+    place = batch * tl.num_programs(1) + tl.program_id(1)
     store_states(carries + place * N * d_inner, places, back, room, N, P)
     tl.store(sums + place * d_inner + channels, over_lanes(passed, PARTS), there)
 
 
 @triton.jit(do_not_specialize=KEPT_GENERAL)
 def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, sums, inside_chunk,
-             dx, d_delta, dA, dBC, dD, dz, d_bias, d_initial, length, steps, split_steps,
+             dx, d_delta, dA, dBC, dD, dz, d_bias, d_initial, length, steps, split_steps, pieces,
              groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
              SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, ATOMIC: tl.constexpr,
              PARTS: tl.constexpr, P: tl.constexpr):
@@ -417,8 +418,8 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
     place, rows = batch * splits + split, tl.arange(0, LANES)[:, None] % PARTS
     rate = load_states(rates, places, room, N, P)
     skip, bias_ = load_vector(D, channels, there), load_vector(bias, channels, there)
-    back = enter(d_last, carries, sums, rate, places, room, batch, split, splits, channels, there,
-                 d_inner, N, P, True)
+    back = enter(d_last, carries, sums, rate, places, room, batch, split, splits, pieces, channels,
+                 there, d_inner, N, P, True)
     before_tile = inside_chunk + place * (CHUNK // PARTS) * N * d_inner
     into = (batch * groups + group) * tiles
     if not ATOMIC:
@@ -469,7 +470,7 @@ def backward(x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, su
                 given, d_out = step * x_, d_y
                 if z is not None:
                     opened = sigmoid(gate)
-                    d_out *= gate * opened
+                    d_out = d_y * gate * opened   # of half types, the first product is exact
                 states, decays = (h,), ()
                 for k in tl.static_range(PARTS):
                     decay = decay_of(of_step(step, k, PARTS), rate)

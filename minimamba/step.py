@@ -1,0 +1,69 @@
+"""One step of a layer on an NVIDIA GPU: three Triton kernels in place of some thirty of PyTorch's.
+
+Without gradients: for these, and anywhere else, who calls does the same in PyTorch.
+Half precision is computed in float32 and rounded once.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK = 32
+"""Channels of a program, which is one warp."""
+
+
+def runs(x: Tensor) -> bool:
+    """Whether the kernels are what should be used for this input."""
+    return (x.is_cuda and x.dtype != torch.float64 and not torch.is_grad_enabled()
+            and not torch.compiler.is_compiling())
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Tensor, *,
+                in_place: bool) -> tuple[Tensor, Tensor]:
+    """SiLU of the causal convolution at one step, and what it looks back at from the next.
+
+    Args:
+        x: (batch, d_inner), each row in one piece. weight: (d_inner, d_conv). bias: (d_inner,).
+        inputs: (batch, d_conv − 1, d_inner), oldest first; written over, with `in_place`.
+    """
+    from minimamba import step_kernels
+
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    after = inputs if in_place else torch.empty_like(inputs)
+    grid = len(x), -(-x.shape[1] // BLOCK)
+    step_kernels.convolution[grid](x, weight.contiguous(), bias, inputs.contiguous(), after, y,
+                                   x.stride(0), x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK,
+                                   num_warps=1)
+    return y, after
+
+
+def scan(x: Tensor, raw: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
+         z: Tensor | None, bias: Tensor, h: Tensor, *, in_place: bool) -> tuple[Tensor, Tensor]:
+    """y and the states after one step of the selective scan.
+
+    Args:
+        x: (batch, d_inner). z: the same. raw: the same, Δ before bias and softplus.
+        A_log: (d_inner, d_state). D, bias: (d_inner,). B, C: (batch, d_state).
+        h: (batch, d_inner, d_state), float32; written over, with `in_place`.
+    """
+    from minimamba import step_kernels
+
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    after = h if in_place else torch.empty_like(h)
+    d_inner, d_state = A_log.shape
+    z_strides = (0, 0) if z is None else z.stride()
+    step_kernels.scan[len(x), -(-d_inner // BLOCK)](
+        x, raw, A_log, B, C, D, z, bias, h.contiguous(), after, y, *x.stride(), *raw.stride(),
+        *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
+        N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
+    return y, after
+
+
+def add_norm(x: Tensor, added: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """x + added, (batch, d_model), in the precision of x; and, rounded to that of the weights
+    (d_model,), its RMS norm."""
+    from minimamba import step_kernels
+
+    total, normed = torch.empty_like(x), torch.empty_like(x, dtype=weight.dtype)
+    step_kernels.add_norm[len(x),](x, added, weight, total, normed, epsilon, d_model=x.shape[1],
+                                   BLOCK=1 << (x.shape[1] - 1).bit_length())
+    return total, normed
