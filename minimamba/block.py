@@ -119,6 +119,8 @@ class Mamba(nn.Module):
                      in zip(self.in_proj.weight.chunk(2), biases, strict=True))
 
     def _checked(self, memory: Memory, batch: int) -> Memory:
+        if memory is None:
+            refuse("memory", "a Memory, such as `empty` makes", "None")
         check_shape("memory.inputs", memory.inputs, (batch, self.d_conv - 1, self.d_inner),
                     "(batch, d_conv - 1, d_inner)")
         check_shape("memory.h", memory.h, (batch, *self.ssm.A_log.shape),

@@ -12,7 +12,7 @@ NAMES = {"ssm.A_log": "A_log", "ssm.D": "D", "ssm.x_proj.weight": "x_proj.weight
          "ssm.dt_proj.weight": "dt_proj.weight", "ssm.dt_bias": "dt_proj.bias"}
 
 
-@pytest.fixture(params=[{}, {"d_state": 8, "d_conv": 3, "dt_rank": 7, "bias": True},
+@pytest.fixture(params=[{}, {"d_state": 8, "d_conv": 3, "dt_rank": 7},
                         {"conv_bias": False, "expand": 3}], ids=str)
 def blocks(request):
     torch.manual_seed(0)
