@@ -120,10 +120,10 @@ def _is_mamba(model: MambaLM) -> bool:
 
 
 def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
-    """One text on a CPU with a compiler, and enough to write."""
-    return (len(tokens) == 1 and tokens.device.type == "cpu" and compiled.missing() is None
-            and _is_mamba(model)
-            and count * sum(weight.numel() for weight in model.parameters()) >= WORTH)
+    """On a CPU with a compiler, and enough to write."""
+    weights = sum(weight.numel() for weight in model.parameters())
+    return (tokens.device.type == "cpu" and _is_mamba(model) and compiled.missing() is None
+            and count * len(tokens) * weights >= WORTH)
 
 
 def _to_the_right(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
