@@ -73,11 +73,11 @@ def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple
         model.train()
         with torch.autocast(place.type, torch.bfloat16, enabled=bf16 and place.type == "cuda"):
             now = loss(*_share(batch))
-        value = _mean(now)
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {step}")
         optimizer.zero_grad()
         now.backward()
+        value = _mean(now)  # not earlier: to look at it is to wait for the GPU
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {step}")
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
