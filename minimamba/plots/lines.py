@@ -60,7 +60,8 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
         ax.set_xticks(shown, [f"{place:,g}" for place in shown], minor=False)
         ax.set_xticks([], minor=True)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    if any(lines) or mark:
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 

@@ -24,13 +24,13 @@ def letters(ax: Axes, text: str, *, shown: bool = True) -> None:
 
 @styled
 def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *, rows: list[str] | None = None,
-           logarithmic: tuple[str, ...] = ()) -> Figure:
+           logarithmic: tuple[str, ...] = (), xlabel: str = "byte") -> Figure:
     """Heat maps over one line of text, one under the other.
 
     Args:
         text: a character a column. maps: from what is shown to (rows, len(text)).
         ylabel: what the rows are. rows: their names; their numbers if None.
-        logarithmic: which maps have a logarithmic scale.
+        logarithmic: which maps have a logarithmic scale. xlabel: what a column is.
     """
     figure = Figure(figsize=(9, 0.7 + 1.6 * len(maps)), layout="constrained")
     axes = figure.subplots(len(maps), 1, squeeze=False)[:, 0]
@@ -42,5 +42,5 @@ def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *, rows: list[str
         if rows:
             ax.set_yticks(range(len(rows)), rows)
         figure.colorbar(image, ax=ax, label=label, pad=0.01)
-    axes[-1].set_xlabel("byte")
+    axes[-1].set_xlabel(xlabel)
     return figure
