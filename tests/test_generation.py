@@ -132,7 +132,8 @@ def test_a_long_text_is_written_by_a_compiled_step(model, monkeypatch):
                         or step(self, *given, compiled=compiled))
     monkeypatch.setattr(generation, "WORTH", 100)
     assert torch.equal(generation.generate(model, tokens(1), 12)[0], plain)
-    generation.generate(model, tokens(2), 3)
+    monkeypatch.setattr(generation, "WORTH", 2**33)          # three tokens more are not worth it
+    generation.generate(model, tokens(1), 3)
     assert asked == [True] * 11 + [False] * 2
 
 

@@ -26,7 +26,7 @@ def _over_all_steps(step, steps, warmup, peak):
 
 def clipped(gradients: list[Tensor], most: float) -> list[Tensor]:
     length = sqrt(sum(part.square().sum().item() for part in gradients))
-    return [min(1.0, most / length) * part for part in gradients]
+    return [most / max(length, most) * part for part in gradients]
 
 
 def _each_by_itself(gradients, most):
