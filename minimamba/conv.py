@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
+from minimamba.scan.fused import TRITON
+
 STEPS, CHANNELS, WARPS = 32, 64, 8
 """Of a program's tile, and of a program."""
+
+
+def runs(x: Tensor) -> bool:
+    """Whether the kernels take this input."""
+    return TRITON and x.is_cuda and x.dtype != torch.float64
 
 
 def causal(x: Tensor, weight: Tensor, bias: Tensor | None,
@@ -22,7 +29,7 @@ def causal(x: Tensor, weight: Tensor, bias: Tensor | None,
         x: (batch, length, d_inner). weight: (d_inner, d_conv). bias: (d_inner,).
         inputs: (batch, d_conv − 1, d_inner), what came before x; zeros if None.
     """
-    if x.is_cuda and x.dtype != torch.float64:
+    if runs(x):
         return _operate(x, weight, bias, inputs)
     # As a picture of one row: its channels may lie next to each other, as they do here,
     # where a one-dimensional convolution would first turn everything over.

@@ -7,13 +7,15 @@ Half precision is computed in float32 and rounded once.
 import torch
 from torch import Tensor
 
+from minimamba import conv
+
 BLOCK = 32
 """Channels of a program, which is one warp."""
 
 
 def runs(x: Tensor) -> bool:
     """Whether the kernels are what should be used for this input."""
-    return (x.is_cuda and x.dtype != torch.float64 and not torch.is_grad_enabled()
+    return (conv.runs(x) and not torch.is_grad_enabled()
             and not torch.compiler.is_compiling())
 
 
@@ -28,12 +30,12 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Tensor, 
     from minimamba import step_kernels
 
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    after = inputs if in_place else torch.empty_like(inputs)
+    after = _room_for(inputs, in_place)
     grid = len(x), -(-x.shape[1] // BLOCK)
     step_kernels.convolution[grid](x, weight.contiguous(), bias, inputs.contiguous(), after, y,
                                    x.stride(0), x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK,
                                    num_warps=1)
-    return y, after
+    return y, _into(inputs, after) if in_place else after
 
 
 def scan(x: Tensor, raw: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
@@ -48,14 +50,14 @@ def scan(x: Tensor, raw: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
     from minimamba import step_kernels
 
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    after = h if in_place else torch.empty_like(h)
+    after = _room_for(h, in_place)
     d_inner, d_state = A_log.shape
     z_strides = (0, 0) if z is None else z.stride()
     step_kernels.scan[len(x), -(-d_inner // BLOCK)](
         x, raw, A_log, B, C, D, z, bias, h.contiguous(), after, y, *x.stride(), *raw.stride(),
         *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
         N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
-    return y, after
+    return y, _into(h, after) if in_place else after
 
 
 def add_norm(x: Tensor, added: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -67,3 +69,14 @@ def add_norm(x: Tensor, added: Tensor, weight: Tensor, epsilon: float) -> tuple[
     step_kernels.add_norm[len(x),](x, added, weight, total, normed, epsilon, d_model=x.shape[1],
                                    BLOCK=1 << (x.shape[1] - 1).bit_length())
     return total, normed
+
+
+def _room_for(memory: Tensor, in_place: bool) -> Tensor:
+    """What a kernel writes to: the memory itself only if it is in one piece."""
+    if in_place and memory.is_contiguous():
+        return memory
+    return torch.empty_like(memory, memory_format=torch.contiguous_format)
+
+
+def _into(memory: Tensor, after: Tensor) -> Tensor:
+    return memory if after is memory else memory.copy_(after)

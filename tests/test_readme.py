@@ -1,5 +1,6 @@
 """The README's promises that a machine can check."""
 
+import json
 import re
 import subprocess
 import sys
@@ -35,3 +36,21 @@ def test_its_map_lists_every_notebook_and_every_module():
 
 def test_the_command_of_the_test_section_is_what_ci_runs():
     assert "make test" in (ROOT / ".ci/run").read_text()
+
+
+def test_its_rates_of_writing_are_the_measured_ones():
+    def rates(device):
+        file = ROOT / f"benchmarks/results/generation_{device}.json"
+        for row in json.loads(file.read_text())["rows"]:
+            yield {name: part["writing, tokens a second"] for name, part in row.items()
+                   if isinstance(part, dict)}
+
+    one, _, many = rates("cuda")
+    for said, measured in (("1,550", one["ours"]), ("1,400", one["official"]),
+                           ("126,700", many["ours"]), ("126,700", many["official"])):
+        assert said in README
+        assert abs(int(said.replace(",", "")) / measured - 1) < 0.005
+    assert "28 and 20 times" in README
+    assert [round(row["ours"] / row["transformers"]) for row in (one, many)] == [28, 20]
+    assert "at 2.7 times the speed of transformers, several at once" in README
+    assert [round(row["ours"] / row["transformers"], 1) for row in rates("cpu")] == [2.7, 1.6, 1.6]

@@ -1,11 +1,13 @@
 """One step by the kernels, in Triton's interpreter or on a GPU; in place; and as a CUDA graph."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from systems import randn
 from test_lm import SMALL, shake, tokens
 
-from minimamba import MambaConfig, MambaLM, generation, step
+from minimamba import MambaConfig, MambaLM, conv, generation, step
 from minimamba.block import Mamba
 from minimamba.replay import Replay, replay
 from minimamba.scan import fused
@@ -62,6 +64,37 @@ def test_the_convolution_of_one_step(d_conv, conv_bias):
         assert torch.equal(after, whole.mT[:, 1:])
         assert (after is given) == in_place
         assert torch.equal(given, after if in_place else inputs)
+
+
+@kernels
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_memory_that_is_not_in_one_piece(in_place):
+    """Such as a prompt leaves behind: the end of something longer."""
+    block, x = Mamba(8).to(PLACE), randn(2, 16, seed=1).float().to(PLACE)
+    longer = randn(2, 6, 16, seed=2).float().to(PLACE)
+    turned = randn(2, 16, 16, seed=3).float().to(PLACE).mT
+    with torch.no_grad():
+        raw, B, C = (part[:, 0] for part in block.ssm._raw(x[:, None]))
+        ssm = x, raw, block.ssm.A_log, B, C, block.ssm.D, None, block.ssm.dt_bias
+        short = x, block.conv1d.weight[:, 0], block.conv1d.bias
+        for kernel, given, memory in ((step.convolution, short, longer.clone()[:, 3:]),
+                                      (step.scan, ssm, turned.mT.clone().mT)):
+            assert not memory.is_contiguous()
+            y, after = kernel(*given, memory.contiguous(), in_place=False)
+            y_, after_ = kernel(*given, memory, in_place=in_place)
+            assert torch.equal(y, y_)
+            assert torch.equal(after, after_)
+            assert (after_ is memory) == in_place
+
+
+def test_they_run_on_a_gpu_where_triton_is(monkeypatch):
+    x = SimpleNamespace(is_cuda=True, dtype=torch.float32)
+    with torch.no_grad():
+        assert conv.runs(x) == step.runs(x) == fused.TRITON
+        monkeypatch.setattr(conv, "TRITON", False)
+        assert not conv.runs(x)
+        assert not step.runs(x)
+    assert not conv.runs(torch.zeros(1))
 
 
 @kernels
