@@ -1,4 +1,4 @@
-"""What can a layer learn? Five experiments, each for Mamba and for what it is compared with.
+"""What can a layer learn? Seven experiments, each for Mamba and for what it is compared with.
 
 Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPERIMENT ...
 
@@ -6,6 +6,8 @@ Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPE
 - induction_heads: trained at up to 256 tokens, asked at up to 2^20, read in parts (table 2).
 - recall: associative recall, by the numbers of state a channel and of pairs (Arora et al. 2023).
 - copying, phone_book: at equal numbers of weights (Jelassi et al. 2024).
+- ratio: a phone book for Jamba's eight layers, with attention in none, in one or in all (Lieber et
+  al. 2024); trained at up to 1,024 tokens, asked at up to 2^17.
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
@@ -42,10 +44,11 @@ WEIGHTS = Path(__file__).parent.parent / "minimamba/weights"
 MEGABYTE = 10**6
 CHUNK = 2048
 """Tokens that are read at once: what a model needs to be asked does not grow with the length."""
-LONGEST = {"A": 2**14, "L": 2**17}
-"""Beyond these a cache has no room, and an LSTM takes minutes."""
+LONGEST = {"A": 2**17 + 16, "L": 2**17 + 16}
+"""Tokens, beyond which a cache has no room, and an LSTM takes minutes."""
 NAMES = {"MM": "Mamba", "66": "S6", "44": "S4D", "LL": "LSTM", "AFAF": "Transformer",
-         "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM"}
+         "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "MF" * 8: "Mamba",
+         "MFMFMFMFAFMFMFMF": "hybrid", "AF" * 8: "Transformer"}
 
 
 @dataclass(frozen=True)
@@ -206,8 +209,15 @@ class Growing:
 
     def ask(self, model: MambaLM) -> dict[int, float]:
         least = min(LONGEST.get(letter, 2**30) for letter in self.job.config.pattern)
-        return {at: round(right(model, self.job.task.at(at), seed=10**7), 4)
-                for at in self.job.asked if at <= least}
+        found = {}
+        for at in self.job.asked:
+            task = self.job.task.at(at)
+            length = task.draw(1, Generator()).tokens.shape[1]
+            if length <= least:
+                # A cache of all that was read has room for few sequences that are long.
+                count = 16 if "A" in self.job.config.pattern and length > 2**14 else 64
+                found[at] = round(right(model, task, 10**7, count), 4)
+        return found
 
     def judge(self, asked: dict[int, float]) -> float:
         """The mean over all sizes, so that of two that are exact the one that goes further wins."""
@@ -341,6 +351,16 @@ def phone_book(small: bool) -> list[Job]:
     return _at_equal_size(tasks.PhoneBook(64), 4, (2, 4, 8, 16, 32, 64, 128), small)
 
 
+def ratio(small: bool) -> list[Job]:
+    task = tasks.PhoneBook(4, 2, 3) if small else tasks.PhoneBook(128, 4, 3)
+    parameters, tokens = (10_000, 512) if small else (240_000, 2**15)
+    asked = (4, 8) if small else tuple(2**k for k in range(5, 15))
+    stacks = [("MF" * 8, True), ("MFMFMFMFAFMFMFMF", False), ("AF" * 8, True)]
+    return [Job(task, of_size(layers, task.vocabulary, parameters, rotary=rotary), lr, 0,
+                easiest=1 if small else 4, asked=asked, tokens=tokens)
+            for layers, rotary in stacks for lr in ((0.005,) if small else (0.001, 0.003, 0.008))]
+
+
 def code(small: bool) -> list[Job]:
     task, parameters = (Code(64, 128), 20_000) if small else (Code(), 215_000)
     return [Job(task, of_size(layers, 256, parameters), lr, 0, easiest=1, asked=(),
@@ -350,7 +370,8 @@ def code(small: bool) -> list[Job]:
 
 
 EXPERIMENTS = {"selective_copying": selective_copying, "induction_heads": induction_heads,
-               "recall": recall, "copying": copying, "phone_book": phone_book, "code": code}
+               "recall": recall, "copying": copying, "phone_book": phone_book, "ratio": ratio,
+               "code": code}
 
 if __name__ == "__main__":
     main()

@@ -54,7 +54,7 @@ def test_the_experiments_are_the_papers():
     assert max(induction[0].asked) == 2**20
 
 
-@pytest.mark.parametrize("name", ["copying", "phone_book", "code"])
+@pytest.mark.parametrize("name", ["copying", "phone_book", "ratio", "code"])
 def test_models_that_are_compared_are_of_one_size(name):
     sizes = []
     for job in abilities.EXPERIMENTS[name](small=False):

@@ -10,7 +10,7 @@ from minimamba.tasks import UNSCORED
 
 SMALL = [tasks.SelectiveCopying(12, 3, 5), tasks.InductionHeads(9, 6),
          tasks.AssociativeRecall(40, 4, 8), tasks.Copying(7, 5), tasks.PhoneBook(5, 3),
-         tasks.Parity(11)]
+         tasks.PhoneBook(6, 2, 3), tasks.Parity(11)]
 every = pytest.mark.parametrize("task", SMALL, ids=lambda task: type(task).__name__)
 
 
@@ -104,19 +104,22 @@ def test_copying_repeats_everything_each_from_what_came_before():
         assert asked == dict(enumerate(said, 7))
 
 
-def test_the_phone_book_has_the_number_that_is_asked_for():
-    for tokens, asked in rows(SMALL[4]):
-        lines = [tokens[i:i + 6] for i in range(0, 30, 6)]
-        assert all(line[0] == 36 and min(line[1:3]) >= 10 > max(line[3:]) for line in lines)
-        book = {tuple(line[1:3]): line[3:] for line in lines}
-        assert len(book) == 5
-        number = book[tuple(tokens[31:33])]
-        assert tokens[30:] == [36, *tokens[31:33], *number[:-1]]
-        assert asked == dict(enumerate(number, 32))
+@pytest.mark.parametrize("task", SMALL[4:6], ids=str)
+def test_the_phone_book_has_the_number_that_is_asked_for(task):
+    name, line = 1 + task.letters, 1 + task.letters + task.digits
+    for tokens, asked in rows(task):
+        lines = [tokens[i:i + line] for i in range(0, task.people * line, line)]
+        assert all(row[0] == 36 and min(row[1:name]) >= 10 > max(row[name:]) for row in lines)
+        book = {tuple(row[1:name]): row[name:] for row in lines}
+        assert len(book) == task.people
+        question = tokens[task.people * line:]
+        number = book[tuple(question[1:name])]
+        assert question == [36, *question[1:name], *number[:-1]]
+        assert asked == dict(enumerate(number, task.people * line + task.letters))
 
 
 def test_parity_counts_the_ones():
-    for tokens, asked in rows(SMALL[5]):
+    for tokens, asked in rows(SMALL[-1]):
         assert asked == {i: sum(tokens[:i + 1]) % 2 for i in range(11)}
 
 
@@ -144,7 +147,7 @@ def test_one_loss_and_one_accuracy_look_at_what_is_asked(task):
     (lambda: tasks.InductionHeads(2), "^length: expected a whole number from 3 up"),
     (lambda: tasks.AssociativeRecall(40, 9, 8), "^pairs: expected at most kinds = 8, got 9$"),
     (lambda: tasks.AssociativeRecall(15, 4, 8), "^length: expected at least 4 pairs = 16, got 15"),
-    (lambda: tasks.PhoneBook(677), "^people: expected at most 26² = 676, got 677$"),
+    (lambda: tasks.PhoneBook(677), "^people: expected at most 26\\^2 = 676, got 677$"),
     (lambda: drawn(tasks.Parity(3), 0), "^batch: expected a whole number"),
     (lambda: drawn(tasks.SelectiveCopying(3, 4, 5)), "^tokens: expected at most length = 3"),
     (lambda: tasks.loss(torch.zeros(2, 3), torch.zeros(2, 3)), r"^scores: expected shape \(batch"),

@@ -91,26 +91,28 @@ class PhoneBook(Task):
     """Read a list of names with their numbers; give the number of one name (Jelassi et al. 2024,
     arXiv:2402.01032).
 
-    Two letters a name, all different, `digits` digits a number, and a mark before each name.
-    Tokens: ten digits, 26 letters, the mark. What is asked for stands at the end, its digits
-    too: each is scored from what came before it.
+    Two letters a name (or `letters`), all different, `digits` digits a number, and a mark before
+    each name. Tokens: ten digits, 26 letters, the mark. What is asked for stands at the end, its
+    digits too: each is scored from what came before it.
     """
 
     people: int = 20
     digits: int = 4
+    letters: int = 2
     difficulty = "people"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.people > 26**2:
-            refuse("people", f"at most 26² = {26**2}", self.people)
+        if self.people > 26**self.letters:
+            refuse("people", f"at most 26^{self.letters} = {26**self.letters}", self.people)
 
     vocabulary = 37
     chance = 0.1
 
     def _draw(self, batch: int, generator: Generator) -> Examples:
-        names = different(batch, self.people, 26**2, generator)
-        letters = 10 + torch.stack([names // 26, names % 26], -1)
+        names = different(batch, self.people, 26**self.letters, generator)
+        places = 26 ** torch.arange(self.letters - 1, -1, -1, device=names.device)
+        letters = 10 + names[..., None] // places % 26
         numbers = randint(10, (batch, self.people, self.digits), generator)
         lines = torch.cat([torch.full_like(letters[..., :1], 36), letters, numbers], -1)
         asked = randint(self.people, (batch,), generator)
