@@ -1,6 +1,7 @@
 """What can a layer learn? Seven experiments, each for Mamba and for what it is compared with.
 
-Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPERIMENT ...
+Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seconds N]
+                                      [--workers N] [--small]
 
 - selective_copying: 16 data among 4,096 tokens, two layers of width 64 (Gu and Dao 2023, table 1).
 - induction_heads: trained at up to 256 tokens, asked at up to 2^20, read in parts (table 2).
@@ -11,15 +12,17 @@ Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPE
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
-at once, for N seconds (60) at most: what a model can't do after them, it might after more. Tasks
-grow from easy to full size over the first part of the training. Results, saved after each model:
-results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the weights of the best one, if
-they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With --small, tiny models for a few
-steps, in seconds, written to a folder that is named at the end.
+at once, for as many steps as it makes in N seconds (60) alone: what it can't do after them, it
+might after more. Tasks grow from easy to full size over the first part of the training. Results,
+saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the
+weights of the best one, if they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With
+--models, these alone are trained, and of the others is kept what is there. With --small, tiny
+models for a few steps, in seconds, written to a folder that is named at the end.
 """
 
 import argparse
 import copy
+import json
 import multiprocessing
 import sys
 import tempfile
@@ -92,6 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=8 if torch.cuda.is_available() else 1)
+    parser.add_argument("--models", nargs="+", choices=sorted(set(NAMES.values())), metavar="NAME",
+                        default=sorted(set(NAMES.values())))
     options = parser.parse_args(arguments)
     folders = RESULTS, WEIGHTS
     if options.small:
@@ -101,18 +106,19 @@ def main(arguments: list[str] | None = None) -> None:
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
         for name in options.experiments:
             jobs = [replace(job, seconds=options.seconds)
-                    for job in EXPERIMENTS[name](options.small)]
+                    for job in EXPERIMENTS[name](options.small) if job.name in options.models]
             experiment(name, jobs, None if options.small else pool, *folders)
 
 
 def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, results: Path,
                weights: Path) -> None:
     """Run all jobs, and write down after each what is there; without a pool, one by one, here."""
-    start, runs, best = time.perf_counter(), [], {}
+    runs, best, mine = others(name, {job.name for job in jobs}, results), {}, Path(sys.argv[0]).name
+    command = " ".join(["python", f"benchmarks/{mine}", *sys.argv[1:]])
     done = (map(run, jobs) if pool is None else
             (future.result() for future in as_completed(pool.submit(run, job) for job in jobs)))
     for row, state in tqdm(done, name, len(jobs)):
-        runs.append(row)
+        runs.append(row | {"command": command})
         kind = row["model"]
         if state is not None and row["score"] > best.get(kind, -torch.inf):
             best[kind] = row["score"]
@@ -120,10 +126,15 @@ def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, res
             model.load_state_dict(state)
             if 4 * row["parameters"] < MEGABYTE:
                 checkpoint.save(model, weights / f"{name}_{kind.lower()}", layout="minimamba")
-        path = save(f"abilities_{name}", device().type, {
-            "command": " ".join(["python", *sys.argv]),
-            "seconds": round(time.perf_counter() - start, 1), "runs": runs}, results)
+        path = save(f"abilities_{name}", device().type, {"runs": runs}, results)
     print(path)
+
+
+def others(name: str, models: set[str], results: Path) -> list[dict]:
+    """What was found before, of other models than these."""
+    file = results / f"abilities_{name}_{device().type}.json"
+    runs = json.loads(file.read_text())["runs"] if file.exists() else []
+    return [row for row in runs if row["model"] not in models]
 
 
 def run(job: Job) -> tuple[dict, dict[str, Tensor] | None]:
@@ -151,7 +162,7 @@ def learned(job: Job) -> tuple[dict, dict[str, Tensor]]:
     batches = (source.batch(step / steps, random) for step in range(steps))
     losses = train(model, loss, batches, steps, lr=job.lr, weight_decay=0.0, bf16=job.bf16)
     for step, now in enumerate(losses, 1):
-        late = time.perf_counter() - start > 1.5 * job.seconds
+        late = time.perf_counter() - start > 3 * job.seconds
         if step % every == 0 or step == steps or late:
             score = source.score(model)
             curve.append([step, round(time.perf_counter() - start, 2), round(now, 4),
@@ -302,7 +313,7 @@ def selective_copying(small: bool) -> list[Job]:
                 easiest=16 if small else 32, asked=(32,) if small else (256, 1024, 4096, 16384),
                 tokens=tokens)
             for layers, d_state in (("MM", 16), ("66", 16), ("44", 64), ("AFAF", 1), ("LL", 1))
-            for lr in ((0.005,) if small else (0.002, 0.005))]
+            for lr in ((0.005,) if small else (0.003, 0.008))]
 
 
 def induction_heads(small: bool) -> list[Job]:
