@@ -24,6 +24,7 @@ import argparse
 import copy
 import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +34,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import log2
 from pathlib import Path
+
+# A cache that grows would leave pieces of all sizes behind, which no other process could use.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 from machine import RESULTS, save
@@ -332,14 +336,14 @@ def induction_heads(small: bool) -> list[Job]:
 
 def recall(small: bool) -> list[Job]:
     task = (tasks.AssociativeRecall(32, 4, 8) if small
-            else tasks.AssociativeRecall(256, 64, 128))
+            else tasks.AssociativeRecall(128, 32, 32))
     width, tokens = (8, 512) if small else (64, 2**14)
     stacks = [("MM", d_state) for d_state in ((2,) if small else (2, 4, 8, 16, 32, 64))]
     stacks += [("AFAF", 1), ("MA", 16)]
-    asked = (2, 4) if small else (2, 4, 8, 16, 32, 48, 64)
+    asked = (2, 4) if small else (1, 2, 4, 8, 12, 16, 24, 32)
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, 0,
-                easiest=2 if small else 8, asked=asked, tokens=tokens)
-            for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.006))]
+                easiest=1, asked=asked, tokens=tokens, bf16=False)
+            for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.004))]
 
 
 def _at_equal_size(task: tasks.Task, easiest: int, asked: tuple[int, ...],
@@ -368,11 +372,12 @@ def ratio(small: bool) -> list[Job]:
     parameters, tokens = (10_000, 512) if small else (205_000, 2**15)
     asked = (4, 8) if small else tuple(2**k for k in range(5, 15))
     # Positions where there is nothing but attention; in a hybrid, as in Jamba, none.
-    stacks = [("M" * 8, {}), ("MMMMAMMM", {"n_heads": 2, "rotary": False}),
-              ("A" * 8, {"n_heads": 2})]
+    stacks = [("M" * 8, {}, (0.003, 0.008)),
+              ("MMMMAMMM", {"n_heads": 2, "rotary": False}, (0.003, 0.008)),
+              ("A" * 8, {"n_heads": 2}, (0.0005, 0.001, 0.002, 0.004))]
     return [Job(task, of_size(layers, task.vocabulary, parameters, **more), lr, 0,
                 easiest=1 if small else 4, asked=asked, tokens=tokens)
-            for layers, more in stacks for lr in ((0.005,) if small else (0.003, 0.008))]
+            for layers, more, rates in stacks for lr in ((0.005,) if small else rates)]
 
 
 def code(small: bool) -> list[Job]:

@@ -69,7 +69,7 @@ def test_models_that_are_compared_are_of_one_size(name):
 def test_an_answer_is_the_same_read_at_once_or_in_parts(monkeypatch):
     torch.manual_seed(0)
     task = tasks.AssociativeRecall(64, 4, 4)
-    model = abilities.MambaLM(MambaConfig(8, 16, layers="M4AL", d_state=4))
+    model = abilities.MambaLM(MambaConfig(task.vocabulary, 16, layers="M4AL", d_state=4))
     whole = abilities.right(model, task, seed=3)
     tokens, targets = task.draw(64, torch.Generator().manual_seed(3))
     assert whole == pytest.approx(tasks.accuracy(model(tokens), targets).item())
