@@ -1,26 +1,30 @@
 """What can a layer learn? Seven experiments, each for Mamba and for what it is compared with.
 
-Usage: python benchmarks/abilities.py [--small] [--seconds N] [--workers N] EXPERIMENT ...
+Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seconds N]
+                                      [--workers N] [--small]
 
 - selective_copying: 16 data among 4,096 tokens, two layers of width 64 (Gu and Dao 2023, table 1).
 - induction_heads: trained at up to 256 tokens, asked at up to 2^20, read in parts (table 2).
 - recall: associative recall, by the numbers of state a channel and of pairs (Arora et al. 2023).
 - copying, phone_book: at equal numbers of weights (Jelassi et al. 2024).
-- ratio: a phone book for Jamba's eight layers, with attention in none, in one or in all (Lieber et
+- ratio: a phone book for eight layers, attention in none, in one (as Jamba) or in all (Lieber et
   al. 2024); trained at up to 1,024 tokens, asked at up to 2^17.
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
-at once, for N seconds (60) at most: what a model can't do after them, it might after more. Tasks
-grow from easy to full size over the first part of the training. Results, saved after each model:
-results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the weights of the best one, if
-they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With --small, tiny models for a few
-steps, in seconds, written to a folder that is named at the end.
+at once, for as many steps as it makes in N seconds (60) alone: what it can't do after them, it
+might after more. Tasks grow from easy to full size over the first part of the training. Results,
+saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the
+weights of the best one, if they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With
+--models, these alone are trained, and of the others is kept what is there. With --small, tiny
+models for a few steps, in seconds, written to a folder that is named at the end.
 """
 
 import argparse
 import copy
+import json
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -30,6 +34,9 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from math import log2
 from pathlib import Path
+
+# A cache that grows would leave pieces of all sizes behind, which no other process could use.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
 from machine import RESULTS, save
@@ -47,8 +54,8 @@ CHUNK = 2048
 LONGEST = {"A": 2**17 + 16, "L": 2**17 + 16}
 """Tokens, beyond which a cache has no room, and an LSTM takes minutes."""
 NAMES = {"MM": "Mamba", "66": "S6", "44": "S4D", "LL": "LSTM", "AFAF": "Transformer",
-         "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "MF" * 8: "Mamba",
-         "MFMFMFMFAFMFMFMF": "hybrid", "AF" * 8: "Transformer"}
+         "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "M" * 8: "Mamba",
+         "MMMMAMMM": "hybrid", "A" * 8: "Transformer"}
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=8 if torch.cuda.is_available() else 1)
+    parser.add_argument("--models", nargs="+", choices=sorted(set(NAMES.values())), metavar="NAME",
+                        default=sorted(set(NAMES.values())))
     options = parser.parse_args(arguments)
     folders = RESULTS, WEIGHTS
     if options.small:
@@ -101,18 +110,19 @@ def main(arguments: list[str] | None = None) -> None:
     with ProcessPoolExecutor(options.workers, mp_context=spawn) as pool:
         for name in options.experiments:
             jobs = [replace(job, seconds=options.seconds)
-                    for job in EXPERIMENTS[name](options.small)]
+                    for job in EXPERIMENTS[name](options.small) if job.name in options.models]
             experiment(name, jobs, None if options.small else pool, *folders)
 
 
 def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, results: Path,
                weights: Path) -> None:
     """Run all jobs, and write down after each what is there; without a pool, one by one, here."""
-    start, runs, best = time.perf_counter(), [], {}
+    runs, best, mine = others(name, {job.name for job in jobs}, results), {}, Path(sys.argv[0]).name
+    command = " ".join(["python", f"benchmarks/{mine}", *sys.argv[1:]])
     done = (map(run, jobs) if pool is None else
             (future.result() for future in as_completed(pool.submit(run, job) for job in jobs)))
     for row, state in tqdm(done, name, len(jobs)):
-        runs.append(row)
+        runs.append(row | {"command": command})
         kind = row["model"]
         if state is not None and row["score"] > best.get(kind, -torch.inf):
             best[kind] = row["score"]
@@ -120,10 +130,15 @@ def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, res
             model.load_state_dict(state)
             if 4 * row["parameters"] < MEGABYTE:
                 checkpoint.save(model, weights / f"{name}_{kind.lower()}", layout="minimamba")
-        path = save(f"abilities_{name}", device().type, {
-            "command": " ".join(["python", *sys.argv]),
-            "seconds": round(time.perf_counter() - start, 1), "runs": runs}, results)
+        path = save(f"abilities_{name}", device().type, {"runs": runs}, results)
     print(path)
+
+
+def others(name: str, models: set[str], results: Path) -> list[dict]:
+    """What was found before, of other models than these."""
+    file = results / f"abilities_{name}_{device().type}.json"
+    runs = json.loads(file.read_text())["runs"] if file.exists() else []
+    return [row for row in runs if row["model"] not in models]
 
 
 def run(job: Job) -> tuple[dict, dict[str, Tensor] | None]:
@@ -151,7 +166,7 @@ def learned(job: Job) -> tuple[dict, dict[str, Tensor]]:
     batches = (source.batch(step / steps, random) for step in range(steps))
     losses = train(model, loss, batches, steps, lr=job.lr, weight_decay=0.0, bf16=job.bf16)
     for step, now in enumerate(losses, 1):
-        late = time.perf_counter() - start > 1.5 * job.seconds
+        late = time.perf_counter() - start > 3 * job.seconds
         if step % every == 0 or step == steps or late:
             score = source.score(model)
             curve.append([step, round(time.perf_counter() - start, 2), round(now, 4),
@@ -284,15 +299,16 @@ class Bytes:
 
 def of_size(layers: str, vocabulary: int, parameters: int, **more: int) -> MambaConfig:
     """The width, of multiples of 8, at which such a stack has about so many parameters."""
+    def config(width: int) -> MambaConfig:
+        return MambaConfig(vocabulary, width, layers=layers, **more)
+
     def count(width: int) -> int:
         with torch.device("meta"):
-            model = MambaLM(MambaConfig(vocabulary, width, layers=layers, **more))
-        return sum(p.numel() for p in model.parameters())
+            return sum(p.numel() for p in MambaLM(config(width)).parameters())
 
     widths = range(8, 513, 8)
     at = bisect_left(widths, parameters, 1, key=count)
-    width = min(widths[at - 1:at + 1], key=lambda width: abs(count(width) - parameters))
-    return MambaConfig(vocabulary, width, layers=layers, **more)
+    return config(min(widths[at - 1:at + 1], key=lambda width: abs(count(width) - parameters)))
 
 
 def selective_copying(small: bool) -> list[Job]:
@@ -302,7 +318,7 @@ def selective_copying(small: bool) -> list[Job]:
                 easiest=16 if small else 32, asked=(32,) if small else (256, 1024, 4096, 16384),
                 tokens=tokens)
             for layers, d_state in (("MM", 16), ("66", 16), ("44", 64), ("AFAF", 1), ("LL", 1))
-            for lr in ((0.005,) if small else (0.002, 0.005))]
+            for lr in ((0.005,) if small else (0.003, 0.008))]
 
 
 def induction_heads(small: bool) -> list[Job]:
@@ -320,14 +336,14 @@ def induction_heads(small: bool) -> list[Job]:
 
 def recall(small: bool) -> list[Job]:
     task = (tasks.AssociativeRecall(32, 4, 8) if small
-            else tasks.AssociativeRecall(256, 64, 128))
+            else tasks.AssociativeRecall(128, 32, 32))
     width, tokens = (8, 512) if small else (64, 2**14)
     stacks = [("MM", d_state) for d_state in ((2,) if small else (2, 4, 8, 16, 32, 64))]
     stacks += [("AFAF", 1), ("MA", 16)]
-    asked = (2, 4) if small else (2, 4, 8, 16, 32, 48, 64)
+    asked = (2, 4) if small else (1, 2, 4, 8, 12, 16, 24, 32)
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, 0,
-                easiest=2 if small else 8, asked=asked, tokens=tokens)
-            for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.006))]
+                easiest=1, asked=asked, tokens=tokens, bf16=False)
+            for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.004))]
 
 
 def _at_equal_size(task: tasks.Task, easiest: int, asked: tuple[int, ...],
@@ -342,7 +358,7 @@ def _at_equal_size(task: tasks.Task, easiest: int, asked: tuple[int, ...],
 def copying(small: bool) -> list[Job]:
     if small:
         return _at_equal_size(tasks.Copying(16, 4), 4, (16, 32), small)
-    return _at_equal_size(tasks.Copying(128), 8, (8, 16, 32, 64, 128, 192, 256, 512), small)
+    return _at_equal_size(tasks.Copying(128), 1, (8, 16, 32, 64, 128, 192, 256, 512), small)
 
 
 def phone_book(small: bool) -> list[Job]:
@@ -353,12 +369,15 @@ def phone_book(small: bool) -> list[Job]:
 
 def ratio(small: bool) -> list[Job]:
     task = tasks.PhoneBook(4, 2, 3) if small else tasks.PhoneBook(128, 4, 3)
-    parameters, tokens = (10_000, 512) if small else (240_000, 2**15)
+    parameters, tokens = (10_000, 512) if small else (205_000, 2**15)
     asked = (4, 8) if small else tuple(2**k for k in range(5, 15))
-    stacks = [("MF" * 8, True), ("MFMFMFMFAFMFMFMF", False), ("AF" * 8, True)]
-    return [Job(task, of_size(layers, task.vocabulary, parameters, rotary=rotary), lr, 0,
+    # Positions where there is nothing but attention; in a hybrid, as in Jamba, none.
+    stacks = [("M" * 8, {}, (0.003, 0.008)),
+              ("MMMMAMMM", {"n_heads": 2, "rotary": False}, (0.003, 0.008)),
+              ("A" * 8, {"n_heads": 2}, (0.0005, 0.001, 0.002, 0.004))]
+    return [Job(task, of_size(layers, task.vocabulary, parameters, **more), lr, 0,
                 easiest=1 if small else 4, asked=asked, tokens=tokens)
-            for layers, rotary in stacks for lr in ((0.005,) if small else (0.001, 0.003, 0.008))]
+            for layers, more, rates in stacks for lr in ((0.005,) if small else rates)]
 
 
 def code(small: bool) -> list[Job]:

@@ -155,6 +155,7 @@ def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
         x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, sums, inside_chunk, dx,
         d_delta, dA, dBC, dD, None if z is None else dz, d_bias, d_initial, CHUNK=CHUNK,
         ATOMIC=atomic, **sizes)
+    del carries, sums, inside_chunk  # the most is held before this, not by what follows
     dBC = dBC.unflatten(1, (groups, -1)).sum(2)
     dB, dC = (dBC[:, :, :, i].permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length].contiguous()
               for i in (0, 1))

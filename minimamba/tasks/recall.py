@@ -47,11 +47,12 @@ class AssociativeRecall(Task):
     """Read pairs of a key and a value; give a key's value when the key comes again, each once,
     among other tokens (multi-query: Arora et al. 2023, arXiv:2312.04927).
 
-    As in that paper, half of the vocabulary is keys and half values, all of a sequence
-    different, and the places where keys are asked for are drawn, the g-th after the pairs with
-    a weight of g^(a − 1), a = 0.01. Between them stand values, where the paper has any tokens:
-    a key would ask again. One who remembers which values there were, but not whose, is right
-    in one of `pairs`.
+    As in that paper, there are as many keys as values, all of a sequence different, and the
+    places where keys are asked for are drawn, the g-th after the pairs with a weight of
+    g^(a − 1), a = 0.01. Between them stands a blank, as the paper's code has it too; it can put
+    random tokens there, which is harder, for some look like pairs. Tokens: `kinds` keys, `kinds`
+    values, the blank. One who remembers which values there were, but not whose, is right in one
+    of `pairs`.
     """
 
     length: int = 256
@@ -68,7 +69,7 @@ class AssociativeRecall(Task):
 
     @property
     def vocabulary(self) -> int:
-        return 2 * self.kinds
+        return 2 * self.kinds + 1
 
     @property
     def chance(self) -> float:
@@ -77,7 +78,7 @@ class AssociativeRecall(Task):
     def _draw(self, batch: int, generator: Generator) -> Examples:
         keys, values = (different(batch, self.pairs, self.kinds, generator) for _ in range(2))
         values = values + self.kinds
-        x = self.kinds + randint(self.kinds, (batch, self.length), generator)
+        x = keys.new_full((batch, self.length), 2 * self.kinds)
         x[:, :2 * self.pairs] = torch.stack([keys, values], -1).flatten(1)
         gaps = torch.arange(1.0, (self.length - 2 * self.pairs) // 2 + 1, device=x.device)
         at = torch.multinomial((gaps**(0.01 - 1)).expand(batch, -1), self.pairs,
