@@ -40,6 +40,9 @@ FIGURES = {
     "states": lambda: plots.states("ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)},
                                    "channel", logarithmic=("Δ",)),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
+    "tables": lambda: plots.tables({"a": 100 * x[:6].view(2, 3), "b": 100 * x[:6].view(2, 3)},
+                                   ["1", "2"], ["3", "4", "5"], "pairs", "numbers", "right, %",
+                                   line=[1, 3]),
 }
 
 
@@ -187,3 +190,9 @@ def test_a_block_says_how_wide_its_parts_are():
     for part in ("u 768", "x 1,536", "z 1,536", "A 1,536 × 16", "B, C 16", "48 numbers", "RMSNorm",
                  "in_proj", "conv1d", "out_proj"):
         assert part in words
+
+
+def test_a_table_writes_its_numbers_and_leaves_gaps():
+    values = torch.tensor([[100.0, 41.6], [torch.nan, 0.0]])
+    figure = plots.tables({"": values}, ["a", "b"], ["1", "2"], "pairs", "numbers", "right, %")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["100", "42", "0"]

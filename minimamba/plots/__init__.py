@@ -10,11 +10,11 @@ from minimamba.plots.explorers import (
 from minimamba.plots.hardware import beside, programs, roofline, stacked
 from minimamba.plots.lines import curves, spread, traces
 from minimamba.plots.orders import order
-from minimamba.plots.planes import eigenvalues, images, matrices, stability
+from minimamba.plots.planes import eigenvalues, images, matrices, stability, tables
 from minimamba.plots.states import states
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
            "StateExplorerFigure", "TokenExplorerFigure", "beside", "block", "compact", "curves",
            "eigenvalues", "images", "matrices", "order", "programs", "roofline", "show", "spread",
-           "stability", "stacked", "states", "traces"]
+           "stability", "stacked", "states", "tables", "traces"]

@@ -87,3 +87,37 @@ def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
         ax.set_yticklabels([])
     below[0].set_ylabel("ink")
     return figure
+
+
+@styled
+def tables(maps: Mapping[str, Tensor], rows: list[str], columns: list[str], xlabel: str,
+           ylabel: str, label: str, *, line: list[int] | None = None) -> Figure:
+    """Numbers from 0 to 100 as colours, and written in their places, a panel a table.
+
+    Args:
+        maps: from a title to (rows, columns); NaN leaves a gap.
+        rows, columns: their names. label: what is shown.
+        line: for each row, or the first ones, after how many columns a line goes through.
+    """
+    figure = Figure(figsize=(0.9 + 0.55 * len(columns) * len(maps), 0.9 + 0.38 * len(rows)),
+                    layout="constrained")
+    axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    for ax, (title, values) in zip(axes, maps.items(), strict=True):
+        values, = arrays(values)
+        image = ax.imshow(values, vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
+                        color="black" if value > 55 else "white")
+        if line is not None:
+            ends = np.arange(len(line) + 1) - 0.5
+            ax.plot(np.repeat(line, 2) - 0.5, np.repeat(ends, 2)[1:-1], color="#D55E00",
+                    linestyle="-", linewidth=2.2)
+        ax.set(title=title, xlabel=xlabel, xlim=(-0.5, len(columns) - 0.5),
+               ylim=(len(rows) - 0.5, -0.5))
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.grid(False)
+    axes[0].set_ylabel(ylabel)
+    figure.colorbar(image, ax=axes, label=label)
+    return figure
