@@ -1,4 +1,4 @@
-"""Two small checkpoints that come with the library, for a chapter to look into.
+"""Small checkpoints that come with the library, for a chapter to look into.
 
 What is in them, and the commands that made them, says the README beside this file.
 """
