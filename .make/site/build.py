@@ -39,7 +39,7 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks",
                     dirs_exist_ok=True)
     shutil.copytree(notebooks, site / "notebooks", ignore=lambda folder, names: [
         name for name in names if not name.endswith(".ipynb")])
-    for name in ("style.css", "search.js", "widgets.js"):
+    for name in ("style.css", "search.js", "widgets.js", "math.woff2", "math.txt"):
         shutil.copy(HERE / name, site)
 
     body = Body(captions())

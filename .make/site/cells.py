@@ -63,8 +63,10 @@ class Body:
         if svg is None:
             return f"<figure>{self.picture(output)}</figure>"
         caption = escape(about["alt"])
-        return (f'<figure><a href="figures/{svg}"><img src="figures/{svg}" alt="{caption}" '
-                f'width="{about.get("width", 700)}"></a><figcaption>{caption}</figcaption></figure>')
+        picture = (f'<img src="figures/{svg}" alt="{caption}" '
+                   f'width="{about.get("width", 700)}">')
+        return (f'<figure><a href="figures/{svg}">{picture}</a>'
+                f"<figcaption>{caption}</figcaption></figure>")
 
     def picture(self, output: NotebookNode) -> str:
         if "image/png" not in output.data:

@@ -8,12 +8,25 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 LATEX = LatexToMathML()  # raises on what it cannot read
 
+# Where browsers set a formula worse than LaTeX: what to look for, what to write.
+FINER = [(re.compile(pattern), better) for pattern, better in (
+    # A large bracket (\big) under an exponent stays large in Chromium only if it is not alone.
+    (r"(<m(?:sup|sub|subsup)>)(<mo [^>]*maxsize[^>]*>[^<]*</mo>)",
+     r'\1<mrow>\2<mspace width="0"/></mrow>'),
+    # An exponent stands as high over Ā as over A.
+    (r'(<m(?:sup|subsup)>)(<mover accent="true">.*?</mover>)',
+     r'\1<mpadded height="0.72em">\2</mpadded>'),
+    # A prime is drawn high already.
+    (r"<msup>((?:<mpadded.*?</mpadded>)|<mi>.</mi>)<mo>′</mo></msup>",
+     r'<mrow>\1<mo lspace="0" rspace="0">′</mo></mrow>'),
+)]
+
 
 def render(markdown: str) -> str:
     html = MarkdownWithMath(Renderer(escape=False, exclude_anchor_links=True)).render(markdown)
     # No line begins with the full stop after a formula.
-    return re.sub(r"(<math>(?:(?!</math>).)*</math>[.,;:?!)]+)", r'<span class="together">\1</span>',
-                  html)
+    return re.sub(r"(<math>(?:(?!</math>).)*</math>[.,;:?!)]+)",
+                  r'<span class="together">\1</span>', html)
 
 
 def text(html: str) -> str:
@@ -24,9 +37,9 @@ def text(html: str) -> str:
 
 def formula(latex: str, display: bool) -> str:
     mathml = LATEX.convert_with_local_state(latex, displaystyle=display)
-    # Chromium keeps a large bracket (\big) large under an exponent only if it is not alone.
-    return re.sub(r"(<m(?:sup|sub|subsup)>)(<mo [^>]*maxsize[^>]*>[^<]*</mo>)",
-                  r'\1<mrow>\2<mspace width="0"/></mrow>', mathml)
+    for pattern, better in FINER:
+        mathml = pattern.sub(better, mathml)
+    return mathml
 
 
 class Renderer(IPythonRenderer):
