@@ -12,6 +12,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import nbformat
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -123,6 +124,7 @@ def test_a_chapter_is_whole_and_asks_no_one_else(chapter, site, served, names, p
     links = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
     assert [a for a in links if not leads_somewhere(a, f"{chapter}.html", site, names)] == []
     assert page.locator("main a[href$='.svg'] img").count() >= 1
+    assert page.locator("figure:not(:has(a)):not(:has(.note))").count() == 0   # each has its SVG
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
     pictures = page.locator("img").evaluate_all("all => all.map(i => i.naturalWidth)")
     assert all(pictures)
@@ -247,6 +249,14 @@ def test_without_javascript_a_widget_is_its_still_picture(other_site, browser):
     assert page.locator(".widget .still img").is_visible()
     assert not page.get_by_role("search").is_visible()
     page.context.close()
+
+
+def test_the_workflow_builds_the_site_and_publishes_it():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text())
+    *_, make, upload = workflow["jobs"]["build"]["steps"]
+    assert make["run"] == "make site"
+    assert upload["with"]["path"] == "site"
+    assert workflow["jobs"]["deploy"]["needs"] == "build"
 
 
 def test_another_folder_is_not_swept_away(builder, tmp_path):
