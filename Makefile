@@ -2,6 +2,7 @@
 # make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
+# make site        write the course as static pages, to read with no Python: site/
 # make clean       remove the virtual environment
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: course test notebooks figures clean
+.PHONY: course test notebooks figures site clean
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
@@ -39,6 +40,9 @@ notebooks: $(VENV)/.installed-dev
 
 figures: $(VENV)/.installed-dev
 	@$(BIN)/python .make/notebooks.py figures
+
+site: $(VENV)/.installed-dev
+	@$(BIN)/python .make/site/build.py site
 
 clean:
 	rm -rf $(VENV)

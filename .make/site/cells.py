@@ -1,0 +1,84 @@
+"""A notebook's cells to HTML: its code, and what the code once showed. Nothing is run."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from html import escape
+
+import prose
+from nbformat import NotebookNode
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+WIDGET = "application/vnd.minimamba.widget+json"
+STILL = "This one moves in JupyterLab, where Python runs."
+
+
+@dataclass
+class Body:
+    """The HTML of a notebook, made cell by cell."""
+
+    figures: dict[str, str]                                # the SVG of each caption
+    modules: set[str] = field(default_factory=set)         # the widgets that were met
+
+    def render(self, book: NotebookNode) -> str:
+        return "\n".join(map(self.cell, book.cells))
+
+    def cell(self, cell: NotebookNode) -> str:
+        if cell.cell_type != "code":
+            return prose.render(cell.source)
+        lines = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
+        html = f'<pre class="code"><code>{lines}</code></pre>' if cell.source else ""
+        html += "".join(map(self.output, cell.outputs))
+        if "solution" in cell.metadata.get("tags", []):
+            return f"<details><summary>Solution</summary>{html}</details>"
+        return html
+
+    def output(self, output: NotebookNode) -> str:
+        if output.output_type in ("stream", "error"):
+            lines = output.get("text") or "\n".join(output.traceback)
+            return self.plain(re.sub(r"\x1b\[[\d;]*m", "", lines))
+        data = output.data
+        if WIDGET in data:
+            return self.widget(data[WIDGET], self.picture(output))
+        if "image/png" in data and output.output_type == "execute_result":
+            return f'<figure>{self.picture(output)}<p class="note">{STILL}</p></figure>'
+        if "image/png" in data:
+            return self.figure(output)
+        if "text/html" in data:
+            return f'<div class="wide">{data["text/html"]}</div>'
+        if "text/markdown" in data:
+            is_caption = data["text/markdown"].strip("*") in self.figures
+            return "" if is_caption else prose.render(data["text/markdown"])
+        return self.plain(data["text/plain"])
+
+    def plain(self, lines: str) -> str:
+        return f'<pre class="output"><samp>{escape(lines)}</samp></pre>'
+
+    def figure(self, output: NotebookNode) -> str:
+        """Drawn from its SVG where there is one: sharp at any size, and on paper."""
+        about = output.metadata.get("image/png", {})
+        svg = self.figures.get(about.get("alt"))
+        if svg is None:
+            return f"<figure>{self.picture(output)}</figure>"
+        caption = escape(about["alt"])
+        picture = (f'<img src="figures/{svg}" alt="{caption}" '
+                   f'width="{about.get("width", 700)}">')
+        return (f'<figure><a href="figures/{svg}">{picture}</a>'
+                f"<figcaption>{caption}</figcaption></figure>")
+
+    def picture(self, output: NotebookNode) -> str:
+        if "image/png" not in output.data:
+            return ""
+        alt = output.metadata.get("image/png", {}).get("alt", "")
+        png = output.data["image/png"].replace("\n", "")
+        return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">'
+
+    def widget(self, widget: dict, still: str) -> str:
+        """The still picture, and what widgets.js needs to put the moving one in its place."""
+        self.modules.add(widget["module"])
+        state = json.dumps(widget["state"]).replace("</", r"<\/")
+        return (f'<div class="widget" data-module="{escape(widget["module"])}">'
+                f'<script type="application/json">{state}</script>'
+                f'<div class="still">{still}</div></div>')
