@@ -2,6 +2,7 @@
 # make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
+# make mutants     plant small faults one by one; tests and chapters must notice (ONLY=words: some)
 # make clean       remove the virtual environment
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: course test notebooks figures clean
+.PHONY: course test notebooks figures mutants clean
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
@@ -39,6 +40,9 @@ notebooks: $(VENV)/.installed-dev
 
 figures: $(VENV)/.installed-dev
 	@$(BIN)/python .make/notebooks.py figures
+
+mutants: $(VENV)/.installed-dev
+	@$(BIN)/python .make/mutants.py $(ONLY)
 
 clean:
 	rm -rf $(VENV)
