@@ -1,6 +1,22 @@
 """The small faults that `mutants.py` plants, module by module from the bottom up."""
 
-from mutants import Fault
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """One line that is wrong, and who should notice."""
+
+    name: str
+    file: str
+    """Below minimamba/."""
+    before: str
+    """Stands exactly once in the file."""
+    after: str
+    tests: str
+    """Arguments for pytest, below tests/: a file, and after a space what -k chooses."""
+    chapter: str
+    """Its first two digits."""
+
 
 FAULTS = [
     # The errors at the door, shapes, products.

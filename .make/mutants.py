@@ -2,41 +2,22 @@
 
 `mutants.py` plants all of faults.py and writes tests/mutants.md; `mutants.py WORD …` plants those
 whose name or file holds a word, and prints the table only. The repository itself is never
-changed: each fault goes into a copy. Each run is a fork of this process, which has imported the
-large packages once but not minimamba, so that a fault takes seconds. (Linux and macOS.)
+changed: each fault goes into a copy. All of them take about half an hour on two quiet cores.
 """
 
 import contextlib
-import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from faults import FAULTS, Fault
+from forks import GREEN, ROOT, apart, import_large_packages, read, red_test
+
 TABLE = ROOT / "tests" / "mutants.md"
-LONGEST = 300
-"""Seconds that a run may take; one that a fault makes endless counts as red."""
-
-
-class Fault(NamedTuple):
-    """One line that is wrong, and who should notice."""
-
-    name: str
-    file: str
-    """Below minimamba/."""
-    before: str
-    """Stands exactly once in the file."""
-    after: str
-    tests: str
-    """Arguments for pytest, below tests/: a file, and after a space what -k chooses."""
-    chapter: str
-    """Its first two digits."""
 
 
 class Caught(NamedTuple):
@@ -55,104 +36,6 @@ def plant(fault: Fault, package: Path) -> None:
         raise ValueError(f"{fault.name}: {fault.file} should hold once, and holds "
                          f"{text.count(fault.before)} times: {fault.before}")
     file.write_text(text.replace(fault.before, fault.after), encoding="utf-8")
-
-
-def red_test(tests: str) -> str | None:
-    """The first test that fails, or None."""
-    import pytest
-
-    class Listener:
-        first = None
-
-        def pytest_runtest_logreport(self, report) -> None:
-            if report.failed:
-                self.first = self.first or report.nodeid.removeprefix("tests/")
-
-        def pytest_collectreport(self, report) -> None:
-            if report.failed:
-                self.first = self.first or f"{report.nodeid}, on import"
-
-    file, _, chosen = tests.partition(" ")
-    listener = Listener()
-    code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:nbval",
-                        *(["-k", chosen] if chosen else []), str(ROOT / "tests" / file)],
-                       plugins=[listener])
-    if code not in (0, 1, 2):
-        raise ValueError(f"pytest can't run {tests!r}: exit status {code}")
-    return listener.first
-
-
-GREEN: dict[str, list] = {}
-"""What each cell of a chapter shows without a fault."""
-
-
-def read(chapter: str, pictures: bool = False) -> tuple[str | None, list]:
-    """Run a chapter's cells: what turned red first, or None, and what each showed.
-
-    Red is an exception or, where GREEN has the chapter, other text; with `pictures`, another
-    picture too. Progress (nbval-ignore-output) may differ.
-    """
-    import nbformat
-    from IPython.core.interactiveshell import InteractiveShell
-    from IPython.utils.capture import capture_output
-
-    path, = (ROOT / "notebooks").glob(f"{chapter}_*.ipynb")
-    shell, green, shown = InteractiveShell.instance(), GREEN.get(chapter), []
-    for number, cell in enumerate(nbformat.read(path, as_version=4).cells):
-        if cell.cell_type != "code":
-            continue
-        with capture_output() as captured:
-            result = shell.run_cell(cell.source)
-        if not result.success:
-            print(captured.stdout, captured.stderr)
-            error = result.error_in_exec or result.error_before_exec
-            return f"{chapter}, cell {number}: {type(error).__name__}", shown
-        data = [output.data for output in captured.outputs]
-        text = captured.stdout, [bundle.get("text/plain") for bundle in data]
-        drawn = hash(repr([bundle.get("image/png") for bundle in data]))
-        compared = "nbval-ignore-output" not in cell.metadata.get("tags", [])
-        shown.append((text, drawn) if compared else (None, None))
-        for kind, now, wanted in zip(("text", "picture"), shown[-1],
-                                     green[len(shown) - 1] if green else shown[-1], strict=True):
-            if now != wanted and (pictures or kind == "text"):
-                return f"{chapter}, cell {number}: another {kind}", shown
-    return None, shown
-
-
-def apart(work: Callable, folder: Path) -> object:
-    """What `work` finds in a fork of this process that imports minimamba from `folder`."""
-    context = multiprocessing.get_context("fork")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_in_fork, args=(work, folder, there))
-    process.start()
-    there.close()
-    try:
-        found = here.recv() if here.poll(LONGEST) else f"no end after {LONGEST} s"
-    except EOFError:
-        found = "the process died"
-    process.kill()
-    process.join()
-    if isinstance(found, Exception):
-        raise found
-    return found
-
-
-def _in_fork(work: Callable, folder: Path, answer) -> None:
-    import torch
-
-    sys.path.insert(0, str(folder))
-    # Two versions of a file within a second would look alike to the cache of compiled modules.
-    sys.dont_write_bytecode = True
-    os.environ.update(PYTHONPATH=str(folder), MPLBACKEND="agg", PYTHONDONTWRITEBYTECODE="1")
-    os.chdir(ROOT / "notebooks")
-    torch.set_num_threads(1)  # all is small: a second thread would mostly wait
-    with open(folder / "log", "w") as log, contextlib.redirect_stdout(log), \
-            contextlib.redirect_stderr(log):
-        try:
-            found = work()
-        except Exception as error:
-            found = error
-    answer.send(found)
 
 
 @contextlib.contextmanager
@@ -202,7 +85,6 @@ def table(caught: list[Caught]) -> str:
 
 
 def main(words: list[str]) -> int:
-    from faults import FAULTS
     from tqdm import tqdm
 
     chosen = [fault for fault in FAULTS
@@ -211,8 +93,7 @@ def main(words: list[str]) -> int:
         sys.exit(f"No fault has {' or '.join(words)} in its name or file.")
     import_large_packages()
     begin = time.monotonic()
-    if "UNCHECKED" not in os.environ:
-        check_green(chosen)
+    check_green(chosen)
     caught = []
     for fault in (bar := tqdm(chosen, "faults")):
         bar.set_postfix_str(fault.name)
@@ -226,21 +107,6 @@ def main(words: list[str]) -> int:
     alive = sum(None in one for one in caught)
     print(f"{len(caught)} faults, {alive} survived; {time.monotonic() - begin:.0f} s")
     return 1 if alive else 0
-
-
-def import_large_packages() -> None:
-    """Once, for all forks; nothing here starts a thread, which a fork would not have."""
-    import torch
-
-    if not torch.cuda.is_available():
-        os.environ.setdefault("TRITON_INTERPRET", "1")
-    import importlib
-
-    for name in ("IPython", "hypothesis", "ipywidgets", "matplotlib.pyplot", "nbformat", "pytest",
-                 "scipy.signal", "torch.distributed.checkpoint", "torch.distributed.fsdp",
-                 "tqdm.auto", "triton"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """That `make mutants` plants what it says; planting all of them takes half an hour."""
 
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -9,11 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / ".make"))
 
-from faults import FAULTS  # noqa: E402
-from mutants import Fault, plant, red_test  # noqa: E402
+from faults import FAULTS, Fault  # noqa: E402
+from mutants import plant  # noqa: E402
 
 GPU_ONLY = {"replay.py"}
-"""What no test without a GPU runs, a fault in it would survive."""
+"""What nothing runs without a GPU: a fault in it would survive here."""
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -39,5 +40,14 @@ def test_a_planted_fault_is_there_once(tmp_path):
     fault = Fault("a sign", "a.py", "x + 1", "x - 1", "", "")
     plant(fault, tmp_path)
     assert (tmp_path / "a.py").read_text() == "y = x - 1\n"
-    with pytest.raises(ValueError, match="a sign: a.py should hold once, and holds 0 times"):
+    with pytest.raises(ValueError, match=r"a sign: a\.py should hold once, and holds 0 times"):
         plant(fault, tmp_path)
+
+
+def test_a_planted_fault_turns_a_test_and_a_chapter_red():
+    name = "the bilinear rule leans forward"
+    done = subprocess.run([sys.executable, ROOT / ".make" / "mutants.py", name],
+                          capture_output=True, text=True, check=True)
+    row = next(line for line in done.stdout.splitlines() if line.startswith(f"| {name} |"))
+    assert "| test_discretize.py::" in row
+    assert "| 02, cell " in row
