@@ -81,7 +81,8 @@ def read(chapter: str, pictures: bool = False) -> tuple[str | None, list]:
             return f"{chapter}, cell {number}: {type(error).__name__}", shown
         data = [output.data for output in captured.outputs]
         text = captured.stdout, [bundle.get("text/plain") for bundle in data]
-        drawn = hash(repr([bundle.get("image/png") for bundle in data]))
+        drawn = hash(repr([(output.data.get("image/png"), output.metadata.get("image/png"))
+                           for output in captured.outputs]))
         compared = "nbval-ignore-output" not in cell.metadata.get("tags", [])
         shown.append((text, drawn) if compared else (None, None))
         for kind, now, wanted in zip(("text", "picture"), shown[-1],
