@@ -74,6 +74,7 @@ def read(chapter: str, pictures: bool = False) -> tuple[str | None, list]:
         if cell.cell_type != "code":
             continue
         with capture_output() as captured:
+            shell.display_trap.hook = sys.displayhook  # a cell's last value is captured too
             result = shell.run_cell(cell.source)
         if not result.success:
             print(captured.stdout, captured.stderr)
