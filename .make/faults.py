@@ -40,7 +40,7 @@ FAULTS = [
           "test_continuous.py lsim", "01"),
     Fault("the first state is lost in continuous time", "continuous.py",
           "return state.to(dtype)", "return torch.zeros_like(state, dtype=dtype)",
-          "test_continuous.py linear_in_input", "01"),
+          "test_continuous.py lsim", "01"),
     Fault("hold and line are exchanged", "continuous.py",
           'if between == "line":', 'if between != "line":', "test_continuous.py lsim", "01"),
     Fault("the series of φ begins a term late", "continuous.py",
@@ -238,7 +238,7 @@ FAULTS = [
     # What is done with a model.
     Fault("a checkpoint is rounded to half precision", "checkpoint.py",
           "value.to(device, dtype)", "value.half().to(device, dtype or value.dtype)",
-          "test_checkpoint.py bit_for_bit", "09"),
+          "test_checkpoint.py those_of_transformers", "09"),
     Fault("a checkpoint's last norm goes by a name that is not known", "checkpoint.py",
           r'r"^backbone\.norm_f\.", "norm."', r'r"^backbone\.norm_f\.", "norm_f."',
           "test_checkpoint.py those_of_transformers", "09"),
