@@ -262,7 +262,7 @@ FAULTS = [
           "        optimizer.step()\n        schedule.step()", "        optimizer.step()",
           "test_training.py rises_and_falls", "09"),
     Fault("bits a byte are nats", "command.py", "/ (count * length) / log(2)", "/ (count * length)",
-          "test_command.py learns", "09"),
+          "test_command.py knows_nothing", "09"),
     Fault("a neuron is recorded at half its rate", "corpora.py", "/ 2000, 100 * raw",
           "/ 1000, 100 * raw", "test_corpora.py neuron", "01"),
     Fault("what is held out is what is learned", "corpora.py",
