@@ -139,7 +139,7 @@ def test_it_can_be_run_as_a_module():
     assert "{info,generate,train}" in done.stdout
 
 
-def test_who_knows_nothing_of_needs_eight_bits():
+def test_who_knows_nothing_of_bytes_needs_eight_bits():
     model = MambaLM(MambaConfig(256, 8, 1))
     torch.nn.init.zeros_(model.embedding.weight)
     text = torch.arange(200, dtype=torch.uint8)
