@@ -3,6 +3,7 @@
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
 # make site        write the course as static pages, to read with no Python: site/
+# make mutants     plant small faults one by one; tests and chapters must notice (ONLY=words: some)
 # make clean       remove the virtual environment
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: course test notebooks figures site clean
+.PHONY: course test notebooks figures site mutants clean
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
@@ -43,6 +44,9 @@ figures: $(VENV)/.installed-dev
 
 site: $(VENV)/.installed-dev
 	@$(BIN)/python .make/site/build.py site
+
+mutants: $(VENV)/.installed-dev
+	@$(BIN)/python .make/mutants.py $(ONLY)
 
 clean:
 	rm -rf $(VENV)

@@ -137,3 +137,10 @@ def test_it_can_be_run_as_a_module():
     done = subprocess.run([sys.executable, "-m", "minimamba.command", "--help"], check=True,
                           capture_output=True, text=True)
     assert "{info,generate,train}" in done.stdout
+
+
+def test_who_knows_nothing_of_bytes_needs_eight_bits():
+    model = MambaLM(MambaConfig(256, 8, 1))
+    torch.nn.init.zeros_(model.embedding.weight)
+    text = torch.arange(200, dtype=torch.uint8)
+    assert command.bits_a_byte(model, text, 10, 4) == pytest.approx(8)

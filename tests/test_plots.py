@@ -1,5 +1,6 @@
 """Figures: the same bytes each time, axes named, pictures with words."""
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
@@ -196,3 +197,22 @@ def test_a_table_writes_its_numbers_and_leaves_gaps():
     values = torch.tensor([[100.0, 41.6], [torch.nan, 0.0]])
     figure = plots.tables({"": values}, ["a", "b"], ["1", "2"], "pairs", "numbers", "right, %")
     assert [text.get_text() for text in figure.axes[0].texts] == ["100", "42", "0"]
+
+
+def test_a_roof_is_the_lower_of_two_limits():
+    figure = plots.roofline(2.0, 10.0, {"a kernel": (1.0, 2.0)}, "operations a byte", "a second")
+    x, y = figure.axes[0].lines[0].get_data()
+    np.testing.assert_allclose(y, np.minimum(2 * x, 10))
+    assert y[0] < 10 == y[-1]
+
+
+def test_logarithmic_axes_are_those_that_are_named():
+    scales = [(plots.curves(x + 1, {"line": x + 1}, "step", "error", log=log).axes[0].get_xscale(),
+               plots.curves(x + 1, {"line": x + 1}, "step", "error", log=log).axes[0].get_yscale())
+              for log in ("", "x", "y", "xy")]
+    assert scales == [("linear", "linear"), ("log", "linear"), ("linear", "log"), ("log", "log")]
+
+
+def test_what_fades_is_filled():
+    ax, _ = FIGURES["stability"]().axes
+    assert ax.collections[0].levels.tolist() == [0, 1]

@@ -54,6 +54,11 @@ def test_the_words_say_what_the_picture_shows():
     assert "makes up 63% of the state" in explorer.picture.value
 
 
+def test_the_pole_is_drawn_where_it_is():
+    assert DeltaExplorer(delta=1.0, rate=1.0)._figure.point.get_xdata() == pytest.approx(
+        math.exp(-1.0))
+
+
 def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
     data, metadata = explorer._repr_mimebundle_()
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 414)
