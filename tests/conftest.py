@@ -1,9 +1,13 @@
 """What tests of more than one module are set up with."""
 
 import os
+import shutil
+import warnings
 
 import pytest
 import torch
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run in Python, on the CPU.
@@ -22,3 +26,22 @@ def double():
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        message = f"NO BROWSER: the widgets were NOT tested; looked for {', '.join(BROWSERS)}"
+        if os.environ.get("MINIMAMBA_NEEDS_BROWSER"):
+            pytest.fail(message)
+        warnings.warn(message, stacklevel=1)
+        pytest.skip(message)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=[
+            "--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--no-first-run"])
+        yield chromium
+        chromium.close()
