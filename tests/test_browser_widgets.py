@@ -103,6 +103,49 @@ def test_the_scan_stepper_joins_as_the_library_does(show, order):
             assert said == widgets.ScanStepper(order, length, level).caption
 
 
+@pytest.mark.parametrize("real", [-4.0, -2.0, -0.55, 0.0, 1.0, 2.0])
+@pytest.mark.parametrize("imaginary", [-3.0, 0.0, 1.5])
+def test_the_stability_explorer_has_the_poles_of_the_library(show, real, imaginary):
+    explorer = widgets.StabilityExplorer(real, imaginary)
+    page = show(explorer)
+    found = page.evaluate("given => module.poles(...given)", [real, imaginary])
+    # Near a pole of the rule the smallest rounding counts.
+    assert [complex(*pole) for pole in found] == pytest.approx([*explorer.poles().values()],
+                                                               rel=1e-6, abs=1e-12)
+    powers = page.evaluate("module.sequence([0.6, 0.7])")
+    assert powers == pytest.approx([(complex(0.6, 0.7) ** n).real for n in range(len(powers))])
+    assert words(page) == explorer.caption
+
+
+@pytest.mark.parametrize("given", [{}, {"passes": 0, "dtype": "bfloat16"}, {"passes": 1},
+                                   {"passes": 16, "d_state": 128}, {"d_state": 1}])
+def test_the_roofline_explorer_counts_as_python_does(show, given):
+    explorer = widgets.RooflineExplorer(**given)
+    page = show(explorer)
+    found = page.evaluate("""() => module.floors(model.get("machine"),
+        model.get("widths")[model.get("dtype")], model.get("d_state"), model.get("passes"))""")
+    assert found == pytest.approx(explorer.floors()._asdict())
+    assert words(page) == explorer.caption
+
+
+def test_a_hand_moves_the_point_of_every_plane(show):
+    page = show(widgets.StabilityExplorer())
+    planes = page.locator(".hand").all()
+    for plane, share, wanted in ((planes[0], (0.5, 0.5), (-1.0, 0.0)),
+                                 (planes[2], (0.0, 1.0), (-4.0, -3.0)),
+                                 (planes[3], (2.0, 0.25), (2.0, 1.5))):
+        box = plane.bounding_box()
+        page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"],
+                        steps=4)
+        page.mouse.up()
+        assert (values(page)["real"], values(page)["imaginary"]) == pytest.approx(wanted)
+        page.mouse.move(box["x"] + 5, box["y"] + 5)             # let go: it stays
+        assert words(page) == widgets.StabilityExplorer(*wanted).caption
+    assert page.get_by_label("Re Δλ").input_value() == "2"
+
+
 @pytest.mark.parametrize("x", [0, 0.00001234, 0.000987, 0.0693147, 0.5, 1, 9.996, 69.3, 999.6,
                                6931.47, 123456, -2.5])
 def test_numbers_are_written_as_python_writes_them(show, x):
@@ -115,6 +158,9 @@ def test_numbers_are_written_as_python_writes_them(show, x):
 DRAWN = {
     "DeltaExplorer": (".state", ["Δ", "decay rate |A|", "input x"]),
     "ScanStepper": (".place.done", ["order", "length", "level"]),
+    "StabilityExplorer": (".sequence", ["Re Δλ", "Im Δλ"]),
+    "RooflineExplorer": (".bar", ["passes over the states", "numbers of a state",
+                                  "kept in memory as"]),
 }
 
 
@@ -156,8 +202,9 @@ def test_what_is_written_stands_out_in_light_and_dark(show, name):
         page.evaluate("theme => document.body.dataset.theme = theme", theme)
         ground, *inks = page.evaluate("""() => {
             const root = document.querySelector(".minimamba-explorer");
-            const texts = [...root.querySelectorAll("svg text")].map((e) => getComputedStyle(e).fill);
-            return [getComputedStyle(root).backgroundColor, getComputedStyle(root).color, ...texts];
+            const look = getComputedStyle(root), texts = [...root.querySelectorAll("svg text")];
+            return [look.backgroundColor, look.color,
+                    ...texts.map((text) => getComputedStyle(text).fill)];
         }""")
         assert all(contrast(ground, ink) >= 4.5 for ink in inks)
 

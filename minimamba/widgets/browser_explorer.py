@@ -7,6 +7,7 @@ from io import BytesIO
 import anywidget
 from matplotlib.figure import Figure
 
+from minimamba.arguments import refuse
 from minimamba.widgets.explorer import with_still
 
 MIME = "application/vnd.minimamba.widget+json"
@@ -24,6 +25,12 @@ def module(name: str) -> str:
     folder = resources.files("minimamba.widgets")
     return "\n".join((folder / file).read_text(encoding="utf-8")
                      for file in ("explorer.js", name))
+
+
+def check_between(name: str, value: object, low: int, high: int) -> None:
+    """A whole number from one to another, the ends included."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        refuse(name, f"a whole number from {low} to {high}", repr(value))
 
 
 class BrowserExplorer(anywidget.AnyWidget):

@@ -70,7 +70,7 @@ class DeltaExplorer(BrowserExplorer):
     _esm = module(file)
     settings = ("delta", "rate", "input")
     given = ("recordings",)
-    delta, rate, input = (traitlets.Any().tag(sync=True) for _ in range(3))
+    delta, rate, input = (traitlets.TraitType().tag(sync=True) for _ in range(3))
     recordings = traitlets.Dict().tag(sync=True)
 
     def __init__(self, delta: float = 0.01, rate: float = 1.0, input: str = "neuron") -> None:

@@ -23,7 +23,7 @@ const STYLE = `
 [data-theme="dark"] .minimamba-explorer { color-scheme: dark; }
 @media print { .minimamba-explorer { color-scheme: light !important; } }
 .minimamba-explorer .row {
-  display: grid; grid-template-columns: 9.5em minmax(8em, 26em) 7em; gap: 0 0.8em;
+  display: grid; grid-template-columns: 11.5em minmax(8em, 26em) 7em; gap: 0 0.8em;
   align-items: center; min-height: 1.9em; margin: 0; padding: 0; border: 0;
 }
 .minimamba-explorer input[type=range] { width: 100%; margin: 0; accent-color: var(--blue); }
@@ -46,6 +46,7 @@ const STYLE = `
 .minimamba-explorer .purple { --colour: var(--purple); }
 .minimamba-explorer .grey { --colour: var(--grey); }
 .minimamba-explorer .ink { --colour: var(--ink); }
+.minimamba-explorer .hand { fill: transparent; cursor: crosshair; touch-action: none; }
 .minimamba-explorer .caption { margin: 6px 0 0; }
 @media (max-width: 520px) {
   .minimamba-explorer .row { grid-template-columns: 1fr auto; }
@@ -64,6 +65,11 @@ function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+/** A control that keeps its keys: JupyterLab would take the arrows to move among cells. */
+function control(attributes) {
+  return html("input", { "data-lm-suppress-shortcuts": "true", ...attributes });
 }
 
 let made = 0;  // names that are used once in a page
@@ -88,7 +94,7 @@ function tell(model, values) {
 /** A slider with its label and what it says; `told` makes the values to set from its own. */
 function slider(model, name, { label, min, max, step, log = false, read = String,
                                told = (value) => ({ [name]: value }) }) {
-  const input = html("input", { type: "range", id: own(name), min, max, step });
+  const input = control({ type: "range", id: own(name), min, max, step });
   const output = html("output", { for: input.id });
   const show = () => {
     const value = model.get(name);
@@ -110,7 +116,7 @@ function slider(model, name, { label, min, max, step, log = false, read = String
 function choices(model, name, { label, options, told = (value) => ({ [name]: value }) }) {
   const group = own(name);
   const inputs = options.map((option) => {
-    const input = html("input", { type: "radio", name: group, value: option });
+    const input = control({ type: "radio", name: group, value: option });
     input.addEventListener("change", () => tell(model, told(option)));
     return input;
   });
@@ -139,9 +145,7 @@ function explorer({ model, el }, name, { traits, controls, width, height, draw }
   };
   for (const trait of traits) model.on(`change:${trait}`, redraw);
   redraw();
-  // JupyterLab would take the arrow keys for itself.
-  el.append(html("div", { class: `minimamba-explorer minimamba-${name}-explorer`,
-                          "data-lm-suppress-shortcuts": "true" },
+  el.append(html("div", { class: `minimamba-explorer minimamba-${name}-explorer` },
     html("style", {}, STYLE), ...controls, canvas, caption));
   return canvas;
 }

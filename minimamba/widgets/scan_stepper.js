@@ -50,7 +50,7 @@ export function caption(order, length, level) {
 function draw(canvas, order, length, level) {
   const levels = ORDERS[order](length);
   const rows = covered(length, levels);
-  canvas.setAttribute("viewBox", `0 0 900 ${75 + 56 * rows.length}`);
+  canvas.setAttribute("viewBox", `0 0 900 ${55 + 56 * rows.length}`);
   const { X, Y, add } = axes(canvas, { left: 55, top: 12, width: 835, height: 56 * rows.length,
     xlim: [-0.6, length - 0.4], ylim: [rows.length - 0.5, -0.5], xticks: [], yticks: [],
     xlabel: "step", ylabel: "level" });

@@ -4,9 +4,9 @@ import traitlets
 from matplotlib.figure import Figure
 
 from minimamba import plots
-from minimamba.arguments import check_one_of, refuse
+from minimamba.arguments import check_one_of
 from minimamba.scan import associative
-from minimamba.widgets.browser_explorer import BrowserExplorer, module
+from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
 
 LONGEST = 16
 ORDERS = {
@@ -31,11 +31,11 @@ class ScanStepper(BrowserExplorer):
     file = "scan_stepper.js"
     _esm = module(file)
     settings = ("order", "length", "level")
-    order, length, level = (traitlets.Any().tag(sync=True) for _ in range(3))
+    order, length, level = (traitlets.TraitType().tag(sync=True) for _ in range(3))
 
     def __init__(self, order: str = "Blelloch", length: int = 8, level: int | None = None) -> None:
         check_one_of("order", order, ORDERS)
-        _check_between("length", length, 2, LONGEST)
+        check_between("length", length, 2, LONGEST)
         level = len(ORDERS[order](length)) if level is None else level
         super().__init__(order=order, length=length, level=level)
         self.observe(self._start, names=["order", "length"])
@@ -47,12 +47,12 @@ class ScanStepper(BrowserExplorer):
 
     @traitlets.validate("length")
     def _check_length(self, proposal: dict) -> int:
-        _check_between("length", proposal["value"], 2, LONGEST)
+        check_between("length", proposal["value"], 2, LONGEST)
         return proposal["value"]
 
     @traitlets.validate("level")
     def _check_level(self, proposal: dict) -> int:
-        _check_between("level", proposal["value"], 0, len(self.levels()))
+        check_between("level", proposal["value"], 0, len(self.levels()))
         return proposal["value"]
 
     def _start(self, change: object) -> None:
@@ -81,8 +81,3 @@ class ScanStepper(BrowserExplorer):
 
     def __repr__(self) -> str:
         return f"ScanStepper({self.order!r}, length={self.length}, level={self.level})"
-
-
-def _check_between(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        refuse(name, f"a whole number from {low} to {high}", repr(value))
