@@ -55,7 +55,7 @@ def server(tmp_path_factory):
         [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
          f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
          f"--ServerApp.root_dir={home / 'course'}",
-         f"--LabApp.app_settings_dir={home / 'settings'}"],
+         f"--LabApp.app_settings_dir={home / 'settings'}", "--LabApp.expose_app_in_browser=True"],
         env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -85,6 +85,9 @@ def wait_for(url, process, log, seconds=60):
 def open_and_run(browser, url, explorer="delta", timeout=90_000):
     """A page on which every cell of the notebook has run without an error."""
     page = browser.new_page(viewport={"width": 1400, "height": 2400})
+    page.wrong = []
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda said: page.wrong.append(said.text) if said.type == "error" else None)
     page.set_default_timeout(timeout)
     page.goto(url)
     page.wait_for_selector('.jp-Toolbar-kernelName:has-text("Python 3")')
@@ -93,7 +96,7 @@ def open_and_run(browser, url, explorer="delta", timeout=90_000):
     page.wait_for_function("""explorer => {
         const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
         return document.querySelector('[data-mime-type="application/vnd.jupyter.error"]')
-            || (document.querySelector(`.minimamba-${explorer}-explorer img`)
+            || (document.querySelector(`.minimamba-${explorer}-explorer :is(img, svg)`)
                 && prompts.every(prompt => !prompt.textContent.includes('*')));
     }""", arg=explorer)
     errors = page.locator('[data-mime-type="application/vnd.jupyter.error"]')
@@ -101,8 +104,12 @@ def open_and_run(browser, url, explorer="delta", timeout=90_000):
     return page
 
 
-def picture(page):
-    return page.locator("[class*=minimamba-][class*=-explorer] img").get_attribute("alt")
+def picture(page, explorer="[class*=minimamba-][class*=-explorer]"):
+    """The words of the explorer's picture."""
+    explorer = page.locator(explorer)
+    image = explorer.locator("img")
+    return (image.get_attribute("alt") if image.count()
+            else explorer.locator("svg").get_attribute("aria-label"))
 
 
 def changes(page, before, seconds=10):
@@ -125,31 +132,62 @@ def pole(words):
     return float(re.search(r"pole is ([\d.]+)", words).group(1))
 
 
-def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
+@pytest.mark.parametrize("theme", ["Light", "Dark"])
+def test_the_delta_explorer_answers_to_key_and_mouse(browser, server, theme):
     page = open_and_run(browser, server("02_discretization_and_delta.ipynb"))
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
+                  f"JupyterLab {theme}")
+    page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
     explorer = page.locator(".minimamba-delta-explorer")
     explorer.scroll_into_view_if_needed()
-    assert uncut_labels(explorer) == ["Δ", "decay rate |A|", "input x"]
-    handle = explorer.locator(".noUi-handle").first
-    source = explorer.locator("img").get_attribute("src")
-    before = picture(page)
+    handle = explorer.get_by_label("Δ", exact=True)
+    drawn = explorer.locator("path.state").get_attribute("d")
+    ground = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground))) > 382) == (theme == "Light")
+    before = picture(page, ".minimamba-delta-explorer")
 
     handle.focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    by_key = changes(page, before)
-    page.wait_for_timeout(500)
-    by_key = picture(page)
+    by_key = picture(page, ".minimamba-delta-explorer")
     assert pole(by_key) < pole(before)                 # a larger step forgets more
+    assert explorer.locator("path.state").get_attribute("d") != drawn
 
     box = handle.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] - 150, box["y"] + box["height"] / 2, steps=5)
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    by_mouse = changes(page, by_key)
+    by_mouse = picture(page, ".minimamba-delta-explorer")
     assert pole(by_mouse) > pole(by_key)               # a smaller one holds
-    assert explorer.locator("img").get_attribute("src") != source
+    assert page.wrong == []
+
+
+def test_python_and_the_browser_tell_each_other(browser, server):
+    page = open_and_run(browser, server("scan.ipynb"), "scan")
+    explorer = page.locator(".minimamba-scan-explorer")
+    explorer.get_by_role("slider", name="length").press("ArrowRight")
+    explorer.get_by_role("radio", name="Hillis-Steele").press("ArrowLeft")
+    explorer.get_by_role("slider", name="level").press("ArrowRight")
+    said = "one after the other, level 1 of 8: 1 of 8 joins made, 2 of 9 states done."
+    assert picture(page) == said
+    run(page, "print(_1.value, _1.caption)")
+    text = page.locator(".jp-OutputArea-output pre").last
+    assert "{'order': 'one after the other', 'length': 9, 'level': 1} " + said in text.inner_text()
+    run(page, "_1.order = 'Blelloch'; _1.level = 2")
+    assert changes(page, said) == "Blelloch, level 2 of 5: 6 of 12 joins made, 3 of 9 states done."
+    assert page.wrong == []
+
+
+def run(page, code):
+    """In a new cell at the end, to its end."""
+    page.evaluate("""async code => {
+        const {commands} = jupyterapp;
+        await commands.execute("notebook:move-cursor-down");
+        await commands.execute("notebook:insert-cell-below");
+        await commands.execute("notebook:replace-selection", {text: code});
+        await commands.execute("notebook:run-cell");
+    }""", code)
 
 
 @pytest.mark.parametrize(("name", "labels", "first", "moves"), [
@@ -157,12 +195,6 @@ def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
      "33 numbers for the last 6.00 s",
      [(0, "ArrowRight", "35 numbers"), (1, "ArrowLeft", "5.95 s"),
       (2, "ArrowRight", "the last 2.00 s, 160 samples")]),
-    ("scan", ["order", "length", "level"],
-     "Blelloch, level 5 of 5: 11 of 11 joins made, 8 of 8 states done",
-     [(2, "ArrowLeft", "level 4 of 5: 8 of 11 joins"),
-      (0, "ArrowLeft", "Hillis-Steele, level 0 of 3: 0 of 17"),
-      (1, "ArrowRight", "level 0 of 4: 0 of 21"),
-      (2, "ArrowRight", "level 1 of 4: 8 of 21 joins made, 2 of 9")]),
 ])
 def test_sliders_answer_to_key(browser, server, name, labels, first, moves):
     page = open_and_run(browser, server(f"{name}.ipynb"), name)

@@ -48,7 +48,7 @@ def test_the_cpu_paths_need_torch_alone():
     # As on macOS and Windows, where there is no triton, and without the course's packages.
     code = """
 import sys
-for name in ("triton", "matplotlib", "ipywidgets", "IPython", "scipy", "tqdm"):
+for name in ("triton", "matplotlib", "anywidget", "ipywidgets", "IPython", "scipy", "tqdm"):
     sys.modules[name] = None
 import torch
 from minimamba import continuous, discretize, environment, lti, selective_scan

@@ -1,27 +1,35 @@
 """The explorers, without a browser: what their sliders do to their pictures and words."""
 
 import base64
+import json
 import math
 import re
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from minimamba import checkpoint, plots, weights
+from minimamba import checkpoint, plots, weights, widgets
 from minimamba.s4 import hippo
 from minimamba.watch import watch
 from minimamba.widgets import (
     DeltaExplorer,
     HippoExplorer,
+    RooflineExplorer,
     ScanStepper,
+    StabilityExplorer,
     StateExplorer,
     TokenExplorer,
+    module,
 )
+from minimamba.widgets.browser_explorer import MIME
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
 from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
+
+FOLDER = Path(widgets.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +37,13 @@ def explorer():
     return DeltaExplorer()
 
 
-@pytest.mark.parametrize(("slider", "value"), [("delta", 0.1), ("rate", 4.0), ("input", "EEG"),
-                                               ("input", "step")])
-def test_each_slider_changes_the_picture(explorer, slider, value):
-    before = explorer.picture.value
-    getattr(explorer, slider).value = value
-    assert explorer.picture.value != before
+@pytest.mark.parametrize(("name", "value"), [("delta", 0.1), ("rate", 4.0), ("input", "EEG"),
+                                             ("input", "step")])
+def test_each_setting_changes_the_value_and_the_picture(explorer, name, value):
+    before = explorer._repr_mimebundle_()[0]["image/png"]
+    setattr(explorer, name, value)
+    assert explorer.value[name] == value
+    assert explorer._repr_mimebundle_()[0]["image/png"] != before
 
 
 def test_only_the_product_of_step_and_rate_counts():
@@ -49,9 +58,9 @@ def test_the_half_life_halves_the_pole():
 
 def test_the_words_say_what_the_picture_shows():
     explorer = DeltaExplorer(delta=1.0, rate=1.0)
-    assert 'alt="The pole is 0.3679;' in explorer.picture.value
-    assert "halves in 0.693 steps" in explorer.picture.value
-    assert "makes up 63% of the state" in explorer.picture.value
+    assert explorer.caption.startswith("The pole is 0.3679;")
+    assert "halves in 0.693 steps" in explorer.caption
+    assert "makes up 63% of the state" in explorer.caption
 
 
 def test_the_pole_is_drawn_where_it_is():
@@ -66,10 +75,26 @@ def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
+def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs():
+    data = json.loads(json.dumps(DeltaExplorer(0.1)._repr_mimebundle_()[0][MIME]))
+    assert data["module"] == "delta_explorer.js"
+    assert set(data["state"]) == {"delta", "rate", "input", "recordings"}
+    assert data["state"]["delta"] == 0.1
+    asked = re.findall(r'model\.get\("(\w+)"\)', (FOLDER / data["module"]).read_text("utf-8"))
+    assert set(asked) <= set(data["state"])
+    assert len(json.dumps(data)) < 80_000               # a notebook carries it
+
+
+@pytest.mark.parametrize("kind", [DeltaExplorer, RooflineExplorer, ScanStepper,
+                                  StabilityExplorer])
+def test_the_module_is_the_shared_file_and_the_widget_s_own(kind):
+    shared, own = ((FOLDER / name).read_text("utf-8") for name in ("explorer.js", kind.file))
+    assert module(kind.file) == shared + "\n" + own == kind()._esm
+    assert "http" not in module(kind.file).replace("http://www.w3.org/2000/svg", "")
+
+
 @pytest.mark.parametrize("delta", [1e-4, 0.01, 10.0])
 def test_the_shares_of_the_past_make_a_whole(delta):
-    import torch
-
     kernel = torch.exp(-delta * torch.arange(12000, dtype=torch.float64))
     shares = _shares(kernel)
     assert len(shares) == len(STRETCHES)
@@ -85,10 +110,18 @@ def test_every_input_is_a_recording(name):
     assert recording.unit
 
 
-@pytest.mark.parametrize("bad", [{"delta": 0.0}, {"delta": 11}, {"rate": -1.0}, {"input": "noise"}])
-def test_bad_input_is_refused_by_name(bad):
-    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
-        DeltaExplorer(**bad)
+BAD = [("delta", 0.0), ("delta", 11), ("delta", "1"), ("delta", True), ("rate", -1.0),
+       ("rate", math.nan), ("input", "noise"), ("input", None)]
+
+
+@pytest.mark.parametrize(("name", "bad"), BAD)
+def test_bad_input_is_refused_by_name_at_the_start_and_later(explorer, name, bad):
+    before = explorer.value
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
+        DeltaExplorer(**{name: bad})
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
+        setattr(explorer, name, bad)
+    assert explorer.value == before
 
 
 @pytest.fixture(scope="module")
@@ -253,19 +286,21 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_tokens():
 
 def test_the_scan_stepper_counts_what_has_been_done():
     stepper = ScanStepper("Blelloch", length=8)
-    assert "Blelloch, level 5 of 5: 11 of 11 joins made, 8 of 8 states done" in stepper._caption
-    stepper.level.value = 3
-    assert "level 3 of 5: 7 of 11 joins made, 4 of 8 states done" in stepper.picture.value
-    stepper.order.value = "Hillis-Steele"
-    assert "Hillis-Steele, level 0 of 3: 0 of 17 joins made, 1 of 8 states" in stepper._caption
-    stepper.level.value = 3
-    assert "17 of 17 joins made, 8 of 8 states done" in stepper._caption
-    stepper.length.value = 5
-    assert "level 0 of 3: 0 of 8 joins made, 1 of 5 states done" in stepper._caption
-    stepper.order.value = "one after the other"
-    assert stepper.level.max == 4
-    stepper.level.value = 2
-    assert "level 2 of 4: 2 of 4 joins made, 3 of 5 states done" in stepper._caption
+    assert "Blelloch, level 5 of 5: 11 of 11 joins made, 8 of 8 states done" in stepper.caption
+    stepper.level = 3
+    assert "level 3 of 5: 7 of 11 joins made, 4 of 8 states done" in stepper.caption
+    stepper.order = "Hillis-Steele"
+    assert "Hillis-Steele, level 0 of 3: 0 of 17 joins made, 1 of 8 states" in stepper.caption
+    stepper.level = 3
+    assert "17 of 17 joins made, 8 of 8 states done" in stepper.caption
+    stepper.length = 5
+    assert "level 0 of 3: 0 of 8 joins made, 1 of 5 states done" in stepper.caption
+    stepper.order = "one after the other"
+    stepper.level = 2
+    assert "level 2 of 4: 2 of 4 joins made, 3 of 5 states done" in stepper.caption
+    assert stepper.value == {"order": "one after the other", "length": 5, "level": 2}
+    with pytest.raises(ValueError, match=r"^level: expected a whole number from 0 to 4, got 5"):
+        stepper.level = 5
 
 
 @pytest.mark.parametrize("bad", [{"order": "Kogge"}, {"length": 1}, {"length": 17},
@@ -280,6 +315,51 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_scan():
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).width == 810
     assert "5 of 5 joins" in metadata["image/png"]["alt"]
     assert data["text/plain"] == "ScanStepper('Hillis-Steele', length=4, level=2)"
+
+
+def test_the_stability_explorer_says_who_keeps_the_promise():
+    explorer = StabilityExplorer(-0.5, 1.5)
+    assert explorer.caption == (
+        "Δλ = -0.50 + 1.50i, where the true mode fades. |Ā| by each rule: Euler 1.58, grows; "
+        "backward Euler 0.471, fades; bilinear 0.728, fades; zero-order hold 0.607, fades.")
+    explorer.real, explorer.imaginary = 1.5, -2
+    assert "the true mode grows" in explorer.caption
+    assert "backward Euler 0.485, fades" in explorer.caption
+    explorer.real, explorer.imaginary = 0, 0
+    assert explorer.caption.count("stays") == 5
+    explorer.real = 1                                    # where backward Euler divides by 0
+    assert "backward Euler 1e+09, grows" in explorer.caption
+    assert explorer.value == {"real": 1, "imaginary": 0}
+
+
+def test_the_roofline_explorer_counts_as_chapter_07_does():
+    explorer = RooflineExplorer()
+    assert 950 < explorer.floors().bytes < 1050
+    assert explorer.caption.endswith("It waits for memory.")
+    assert explorer.floors().rate < explorer.floors(0).rate / 50
+    explorer.passes, explorer.dtype = 0, "bfloat16"
+    assert explorer.floors().bytes == 8
+    assert explorer.caption.endswith("It waits for exponentials.")
+    assert explorer.value == {"passes": 0, "d_state": 16, "dtype": "bfloat16"}
+
+
+@pytest.mark.parametrize(("kind", "bad"), [
+    (StabilityExplorer, {"real": 2.5}), (StabilityExplorer, {"imaginary": None}),
+    (RooflineExplorer, {"passes": 17}), (RooflineExplorer, {"passes": 1.0}),
+    (RooflineExplorer, {"d_state": 0}), (RooflineExplorer, {"dtype": "int8"})])
+def test_the_stability_and_roofline_explorers_refuse_by_name(kind, bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        kind(**bad)
+
+
+@pytest.mark.parametrize(("kind", "text", "size"), [
+    (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 440)),
+    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340))])
+def test_a_page_without_a_kernel_gets_a_still_picture_of_these_too(kind, text, size):
+    data, metadata = kind()._repr_mimebundle_()
+    assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == size
+    assert metadata["image/png"]["alt"] == kind().caption
+    assert data["text/plain"] == text
 
 
 def test_what_the_token_explorer_draws_is_what_it_holds():

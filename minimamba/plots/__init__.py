@@ -1,8 +1,8 @@
 """One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
 
 from minimamba.plots.blocks import block
+from minimamba.plots.decays import decay
 from minimamba.plots.explorers import (
-    DeltaExplorerFigure,
     HippoExplorerFigure,
     StateExplorerFigure,
     TokenExplorerFigure,
@@ -14,7 +14,7 @@ from minimamba.plots.planes import eigenvalues, images, matrices, stability, tab
 from minimamba.plots.states import states
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
-__all__ = ["COLOURS", "DASHES", "DeltaExplorerFigure", "HippoExplorerFigure",
-           "StateExplorerFigure", "TokenExplorerFigure", "beside", "block", "compact", "curves",
-           "eigenvalues", "images", "matrices", "order", "programs", "roofline", "show", "spread",
-           "stability", "stacked", "states", "tables", "traces"]
+__all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "StateExplorerFigure",
+           "TokenExplorerFigure", "beside", "block", "compact", "curves", "decay", "eigenvalues",
+           "images", "matrices", "order", "programs", "roofline", "show", "spread", "stability",
+           "stacked", "states", "tables", "traces"]

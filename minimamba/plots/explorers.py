@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimamba.plots.states import letters
-from minimamba.plots.style import BEHIND, COLOURS, INPUT, arrays, styled
+from minimamba.plots.style import BEHIND, COLOURS, arrays, styled
 
 
 class Blitted:
@@ -35,66 +35,6 @@ class Blitted:
         pixels = np.asarray(self.canvas.buffer_rgba())
         Image.fromarray(pixels).convert("RGB").save(file, "png", compress_level=1)
         return file.getvalue()
-
-
-class DeltaExplorerFigure(Blitted):
-    """What Δ does, in four panels: the pole, the impulse response, the memory, the state.
-
-    Args:
-        t, x: (length,), the time in seconds and the input. unit: the input's unit.
-        lags: how many steps of the impulse response to show.
-        stretches: the names of the stretches of the past, newest first.
-    """
-
-    @styled
-    def __init__(self, t: Tensor, x: Tensor, unit: str, lags: int, stretches: list[str]) -> None:
-        figure = Figure(figsize=(9, 4.6), dpi=90)
-        grid = figure.add_gridspec(2, 3, left=0.07, right=0.985, bottom=0.11, top=0.93,
-                                   hspace=0.6, wspace=0.35, width_ratios=(1, 1.6, 1.6))
-        plane, decay, past = (figure.add_subplot(grid[0, i]) for i in range(3))
-        state = figure.add_subplot(grid[1, :])
-        angle = np.linspace(0, 2 * np.pi, 100)
-        plane.plot(np.cos(angle), np.sin(angle), **INPUT)
-        plane.set(title="discrete pole Ā", xlabel="Re", ylabel="Im", aspect="equal",
-                  xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-        decay.set(title="impulse response", xlabel="steps after the impulse", xlim=(0, lags),
-                  ylabel="share left", ylim=(0, 1.05))
-        past.set(title="share of the state that is from steps", xlabel="share", xlim=(0, 1))
-        past.invert_yaxis()
-        state.plot(*arrays(t, x), label="input", **INPUT)
-        low, high = float(x.min()), float(x.max())
-        pad = 0.05 * (high - low)
-        state.set(xlabel="time, s", ylabel=unit,
-                  xlim=(float(t[0]), float(t[-1])), ylim=(low - pad, high + pad))
-        red = {"color": COLOURS[1], "linestyle": "-"}
-        self.point, = plane.plot([0], [0], marker="X", markersize=9, color=COLOURS[1])
-        self.pole = plane.text(0, 0.45, "", ha="center")
-        self.title = state.text(0, 1.06, "", fontsize=10, transform=state.transAxes)
-        self.response, = decay.step(np.arange(lags), np.ones(lags), where="post",
-                                    color=COLOURS[0], linestyle="-")
-        self.bars = past.barh(stretches, np.zeros(len(stretches)), color=COLOURS[2])
-        self.state, = state.plot(*arrays(t, x), label="state", **red)
-        state.legend(loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.24))
-        self._hold(figure, self.point, self.pole, self.title, self.response, *self.bars,
-                   self.state)
-
-    def png(self, title: str, pole: float, response: Tensor, shares: list[float],
-            h: Tensor) -> bytes:
-        """The figure as it stands for these numbers, as the bytes of a PNG.
-
-        Args:
-            title: stands over the state. pole: Ā, a real number. response: (lags,).
-            shares: for each stretch of the past, the share of the state that is from it.
-            h: (length,), the state.
-        """
-        self.point.set_xdata([pole])
-        self.pole.set_text(f"{pole:.4f}")
-        self.title.set_text(title)
-        self.response.set_ydata(np.asarray(response))
-        for bar, share in zip(self.bars, shares, strict=True):
-            bar.set_width(share)
-        self.state.set_ydata(np.asarray(h))
-        return self._png()
 
 
 class HippoExplorerFigure(Blitted):

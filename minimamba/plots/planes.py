@@ -11,21 +11,31 @@ from minimamba.plots.style import COLOURS, arrays, coloured, styled
 
 
 @styled
-def stability(z: Tensor, growth: Mapping[str, Tensor]) -> Figure:
+def stability(z: Tensor, growth: Mapping[str, Tensor], *, at: complex | None = None,
+              powers: Mapping[str, Tensor] | None = None) -> Figure:
     """Where in the plane of Δλ each rule's state fades.
 
     Args:
         z: (rows, columns) complex, a grid of Δλ.
         growth: from a rule to |Ā| on that grid.
+        at: a point to mark, and powers: from a rule to the real parts of Āⁿ there, which stand
+            below.
     """
-    figure = Figure(figsize=(8, 2.7), layout="constrained")
-    axes = figure.subplots(1, len(growth), sharey=True, squeeze=False)[0]
-    for ax, (rule, size, colour, _) in zip(axes, coloured(growth), strict=True):
+    figure = Figure(figsize=(8, 2.7 if at is None else 4.4), layout="constrained")
+    axes = figure.subplots(1 if at is None else 2, len(growth), sharey="row", squeeze=False)
+    for ax, (rule, size, colour, _) in zip(axes[0], coloured(growth), strict=True):
         ax.contourf(*arrays(z.real, z.imag, size), levels=[0, 1], colors=[colour], alpha=0.35)
         ax.contour(*arrays(z.real, z.imag, size), levels=[1], colors=[colour])
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set(title=rule, xlabel="Re Δλ", aspect="equal")
-    axes[0].set_ylabel("Im Δλ")
+        if at is not None:
+            ax.plot([at.real], [at.imag], marker="o", color="black")
+    axes[0, 0].set_ylabel("Im Δλ")
+    if at is not None:
+        for ax, (_, steps, colour, _) in zip(axes[1], coloured(powers), strict=True):
+            ax.plot(*arrays(steps), marker="o", markersize=3, linestyle="-", color=colour)
+            ax.set(xlabel="step n", ylim=(-1.5, 1.5))
+        axes[1, 0].set_ylabel("Re Āⁿ")
     return figure
 
 

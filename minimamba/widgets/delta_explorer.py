@@ -1,17 +1,22 @@
-"""Drag Δ and watch a state decay, hold or reset."""
+"""Set Δ and see a state decay, hold or reset. The drawing is in delta_explorer.js."""
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
-import ipywidgets
 import torch
+import traitlets
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from minimamba import corpora, lti, plots
 from minimamba.arguments import check_number, check_one_of
 from minimamba.discretize import zoh
-from minimamba.widgets.explorer import Explorer, look
+from minimamba.widgets.browser_explorer import BrowserExplorer, module
 
 LAGS = 60
 STRETCHES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}
+LIMITS = {"delta": (1e-4, 10), "rate": (0.1, 10)}
 
 
 def _step() -> corpora.Recording:
@@ -22,12 +27,35 @@ def _step() -> corpora.Recording:
 INPUTS = {"neuron": corpora.neuron, "EEG": corpora.eeg, "step": _step}
 
 
-class DeltaExplorer(Explorer):
-    """Three sliders, Δ, the decay rate |A| and the input, over the figure of what they do.
+@lru_cache
+def _packed() -> dict[str, dict]:
+    """The recordings for the browser: a list of numbers would take a line of a notebook each."""
+    packed = {}
+    for name, recording in INPUTS.items():
+        t, x, unit = recording()
+        low, high = x.min().item(), x.max().item()
+        whole = ((x - low) / (high - low) * 9999).round().int().tolist()
+        packed[name] = {"step": t[1].item(), "unit": unit, "low": round(low, 5),
+                        "high": round(high, 5), "samples": " ".join(map(str, whole))}
+    return packed
+
+
+class Seen(NamedTuple):
+    """What the drawing shows: Ā, the kernel (its first weight is B̄), the shares of the stretches
+    of the past, and the state (length,)."""
+
+    pole: float
+    kernel: Tensor
+    shares: list[float]
+    state: Tensor
+
+
+class DeltaExplorer(BrowserExplorer):
+    """Δ, the decay rate |A| and the input, over the figure of what they do.
 
     The system has one state, h_t = Ā h_{t−1} + B̄ x_t, by zero-order hold with B = |A|, so
-    that a constant input comes through at its own height whatever Δ is. The picture follows
-    each move. Where no kernel runs, the page shows it as it stood.
+    that a constant input comes through at its own height whatever Δ is. The drawing follows
+    each move, of the reader's hand or of the attributes here.
 
     Args:
         delta: the step at the start, from 0.0001 to 10.
@@ -38,55 +66,63 @@ class DeltaExplorer(Explorer):
         ValueError: naming the argument, what was expected and what came.
     """
 
+    file = "delta_explorer.js"
+    _esm = module(file)
+    settings = ("delta", "rate", "input")
+    given = ("recordings",)
+    delta, rate, input = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    recordings = traitlets.Dict().tag(sync=True)
+
     def __init__(self, delta: float = 0.01, rate: float = 1.0, input: str = "neuron") -> None:
-        for name, value, low, high in (("delta", delta, 1e-4, 10), ("rate", rate, 0.1, 10)):
-            check_number(name, value, f"{low:g} to {high:g}", low, high)
-        check_one_of("input", input, INPUTS)
-        sliders = look(120)
-        self.delta = ipywidgets.FloatLogSlider(
-            value=delta, min=-4, max=1, step=0.05, description="Δ", readout_format=".4g", **sliders)
-        self.rate = ipywidgets.FloatLogSlider(
-            value=rate, min=-1, max=1, step=0.05, description="decay rate |A|",
-            readout_format=".3g", **sliders)
-        self.input = ipywidgets.SelectionSlider(
-            value=input, options=list(INPUTS), description="input x", **sliders)
-        super().__init__([self.delta, self.rate, self.input], "delta-explorer")
-        self._choose_input()
-        self.input.observe(self._choose_input, names="value")
-        self.delta.observe(self._redraw, names="value")
-        self.rate.observe(self._redraw, names="value")
+        super().__init__(delta=delta, rate=rate, input=input, recordings=_packed())
 
-    def _choose_input(self, change: object = None) -> None:
-        self._recording = INPUTS[self.input.value]()
-        self._figure = plots.DeltaExplorerFigure(*self._recording, LAGS, list(STRETCHES))
-        self._redraw()
+    @traitlets.validate("delta", "rate")
+    def _check_number(self, proposal: dict) -> float:
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = LIMITS[name]
+        check_number(name, value, f"{low:g} to {high:g}", low, high)
+        return value
 
-    def _redraw(self, change: object = None) -> None:
-        x, one = self._recording.x, torch.ones(1, dtype=torch.float64)
-        rate = self.rate.value * one
-        A_bar, B_bar = zoh(-rate, rate, self.delta.value)
-        kernel = lti.kernel(A_bar, B_bar, one, max(LAGS, len(x)))
-        # From rest at the first sample's height: else the start would be all transient.
-        h = x[0] + lti.convolve(kernel, x - x[0])
-        png = self._figure.png(
-            f"Δ = {self.delta.value:.3g}, |A| = {self.rate.value:.3g}: the memory of an input "
-            f"halves in {self.half_life():.3g} steps",
-            A_bar.item(), kernel[:LAGS] / kernel[0], _shares(kernel), h)
-        self._show(png, (
-            f"The pole is {A_bar.item():.4f}; the state's memory of an input halves in "
-            f"{self.half_life():.3g} steps; the last step alone makes up "
-            f"{kernel[0].item():.0%} of the state."))
+    @traitlets.validate("input")
+    def _check_input(self, proposal: dict) -> str:
+        check_one_of("input", proposal["value"], INPUTS)
+        return proposal["value"]
 
     def half_life(self) -> float:
         """The steps in which the state's memory of one input halves."""
-        return math.log(2) / (self.delta.value * self.rate.value)
+        return math.log(2) / (self.delta * self.rate)
+
+    def seen(self) -> Seen:
+        """What the drawing shows, by the library's own definitions."""
+        x, one = INPUTS[self.input]().x, torch.ones(1, dtype=torch.float64)
+        A_bar, B_bar = zoh(-self.rate * one, self.rate * one, self.delta)
+        kernel = lti.kernel(A_bar, B_bar, one, max(LAGS, len(x)))
+        # From rest at the first sample's height: else the start would be all transient.
+        state = x[0] + lti.convolve(kernel, x - x[0])
+        return Seen(A_bar.item(), kernel, _shares(kernel), state)
+
+    @property
+    def caption(self) -> str:
+        """What the drawing shows, in words."""
+        A_bar = math.exp(-self.delta * self.rate)
+        return (f"The pole is {A_bar:.4f}; the state's memory of an input halves in "
+                f"{self.half_life():.3g} steps; the last step alone makes up "
+                f"{1 - A_bar:.0%} of the state.")
+
+    def _figure(self) -> Figure:
+        seen = self.seen()
+        return plots.decay(
+            *INPUTS[self.input](), f"Δ = {self.delta:.3g}, |A| = {self.rate:.3g}: the memory of an "
+            f"input halves in {self.half_life():.3g} steps", seen.pole,
+            seen.kernel[:LAGS] / seen.kernel[0], dict(zip(STRETCHES, seen.shares, strict=True)),
+            seen.state)
 
     def __repr__(self) -> str:
-        return (f"DeltaExplorer(delta={self.delta.value:g}, rate={self.rate.value:g}, "
-                f"input={self.input.value!r})")
+        return (f"DeltaExplorer(delta={self.delta:g}, rate={self.rate:g}, "
+                f"input={self.input!r})")
 
 
-def _shares(kernel: torch.Tensor) -> list[float]:
+def _shares(kernel: Tensor) -> list[float]:
     """For each stretch of the past, the share of the kernel's weight that lies in it."""
     held = kernel.cumsum(0) / kernel.sum()
     upto = [held[min(end, len(held)) - 1].item() if end else 1.0 for end in STRETCHES.values()]

@@ -1,4 +1,5 @@
-"""What every explorer is: sliders over a picture, and the picture alone where no kernel runs."""
+"""What every explorer is whose drawing needs Python: sliders over a picture, and the picture alone
+where no kernel runs."""
 
 import base64
 from html import escape
@@ -24,10 +25,14 @@ class Explorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The live widget, and beside it the still picture for a page without a kernel."""
-        bundle = super()._repr_mimebundle_(**kwargs)
-        bundle["text/plain"] = repr(self)
-        bundle["image/png"] = base64.b64encode(plots.compact(self._png)).decode()
-        return bundle, {"image/png": {"alt": self._caption}}
+        return with_still(super()._repr_mimebundle_(**kwargs), repr(self), self._png, self._caption)
+
+
+def with_still(bundle: dict, text: str, png: bytes, caption: str) -> tuple[dict, dict]:
+    """What a notebook saves of a widget, with its call and a picture that has words."""
+    picture = base64.b64encode(plots.compact(png)).decode()
+    return ({**bundle, "text/plain": text, "image/png": picture},
+            {"image/png": {"alt": caption}})
 
 
 def look(label_width: int) -> dict:

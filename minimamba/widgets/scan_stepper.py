@@ -1,13 +1,12 @@
-"""Walk through a parallel scan a level at a time."""
+"""Walk through a parallel scan a level at a time. The drawing is in scan_stepper.js."""
 
-from io import BytesIO
-
-import ipywidgets
+import traitlets
+from matplotlib.figure import Figure
 
 from minimamba import plots
-from minimamba.arguments import check_one_of, refuse
+from minimamba.arguments import check_one_of
 from minimamba.scan import associative
-from minimamba.widgets.explorer import Explorer, look
+from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
 
 LONGEST = 16
 ORDERS = {
@@ -17,9 +16,8 @@ ORDERS = {
 }
 
 
-class ScanStepper(Explorer):
-    """Three sliders, the order, the length and the level, over a figure of what each place has
-    joined so far.
+class ScanStepper(BrowserExplorer):
+    """The order, the length and the level, over a figure of what each place has joined so far.
 
     Args:
         order: "one after the other", "Hillis-Steele" or "Blelloch".
@@ -30,51 +28,56 @@ class ScanStepper(Explorer):
         ValueError: naming the argument, what was expected and what came.
     """
 
+    file = "scan_stepper.js"
+    _esm = module(file)
+    settings = ("order", "length", "level")
+    order, length, level = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+
     def __init__(self, order: str = "Blelloch", length: int = 8, level: int | None = None) -> None:
         check_one_of("order", order, ORDERS)
-        if not isinstance(length, int) or isinstance(length, bool) or not 2 <= length <= LONGEST:
-            refuse("length", f"a whole number from 2 to {LONGEST}", repr(length))
-        depth = len(ORDERS[order](length))
-        if level is None:
-            level = depth
-        if not isinstance(level, int) or isinstance(level, bool) or not 0 <= level <= depth:
-            refuse("level", f"a whole number from 0 to {depth}", repr(level))
-        sliders = look(100)
-        self.order = ipywidgets.SelectionSlider(value=order, options=list(ORDERS),
-                                                description="order", **sliders)
-        self.length = ipywidgets.IntSlider(value=length, min=2, max=LONGEST, description="length",
-                                           **sliders)
-        self.level = ipywidgets.IntSlider(value=level, min=0, max=depth, description="level",
-                                          **sliders)
-        super().__init__([self.order, self.length, self.level], "scan-explorer")
-        self._prepare()
-        self._redraw()
-        self.order.observe(self._start, names="value")
-        self.length.observe(self._start, names="value")
-        self.level.observe(self._redraw, names="value")
+        check_between("length", length, 2, LONGEST)
+        level = len(ORDERS[order](length)) if level is None else level
+        super().__init__(order=order, length=length, level=level)
+        self.observe(self._start, names=["order", "length"])
 
-    def _prepare(self) -> None:
-        self._levels = ORDERS[self.order.value](self.length.value)
-        self._covered = associative.covered(self.length.value, self._levels)
+    @traitlets.validate("order")
+    def _check_order(self, proposal: dict) -> str:
+        check_one_of("order", proposal["value"], ORDERS)
+        return proposal["value"]
 
-    def _start(self, change: object = None) -> None:
+    @traitlets.validate("length")
+    def _check_length(self, proposal: dict) -> int:
+        check_between("length", proposal["value"], 2, LONGEST)
+        return proposal["value"]
+
+    @traitlets.validate("level")
+    def _check_level(self, proposal: dict) -> int:
+        check_between("level", proposal["value"], 0, len(self.levels()))
+        return proposal["value"]
+
+    def _start(self, change: object) -> None:
         """Another scan: begin before its first level."""
-        self._prepare()
-        self.level.value = 0
-        self.level.max = len(self._levels)
-        self._redraw()
+        self.level = 0
 
-    def _redraw(self, change: object = None) -> None:
-        length, level, levels, covered = (self.length.value, self.level.value, self._levels,
-                                          self._covered)
-        file = BytesIO()
-        plots.order(covered, levels, level).savefig(file, format="png")
-        done = sum(first == 0 for first, _ in covered[level])
-        self._show(file.getvalue(), (
-            f"{self.order.value}, level {level} of {len(levels)}: "
-            f"{associative.work(levels[:level])} of {associative.work(levels)} joins made, "
-            f"{done} of {length} states done."))
+    def levels(self) -> list[associative.Level]:
+        """The joins of each level, as (source, target)."""
+        return ORDERS[self.order](self.length)
+
+    def covered(self) -> list[list[tuple[int, int]]]:
+        """Before the first level and after each: the steps that each place has joined."""
+        return associative.covered(self.length, self.levels())
+
+    @property
+    def caption(self) -> str:
+        """What the drawing shows, in words."""
+        levels = self.levels()
+        done = sum(first == 0 for first, _ in self.covered()[self.level])
+        return (f"{self.order}, level {self.level} of {len(levels)}: "
+                f"{associative.work(levels[:self.level])} of {associative.work(levels)} joins "
+                f"made, {done} of {self.length} states done.")
+
+    def _figure(self) -> Figure:
+        return plots.order(self.covered(), self.levels(), self.level)
 
     def __repr__(self) -> str:
-        return (f"ScanStepper({self.order.value!r}, length={self.length.value}, "
-                f"level={self.level.value})")
+        return f"ScanStepper({self.order!r}, length={self.length}, level={self.level})"

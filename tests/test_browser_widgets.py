@@ -1,0 +1,277 @@
+"""The explorers' JavaScript in a browser, on a page with no kernel and no server: what it computes
+is what the library defines, and each answers to hand and key in light and in dark."""
+
+import json
+
+import pytest
+import torch
+
+from minimamba import widgets
+from minimamba.scan import associative
+from minimamba.widgets.browser_explorer import MIME
+from minimamba.widgets.delta_explorer import INPUTS, LAGS
+from minimamba.widgets.scan_stepper import ORDERS
+
+pytestmark = pytest.mark.browser
+# A model as a page without a kernel has it: what is set is told to those who asked.
+PAGE = """
+<!doctype html><meta charset="utf-8"><body data-theme="light"><div id="here"></div><script>
+class Model {
+    constructor(state) { this.state = state; this.heard = {}; this.saves = 0; }
+    get(name) { return this.state[name]; }
+    set(name, value) {
+        const changed = this.state[name] !== value;
+        this.state[name] = value;
+        if (changed) (this.heard["change:" + name] ?? []).forEach((f) => f());
+    }
+    on(event, f) { (this.heard[event] ??= []).push(f); }
+    save_changes() { this.saves += 1; }
+}
+async function show(text, state) {
+    window.module = await import(URL.createObjectURL(new Blob([text], {type: "text/javascript"})));
+    window.model = new Model(state);
+    module.default.render({model, el: document.getElementById("here")});
+}
+</script>"""
+
+
+@pytest.fixture
+def show(browser):
+    """A page with the widget in it, drawn from what a notebook saves of it."""
+    page = browser.new_page(viewport={"width": 1000, "height": 900})
+    wrong = []
+    page.on("console", lambda message: wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+
+    def shown(widget):
+        saved = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
+        page.set_content(PAGE)
+        page.evaluate("([text, state]) => show(text, state)",
+                      [widgets.module(saved["module"]), saved["state"]])
+        return page
+
+    yield shown
+    page.close()
+    assert wrong == []
+
+
+def words(page):
+    caption = page.locator(".caption").inner_text()
+    assert page.locator("svg").get_attribute("aria-label") == caption
+    return caption
+
+
+def values(page):
+    return page.evaluate("Object.fromEntries(Object.entries(model.state).filter("
+                         "([name]) => name != 'recordings'))")
+
+
+@pytest.mark.parametrize(("delta", "rate", "input"), [
+    (0.01, 1.0, "neuron"), (1e-4, 0.1, "EEG"), (10.0, 10.0, "step"), (0.3, 2.0, "EEG")])
+def test_the_delta_explorer_computes_what_the_library_defines(show, delta, rate, input):
+    explorer = widgets.DeltaExplorer(delta, rate, input)
+    page, seen = show(explorer), explorer.seen()
+    found = page.evaluate("""([delta, rate, input]) => {
+        const x = module.unpack(model.get("recordings")[input]);
+        const {pole, state, shares, response} = module.decay(x, delta, rate);
+        return {pole, state: [...state], shares, response};
+    }""", [delta, rate, input])
+    assert found["pole"] == pytest.approx(seen.pole, abs=1e-12)
+    assert found["shares"] == pytest.approx(seen.shares, abs=1e-9)
+    assert found["response"] == pytest.approx((seen.kernel[:LAGS] / seen.kernel[0]).tolist(),
+                                              abs=1e-9)
+    x = INPUTS[input]().x                   # sent in 10,000 levels; the state is a mean of it
+    off = torch.tensor(found["state"], dtype=torch.float64) - seen.state
+    assert off.abs().max() < (x.max() - x.min()) / 9999 / 2 + 2e-5
+    assert words(page) == explorer.caption
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_scan_stepper_joins_as_the_library_does(show, order):
+    page = show(widgets.ScanStepper(order))
+    for length in range(2, 17):
+        levels = ORDERS[order](length)
+        found, covered = page.evaluate("""([order, length]) => {
+            const levels = module.ORDERS[order](length);
+            return [levels, module.covered(length, levels)];
+        }""", [order, length])
+        assert found == [[list(join) for join in level] for level in levels]
+        assert covered == [[list(place) for place in row]
+                           for row in associative.covered(length, levels)]
+        for level in range(len(levels) + 1):
+            said = page.evaluate("given => module.caption(...given)", [order, length, level])
+            assert said == widgets.ScanStepper(order, length, level).caption
+
+
+@pytest.mark.parametrize("real", [-4.0, -2.0, -0.55, 0.0, 1.0, 2.0])
+@pytest.mark.parametrize("imaginary", [-3.0, 0.0, 1.5])
+def test_the_stability_explorer_has_the_poles_of_the_library(show, real, imaginary):
+    explorer = widgets.StabilityExplorer(real, imaginary)
+    page = show(explorer)
+    found = page.evaluate("given => module.poles(...given)", [real, imaginary])
+    # Near a pole of the rule the smallest rounding counts.
+    assert [complex(*pole) for pole in found] == pytest.approx([*explorer.poles().values()],
+                                                               rel=1e-6, abs=1e-12)
+    powers = page.evaluate("module.sequence([0.6, 0.7])")
+    assert powers == pytest.approx([(complex(0.6, 0.7) ** n).real for n in range(len(powers))])
+    assert words(page) == explorer.caption
+
+
+@pytest.mark.parametrize("given", [{}, {"passes": 0, "dtype": "bfloat16"}, {"passes": 1},
+                                   {"passes": 16, "d_state": 128}, {"d_state": 1}])
+def test_the_roofline_explorer_counts_as_python_does(show, given):
+    explorer = widgets.RooflineExplorer(**given)
+    page = show(explorer)
+    found = page.evaluate("""() => module.floors(model.get("machine"),
+        model.get("widths")[model.get("dtype")], model.get("d_state"), model.get("passes"))""")
+    assert found == pytest.approx(explorer.floors()._asdict())
+    assert words(page) == explorer.caption
+
+
+def test_a_hand_moves_the_point_of_every_plane(show):
+    page = show(widgets.StabilityExplorer())
+    planes = page.locator(".hand").all()
+    for plane, share, wanted in ((planes[0], (0.5, 0.5), (-1.0, 0.0)),
+                                 (planes[2], (0.0, 1.0), (-4.0, -3.0)),
+                                 (planes[3], (2.0, 0.25), (2.0, 1.5))):
+        box = plane.bounding_box()
+        page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.4 * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + share[0] * box["width"], box["y"] + share[1] * box["height"],
+                        steps=4)
+        page.mouse.up()
+        assert (values(page)["real"], values(page)["imaginary"]) == pytest.approx(wanted)
+        page.mouse.move(box["x"] + 5, box["y"] + 5)             # let go: it stays
+        assert words(page) == widgets.StabilityExplorer(*wanted).caption
+    assert page.get_by_label("Re Δλ").input_value() == "2"
+
+
+@pytest.mark.parametrize("x", [0, 0.00001234, 0.000987, 0.0693147, 0.5, 1, 9.996, 69.3, 999.6,
+                               6931.47, 123456, -2.5])
+def test_numbers_are_written_as_python_writes_them(show, x):
+    page = show(widgets.ScanStepper(length=2))
+    for digits in (3, 4):
+        assert page.evaluate("given => module.general(...given)", [x, digits]) == f"{x:.{digits}g}"
+
+
+# Of each explorer: something of its drawing that a move must change, and its controls.
+DRAWN = {
+    "DeltaExplorer": (".state", ["Δ", "decay rate |A|", "input x"]),
+    "ScanStepper": (".place.done", ["order", "length", "level"]),
+    "StabilityExplorer": (".sequence", ["Re Δλ", "Im Δλ"]),
+    "RooflineExplorer": (".bar", ["passes over the states", "numbers of a state",
+                                  "kept in memory as"]),
+}
+
+
+def drawing(page):
+    return page.locator("svg").inner_html()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_explorer_answers_to_key_and_hand(show, name, theme):
+    page = show(getattr(widgets, name)())
+    page.evaluate("theme => document.body.dataset.theme = theme", theme)
+    mark, labels = DRAWN[name]
+    assert page.locator(mark).count()
+    rows = page.locator(".row").all()
+    assert [row.locator(":scope > :first-child").inner_text() for row in rows] == labels
+    for row in rows:
+        before, saves = drawing(page), page.evaluate("model.saves")
+        control = row.locator("input:checked, input[type=range]")
+        control.focus()
+        assert control.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+        control.press("ArrowRight")
+        assert drawing(page) != before
+        assert page.evaluate("model.saves") > saves
+    handle = page.locator("input[type=range]").first
+    box, before = handle.bounding_box(), drawing(page)
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.up()
+    assert drawing(page) != before
+    assert page.locator("svg").get_attribute("aria-label") == words(page)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_is_written_stands_out_in_light_and_dark(show, name):
+    page = show(getattr(widgets, name)())
+    for theme in ("light", "dark"):
+        page.evaluate("theme => document.body.dataset.theme = theme", theme)
+        ground, *inks = page.evaluate("""() => {
+            const root = document.querySelector(".minimamba-explorer");
+            const look = getComputedStyle(root), texts = [...root.querySelectorAll("svg text")];
+            return [look.backgroundColor, look.color,
+                    ...texts.map((text) => getComputedStyle(text).fill)];
+        }""")
+        assert all(contrast(ground, ink) >= 4.5 for ink in inks)
+
+
+def contrast(one, other):
+    """As WCAG 2 defines it, of two colours rgb(r, g, b)."""
+    def light(colour):
+        parts = [int(part) / 255 for part in colour[4:-1].split(",")]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    dark, bright = sorted([light(one), light(other)])
+    return (bright + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_of_the_drawing_is_cut_off(show, name):
+    page = show(getattr(widgets, name)())
+    assert page.evaluate("""() => {
+        const frame = document.querySelector("svg").getBoundingClientRect();
+        return [...document.querySelectorAll("svg text")].filter((text) => {
+            const box = text.getBoundingClientRect();
+            return box.width && (box.left < frame.left || box.right > frame.right
+                || box.top < frame.top || box.bottom > frame.bottom);
+        }).map((text) => text.textContent);
+    }""") == []
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_move_is_drawn_in_a_tenth_of_a_second(show, name):
+    page = show(getattr(widgets, name)())
+    times = page.evaluate("""async () => {
+        const sliders = document.querySelectorAll("input[type=range]");
+        const slider = sliders[sliders.length - 1];
+        const frame = () => new Promise((done) => requestAnimationFrame(done));
+        const times = [];
+        for (let i = 0; i < 10; i++) {
+            await frame();
+            const start = performance.now();
+            i % 2 ? slider.stepUp() : slider.stepDown();
+            slider.dispatchEvent(new Event("input"));
+            document.querySelector("svg").getBoundingClientRect();
+            times.push(performance.now() - start);
+        }
+        return times.sort((a, b) => a - b);
+    }""")
+    print(f"{name}: {times[5]:.1f} ms")
+    assert times[5] < 100
+
+
+def test_another_scan_begins_before_its_first_level(show):
+    page = show(widgets.ScanStepper())
+    page.get_by_label("length").press("ArrowRight")
+    assert values(page) == {"order": "Blelloch", "length": 9, "level": 0}
+    assert words(page) == widgets.ScanStepper(length=9, level=0).caption
+    level = page.get_by_role("slider", name="level")
+    level.press("End")
+    page.get_by_label("Hillis-Steele").check()
+    assert values(page) == {"order": "Hillis-Steele", "length": 9, "level": 0}
+    level.press("End")
+    assert words(page) == widgets.ScanStepper("Hillis-Steele", 9).caption
+    assert page.locator(".place.done").count() == 1 + 2 + 4 + 8 + 9
+
+
+def test_what_python_sets_is_drawn(show):
+    page = show(widgets.DeltaExplorer())
+    page.evaluate("""() => { model.set("delta", 1.0); model.set("input", "EEG"); }""")
+    assert words(page).startswith("The pole is 0.3679")
+    assert page.get_by_label("EEG").is_checked()
+    assert page.get_by_label("Δ").get_attribute("aria-valuetext") == "1"
