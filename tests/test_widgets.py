@@ -64,8 +64,8 @@ def test_the_words_say_what_the_picture_shows():
 
 
 def test_the_pole_is_drawn_where_it_is():
-    assert DeltaExplorer(delta=1.0, rate=1.0)._figure.point.get_xdata() == pytest.approx(
-        math.exp(-1.0))
+    plane = DeltaExplorer(delta=1.0, rate=1.0)._figure().axes[0]
+    assert plane.lines[1].get_xdata() == pytest.approx([math.exp(-1.0)])
 
 
 def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
