@@ -141,6 +141,22 @@ def test_a_chapter_is_whole_and_asks_no_one_else(chapter, site, served, names, p
     assert page.wrong == []
 
 
+def test_the_glossary_is_a_page_whose_words_the_search_finds(site, served, names, page):
+    page.goto(f"{served}/glossary.html")
+    links = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert [a for a in links if not leads_somewhere(a, "glossary.html", site, names)] == []
+    assert page.locator("nav [aria-current=page]").inner_text() == "Glossary"
+    entries = page.locator("main tbody tr").evaluate_all("all => all.map(row => row.id)")
+    assert all(entries)
+    assert len(entries) == len(set(entries)) > 60
+
+    page.keyboard.press("/")
+    page.keyboard.type("grouped queries")
+    page.locator("form[role=search] li a[href='glossary.html#grouped-queries']").click()
+    assert page.locator("[id='grouped-queries']").is_visible()
+    assert page.wrong == []
+
+
 def test_formulas_are_set_in_the_font_beside_the_pages(served, page):
     page.goto(f"{served}/04_s4.html")
     assert page.evaluate("document.fonts.ready.then(() => "
