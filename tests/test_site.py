@@ -178,7 +178,8 @@ def test_search_by_keyboard(served, page):
     page.keyboard.type("Discount factor")
     found = page.locator("form[role=search] li a")
     found.first.wait_for()
-    assert page.get_by_role("status").inner_text().endswith("sections")
+    said = page.locator("form[role=search] [role=status]")
+    assert said.inner_text().endswith("sections")
     assert {m.lower() for m in page.locator("mark").all_inner_texts()} == {"discount", "factor"}
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
