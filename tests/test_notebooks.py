@@ -21,6 +21,8 @@ def cells(name, kind=None):
 
 
 def prose(name):
+    if name.endswith(".md"):
+        return (FOLDER / name).read_text(encoding="utf-8")
     return "\n".join(c["source"] for c in cells(name, "markdown"))
 
 
@@ -76,7 +78,7 @@ def test_no_output_holds_a_path_of_some_machine(name):
     assert not re.search(r"/(home|root|work|tmp|Users)/", text)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "glossary.md"])
 def test_links_lead_somewhere(name):
     links = re.findall(r"\]\(([^)\s]+)\)", prose(name))
     assert links
@@ -87,6 +89,46 @@ def test_links_lead_somewhere(name):
         assert (FOLDER / (file or name)).is_file(), link
         if anchor:
             assert anchor in headings(file or name), link
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_chapter_links_to_the_glossary_before_its_first_cell(name):
+    opening = cells(name, "markdown")[0]["source"]
+    assert opening.endswith("\n\nWords and symbols: [glossary](glossary.md).")
+
+
+def test_the_index_of_questions_links_each_to_its_section():
+    index = prose("00_start_here.ipynb").split("## 5.")[1].split("## 6.")[0]
+    rows = re.findall(r"^\| .*\?.* \| (.+) \|$", index, flags=re.M)
+    assert len(rows) == 8 + 20
+    for answer in rows:
+        assert "ipynb#" in answer or re.fullmatch("1[23]", answer), answer
+
+
+def entries(heading):
+    """The rows of a table of the glossary: what it explains, and its other cells."""
+    table = prose("glossary.md").split(f"## {heading}\n")[1].split("\n## ")[0]
+    _, _, *rows = re.findall(r"^\| *(.+?) *\|$", table, flags=re.M)
+    return [re.split(r" *\| *", row) for row in rows]
+
+
+@pytest.mark.parametrize(("heading", "columns"), [("Symbols", 4), ("Words", 3)])
+def test_the_glossary_is_sorted_and_has_each_entry_once_with_its_place(heading, columns):
+    def place(entry):
+        """Greek letters by their names; what stands over a letter does not count."""
+        bare = re.sub(r"\\(bar|tilde|partial|text)\b", "", entry)
+        return re.findall("[a-z0-9]+", bare.casefold())
+
+    rows = entries(heading)
+    names = [name for name, *_ in rows]
+    assert len(names) > 30
+    assert len(names) == len(set(names))
+    assert names == sorted(names, key=place)
+    for row in rows:
+        assert len(row) == columns, row
+        link = re.fullmatch(r"\[(\d\d) §(\d+)\]\((\d\d)_\w+\.ipynb#(\d+)\.-\S+\)", row[-1])
+        assert link, row
+        assert link.group(1, 2) == link.group(3, 4), row
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

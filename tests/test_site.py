@@ -117,7 +117,7 @@ def leads_somewhere(link, here, site, names):
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_is_whole_and_asks_no_one_else(chapter, site, served, names, page):
     page.goto(f"{served}/{chapter}.html", wait_until="load")
-    assert {urlsplit(url).netloc for url in page.asked if not url.startswith("data:")} \
+    assert {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))} \
         == {urlsplit(served).netloc}
     assert page.locator("main h1").count() == 1
 
@@ -138,6 +138,22 @@ def test_a_chapter_is_whole_and_asks_no_one_else(chapter, site, served, names, p
 
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert page.wrong == []
+
+
+def test_the_glossary_is_a_page_whose_words_the_search_finds(site, served, names, page):
+    page.goto(f"{served}/glossary.html")
+    links = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert [a for a in links if not leads_somewhere(a, "glossary.html", site, names)] == []
+    assert page.locator("nav [aria-current=page]").inner_text() == "Glossary"
+    entries = page.locator("main tbody tr").evaluate_all("all => all.map(row => row.id)")
+    assert all(entries)
+    assert len(entries) == len(set(entries)) > 60
+
+    page.keyboard.press("/")
+    page.keyboard.type("grouped queries")
+    page.locator("form[role=search] li a[href='glossary.html#grouped-queries']").click()
+    assert page.locator("[id='grouped-queries']").is_visible()
     assert page.wrong == []
 
 
@@ -162,7 +178,8 @@ def test_search_by_keyboard(served, page):
     page.keyboard.type("Discount factor")
     found = page.locator("form[role=search] li a")
     found.first.wait_for()
-    assert page.get_by_role("status").inner_text().endswith("sections")
+    said = page.locator("form[role=search] [role=status]")
+    assert said.inner_text().endswith("sections")
     assert {m.lower() for m in page.locator("mark").all_inner_texts()} == {"discount", "factor"}
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")

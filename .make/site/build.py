@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 
 import nbformat
@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+ENTRY = re.compile(r"<tr>\s*<td>(.*?)</td>(.*?)</tr>", re.S)
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
 
@@ -44,6 +45,8 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks",
 
     body = Body(captions())
     chapters = [chapter(path, body) for path in sorted(notebooks.glob("*.ipynb"))]
+    if (notebooks / "glossary.md").exists():
+        chapters.append(glossary(notebooks / "glossary.md"))
     write_pages(chapters, site)
     write_script(site / "index.js", "COURSE", [s for c in chapters for s in c["sections"]])
     write_script(site / "modules.js", "MODULES", {n: module(n) for n in sorted(body.modules)})
@@ -64,6 +67,22 @@ def chapter(path: Path, body: Body) -> dict:
     page = {"url": f"{path.stem}.html", "title": prose.text(first.group(3)), "html": html,
             "source": source(path.name)}
     return page | {"sections": sections(page)}
+
+
+def glossary(path: Path) -> dict:
+    """The page of symbols and words; each can be pointed at, and the search finds it by itself."""
+    found = []
+
+    def entry(row: re.Match) -> str:
+        title = prose.text(row.group(1))
+        name = title.replace(" ", "-")
+        found.append({"url": f"{path.stem}.html#{name}", "chapter": "Glossary", "title": title,
+                      "text": prose.text(row.group(2)), "level": 3})
+        return f'<tr id="{escape(name)}"><td>{row.group(1)}</td>{row.group(2)}</tr>'
+
+    html = ENTRY.sub(entry, prose.render(path.read_text("utf-8")))
+    page = {"url": f"{path.stem}.html", "title": "Glossary", "html": html, "source": None}
+    return page | {"sections": [s | {"text": ""} for s in sections(page)] + found}
 
 
 def source(name: str) -> str:
@@ -100,5 +119,5 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     build(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}/index.html: {len(list(folder.glob('*.html'))) - 1} chapters, "
+    print(f"{folder}/index.html: {len(list(folder.glob('notebooks/*')))} chapters, "
           f"{size / 1e6:.1f} MB. Open it, or serve the folder: python -m http.server -d {folder}")

@@ -55,8 +55,9 @@ class Renderer(IPythonRenderer):
         return f'<h{level} id="{escape(name)}">{html}</h{level}>\n'
 
     def link(self, html: str, url: str, title: str | None = None) -> str:
-        """Another notebook is another page."""
-        return super().link(html, re.sub(r"\.ipynb(?=#|$)", ".html", url), title)
+        """Another notebook is another page, and so is the glossary."""
+        page = re.sub(r"^([\w.-]*)\.(?:ipynb|md)(?=#|$)", r"\1.html", url)
+        return super().link(html, page, title)
 
     def image(self, alt: str, url: str, title: str | None = None) -> str:
         """A figure, which opens by itself when it is clicked."""

@@ -24,15 +24,16 @@ class Model {
   save_changes() {}  // there is no one to tell
 }
 
-// From its text, not from a file: a page opened from a disk may not import one.
-function load(name) {
+// From its text, not from a file: a page opened from a disk may not import one. (Not `load`: the
+// scripts of a page share their names, and search.js has that one.)
+function opened(name) {
   const text = new Blob([window.MODULES[name]], { type: "text/javascript" });
   return import(URL.createObjectURL(text));
 }
 
 async function mount(place) {
   const model = new Model(JSON.parse(place.querySelector("script").textContent));
-  const { default: widget } = await load(place.dataset.module);
+  const { default: widget } = await opened(place.dataset.module);
   const el = document.createElement("div");
   place.append(el);
   try {
