@@ -64,8 +64,8 @@ def server(tmp_path_factory):
     finally:
         process.terminate()
         try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:  # a busy machine may take long over many kernels
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # it waits long for kernels that are still there
             process.kill()                 # the kernels notice, and go too
         log.close()
 
