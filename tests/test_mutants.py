@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent.parent / ".make"))
+from faults import FAULTS, Fault
+from mutants import plant
+
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT / ".make"))
-
-from faults import FAULTS, Fault  # noqa: E402
-from mutants import plant  # noqa: E402
-
 GPU_ONLY = {"replay.py"}
 """What nothing runs without a GPU: a fault in it would survive here."""
 

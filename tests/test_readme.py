@@ -54,3 +54,14 @@ def test_its_rates_of_writing_are_the_measured_ones():
     assert [round(row["ours"] / row["transformers"]) for row in (one, many)] == [28, 20]
     assert "at 2.7 times the speed of transformers, several at once" in README
     assert [round(row["ours"] / row["transformers"], 1) for row in rates("cpu")] == [2.7, 1.6, 1.6]
+
+
+def test_its_shares_of_the_official_kernel_s_time_are_the_measured_ones():
+    assert "0.3 to 0.65 of the official CUDA kernel's time forward, 0.4 to 0.5 both ways" in README
+    rows = json.loads((ROOT / "benchmarks/results/fused_scan_cuda.json").read_text())["rows"]
+    forward = [row["ours"]["forward"]["chosen"] / row["official"]["forward"] for row in rows]
+    both = [(row["ours"]["learning"]["chosen"] + row["ours"]["backward"]["chosen"])
+            / (row["official"]["forward"] + row["official"]["backward"]) for row in rows]
+    assert [round(min(forward), 1), round(max(forward), 2)] == [0.3, 0.65]
+    assert [round(min(both), 1), round(max(both), 1)] == [0.4, 0.5]
+    assert max(row["ours"]["bytes"] / row["official"]["bytes"] for row in rows) < 1
