@@ -1,14 +1,15 @@
 """What can a layer learn? Seven experiments, each for Mamba and for what it is compared with.
 
-Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seconds N]
-                                      [--workers N] [--small]
+Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seeds N ...]
+                                      [--seconds N] [--workers N] [--small]
 
 - selective_copying: 16 data among 4,096 tokens, two layers of width 64 (Gu and Dao 2023, table 1).
 - induction_heads: trained at up to 256 tokens, asked at up to 2^20, read in parts (table 2).
 - recall: associative recall, by the numbers of state a channel and of pairs (Arora et al. 2023).
 - copying, phone_book: at equal numbers of weights (Jelassi et al. 2024).
 - ratio: a phone book for eight layers, attention in none, in one (as Jamba) or in all (Lieber et
-  al. 2024); trained at up to 1,024 tokens, asked at up to 2^17.
+  al. 2024), or in four of them and perceptrons in four; trained at up to 1,024 tokens, asked at up
+  to 2^17.
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
@@ -16,8 +17,10 @@ at once, for as many steps as it makes in N seconds (60) alone: what it can't do
 might after more. Tasks grow from easy to full size over the first part of the training. Results,
 saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the
 weights of the best one, if they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With
---models, these alone are trained, and of the others is kept what is there. With --small, tiny
-models for a few steps, in seconds, written to a folder that is named at the end.
+--models, these alone are trained, and of the others is kept what is there. With --seeds, each
+stack is trained again at the best of its rates that is there, with these seeds, beside all that is
+there. With --small, tiny models for a few steps, in seconds, written to a folder that is named at
+the end.
 """
 
 import argparse
@@ -55,7 +58,7 @@ LONGEST = {"A": 2**17 + 16, "L": 2**17 + 16}
 """Tokens, beyond which a cache has no room, and an LSTM takes minutes."""
 NAMES = {"MM": "Mamba", "66": "S6", "44": "S4D", "LL": "LSTM", "AFAF": "Transformer",
          "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "M" * 8: "Mamba",
-         "MMMMAMMM": "hybrid", "A" * 8: "Transformer"}
+         "MMMMAMMM": "hybrid", "A" * 8: "Transformer", "AF" * 4: "Transformer"}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=8 if torch.cuda.is_available() else 1)
     parser.add_argument("--models", nargs="+", choices=sorted(set(NAMES.values())), metavar="NAME",
                         default=sorted(set(NAMES.values())))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[])
     options = parser.parse_args(arguments)
     folders = RESULTS, WEIGHTS
     if options.small:
@@ -111,13 +115,22 @@ def main(arguments: list[str] | None = None) -> None:
         for name in options.experiments:
             jobs = [replace(job, seconds=options.seconds)
                     for job in EXPERIMENTS[name](options.small) if job.name in options.models]
-            experiment(name, jobs, None if options.small else pool, *folders)
+            found = before(name, folders[0])
+            if options.seeds:
+                jobs = again(jobs, found, options.seeds)
+            else:
+                found = [row for row in found if row["model"] not in options.models]
+            experiment(name, jobs, found, None if options.small else pool, *folders)
 
 
-def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, results: Path,
-               weights: Path) -> None:
+def experiment(name: str, jobs: list[Job], found: list[dict], pool: ProcessPoolExecutor | None,
+               results: Path, weights: Path) -> None:
     """Run all jobs, and write down after each what is there; without a pool, one by one, here."""
-    runs, best, mine = others(name, {job.name for job in jobs}, results), {}, Path(sys.argv[0]).name
+    keys = {key(job.config, job.lr, job.seed) for job in jobs}
+    runs = [row for row in found if key(row["config"], row["lr"], row["seed"]) not in keys]
+    best, mine = {}, Path(sys.argv[0]).name
+    for row in runs:
+        best[row["model"]] = max(best.get(row["model"], -torch.inf), row.get("score", -torch.inf))
     command = " ".join(["python", f"benchmarks/{mine}", *sys.argv[1:]])
     done = (map(run, jobs) if pool is None else
             (future.result() for future in as_completed(pool.submit(run, job) for job in jobs)))
@@ -134,11 +147,28 @@ def experiment(name: str, jobs: list[Job], pool: ProcessPoolExecutor | None, res
     print(path)
 
 
-def others(name: str, models: set[str], results: Path) -> list[dict]:
-    """What was found before, of other models than these."""
+def before(name: str, results: Path) -> list[dict]:
+    """What was found before."""
     file = results / f"abilities_{name}_{device().type}.json"
-    runs = json.loads(file.read_text())["runs"] if file.exists() else []
-    return [row for row in runs if row["model"] not in models]
+    return json.loads(file.read_text())["runs"] if file.exists() else []
+
+
+def key(config: MambaConfig | dict, lr: float, seed: int) -> tuple:
+    """What makes two trainings one."""
+    config = config if isinstance(config, dict) else asdict(config)
+    return tuple(config.items()), lr, seed
+
+
+def again(jobs: list[Job], found: list[dict], seeds: list[int]) -> list[Job]:
+    """Each stack at the best of its rates that were found, with these seeds."""
+    score = {}
+    for row in found:
+        at = key(row["config"], row["lr"], 0)
+        score[at] = max(score.get(at, -torch.inf), row.get("score", -torch.inf))
+    best = {}
+    for job in sorted(jobs, key=lambda job: score.get(key(job.config, job.lr, 0), -torch.inf)):
+        best[key(job.config, 0.0, 0)] = job
+    return [replace(job, seed=seed) for job in best.values() for seed in seeds]
 
 
 def run(job: Job) -> tuple[dict, dict[str, Tensor] | None]:
@@ -229,9 +259,12 @@ class Growing:
             task = self.job.task.at(at)
             length = task.draw(1, Generator()).tokens.shape[1]
             if length <= least:
-                # A cache of all that was read has room for few sequences that are long.
-                count = 16 if "A" in self.job.config.pattern and length > 2**14 else 64
-                found[at] = round(right(model, task, 10**7, count), 4)
+                # A cache of all that was read has room for few sequences that are long, and
+                # attention makes a score for each pair of their steps and of those read at once.
+                attends = "A" in self.job.config.pattern
+                count = 16 if attends and length > 2**14 else 64
+                chunk = min(CHUNK, 2**27 // (count * length)) if attends else CHUNK
+                found[at] = round(right(model, task, 10**7, count, chunk), 4)
         return found
 
     def judge(self, asked: dict[int, float]) -> float:
@@ -240,12 +273,13 @@ class Growing:
 
 
 @torch.no_grad()
-def right(model: MambaLM, task: tasks.Task, seed: int, count: int = 64) -> float:
+def right(model: MambaLM, task: tasks.Task, seed: int, count: int = 64,
+          chunk: int = CHUNK) -> float:
     """The share of right answers on fresh sequences, read in parts of a constant size."""
     model.eval()
     tokens, targets = task.draw(count, Generator(device()).manual_seed(seed))
     hits, memory = 0, None
-    for part, wanted in zip(tokens.split(CHUNK, 1), targets.split(CHUNK, 1), strict=True):
+    for part, wanted in zip(tokens.split(chunk, 1), targets.split(chunk, 1), strict=True):
         scores, memory = model(part, memory, return_memory=True)
         hits += (scores.argmax(-1) == wanted).sum()
     return (hits / (targets != tasks.UNSCORED).sum()).item()
@@ -374,7 +408,8 @@ def ratio(small: bool) -> list[Job]:
     # Positions where there is nothing but attention; in a hybrid, as in Jamba, none.
     stacks = [("M" * 8, {}, (0.003, 0.008)),
               ("MMMMAMMM", {"n_heads": 2, "rotary": False}, (0.003, 0.008)),
-              ("A" * 8, {"n_heads": 2}, (0.0005, 0.001, 0.002, 0.004))]
+              ("A" * 8, {"n_heads": 2}, (0.0005, 0.004)),
+              ("AF" * 4, {"n_heads": 4}, (0.001, 0.002, 0.004, 0.008))]
     return [Job(task, of_size(layers, task.vocabulary, parameters, **more), lr, 0,
                 easiest=1 if small else 4, asked=asked, tokens=tokens)
             for layers, more, rates in stacks for lr in ((0.005,) if small else rates)]

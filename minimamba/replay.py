@@ -18,6 +18,8 @@ class Replay:
     whatever is written there.
     """
 
+    @torch.inference_mode(False)  # else what it writes over could not be written to outside of it
+    @torch.no_grad()
     def __init__(self, model: MambaLM, batch: int) -> None:
         self.memory, self.weights = model.empty(batch), _addresses(model)
         self.tokens = torch.zeros(batch, dtype=torch.int64, device=self.memory[0].h.device)

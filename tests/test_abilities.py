@@ -95,13 +95,14 @@ def test_what_fails_is_written_down(tmp_path, monkeypatch):
     row, state = abilities.run(job)
     assert state is None
     assert "singular" in row["failed"]
-    abilities.experiment("failing", [job], None, tmp_path, tmp_path)
+    abilities.experiment("failing", [job], [], None, tmp_path, tmp_path)
     assert "failed" in (tmp_path / "abilities_failing_cpu.json").read_text()
 
 
 def test_some_models_again_and_the_others_as_they_were(tmp_path):
     file = tmp_path / "abilities_recall_cpu.json"
-    before = [{"model": name, "score": 2.0} for name in ("Mamba", "hybrid", "Transformer")]
+    before = [{"model": name, "config": {}, "lr": 0.01, "seed": 0, "score": 2.0}
+              for name in ("Mamba", "hybrid", "Transformer")]
     file.write_text(json.dumps({"runs": before}))
     abilities.main(["--small", "--models", "Mamba", "--", "recall"])
     runs = json.loads(file.read_text())["runs"]
@@ -109,3 +110,20 @@ def test_some_models_again_and_the_others_as_they_were(tmp_path):
     assert runs[:2] == before[1:]
     assert runs[2]["score"] <= 1
     assert [path.name for path in tmp_path.glob("recall_*")] == ["recall_mamba"]
+
+
+def test_the_best_rate_of_each_stack_again_with_other_seeds(tmp_path):
+    file, job = tmp_path / "abilities_recall_cpu.json", abilities.recall(small=True)[0]
+    other = {"model": "Mamba", "config": {"d_model": 1}, "lr": 0.01, "seed": 0, "score": 2.0}
+    before = [{"model": "Mamba", "config": abilities.asdict(job.config), "lr": lr, "seed": 0} | more
+              for lr, more in ((0.1, {"score": 0.2}), (job.lr, {"score": 0.3}), (1.0, {}))]
+    best = abilities.again([abilities.replace(job, lr=lr) for lr in (0.1, job.lr, 1.0)],
+                           [*before, other], [3, 4])
+    assert [(job.lr, job.seed) for job in best] == [(job.lr, 3), (job.lr, 4)]
+    file.write_text(json.dumps({"runs": [*before, other]}))
+    for _ in range(2):                       # a seed a second time takes the place of its first
+        abilities.main(["--small", "--models", "Mamba", "--seeds", "1", "2", "--", "recall"])
+        runs = json.loads(file.read_text())["runs"]
+        assert runs[:4] == [*before, other]
+        assert [(row["lr"], row["seed"]) for row in runs[4:]] == [(job.lr, 1), (job.lr, 2)]
+    assert not list(tmp_path.glob("recall_*"))   # none of them is as good as what was there

@@ -67,9 +67,17 @@ def close_to(found, most=1e-6):
 
 @pytest.mark.parametrize(("length", "d_inner"), SIZES)
 def test_every_result_within_a_millionth_of_the_definition(length, d_inner):
-    given = inputs(length, d_inner)
-    back = handed_back(given)
-    close_to(errors(run("fused", given, *back), exact(given, *back)))
+    # The gradients of D and of delta_bias are one number a channel, a sum over all steps. Of one
+    # channel it may nearly cancel, so its size is that of several draws.
+    off, size = {}, {}
+    for _ in range(8 if d_inner == 1 else 1):
+        given = inputs(length, d_inner)
+        back = handed_back(given)
+        found, wanted = run("fused", given, *back), exact(given, *back)
+        for name, part in wanted.items():
+            off[name] = off.get(name, 0.0) + ((found[name].double() - part) ** 2).sum().item()
+            size[name] = size.get(name, 0.0) + (part**2).sum().item()
+    close_to({name: (off[name] / size[name]) ** 0.5 for name in size})
 
 
 @pytest.mark.parametrize("groups", [2, 8])

@@ -1,16 +1,18 @@
 """The official package's own test of its scan, its parameter space and its tolerances.
 
 Complex A is left out. There batch is 2, channels 4, d_state 8; lengths 8 to 4096. On a GPU this
-runs through the fused kernels, elsewhere through the scan in PyTorch, and shorter.
+runs through the fused kernels; elsewhere, and shorter, through the scan in PyTorch, and a few of it
+through the kernels in Triton's interpreter.
 """
 
+from functools import partial
 from itertools import product
 
 import pytest
 import torch
 
 from minimamba import selective_scan
-from minimamba.scan.compat import selective_scan_fn
+from minimamba.scan import compat
 
 PLACE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH, CHANNELS, STATES = 2, 4, 8
@@ -52,10 +54,7 @@ def exact(u, delta, A, B, C, softplus, D=None, z=None, delta_bias=None):
     return y.mT, h
 
 
-@pytest.mark.parametrize("length", LENGTHS if PLACE == "cuda" else [8, 32])
-@pytest.mark.parametrize("dtype", list(TOLERANCES), ids=str)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_within_the_official_tolerances(length, dtype, layout):
+def check(length, dtype, layout, softplus, *has):
     rtol, atol = TOLERANCES[dtype]
     plain = {"rtol": rtol, "atol": atol}
     weights = {"rtol": max(1e-3, rtol), "atol": max(1e-3, atol)}
@@ -64,17 +63,33 @@ def test_within_the_official_tolerances(length, dtype, layout):
                "A": {"rtol": weights["rtol"], "atol": 5 * weights["atol"]},
                **dict(zip("BC", (plain if groups else weights for groups in layout),
                           strict=True))}
+    given = inputs(length, dtype, layout, *has)
+    y, h = compat.selective_scan_fn(**given, delta_softplus=softplus, return_last_state=True)
+    wide = {name: part.detach().double().requires_grad_() for name, part in given.items()}
+    y_, h_ = exact(**wide, softplus=softplus)
+    torch.testing.assert_close(y.double(), y_, rtol=rtol, atol=atol)
+    torch.testing.assert_close(h.double(), h_, rtol=rtol, atol=atol)
+    dy = torch.randn_like(y)
+    wanted = torch.autograd.grad(y_, list(wide.values()), dy.double())
+    for name, gradient, other in zip(given, torch.autograd.grad(y, list(given.values()), dy),
+                                     wanted, strict=True):
+        torch.testing.assert_close(gradient.double(), other.to(gradient.dtype).double(),
+                                   **by_name[name], msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize("length", LENGTHS if PLACE == "cuda" else [8, 32])
+@pytest.mark.parametrize("dtype", list(TOLERANCES), ids=str)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_within_the_official_tolerances(length, dtype, layout):
     torch.manual_seed(length)
-    for softplus, *has in product([False, True], repeat=4):
-        given = inputs(length, dtype, layout, *has)
-        y, h = selective_scan_fn(**given, delta_softplus=softplus, return_last_state=True)
-        wide = {name: part.detach().double().requires_grad_() for name, part in given.items()}
-        y_, h_ = exact(**wide, softplus=softplus)
-        torch.testing.assert_close(y.double(), y_, rtol=rtol, atol=atol)
-        torch.testing.assert_close(h.double(), h_, rtol=rtol, atol=atol)
-        dy = torch.randn_like(y)
-        wanted = torch.autograd.grad(y_, list(wide.values()), dy.double())
-        for name, gradient, other in zip(given, torch.autograd.grad(y, list(given.values()), dy),
-                                         wanted, strict=True):
-            torch.testing.assert_close(gradient.double(), other.to(gradient.dtype).double(),
-                                       **by_name[name], msg=lambda m, name=name: f"{name}: {m}")
+    for options in product([False, True], repeat=4):
+        check(length, dtype, layout, *options)
+
+
+@pytest.mark.skipif(PLACE == "cuda", reason="the test above runs the kernels themselves")
+@pytest.mark.parametrize(("layout", "dtype"), [
+    ((2, 2), torch.float32), ((None, 1), torch.bfloat16), ((1, None), torch.float16)], ids=str)
+def test_the_fused_kernels_in_the_interpreter(layout, dtype, monkeypatch):
+    monkeypatch.setattr(compat, "selective_scan", partial(selective_scan, method="fused"))
+    torch.manual_seed(0)
+    check(8, dtype, layout, True, True, True, True)
