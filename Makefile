@@ -33,7 +33,7 @@ course: $(VENV)/.installed-course
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pytest -n $(JOBS) --dist loadfile tests
-	$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
+	MINIMAMBA_SOLVED=$(VENV)/solved-by-nobody $(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
 
 notebooks: $(VENV)/.installed-dev

@@ -117,7 +117,8 @@ def _in_fork(work: Callable, folder: Path, answer) -> None:
     sys.path.insert(0, str(folder))
     # Two versions of a file within a second would look alike to the cache of compiled modules.
     sys.dont_write_bytecode = True
-    os.environ.update(PYTHONPATH=str(folder), MPLBACKEND="agg", PYTHONDONTWRITEBYTECODE="1")
+    os.environ.update(PYTHONPATH=str(folder), MPLBACKEND="agg", PYTHONDONTWRITEBYTECODE="1",
+                      MINIMAMBA_SOLVED=str(folder / "solved.json"))
     os.chdir(ROOT / "notebooks")
     torch.set_num_threads(1)  # all is small: a second thread would mostly wait
     with open(folder / "log", "w") as log, contextlib.redirect_stdout(log), \

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -18,6 +19,13 @@ CHAPTERS = [path.name[:2] for path in NOTEBOOKS]
 
 def exercises_of(chapter):
     return importlib.import_module(f"minimamba.exercises.chapter{chapter}").EXERCISES
+
+
+@pytest.fixture(autouse=True)
+def written(tmp_path, monkeypatch):
+    """Where right answers are written down: not among the reader's own."""
+    monkeypatch.setenv("MINIMAMBA_SOLVED", str(tmp_path / "solved.json"))
+    return tmp_path / "solved.json"
 
 
 NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
@@ -145,3 +153,34 @@ def test_an_answer_that_is_no_function_is_refused():
 ])
 def test_a_hint_of_chapter_04_belongs_to_its_mistake(name, wrong, hint):
     assert hint in exercises.verdict(exercises.find(name), wrong)
+
+
+def right(delta, A):
+    return torch.exp(torch.tensor(delta * A))
+
+
+def test_progress_counts_what_was_right_once(written, capsys):
+    exercises.check("00.2", right)
+    exercises.check("00.2", lambda delta, A: 7.0)               # it stays solved
+    for cell in cells("00.1"):                                  # the notebook's own do not count
+        exercises.check("00.1", answer_in(cell, "00.1"))
+    assert json.loads(written.read_text()) == ["00.2"]
+    capsys.readouterr()
+    exercises.progress()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["00", "□", "■", "□", "1", "of", "3"]
+    assert [line[:2] for line in lines[:-1]] == CHAPTERS
+    assert lines[-1].split() == ["all", "1", "of", str(len(NAMES))]
+
+
+def test_a_right_answer_is_right_where_nothing_can_be_written(written, capsys):
+    written.mkdir()
+    exercises.check("00.2", right)
+    assert capsys.readouterr().out.startswith("00.2: right (not written down: ")
+
+
+def test_the_record_lies_beside_the_notebook(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("MINIMAMBA_SOLVED")
+    monkeypatch.chdir(tmp_path)
+    exercises.check("00.2", right)
+    assert (tmp_path / ".solved.json").read_text() == '["00.2"]\n'
