@@ -81,7 +81,7 @@ def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
     (DeltaExplorer(0.1), "delta_explorer.js", {"delta": 0.1, "rate": 1.0, "input": "neuron"},
      "recordings"),
     (KernelExplorer(3, 0.5), "kernel_explorer.js",
-     {"place": 3, "decay": 0.5, "turn": 40.0, "input": "EEG"}, "inputs")])
+     {"place": 3, "decay": 0.5, "turn": 30.0, "input": "EEG"}, "inputs")])
 def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(widget, module, state, given):
     data = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
     assert data["module"] == module
@@ -413,7 +413,7 @@ def test_these_explorers_refuse_by_name_at_the_start_and_later(kind, bad):
 
 
 @pytest.mark.parametrize(("kind", "text", "size"), [
-    (KernelExplorer, "KernelExplorer(place=14, decay=0.85, turn=40, input='EEG')", (810, 450)),
+    (KernelExplorer, "KernelExplorer(place=25, decay=0.9, turn=30, input='EEG')", (810, 450)),
     (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 440)),
     (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340))])
 def test_a_page_without_a_kernel_gets_a_still_picture_of_these_too(kind, text, size):

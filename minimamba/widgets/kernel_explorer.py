@@ -78,7 +78,7 @@ class KernelExplorer(BrowserExplorer):
     place, decay, turn, input = (traitlets.TraitType().tag(sync=True) for _ in range(4))
     inputs = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, place: int = 14, decay: float = 0.85, turn: float = 40.0,
+    def __init__(self, place: int = 25, decay: float = 0.9, turn: float = 30.0,
                  input: str = "EEG") -> None:
         super().__init__(place=place, decay=decay, turn=turn, input=input, inputs=_packed())
 
