@@ -109,25 +109,24 @@ export default {
     const signals = Object.fromEntries(Object.entries(inputs).map(([name, input]) =>
       [name, unpack(input)]));
     const last = Object.values(signals)[0].length - 1;
-    const canvas = explorer({ model, el }, "kernel", {
+    const slide = (x) => tell(model, { place: Math.max(0, Math.min(last,
+      Math.round((x - LEFT) * (last + 1.2) / WIDTH - 0.6))) });
+    drag(explorer({ model, el }, "kernel", {
       traits: ["place", "decay", "turn", "input"], width: 900, height: 484,
       controls: [
         slider(model, "place", { label: "place t", min: 0, max: last, step: 1 }),
         slider(model, "decay", { label: "decay |Ā|", min: 0, max: 1, step: 0.05,
                                  read: (value) => value.toFixed(2) }),
         slider(model, "turn", { label: "turn of Ā in a step", min: 0, max: 180, step: 5,
-                                read: (value) => `${value}°` }),
+                                read: (value) => `${general(value, 3)}°` }),
         choices(model, "input", { label: "input x", options: Object.keys(inputs) }),
       ],
-      draw: (svgElement) => {
+      draw: (canvas) => {
         const name = model.get("input");
-        return draw(svgElement, signals[name], inputs[name].unit, model.get("place"),
+        return draw(canvas, signals[name], inputs[name].unit, model.get("place"),
           model.get("decay"), model.get("turn"));
       },
-    });
-    const slide = (x) => tell(model, { place: Math.max(0, Math.min(last,
-      Math.round((x - LEFT) * (last + 1.2) / WIDTH - 0.6))) });
-    drag(canvas, (x, y) => (x >= LEFT && x <= LEFT + WIDTH && y >= STACK.top && y <= STACK.bottom
+    }), (x, y) => (x >= LEFT && x <= LEFT + WIDTH && y >= STACK.top && y <= STACK.bottom
       ? slide : null));
   },
 };
