@@ -34,7 +34,7 @@ def _eeg() -> Tensor:
     return corpora.eeg().x[576:576 + LENGTH].mul(100).round() / 100
 
 
-INPUTS = {"impulse": (_impulse, ""), "step": (_step, ""), "EEG": (_eeg, ", standard deviations")}
+INPUTS = {"EEG": (_eeg, ", standard deviations"), "impulse": (_impulse, ""), "step": (_step, "")}
 
 
 def _packed() -> dict[str, dict]:
@@ -65,7 +65,7 @@ class KernelExplorer(BrowserExplorer):
         place: t, the step whose output is made, from 0 to 31.
         decay: |Ā|, what a step keeps of the state, from 0 to 1.
         turn: the angle of Ā, by which a step turns the state, from 0 to 180 degrees.
-        input: "impulse", "step" or "EEG", 32 samples each.
+        input: "EEG", "impulse" or "step", 32 samples each.
 
     Raises:
         ValueError: naming the argument, what was expected and what came.
