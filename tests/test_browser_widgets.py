@@ -8,6 +8,7 @@ import torch
 
 from minimamba import widgets
 from minimamba.scan import associative
+from minimamba.widgets import kernel_explorer
 from minimamba.widgets.browser_explorer import MIME
 from minimamba.widgets.delta_explorer import INPUTS, LAGS
 from minimamba.widgets.scan_stepper import ORDERS
@@ -128,6 +129,57 @@ def test_the_roofline_explorer_counts_as_python_does(show, given):
     assert words(page) == explorer.caption
 
 
+@pytest.mark.parametrize("input", kernel_explorer.INPUTS)
+@pytest.mark.parametrize(("place", "decay", "turn"), [(0, 0.85, 40), (14, 0.5, 0), (31, 1.0, 180),
+                                                      (9, 0.95, 90), (20, 0.0, 65)])
+def test_the_kernel_explorer_makes_an_output_both_ways_as_the_library_does(show, place, decay, turn,
+                                                                           input):
+    explorer = widgets.KernelExplorer(place, decay, turn, input)
+    page, seen = show(explorer), explorer.seen()
+    x, found = page.evaluate("""([place, decay, turn, input]) => {
+        const x = module.unpack(model.get("inputs")[input]);
+        return [x, module.both(x, place, decay, turn)];
+    }""", [place, decay, turn, input])
+    assert x == seen.x.tolist()
+    for name in ("kernel", "products"):
+        assert found[name] == pytest.approx(getattr(seen, name).tolist(), abs=1e-12)
+    assert [complex(*h) for h in found["state"]] == pytest.approx(seen.state.tolist(), abs=1e-12)
+    assert [found["sum"]] == pytest.approx([seen.output[place].item()], abs=1e-12)
+    assert complex(*found["faded"]) + x[place] == pytest.approx(seen.state[place].item(), abs=1e-12)
+    assert words(page) == explorer.caption
+
+
+def test_a_hand_slides_the_kernel(show):
+    page = show(widgets.KernelExplorer(input="impulse"))
+    box = page.locator(".hand").bounding_box()
+    step = box["width"] / 32.2
+    page.mouse.move(box["x"] + 10.6 * step, box["y"] + 0.6 * box["height"])
+    page.mouse.down()
+    assert words(page) == widgets.KernelExplorer(10, input="impulse").caption
+    for place, wanted in ((21, 21), (99, 31), (-5, 0), (4, 4)):     # beyond the ends too
+        page.mouse.move(box["x"] + (place + 0.6) * step, box["y"], steps=3)
+        assert words(page) == widgets.KernelExplorer(wanted, input="impulse").caption
+    page.mouse.up()
+    page.mouse.move(box["x"] + 20 * step, box["y"] + 9)             # let go: it stays
+    assert page.get_by_label("place t").input_value() == "4"
+    band = page.locator(".now").first.bounding_box()
+    assert band["x"] + band["width"] / 2 == pytest.approx(box["x"] + 4.6 * step, abs=0.5)
+
+
+def test_what_comes_after_the_place_is_pale_and_has_no_product(show):
+    page = show(widgets.KernelExplorer(place=5, decay=1, turn=0, input="step"))
+    heights, opacity = (page.locator(".bar").evaluate_all(
+        f"all => all.map((bar) => Number(bar.getAttribute('{name}')))")
+        for name in ("height", "fill-opacity"))
+    assert opacity == 4 * (6 * [1] + 26 * [0.3])
+    x, kernel, products, output = (heights[32 * row:32 * row + 32] for row in range(4))
+    for values, there in ((x, range(4, 32)), (kernel, range(6)), (products, (4, 5)),
+                          (output, range(4, 32))):
+        assert [step for step, height in enumerate(values) if height] == [*there]
+    assert products[4:6] == x[4:6]                                  # one scale for both
+    assert output[31] == pytest.approx(28 * output[4])
+
+
 def test_a_hand_moves_the_point_of_every_plane(show):
     page = show(widgets.StabilityExplorer())
     planes = page.locator(".hand").all()
@@ -156,6 +208,7 @@ def test_numbers_are_written_as_python_writes_them(show, x):
 
 # Of each explorer: something of its drawing that a move must change, and its controls.
 DRAWN = {
+    "KernelExplorer": (".bar", ["place t", "decay |Ā|", "turn of Ā in a step", "input x"]),
     "DeltaExplorer": (".state", ["Δ", "decay rate |A|", "input x"]),
     "ScanStepper": (".place.done", ["order", "length", "level"]),
     "StabilityExplorer": (".sequence", ["Re Δλ", "Im Δλ"]),

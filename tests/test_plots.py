@@ -40,6 +40,7 @@ FIGURES = {
                                        torch.tensor([[0, 0, 0], [1, 1, 1]]), "channel", "step"),
     "states": lambda: plots.states("ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)},
                                    "channel", logarithmic=("Δ",)),
+    "convolution": lambda: plots.convolution(x, ", mV", 1 - x, x[:9], x, x + 1j * x, 8),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
     "tables": lambda: plots.tables({"a": 100 * x[:6].view(2, 3), "b": 100 * x[:6].view(2, 3)},
                                    ["1", "2"], ["3", "4", "5"], "pairs", "numbers", "right, %",

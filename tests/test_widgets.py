@@ -1,6 +1,7 @@
 """The explorers, without a browser: what their sliders do to their pictures and words."""
 
 import base64
+import cmath
 import json
 import math
 import re
@@ -17,6 +18,7 @@ from minimamba.watch import watch
 from minimamba.widgets import (
     DeltaExplorer,
     HippoExplorer,
+    KernelExplorer,
     RooflineExplorer,
     ScanStepper,
     StabilityExplorer,
@@ -75,18 +77,23 @@ def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
-def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs():
-    data = json.loads(json.dumps(DeltaExplorer(0.1)._repr_mimebundle_()[0][MIME]))
-    assert data["module"] == "delta_explorer.js"
-    assert set(data["state"]) == {"delta", "rate", "input", "recordings"}
-    assert data["state"]["delta"] == 0.1
+@pytest.mark.parametrize(("widget", "module", "state", "given"), [
+    (DeltaExplorer(0.1), "delta_explorer.js", {"delta": 0.1, "rate": 1.0, "input": "neuron"},
+     "recordings"),
+    (KernelExplorer(3, 0.5), "kernel_explorer.js",
+     {"place": 3, "decay": 0.5, "turn": 30.0, "input": "EEG"}, "inputs")])
+def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(widget, module, state, given):
+    data = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
+    assert data["module"] == module
+    assert set(data["state"]) == {*state, given}
+    assert {name: data["state"][name] for name in state} == state
     asked = re.findall(r'model\.get\("(\w+)"\)', (FOLDER / data["module"]).read_text("utf-8"))
     assert set(asked) <= set(data["state"])
     assert len(json.dumps(data)) < 80_000               # a notebook carries it
 
 
-@pytest.mark.parametrize("kind", [DeltaExplorer, RooflineExplorer, ScanStepper,
-                                  StabilityExplorer])
+@pytest.mark.parametrize("kind", [DeltaExplorer, KernelExplorer, RooflineExplorer,
+                                  ScanStepper, StabilityExplorer])
 def test_the_module_is_the_shared_file_and_the_widget_s_own(kind):
     shared, own = ((FOLDER / name).read_text("utf-8") for name in ("explorer.js", kind.file))
     assert module(kind.file) == shared + "\n" + own == kind()._esm
@@ -332,6 +339,51 @@ def test_the_stability_explorer_says_who_keeps_the_promise():
     assert explorer.value == {"real": 1, "imaginary": 0}
 
 
+SETTINGS = [(0, 0.85, 40, "EEG"), (31, 1, 0, "step"), (9, 0.5, 180, "impulse"), (20, 0, 90, "EEG")]
+
+
+@pytest.mark.parametrize(("place", "decay", "turn", "input"), SETTINGS)
+def test_the_kernel_explorer_s_two_ways_are_a_loop_and_a_sum(place, decay, turn, input):
+    explorer = KernelExplorer(place, decay, turn, input)
+    x, kernel, products, output, state = explorer.seen()
+    pole, h = cmath.rect(decay, math.radians(turn)), 0
+    for s, x_s in enumerate(x[:place + 1].tolist()):
+        h = pole * h + x_s
+        assert kernel[s].item() == pytest.approx((pole**s).real, abs=1e-12)
+        assert products[s].item() == pytest.approx((pole**(place - s)).real * x_s, abs=1e-12)
+        assert state[s].item() == pytest.approx(h, abs=1e-12)
+    assert len(products) == place + 1
+    assert output.tolist() == pytest.approx(state.real.tolist(), abs=1e-12)
+    assert products.sum().item() == pytest.approx(h.real, abs=1e-12)
+
+
+def test_the_words_of_the_kernel_explorer_say_both_numbers():
+    explorer = KernelExplorer(place=9, decay=0.5, turn=0, input="impulse")
+    assert explorer.caption == (                                    # 0.5⁵ = 0.03125
+        "Step 9. Convolution: 10 products add up to 0.031. Recurrence: the state is "
+        "0.031 + 0.000i, and its real part 0.031.")
+    explorer.place, explorer.turn = 6, 60                           # 0.5² at 120°
+    assert "to −0.125. Recurrence: the state is −0.125 + 0.217i," in explorer.caption
+    explorer.turn, explorer.place = 90, 5                           # 0.5 at 90°: no −0.000
+    assert "to 0.000. Recurrence: the state is 0.000 + 0.500i," in explorer.caption
+    explorer.input, explorer.place = "EEG", 0
+    assert "Convolution: 1 product comes to −0.330." in explorer.caption
+    assert explorer.value == {"place": 0, "decay": 0.5, "turn": 90, "input": "EEG"}
+
+
+def test_what_the_kernel_explorer_s_still_shows_is_what_it_computes():
+    explorer = KernelExplorer(place=12)
+    seen = explorer.seen()
+    *panels, plane = explorer._figure().axes
+    drawn = [[bar.get_height() for bar in panel.containers[0]] for panel in panels]
+    wanted = (seen.x, seen.kernel[:13].flip(0), seen.products, seen.output)
+    for heights, values in zip(drawn, wanted, strict=True):
+        assert heights == pytest.approx(values.tolist())
+    assert [bar.get_alpha() for bar in panels[0].containers[0]] == 13 * [None] + 19 * [0.3]
+    now = plane.lines[-1]
+    assert complex(*now.get_xdata(), *now.get_ydata()) == pytest.approx(seen.state[12].item())
+
+
 def test_the_roofline_explorer_counts_as_chapter_07_does():
     explorer = RooflineExplorer()
     assert 950 < explorer.floors().bytes < 1050
@@ -344,15 +396,24 @@ def test_the_roofline_explorer_counts_as_chapter_07_does():
 
 
 @pytest.mark.parametrize(("kind", "bad"), [
+    (KernelExplorer, {"place": 32}), (KernelExplorer, {"place": 3.0}),
+    (KernelExplorer, {"decay": 1.1}), (KernelExplorer, {"turn": -1}),
+    (KernelExplorer, {"turn": math.nan}), (KernelExplorer, {"input": "neuron"}),
     (StabilityExplorer, {"real": 2.5}), (StabilityExplorer, {"imaginary": None}),
     (RooflineExplorer, {"passes": 17}), (RooflineExplorer, {"passes": 1.0}),
     (RooflineExplorer, {"d_state": 0}), (RooflineExplorer, {"dtype": "int8"})])
-def test_the_stability_and_roofline_explorers_refuse_by_name(kind, bad):
-    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+def test_these_explorers_refuse_by_name_at_the_start_and_later(kind, bad):
+    (name, value), = bad.items()
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
         kind(**bad)
+    explorer = kind()
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
+        setattr(explorer, name, value)
+    assert explorer.value == kind().value
 
 
 @pytest.mark.parametrize(("kind", "text", "size"), [
+    (KernelExplorer, "KernelExplorer(place=25, decay=0.9, turn=30, input='EEG')", (810, 450)),
     (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 440)),
     (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340))])
 def test_a_page_without_a_kernel_gets_a_still_picture_of_these_too(kind, text, size):

@@ -1,6 +1,7 @@
 """One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
 
 from minimamba.plots.blocks import block
+from minimamba.plots.convolutions import convolution
 from minimamba.plots.decays import decay
 from minimamba.plots.explorers import (
     HippoExplorerFigure,
@@ -15,6 +16,6 @@ from minimamba.plots.states import states
 from minimamba.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "StateExplorerFigure",
-           "TokenExplorerFigure", "beside", "block", "compact", "curves", "decay", "eigenvalues",
-           "images", "matrices", "order", "programs", "roofline", "show", "spread", "stability",
-           "stacked", "states", "tables", "traces"]
+           "TokenExplorerFigure", "beside", "block", "compact", "convolution", "curves", "decay",
+           "eigenvalues", "images", "matrices", "order", "programs", "roofline", "show", "spread",
+           "stability", "stacked", "states", "tables", "traces"]

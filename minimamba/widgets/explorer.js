@@ -150,6 +150,30 @@ function explorer({ model, el }, name, { traits, controls, width, height, draw }
   return canvas;
 }
 
+/**
+ * A hand on the drawing. `hold(x, y)` says what a press there, in the canvas's own units, takes
+ * hold of: a function that is told of each place until the hand lets go, or null.
+ */
+function drag(canvas, hold) {
+  let held = null;
+  const place = (event) => {
+    const frame = canvas.getBoundingClientRect();
+    const scale = canvas.viewBox.baseVal.width / frame.width;
+    return [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    held = hold(...place(event));
+    if (!held) return;
+    held(...place(event));
+    canvas.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  canvas.addEventListener("pointermove", (event) => held?.(...place(event)));
+  for (const end of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(end, () => { held = null; });
+  }
+}
+
 /** Round numbers within two limits, about `count` of them. */
 function ticks([low, high], count) {
   const raw = (high - low) / count;

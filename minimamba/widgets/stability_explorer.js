@@ -81,41 +81,14 @@ function draw(canvas, real, imaginary) {
   return caption(real, imaginary);
 }
 
-/** Where on a plane a pointer is, or null: the four planes are one. */
-function place(canvas, event, held) {
-  const frame = canvas.getBoundingClientRect();
-  const scale = 900 / frame.width;
-  const [x, y] = [(event.clientX - frame.left) * scale, (event.clientY - frame.top) * scale];
-  const i = held ?? [0, 1, 2, 3].find((k) => x >= left(k) && x <= left(k) + SQUARE.width);
-  if (i === undefined || (held === null && (y < SQUARE.top || y > SQUARE.top + SQUARE.height))) {
-    return null;
-  }
+/** What a press takes hold of: on one of the planes, the point of all. */
+function hold(model, x, y) {
+  const i = [0, 1, 2, 3].find((k) => x >= left(k) && x <= left(k) + SQUARE.width);
+  if (i === undefined || y < SQUARE.top || y > SQUARE.top + SQUARE.height) return null;
   const within = (value, [low, high]) => Math.round(20 * Math.max(low, Math.min(high, value))) / 20;
-  return { i, real: within(-4 + (6 * (x - left(i))) / SQUARE.width, PLANE.xlim),
-           imaginary: within(3 - (6 * (y - SQUARE.top)) / SQUARE.height, PLANE.ylim) };
-}
-
-/** A hand on one of the planes moves the point of all. */
-function drag(canvas, model) {
-  let held = null;
-  const move = (event) => {
-    const found = place(canvas, event, held);
-    if (!found) return;
-    held = found.i;
-    tell(model, { real: found.real, imaginary: found.imaginary });
-  };
-  canvas.addEventListener("pointerdown", (event) => {
-    move(event);
-    if (held === null) return;
-    canvas.setPointerCapture(event.pointerId);
-    event.preventDefault();
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (held !== null) move(event);
-  });
-  for (const end of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(end, () => { held = null; });
-  }
+  return (px, py) => tell(model, {
+    real: within(-4 + (6 * (px - left(i))) / SQUARE.width, PLANE.xlim),
+    imaginary: within(3 - (6 * (py - SQUARE.top)) / SQUARE.height, PLANE.ylim) });
 }
 
 export default {
@@ -128,6 +101,6 @@ export default {
         slider(model, "imaginary", { label: "Im Δλ", min: -3, max: 3, step: 0.05, read }),
       ],
       draw: (canvas) => draw(canvas, model.get("real"), model.get("imaginary")),
-    }), model);
+    }), (x, y) => hold(model, x, y));
   },
 };
