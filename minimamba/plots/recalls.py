@@ -17,7 +17,7 @@ def recall(overlaps: Tensor, scores: Tensor, shares: Tensor, own: int, numbers: 
         own: the place, from 0, of the pair asked for and of its answer.
         numbers: a channel; with more pairs not all can be exact.
     """
-    figure = Figure(figsize=(9, 4.8), layout="constrained")
+    figure = Figure(figsize=(9, 4.8), dpi=90, layout="constrained")
     axes = figure.subplot_mosaic([["keys", "answers"], ["all", "all"]], width_ratios=(1, 1.2))
     keys, answers, every = axes["keys"], axes["answers"], axes["all"]
     overlaps, scores, shares = arrays(overlaps, scores, shares)
@@ -37,8 +37,8 @@ def recall(overlaps: Tensor, scores: Tensor, shares: Tensor, own: int, numbers: 
     every.plot(np.arange(len(shares)) + 1, shares, color=COLOURS[0], linestyle="-")
     every.plot(n, shares[n - 1], linestyle="", marker="o", color=COLOURS[1], label="now")
     every.axvline(numbers, color="#888888", linestyle="--", label="n = N: exactness ends here")
-    every.set(title=f"right answers for all pairs, with {numbers} numbers a channel",
-              xlabel="pairs in the memory, n", ylabel="right, %", xlim=(0.2, len(shares) + 0.8),
+    every.set_title(f"right answers for all pairs, with {numbers} numbers a channel", loc="left")
+    every.set(xlabel="pairs in the memory, n", ylabel="right, %", xlim=(0.2, len(shares) + 0.8),
               ylim=(0, 105))
-    every.legend(loc="lower left", ncols=2)
+    every.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.0, 0.98))
     return figure

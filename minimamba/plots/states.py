@@ -55,22 +55,22 @@ def tokens(line: str, delta: Tensor, gate: Tensor, shares: Mapping[str, Tensor])
         line: a token a column. delta, gate: (length,).
         shares: from a kind of token to the share of the state that it makes up, (length,).
     """
-    figure = Figure(figsize=(9, 4.8), dpi=90)
-    grid = figure.add_gridspec(3, 1, left=0.09, right=0.9, bottom=0.09, top=0.97, hspace=0.35,
-                               height_ratios=(1, 1, 1.6))
-    step, opened, state = (figure.add_subplot(grid[i]) for i in range(3))
+    figure = Figure(figsize=(9, 4.8), dpi=90, layout="constrained")
+    axes = step, opened, state = figure.subplots(3, 1, height_ratios=(1, 1, 1.6))
     places, least = np.arange(len(line)), 5e-4
     step.bar(places, *arrays(delta - least), bottom=least, color=COLOURS[0])
     opened.bar(places, *arrays(gate), color=COLOURS[2])
     image = state.imshow(np.stack(arrays(*shares.values())), cmap="Blues", vmin=0, vmax=1,
                          aspect="auto")
-    for ax, ylabel in ((step, "Δ"), (opened, "gate"), (state, "state")):
+    for ax, ylabel in zip(axes, ("Δ", "gate", "state"), strict=True):
         ax.set(ylabel=ylabel, xlim=(-0.5, len(line) - 0.5))
         letters(ax, line, shown=ax is state)
+    for ax in (step, opened):
+        ax.grid(axis="y")
     step.set(yscale="log", ylim=(least, 20))
     opened.set(ylim=(0, 1.05))
     state.set(xlabel="token")
     state.set_yticks(range(len(shares)), shares)
-    figure.colorbar(image, cax=figure.add_axes((0.915, 0.09, 0.015, 0.38)),
-                    label="share of the state")
+    figure.colorbar(image, ax=axes, label="share of the state", shrink=0.4, anchor=(0, 0),
+                    pad=0.01)
     return figure

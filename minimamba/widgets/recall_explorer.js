@@ -81,19 +81,19 @@ function draw(canvas, memory, numbers, pairs, asked) {
   const say = (x, y, text) => canvas.append(words(x, y, text, { anchor: "start" }));
 
   const keys = axes(canvas, { ...row, left: 62, width: 348, xlim: [0.2, MOST + 0.8],
-    ylim: [-1.05, 1.05], xticks: [1, 16, 32, 48, 64], yticks: [-1, 0, 1], xlabel: "pair i",
-    ylabel: "⟨kᵢ, kⱼ⟩", title: "" });
+    ylim: [-1.05, 1.05], xticks: [1, 16, 32, 48, 64], yticks: [-1, 0, 1], xlabel: "pair i (1 is the oldest)",
+    ylabel: "⟨kᵢ, kⱼ⟩" });
   bars(keys, overlaps, (i) => (i === own ? "blue own" : "red overlap"));
   say(62, 16, `overlap of each key with key ${asked}, which is asked for`);
   canvas.append(svg("rect", { class: "area blue", x: 62, y: 27, width: 11, height: 11 }),
-    svg("rect", { class: "area red", x: 142, y: 27, width: 11, height: 11 }));
-  say(79, 37, "its own");
-  say(159, 37, "the others': interference");
+    svg("rect", { class: "area red", x: 200, y: 27, width: 11, height: 11 }));
+  say(79, 37, "its own, always 1");
+  say(217, 37, "the others': interference");
 
   const reach = 1.08 * Math.max(1.2, ...scores.map(Math.abs));
   const answers = axes(canvas, { ...row, left: 482, width: 400, xlim: [0, KINDS + 1],
     ylim: [-reach, reach], xticks: [1, 32, 64, 96, 128], xlabel: "possible answer",
-    ylabel: "score", title: "" });
+    ylabel: "score" });
   const { X, Y, add } = answers;
   const margin = scores[own] - scores[other];
   const [high, low] = [Math.max(scores[own], scores[other]), Math.min(scores[own], scores[other])];
@@ -101,15 +101,15 @@ function draw(canvas, memory, numbers, pairs, asked) {
                     x: answers.left, y: Y(high), width: 400, height: Y(low) - Y(high) }));
   bars(answers, scores, (i) => ({ [own]: "green", [other]: "red" })[i] ?? "grey score");
   add(disc(X(own + 1), Y(scores[own])), diamond(X(other + 1), Y(scores[other])));
-  say(482, 16, `scores of the answers for key ${asked}: margin ${margin.toFixed(2)}, `
-    + `${margin > 0 ? "right" : "wrong"}`);
+  say(482, 16, `scores of the answers for key ${asked}: margin `
+    + `${margin.toFixed(2).replace("-", "−")}, ${margin > 0 ? "right" : "wrong"}`);
   canvas.append(disc(488, 33), diamond(598, 33));
   say(500, 37, "right answer");
   say(610, 37, "best wrong one");
 
   const all = axes(canvas, { left: 62, top: 304, width: 820, height: 120, xlim: [0.2, MOST + 0.8],
     ylim: [0, 105], xticks: [1, 8, 16, 24, 32, 40, 48, 56, 64], yticks: [0, 50, 100],
-    xlabel: "pairs in the memory, n", ylabel: "right, %", title: "" });
+    xlabel: "pairs in the memory, n", ylabel: "right, %" });
   const shares = right.map((count, i) => (100 * count) / (i + 1));
   all.add(svg("path", { class: "line grey exact", "stroke-dasharray": "5 4",
                         d: `M${all.X(numbers)} ${all.top}V${all.bottom}` }));

@@ -72,6 +72,7 @@ class RecallExplorer(BrowserExplorer):
     drawn = traitlets.Dict().tag(sync=True)
 
     def __init__(self, numbers: int = 8, pairs: int = 24, asked: int = 1) -> None:
+        check_between("pairs", pairs, 1, MOST)              # before a pair is asked for
         super().__init__(numbers=numbers, pairs=pairs, asked=asked, drawn=_packed())
         self.observe(self._keep_asking, names="pairs")
 

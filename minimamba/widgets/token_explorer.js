@@ -35,25 +35,26 @@ export function caption({ line, kinds, states: held }) {
 function draw(canvas, found, place) {
   const { line, kinds, delta, gate, states: held } = found;
   const height = ROW * Math.max(kinds.length, 4);
-  canvas.setAttribute("viewBox", `0 0 900 ${height + 300}`);
+  canvas.setAttribute("viewBox", `0 0 900 ${height + 326}`);
   const across = { left: 66, width: 820, xlim: [-0.5, line.length - 0.5], xticks: [] };
-  const steps = axes(canvas, { ...across, top: 12, height: 100, ylog: true, ylim: [5e-4, 20],
-    ylabel: "Δ" });
-  const gates = axes(canvas, { ...across, top: 134, height: 90, ylim: [0, 1.05],
+  const steps = axes(canvas, { ...across, top: 26, height: 100, ylog: true, ylim: [5e-4, 20],
+    yticks: [1e-3, 0.1, 10], ylabel: "Δ" });
+  const gates = axes(canvas, { ...across, top: 148, height: 90, ylim: [0, 1.05],
     yticks: [0, 0.5, 1], ylabel: "gate" });
-  const state = axes(canvas, { ...across, top: 246, height, ylim: [kinds.length - 0.5, -0.5],
-    yticks: [], xlabel: "token", ylabel: "state, % of each" });
+  const state = axes(canvas, { ...across, top: 276, height, ylim: [kinds.length - 0.5, -0.5],
+    yticks: [], xlabel: "token", title: "what the state is made of, %" });
   const width = state.X(1) - state.X(0);
   const bar = ({ X, Y, bottom, add }, heights, look) => heights.forEach((value, i) => add(
     svg("rect", { class: `area ${i + 1 === place ? "red" : look}`, x: X(i) - 0.4 * width,
                   y: Y(value), width: 0.8 * width, height: bottom - Y(value) })));
   bar(steps, delta, "blue step");
   bar(gates, gate, "green gate");
+  if (place) canvas.append(words(steps.X(place - 1), 18, "by hand"));
   const tall = height / kinds.length;
   kinds.forEach((kind, k) => {
     canvas.append(words(58, state.Y(k) + 4, name(kind), { class: "tick", anchor: "end" }));
     held.forEach((shares, i) => {
-      state.add(svg("rect", { class: "area blue share", "fill-opacity": 0.55 * shares[k], width,
+      state.add(svg("rect", { class: "area blue share", "fill-opacity": 0.5 * shares[k], width,
         x: state.X(i) - width / 2, y: state.Y(k) - tall / 2, height: tall }));
       if (shares[k] >= 0.005) state.add(words(state.X(i), state.Y(k) + 4, percent(shares[k])));
     });

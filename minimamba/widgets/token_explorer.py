@@ -38,11 +38,12 @@ class TokenExplorer(BrowserExplorer):
     _esm = module(file)
     settings = ("tokens", "letter", "noise", "place", "there")
     limits: ClassVar = dict.fromkeys(("letter", "noise", "there"), (1e-3, 10))
-    tokens, letter, noise, place, there = (traitlets.TraitType().tag(sync=True) for _ in range(5))
+    tokens, letter, noise = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    place, there = (traitlets.TraitType(start).tag(sync=True) for start in (0, 1.0))
 
     def __init__(self, tokens: str = "..a...b..c....", letter: float = 3.0, noise: float = 0.01
                  ) -> None:
-        super().__init__(tokens=tokens, letter=letter, noise=noise, place=0, there=1.0)
+        super().__init__(tokens=tokens, letter=letter, noise=noise)
         self.observe(self._stay_within, names="tokens")
 
     _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
