@@ -219,7 +219,7 @@ def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
     line.press("ControlOrMeta+a")
     page.keyboard.type("..a..b..")                      # to JupyterLab, a and b are new cells
     words = picture(page)
-    assert words == "After ..a..b.. the state is made of: noise 2%, a 4%, b 94%."
+    assert words == "After ..a..b.. the state is made of: noise 2%, a 5%, b 93%."
     place = explorer.get_by_label("by hand, place")
     for _ in range(6):                                  # the b
         place.press("ArrowRight")
