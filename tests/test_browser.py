@@ -212,26 +212,31 @@ def test_sliders_answer_to_key(browser, server, name, labels, first, moves):
 
 def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
     page = open_and_run(browser, server("token.ipynb"), "token")
+    cells = page.locator(".jp-Cell").count()
     explorer = page.locator(".minimamba-token-explorer")
-    assert uncut_labels(explorer) == ["tokens", "Δ at a letter", "Δ at noise", "by hand, place",
-                                      "Δ there"]
-    line = explorer.locator("input[type=text]")
-    line.fill("..a..b..")
-    line.press("Enter")
-    words = changes(page, picture(page))
-    assert words.startswith("After ..a..b.. the state is made of: noise 2%, a 4%, b 94%")
-    *_, place, there = explorer.locator(".noUi-handle").all()
-    place.focus()
-    for _ in range(6):                                  # the b
-        page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(500)
+    line = explorer.get_by_label("tokens")
+    line.focus()
+    line.press("ControlOrMeta+a")
+    page.keyboard.type("..a..b..")                      # to JupyterLab, a and b are new cells
     words = picture(page)
-    there.focus()
-    for _ in range(3):
-        page.keyboard.press("PageDown")
-    page.wait_for_timeout(500)
+    assert words == "After ..a..b.. the state is made of: noise 2%, a 5%, b 93%."
+    place = explorer.get_by_label("by hand, place")
+    for _ in range(6):                                  # the b
+        place.press("ArrowRight")
+    for _ in range(30):
+        explorer.get_by_label("Δ there").press("ArrowLeft")
     share = re.search(r"a (\d+)%, b (\d+)%", picture(page))
     assert int(share[1]) > int(share[2])                # with a small step there, it was skipped
+    assert page.locator(".jp-Cell").count() == cells
+    said = picture(page)
+    run(page, "print(_1.value, _1.caption)")
+    text = page.locator(".jp-OutputArea-output pre").last
+    assert "'place': 6, 'there': 0.0316228} " + said in text.inner_text()
+    run(page, "_1.tokens = 'ab'")
+    assert changes(page, said).startswith("After ab the state is made of: a ")
+    assert line.input_value() == "ab"
+    assert place.get_attribute("aria-valuetext") == "2: b"
+    assert page.wrong == []
 
 
 def test_the_state_explorer_answers_to_typing_and_to_its_sliders(browser, server):

@@ -180,6 +180,66 @@ def test_what_comes_after_the_place_is_pale_and_has_no_product(show):
     assert output[31] == pytest.approx(28 * output[4])
 
 
+@pytest.mark.parametrize("given", [(2, 64, 5), (3, 1, 1), (8, 24, 24), (17, 40, 12), (64, 64, 33)])
+def test_the_recall_explorer_recalls_as_the_library_does(show, given):
+    explorer = widgets.RecallExplorer(*given)
+    page, seen = show(explorer), explorer.seen()
+    found = page.evaluate(
+        "given => module.recall(module.unpack(model.get('drawn')), ...given)", [*given])
+    assert found["overlaps"] == pytest.approx(seen.overlaps.tolist(), abs=1e-12)
+    assert found["scores"] == pytest.approx(seen.scores.tolist(), abs=1e-12)
+    assert found["right"] == seen.right.tolist()
+    assert words(page) == explorer.caption
+    assert page.locator(".overlap").count() == given[1] - 1
+    assert page.locator(".score").count() == 126
+
+
+@pytest.mark.parametrize(("tokens", "letter", "noise", "place", "there"), [
+    ("..a...b..c....", 3.0, 0.01, 0, 1.0), ("ab.ba", 0.7, 0.2, 2, 10.0), (".", 1.0, 1e-3, 1, 0.5),
+    ("Zaäzπ.ж", 10.0, 1e-3, 7, 1e-3), ("abcdefghijklmnopqrstuvwx", 0.05, 5.0, 24, 2.0)])
+def test_the_token_explorer_holds_what_the_library_does(show, tokens, letter, noise, place, there):
+    explorer = widgets.TokenExplorer(tokens, letter, noise)
+    explorer.place, explorer.there = place, there
+    page = show(explorer)
+    found = page.evaluate("given => module.states(...given)", [*explorer.value.values()])
+    assert found["kinds"] == explorer.kinds
+    assert found["delta"] == explorer.delta().tolist()
+    assert found["gate"] == pytest.approx((1 - torch.exp(-explorer.delta())).tolist(), abs=1e-12)
+    held = explorer.states()
+    assert (torch.tensor(found["states"], dtype=torch.float64) - held).abs().max() < 1e-12
+    assert words(page) == explorer.caption
+    assert page.locator(".share").count() == held.numel()
+
+
+def test_what_is_typed_is_cleaned_and_drawn(show):
+    page = show(widgets.TokenExplorer("a."))
+    line, place = page.get_by_label("tokens"), page.get_by_label("by hand, place")
+    place.press("End")
+    assert place.get_attribute("aria-valuetext") == "2: ."
+    for typed, kept in (("x y!3..<b>" + 40 * "c", "xy..b" + 19 * "c"), ("q", "q"), ("", "."),
+                        ("7 ?", "."), ("aß.𝔸", "aß.𝔸")):
+        line.fill(typed)
+        assert values(page)["tokens"] == kept
+        assert line.input_value() == typed                  # no letter is moved under the hand
+        assert words(page).startswith(f"After {kept} the state is made of: ")
+        assert int(place.get_attribute("max")) == len(kept)
+        line.blur()
+        assert line.input_value() == kept
+    assert values(page)["place"] == 1                       # where it was last cut off
+    page.evaluate("""() => { model.set("place", 4); model.set("tokens", "b"); }""")
+    assert line.input_value() == "b"
+    assert page.locator(".step.red").count() == 0
+
+
+def test_fewer_pairs_ask_for_one_that_is_there(show):
+    page = show(widgets.RecallExplorer(8, 30, 30))
+    page.get_by_label("pairs, n").press("Home")
+    assert {name: values(page)[name] for name in ("numbers", "pairs", "asked")} == {
+        "numbers": 8, "pairs": 1, "asked": 1}
+    assert words(page) == widgets.RecallExplorer(8, 1).caption
+    assert page.get_by_label("pair asked for, j").get_attribute("max") == "1"
+
+
 def test_a_hand_moves_the_point_of_every_plane(show):
     page = show(widgets.StabilityExplorer())
     planes = page.locator(".hand").all()
@@ -214,6 +274,9 @@ DRAWN = {
     "StabilityExplorer": (".sequence", ["Re Δλ", "Im Δλ"]),
     "RooflineExplorer": (".bar", ["passes over the states", "numbers of a state",
                                   "kept in memory as"]),
+    "RecallExplorer": (".overlap", ["numbers a channel, N", "pairs, n", "pair asked for, j"]),
+    "TokenExplorer": (".step", ["tokens", "Δ at a letter", "Δ at noise", "by hand, place",
+                                "Δ there"]),
 }
 
 
@@ -232,10 +295,10 @@ def test_an_explorer_answers_to_key_and_hand(show, name, theme):
     assert [row.locator(":scope > :first-child").inner_text() for row in rows] == labels
     for row in rows:
         before, saves = drawing(page), page.evaluate("model.saves")
-        control = row.locator("input:checked, input[type=range]")
+        control = row.locator("input:checked, input[type=range], input[type=text]")
         control.focus()
         assert control.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
-        control.press("ArrowRight")
+        control.press("b" if control.get_attribute("type") == "text" else "ArrowRight")
         assert drawing(page) != before
         assert page.evaluate("model.saves") > saves
     handle = page.locator("input[type=range]").first
@@ -273,9 +336,18 @@ def contrast(one, other):
     return (bright + 0.05) / (dark + 0.05)
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_no_text_of_the_drawing_is_cut_off(show, name):
-    page = show(getattr(widgets, name)())
+def of_many_tokens(place):
+    explorer = widgets.TokenExplorer("abcdefghijklmnopqrstuvw.")
+    explorer.place = place
+    return explorer
+
+
+@pytest.mark.parametrize("made", [
+    *(getattr(widgets, name) for name in DRAWN), lambda: widgets.RecallExplorer(2, 64, 64),
+    lambda: widgets.RecallExplorer(64, 64, 10), lambda: of_many_tokens(1),
+    lambda: of_many_tokens(24)])
+def test_no_text_of_the_drawing_is_cut_off(show, made):
+    page = show(made())
     assert page.evaluate("""() => {
         const frame = document.querySelector("svg").getBoundingClientRect();
         return [...document.querySelectorAll("svg text")].filter((text) => {

@@ -45,6 +45,8 @@ FIGURES = {
     "tables": lambda: plots.tables({"a": 100 * x[:6].view(2, 3), "b": 100 * x[:6].view(2, 3)},
                                    ["1", "2"], ["3", "4", "5"], "pairs", "numbers", "right, %",
                                    line=[1, 3]),
+    "recall": lambda: plots.recall(x[1:5] - 0.5, x[:9], 100 * x.flip(0)[:8], 2, 3),
+    "tokens": lambda: plots.tokens("a.", x[1:3], x[1:3], {"noise": x[1:3], "a": 1 - x[1:3]}),
 }
 
 

@@ -19,6 +19,7 @@ from minimamba.widgets import (
     DeltaExplorer,
     HippoExplorer,
     KernelExplorer,
+    RecallExplorer,
     RooflineExplorer,
     ScanStepper,
     StabilityExplorer,
@@ -77,23 +78,21 @@ def test_a_page_without_a_kernel_gets_a_still_picture(explorer):
     assert "application/vnd.jupyter.widget-view+json" in data
 
 
-@pytest.mark.parametrize(("widget", "module", "state", "given"), [
-    (DeltaExplorer(0.1), "delta_explorer.js", {"delta": 0.1, "rate": 1.0, "input": "neuron"},
-     "recordings"),
-    (KernelExplorer(3, 0.5), "kernel_explorer.js",
-     {"place": 3, "decay": 0.5, "turn": 30.0, "input": "EEG"}, "inputs")])
-def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(widget, module, state, given):
+@pytest.mark.parametrize(("widget", "size"), [
+    (DeltaExplorer(0.1), 80_000), (KernelExplorer(3, 0.5), 4_000), (RecallExplorer(), 9_000),
+    (TokenExplorer("ä."), 400)])
+def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(widget, size):
     data = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
-    assert data["module"] == module
-    assert set(data["state"]) == {*state, given}
-    assert {name: data["state"][name] for name in state} == state
+    assert data["module"] == widget.file
+    assert set(data["state"]) == {*widget.settings, *widget.given}
+    assert data["state"].items() >= widget.value.items()
     asked = re.findall(r'model\.get\("(\w+)"\)', (FOLDER / data["module"]).read_text("utf-8"))
     assert set(asked) <= set(data["state"])
-    assert len(json.dumps(data)) < 80_000               # a notebook carries it
+    assert len(json.dumps(data)) < size                 # a notebook carries it
 
 
-@pytest.mark.parametrize("kind", [DeltaExplorer, KernelExplorer, RooflineExplorer,
-                                  ScanStepper, StabilityExplorer])
+@pytest.mark.parametrize("kind", [DeltaExplorer, KernelExplorer, RecallExplorer, RooflineExplorer,
+                                  ScanStepper, StabilityExplorer, TokenExplorer])
 def test_the_module_is_the_shared_file_and_the_widget_s_own(kind):
     shared, own = ((FOLDER / name).read_text("utf-8") for name in ("explorer.js", kind.file))
     assert module(kind.file) == shared + "\n" + own == kind()._esm
@@ -235,13 +234,13 @@ def test_the_still_picture_is_a_compact_one():
 
 def test_the_token_explorer_holds_what_came_last():
     explorer = TokenExplorer("..a...b.", letter=5.0, noise=0.001)
-    assert explorer._kinds == [".", "a", "b"]
+    assert explorer.kinds == [".", "a", "b"]
     states = explorer.states()
     assert states.shape == (8, 3)
     assert states[2, 1] > 0.99
     assert states[5, 1] > 0.98                          # held through three noises
     assert states[-1, 2] > 0.98
-    assert "made of: noise 0%, a 1%, b 99%" in explorer.picture.value
+    assert explorer.caption == "After ..a...b. the state is made of: noise 0%, a 1%, b 99%."
 
 
 def test_the_token_explorer_is_the_gated_recurrence():
@@ -256,25 +255,25 @@ def test_the_token_explorer_is_the_gated_recurrence():
 def test_a_step_set_by_hand_is_that_place_s_alone():
     explorer = TokenExplorer("..a...b.", letter=5.0, noise=0.001)
     before = explorer.delta()
-    explorer.place.value, explorer.there.value = 7, 0.01     # skip the b
+    explorer.place, explorer.there = 7, 0.01                 # skip the b
     after = explorer.delta()
     assert after[6] == 0.01
     assert torch.equal(after[torch.arange(8) != 6], before[torch.arange(8) != 6])
-    assert "a 98%, b 1%" in explorer.picture.value
-    explorer.place.value = 0
+    assert "a 98%, b 1%" in explorer.caption
+    explorer.place = 0
     assert torch.equal(explorer.delta(), before)
+    assert explorer.value == {"tokens": "..a...b.", "letter": 5.0, "noise": 0.001, "place": 0,
+                              "there": 0.01}
 
 
-def test_what_is_typed_is_cleaned_and_drawn():
-    explorer = TokenExplorer("a.")
-    explorer.place.value = 2
-    explorer.tokens.value = "x y!3..<b>" + 40 * "c"
-    assert explorer._line == "xy..b" + 19 * "c"
-    assert "After xy..bc" in explorer.picture.value
-    explorer.tokens.value = "q"
-    assert explorer.place.value <= explorer.place.max == 1
-    explorer.tokens.value = ""
-    assert "After . the state is made of: noise" in explorer.picture.value
+def test_a_place_that_is_cut_off_is_the_last_one():
+    explorer = TokenExplorer("ab..")
+    explorer.place = 4
+    explorer.tokens = "aß"
+    assert explorer.place == 2
+    explorer.set_state({"tokens": "abc", "place": 3})        # as it comes from the browser
+    assert explorer.value["tokens"] == "abc"
+    assert explorer.place == 3
 
 
 @pytest.mark.parametrize("bad", [{"tokens": ""}, {"tokens": "a b"}, {"tokens": 25 * "a"},
@@ -284,11 +283,100 @@ def test_the_token_explorer_refuses_by_name(bad):
         TokenExplorer(**bad)
 
 
+@pytest.mark.parametrize(("name", "bad"), [("tokens", "a1"), ("letter", 1e-4), ("there", None),
+                                           ("place", 4), ("place", -1), ("place", 1.0)])
+def test_the_token_explorer_refuses_later_too(name, bad):
+    explorer = TokenExplorer("a.b")
+    before = explorer.value
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
+        setattr(explorer, name, bad)
+    assert explorer.value == before
+
+
 def test_a_page_without_a_kernel_gets_a_still_picture_of_the_tokens():
     data, metadata = TokenExplorer("..a.")._repr_mimebundle_()
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == (810, 432)
     assert "After ..a." in metadata["image/png"]["alt"]
     assert data["text/plain"] == "TokenExplorer('..a.', letter=3, noise=0.01)"
+
+
+def test_what_the_token_explorer_draws_is_what_it_holds():
+    explorer = TokenExplorer("a.b", letter=2.0, noise=0.5)
+    step, gate, state, _ = explorer._figure().axes
+    delta = explorer.delta()
+    tops = [bar.get_y() + bar.get_height() for bar in step.patches]
+    assert tops == pytest.approx(delta.tolist())
+    heights = [bar.get_height() for bar in gate.patches]
+    assert heights == pytest.approx((1 - torch.exp(-delta)).tolist())
+    assert torch.equal(torch.from_numpy(state.images[0].get_array().data), explorer.states().T)
+    assert [label.get_text() for label in state.get_yticklabels()] == ["noise", "a", "b"]
+
+
+@pytest.mark.parametrize(("numbers", "pairs", "asked"), [(2, 64, 5), (8, 24, 1), (64, 3, 3)])
+def test_the_recall_explorer_is_a_sum_of_products(numbers, pairs, asked):
+    explorer = RecallExplorer(numbers, pairs, asked)
+    keys, values, state, overlaps, scores, right = explorer.seen()
+    assert torch.allclose(keys.norm(dim=1), torch.ones(pairs, dtype=torch.float64))
+    assert torch.allclose(values.norm(dim=1), torch.ones(pairs, dtype=torch.float64))
+    by_hand = sum(torch.outer(value, key) for key, value in zip(keys, values, strict=True))
+    assert torch.allclose(state, by_hand)
+    assert overlaps[asked - 1] == pytest.approx(1)          # nothing fades
+    assert torch.allclose(values @ (by_hand @ keys[asked - 1]), scores[:pairs])
+    read = values @ by_hand @ keys.T                        # (which value, for which key)
+    assert (read.argmax(0) == torch.arange(pairs)).sum() >= right[pairs - 1]
+    assert f"of all pairs {right[pairs - 1]} of {pairs} are answered right" in explorer.caption
+
+
+def test_in_the_recall_explorer_pairs_interfere_and_numbers_keep_them_apart():
+    right = [RecallExplorer(numbers).seen().right for numbers in (2, 4, 8, 16, 64)]
+    last = [int(counts[-1]) for counts in right]
+    assert last == sorted(last)
+    assert last[0] < 8
+    assert last[-1] == 64
+    assert all(counts[1] == 2 for counts in right)
+
+
+def test_the_words_of_the_recall_explorer_say_what_is_right_and_what_is_ahead():
+    assert RecallExplorer(64, 1).caption == (
+        "64 numbers a channel, 1 pair. Pair 1 is answered right, by 0.77; of all pairs 1 of 1 are "
+        "answered right.")
+    explorer = RecallExplorer(2, 64, 5)
+    scores = explorer.seen().scores
+    best = int(scores.argmax())
+    assert explorer.caption.startswith("2 numbers a channel, 64 pairs, more than can be exact. ")
+    assert (f"Pair 5 is answered wrong, as answer {best + 1} is ahead by "
+            f"{scores[best] - scores[4]:.2f};") in explorer.caption
+
+
+def test_the_recall_explorer_asks_for_a_pair_that_is_there():
+    explorer = RecallExplorer(pairs=10, asked=10)
+    explorer.pairs = 4
+    assert explorer.value == {"numbers": 8, "pairs": 4, "asked": 4}
+    with pytest.raises(ValueError, match=r"^asked: expected a whole number from 1 to 4, got 5"):
+        explorer.asked = 5
+    explorer.set_state({"pairs": 30, "asked": 30})           # as it comes from the browser
+    assert explorer.asked == 30
+
+
+@pytest.mark.parametrize("bad", [{"numbers": 1}, {"numbers": 65}, {"numbers": "8"}, {"pairs": 0},
+                                 {"pairs": 65}, {"pairs": "8"}, {"asked": 0}, {"asked": 25},
+                                 {"asked": True}])
+def test_the_recall_explorer_refuses_by_name(bad):
+    with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
+        RecallExplorer(**bad)
+
+
+def test_what_the_recall_explorer_draws_is_what_it_recalls():
+    explorer = RecallExplorer(4, 10, 3)
+    seen = explorer.seen()
+    keys, answers, every = explorer._figure().axes
+    assert [bar.get_height() for bar in keys.patches] == pytest.approx(seen.overlaps.tolist())
+    assert [bar.get_height() for bar in answers.patches] == pytest.approx(seen.scores.tolist())
+    assert answers.lines[0].get_xdata() == [3]
+    assert answers.lines[1].get_ydata() == pytest.approx([max(
+        score for i, score in enumerate(seen.scores.tolist()) if i != 2)])
+    assert every.lines[1].get_ydata() == pytest.approx([10 * int(seen.right[9])])
+    assert list(every.lines[2].get_xdata()) == [4, 4]
 
 
 def test_the_scan_stepper_counts_what_has_been_done():
@@ -415,22 +503,13 @@ def test_these_explorers_refuse_by_name_at_the_start_and_later(kind, bad):
 @pytest.mark.parametrize(("kind", "text", "size"), [
     (KernelExplorer, "KernelExplorer(place=25, decay=0.9, turn=30, input='EEG')", (810, 450)),
     (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 440)),
-    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340))])
+    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340)),
+    (RecallExplorer, "RecallExplorer(numbers=8, pairs=24, asked=1)", (810, 432))])
 def test_a_page_without_a_kernel_gets_a_still_picture_of_these_too(kind, text, size):
     data, metadata = kind()._repr_mimebundle_()
     assert Image.open(BytesIO(base64.b64decode(data["image/png"]))).size == size
     assert metadata["image/png"]["alt"] == kind().caption
     assert data["text/plain"] == text
-
-
-def test_what_the_token_explorer_draws_is_what_it_holds():
-    explorer = TokenExplorer("a.b", letter=2.0, noise=0.5)
-    figure, delta = explorer._figure, explorer.delta()
-    tops = [bar.get_y() + bar.get_height() for bar in figure.steps]
-    assert tops == pytest.approx(delta.tolist())
-    heights = [bar.get_height() for bar in figure.gates]
-    assert heights == pytest.approx((1 - torch.exp(-delta)).tolist())
-    assert torch.equal(torch.from_numpy(figure.image.get_array().data), explorer.states().T)
 
 
 LINE = "    return x  # yes\n"

@@ -84,52 +84,6 @@ class HippoExplorerFigure(Blitted):
         return self._png()
 
 
-class TokenExplorerFigure(Blitted):
-    """What each token does, in three panels: its Δ, the gate, and the state after it.
-
-    Args:
-        tokens: the line of tokens. kinds: the different ones, a row of the state each.
-    """
-
-    @styled
-    def __init__(self, tokens: str, kinds: list[str]) -> None:
-        figure = Figure(figsize=(9, 4.8), dpi=90)
-        grid = figure.add_gridspec(3, 1, left=0.09, right=0.9, bottom=0.09, top=0.97, hspace=0.35,
-                                   height_ratios=(1, 1, 1.6))
-        step, gate, state = (figure.add_subplot(grid[i]) for i in range(3))
-        places = np.arange(len(tokens))
-        for ax, ylabel in ((step, "Δ"), (gate, "gate"), (state, "state")):
-            ax.set(ylabel=ylabel, xlim=(-0.5, len(tokens) - 0.5), xticks=places)
-            ax.set_xticklabels([])
-            ax.grid(False, axis="x")
-        step.set(yscale="log", ylim=(5e-4, 20))
-        gate.set(ylim=(0, 1.05))
-        state.set(xlabel="token", yticks=range(len(kinds)))
-        state.set_xticklabels(list(tokens), family="DejaVu Sans Mono")
-        state.set_yticklabels(["noise" if kind == "." else kind for kind in kinds])
-        state.grid(False)
-        self.steps = step.bar(places, np.ones(len(tokens)), bottom=5e-4, color=COLOURS[0])
-        self.gates = gate.bar(places, np.ones(len(tokens)), color=COLOURS[2])
-        self.image = state.imshow(np.zeros((len(kinds), len(tokens))), cmap="Blues", vmin=0,
-                                  vmax=1, aspect="auto")
-        figure.colorbar(self.image, cax=figure.add_axes((0.915, 0.09, 0.015, 0.38)),
-                        label="share of the state")
-        self._hold(figure, *self.steps, *self.gates, self.image)
-
-    def png(self, delta: Tensor, gate: Tensor, states: Tensor) -> bytes:
-        """The figure as it stands for these numbers, as the bytes of a PNG.
-
-        Args:
-            delta, gate: (length,). states: (kinds, length), shares of 1.
-        """
-        for bar, height in zip(self.steps, delta.tolist(), strict=True):
-            bar.set_height(height - 5e-4)
-        for bar, height in zip(self.gates, gate.tolist(), strict=True):
-            bar.set_height(height)
-        self.image.set_data(np.asarray(states))
-        return self._png()
-
-
 class StateExplorerFigure(Blitted):
     """What one layer does at each byte of a line: the steps and the norms of all its channels,
     and below, of one channel, the decays and the state, number by number.

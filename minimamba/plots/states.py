@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba.plots.style import arrays, styled
+from minimamba.plots.style import COLOURS, arrays, styled
 
 NARROW = "DejaVu Sans Mono"
 SHOWN = str.maketrans({"\n": "⏎", " ": "·"})
@@ -43,4 +44,33 @@ def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *, rows: list[str
             ax.set_yticks(range(len(rows)), rows)
         figure.colorbar(image, ax=ax, label=label, pad=0.01)
     axes[-1].set_xlabel(xlabel)
+    return figure
+
+
+@styled
+def tokens(line: str, delta: Tensor, gate: Tensor, shares: Mapping[str, Tensor]) -> Figure:
+    """What each token does, in three panels: its Δ, the gate, and the state after it.
+
+    Args:
+        line: a token a column. delta, gate: (length,).
+        shares: from a kind of token to the share of the state that it makes up, (length,).
+    """
+    figure = Figure(figsize=(9, 4.8), dpi=90, layout="constrained")
+    axes = step, opened, state = figure.subplots(3, 1, height_ratios=(1, 1, 1.6))
+    places, least = np.arange(len(line)), 5e-4
+    step.bar(places, *arrays(delta - least), bottom=least, color=COLOURS[0])
+    opened.bar(places, *arrays(gate), color=COLOURS[2])
+    image = state.imshow(np.stack(arrays(*shares.values())), cmap="Blues", vmin=0, vmax=1,
+                         aspect="auto")
+    for ax, ylabel in zip(axes, ("Δ", "gate", "state"), strict=True):
+        ax.set(ylabel=ylabel, xlim=(-0.5, len(line) - 0.5))
+        letters(ax, line, shown=ax is state)
+    for ax in (step, opened):
+        ax.grid(axis="y")
+    step.set(yscale="log", ylim=(least, 20))
+    opened.set(ylim=(0, 1.05))
+    state.set(xlabel="token")
+    state.set_yticks(range(len(shares)), shares)
+    figure.colorbar(image, ax=axes, label="share of the state", shrink=0.4, anchor=(0, 0),
+                    pad=0.01)
     return figure

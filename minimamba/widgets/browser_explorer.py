@@ -3,11 +3,12 @@ and a still picture where neither runs."""
 
 from importlib import resources
 from io import BytesIO
+from typing import ClassVar
 
 import anywidget
 from matplotlib.figure import Figure
 
-from minimamba.arguments import refuse
+from minimamba.arguments import check_number, refuse
 from minimamba.widgets.explorer import with_still
 
 MIME = "application/vnd.minimamba.widget+json"
@@ -36,16 +37,25 @@ def check_between(name: str, value: object, low: int, high: int) -> None:
 class BrowserExplorer(anywidget.AnyWidget):
     """An explorer whose drawing needs no Python. A subclass says which file draws it (and has that
     module as its `_esm`), which of its traits the reader sets, and which others the drawing
-    needs; it has a `caption` and a figure for pages where nothing runs."""
+    needs, between which `limits` its numbers lie; it has a `caption` and a figure for pages where
+    nothing runs."""
 
     file = ""
     settings: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
 
     @property
     def value(self) -> dict:
         """What the controls say."""
         return {name: getattr(self, name) for name in self.settings}
+
+    def _check_limits(self, proposal: dict) -> float:
+        """Of the traits in `limits`, for a subclass to register with `traitlets.validate`."""
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = self.limits[name]
+        check_number(name, value, f"{low:g} to {high:g}", low, high)
+        return value
 
     @property
     def caption(self) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import traitlets
@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import corpora, lti, plots
-from minimamba.arguments import check_number, check_one_of
+from minimamba.arguments import check_one_of
 from minimamba.discretize import zoh
 from minimamba.widgets.browser_explorer import BrowserExplorer, module
 
 LAGS = 60
 STRETCHES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}
-LIMITS = {"delta": (1e-4, 10), "rate": (0.1, 10)}
 
 
 def _step() -> corpora.Recording:
@@ -70,18 +69,14 @@ class DeltaExplorer(BrowserExplorer):
     _esm = module(file)
     settings = ("delta", "rate", "input")
     given = ("recordings",)
+    limits: ClassVar = {"delta": (1e-4, 10), "rate": (0.1, 10)}
     delta, rate, input = (traitlets.TraitType().tag(sync=True) for _ in range(3))
     recordings = traitlets.Dict().tag(sync=True)
 
     def __init__(self, delta: float = 0.01, rate: float = 1.0, input: str = "neuron") -> None:
         super().__init__(delta=delta, rate=rate, input=input, recordings=_packed())
 
-    @traitlets.validate("delta", "rate")
-    def _check_number(self, proposal: dict) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = LIMITS[name]
-        check_number(name, value, f"{low:g} to {high:g}", low, high)
-        return value
+    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     @traitlets.validate("input")
     def _check_input(self, proposal: dict) -> str:

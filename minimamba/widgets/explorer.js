@@ -27,6 +27,9 @@ const STYLE = `
   align-items: center; min-height: 1.9em; margin: 0; padding: 0; border: 0;
 }
 .minimamba-explorer input[type=range] { width: 100%; margin: 0; accent-color: var(--blue); }
+.minimamba-explorer input[type=text] {
+  width: 100%; box-sizing: border-box; font: 14px/1.4 ui-monospace, monospace;
+}
 .minimamba-explorer output { font-variant-numeric: tabular-nums; }
 .minimamba-explorer .choices { display: flex; flex-wrap: wrap; gap: 0 1.2em; grid-column: 2 / 4; }
 .minimamba-explorer .choices label { display: flex; align-items: center; gap: 0.35em; }

@@ -5,7 +5,7 @@ import cmath
 import math
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import traitlets
@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import corpora, lti, plots
-from minimamba.arguments import check_number, check_one_of
+from minimamba.arguments import check_one_of
 from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
 
 LENGTH, START = 32, 4
-LIMITS = {"decay": (0, 1), "turn": (0, 180)}
 
 
 def _impulse() -> Tensor:
@@ -75,6 +74,7 @@ class KernelExplorer(BrowserExplorer):
     _esm = module(file)
     settings = ("place", "decay", "turn", "input")
     given = ("inputs",)
+    limits: ClassVar = {"decay": (0, 1), "turn": (0, 180)}
     place, decay, turn, input = (traitlets.TraitType().tag(sync=True) for _ in range(4))
     inputs = traitlets.Dict().tag(sync=True)
 
@@ -87,12 +87,7 @@ class KernelExplorer(BrowserExplorer):
         check_between("place", proposal["value"], 0, LENGTH - 1)
         return proposal["value"]
 
-    @traitlets.validate("decay", "turn")
-    def _check_number(self, proposal: dict) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = LIMITS[name]
-        check_number(name, value, f"{low} to {high}", low, high)
-        return value
+    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     @traitlets.validate("input")
     def _check_input(self, proposal: dict) -> str:

@@ -1,19 +1,19 @@
 """Drag Δλ over the complex plane and see which rule's state fades. The drawing is in
 stability_explorer.js."""
 
+from typing import ClassVar
+
 import torch
 import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import discretize, plots
-from minimamba.arguments import check_number
 from minimamba.widgets.browser_explorer import BrowserExplorer, module
 
 STEPS = 24
 RULES = {"Euler": discretize.euler, "backward Euler": discretize.backward_euler,
          "bilinear": discretize.bilinear, "zero-order hold": discretize.zoh}
-LIMITS = {"real": (-4, 2), "imaginary": (-3, 3)}
 
 
 class StabilityExplorer(BrowserExplorer):
@@ -30,17 +30,13 @@ class StabilityExplorer(BrowserExplorer):
     file = "stability_explorer.js"
     _esm = module(file)
     settings = ("real", "imaginary")
+    limits: ClassVar = {"real": (-4, 2), "imaginary": (-3, 3)}
     real, imaginary = (traitlets.TraitType().tag(sync=True) for _ in range(2))
 
     def __init__(self, real: float = -0.5, imaginary: float = 1.5) -> None:
         super().__init__(real=real, imaginary=imaginary)
 
-    @traitlets.validate("real", "imaginary")
-    def _check(self, proposal: dict) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = LIMITS[name]
-        check_number(name, value, f"{low} to {high}", low, high)
-        return value
+    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     def poles(self) -> dict[str, complex]:
         """Ā by each rule."""
@@ -59,7 +55,7 @@ class StabilityExplorer(BrowserExplorer):
 
     def _figure(self) -> Figure:
         real, imaginary = (torch.linspace(*ends, 121, dtype=torch.float64)
-                           for ends in LIMITS.values())
+                           for ends in self.limits.values())
         z = torch.complex(*torch.meshgrid(real, imaginary, indexing="xy"))
         growth = {rule: pole.abs().reshape(z.shape) for rule, pole in _poles(z.flatten()).items()}
         powers = {rule: torch.tensor([(pole**n).real for n in range(STEPS + 1)])
