@@ -1,6 +1,6 @@
 # make course      open the course in JupyterLab (PORT and IP can be set)
 # make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
-# make browser     CI runs this too: every chapter in JupyterLab, in Chromium or Chrome
+# make browser     every chapter in JupyterLab, in Chromium or Chrome: a job of its own in CI
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
 # make site        write the course as static pages, to read with no Python: site/

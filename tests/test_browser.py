@@ -1,6 +1,6 @@
 """JupyterLab in a real browser: the explorers answer to hand and key, and every chapter runs.
 
-The chapters take minutes and are marked so: `make test` leaves them to `make browser`.
+The chapters take minutes: `make test` leaves them to `make browser`, as their mark says.
 
 Needs Chromium or Chrome. Without one the tests are skipped, loudly; where the environment
 variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
