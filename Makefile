@@ -1,5 +1,6 @@
 # make course      open the course in JupyterLab (PORT and IP can be set)
 # make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
+# make browser     every chapter in JupyterLab, in Chromium or Chrome: a job of its own in CI
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
 # make site        write the course as static pages, to read with no Python: site/
@@ -13,7 +14,7 @@ JOBS ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: course test notebooks figures site mutants clean
+.PHONY: course test browser notebooks figures site mutants clean
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
@@ -32,9 +33,13 @@ course: $(VENV)/.installed-course
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n $(JOBS) --dist loadfile tests
-	MINIMAMBA_SOLVED=$(VENV)/solved-by-nobody $(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not chapter' tests
+	MINIMAMBA_SOLVED=$(VENV)/solved-by-nobody \
+		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
+
+browser: $(VENV)/.installed-dev
+	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m chapter tests/test_browser.py
 
 notebooks: $(VENV)/.installed-dev
 	@$(BIN)/python .make/notebooks.py save

@@ -22,7 +22,8 @@ def test_its_example_runs():
 
 def test_its_commands_are_targets_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"make (course|test|notebooks|figures|site)", README)):
+    targets = r"make (course|test|browser|notebooks|figures|site|mutants)"
+    for target in set(re.findall(targets, README)):
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 
 

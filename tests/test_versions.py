@@ -92,3 +92,4 @@ def test_the_workflow_runs_every_python_that_the_project_admits():
     pythons = workflow["jobs"]["linux"]["strategy"]["matrix"]["python"]
     assert pythons[0] == re.search(r"[\d.]+", PROJECT["requires-python"]).group()
     assert workflow["jobs"]["linux"]["steps"][-1]["run"] == "make test"
+    assert workflow["jobs"]["chapters-in-a-browser"]["steps"][-1]["run"] == "make browser"
