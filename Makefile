@@ -34,7 +34,7 @@ course: $(VENV)/.installed-course
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not chapter' tests
-	MINIMAMBA_SOLVED=$(VENV)/solved-by-nobody \
+	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" \
 		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
 
