@@ -13,14 +13,14 @@ Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seed
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
-at once, for as many steps as it makes in N seconds (60) alone: what it can't do after them, it
-might after more. Tasks grow from easy to full size over the first part of the training. Results,
-saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each kind of model, the
-weights of the best one, if they are under 1 MB, in minimamba/weights/EXPERIMENT_MODEL. With
---models, these alone are trained, and of the others is kept what is there. With --seeds, each
-stack is trained again at the best of its rates that is there, with these seeds, beside all that is
-there. With --small, tiny models for a few steps, in seconds, written to a folder that is named at
-the end.
+at once, for as many steps as fit into N seconds (60), by three that are timed beforehand: what it
+can't do after them, it might after more. Tasks grow from easy to full size over the first part of
+the training. Results, saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each
+kind of model, the weights of the best one, if they are under 1 MB, in
+minimamba/weights/EXPERIMENT_MODEL. With --models, these alone are trained, and of the others is
+kept what is there. With --seeds, each stack is trained again at the best of its rates that is
+there, with these seeds, beside all that is there. With --small, tiny models for a few steps, in
+seconds, written to a folder that is named at the end.
 """
 
 import argparse

@@ -163,6 +163,17 @@ def test_a_recorded_step_is_that_step():
 
 
 @gpu
+def test_what_was_recorded_in_inference_mode_goes_on_outside_of_it():
+    model = MambaLM(MambaConfig(**SMALL)).cuda()
+    shake(model)
+    text = tokens().cuda()
+    with torch.inference_mode():
+        inside = generation.generate(model, text, 20)
+    outside = generation.generate(model, text, 20)
+    assert all(map(torch.equal, inside, outside))
+
+
+@gpu
 def test_writing_on_a_gpu_is_reading_again():
     model = MambaLM(MambaConfig(**SMALL)).cuda()
     shake(model)
