@@ -223,6 +223,8 @@ def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
         page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
                       f"JupyterLab {theme}")
         page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
+        # JupyterLab takes its splash away a while later, and fails if another came meanwhile.
+        page.wait_for_selector("#jupyterlab-splash", state="detached")
         ground = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", ground))) > 382) == (theme == "Light")
     before = picture(page)
