@@ -219,7 +219,7 @@ class MambaLM(nn.Module):
         """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it.
 
         With `compiled`, through `torch.compile`, for which a CPU needs a C++ compiler: some
-        seconds at the first call; for one sequence on a CPU, faster afterwards (see `linear`).
+        seconds at the first call, faster afterwards (see `linear`).
         With `in_place` the new memory is written over the old (`replay` needs that); for a stack of
         Mamba blocks alone.
         """
