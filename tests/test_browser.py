@@ -1,4 +1,5 @@
 """JupyterLab in a real browser: the explorers answer to hand and key, and every chapter runs.
+The explorers are seen in Notebook 7 too, which the same server serves.
 
 The chapters take minutes: `make test` leaves them to `make browser`, as their mark says.
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.browser
 
 CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+EXPLORERS = [name for name in widgets.__all__ if name != "module"]
 # Drawn by Python or in the browser: what both kinds of explorer have.
 EXPLORER = "[class*=minimamba-][class*=-explorer]"
 DRAWING = "img[alt], svg[aria-label]"
@@ -64,13 +66,13 @@ def server(tmp_path_factory):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(book, path)
-    for name, widget in (("delta", "DeltaExplorer"), ("hippo", "HippoExplorer"),
-                         ("token", "TokenExplorer"), ("scan", "ScanStepper"),
-                         ("state", "StateExplorer")):
+    for name, shown in (("delta", ["DeltaExplorer"]), ("hippo", ["HippoExplorer"]),
+                        ("token", ["TokenExplorer"]), ("scan", ["ScanStepper"]),
+                        ("state", ["StateExplorer"]), ("every", EXPLORERS)):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-            f"from minimamba.widgets import {widget}\n{widget}()")], metadata={
-                "kernelspec": {"display_name": "Python 3", "language": "python",
-                               "name": "python3"}})
+            f"from minimamba.widgets import {widget}\n{widget}()") for widget in shown],
+            metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
+                                     "name": "python3"}})
         nbformat.write(book, home / "course" / "notebooks" / f"{name}.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
@@ -89,12 +91,14 @@ def server(tmp_path_factory):
         [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1",
          f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}",
          f"--ServerApp.root_dir={home / 'course'}",
-         f"--LabApp.app_settings_dir={home / 'settings'}", "--LabApp.expose_app_in_browser=True"],
+         f"--LabApp.app_settings_dir={home / 'settings'}", "--LabApp.expose_app_in_browser=True",
+         "--JupyterNotebookApp.expose_app_in_browser=True"],
         env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/api?token={token}", process, home / "log")
-        yield lambda name: f"{address}/lab/tree/notebooks/{name}?token={token}&reset"
+        yield lambda name, page="lab/tree": (
+            f"{address}/{page}/notebooks/{name}?token={token}&reset")
     finally:
         process.terminate()
         try:
@@ -166,19 +170,24 @@ FLAWS = """() => {
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_and_its_widgets_answer(browser, server, name):
     page = open_and_run(browser, server(name))
-    assert page.locator(EXPLORER).count() == shown(name)
-    for number in range(1, shown(name) + 1):
-        explorer = f":nth-match({EXPLORER}, {number})"
-        before = picture(page, explorer)
-        slider = page.locator(explorer).locator(SLIDER).first
-        slider.press("ArrowLeft" if slider.evaluate(AT_ITS_END) else "ArrowRight")
-        changes(page, before, explorer)
+    each_answers(page, shown(name))
     # A formula's unseen words for screen readers may reach beyond the page; nothing else may.
     page.add_style_tag(content="mjx-assistive-mml { display: none !important }")
     end = time.monotonic() + 30
     while (flaws := page.evaluate(FLAWS)) and time.monotonic() < end:
         page.wait_for_timeout(100)                 # formulas are set one after the other
     assert flaws == []
+
+
+def each_answers(page, count, by=lambda slider, key: slider.press(key)):
+    """There are so many explorers, and a key to its first slider changes the picture of each."""
+    assert page.locator(EXPLORER).count() == count
+    for number in range(1, count + 1):
+        explorer = f":nth-match({EXPLORER}, {number})"
+        before = picture(page, explorer)
+        slider = page.locator(explorer).locator(SLIDER).first
+        by(slider, "ArrowLeft" if slider.evaluate(AT_ITS_END) else "ArrowRight")
+        changes(page, before, explorer)
 
 
 def shown(name):
@@ -332,3 +341,22 @@ def test_the_state_explorer_answers_to_typing_and_to_its_sliders(browser, server
         page.keyboard.press("ArrowRight")
         words = changes(page, words)
         assert words.startswith(wanted)
+
+
+def test_every_explorer_answers_in_notebook_7(browser, server):
+    page = open_and_run(browser, server("every.ipynb", "notebooks"))
+
+    def move(slider, key):
+        # The keys of ipywidgets' own sliders do not reach them there (7.6); a hand does.
+        if "noUi-handle" not in (slider.get_attribute("class") or ""):
+            return slider.press(key)
+        slider.scroll_into_view_if_needed()
+        box = slider.bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + (250 if key == "ArrowRight" else -250), box["y"], steps=5)
+        page.mouse.up()
+
+    each_answers(page, len(EXPLORERS), move)
+    # Its own, as it starts: a page without widgets has it too.
+    page.wrong = [said for said in page.wrong if "(reading 'schema')" not in said]
