@@ -184,3 +184,13 @@ def test_the_record_lies_beside_the_notebook(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exercises.check("00.2", right)
     assert (tmp_path / ".solved.json").read_text() == '["00.2"]\n'
+
+
+@pytest.mark.parametrize("left", ['["00.2', "5", ""])
+def test_a_record_that_was_cut_off_is_told_of_and_stays(written, capsys, left):
+    written.write_text(left)
+    exercises.check("00.2", right)
+    assert "00.2: right (not written down: " in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"should be a list of names and is not; delete it"):
+        exercises.progress()
+    assert written.read_text() == left

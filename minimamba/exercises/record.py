@@ -11,15 +11,25 @@ def file() -> Path:
 
 
 def solved() -> set[str]:
-    """The names of those that were right once."""
-    return set(json.loads(file().read_text())) if file().exists() else set()
+    """The names of those that were right once.
+
+    Raises:
+        ValueError: if the file holds something else, as when it was cut off.
+    """
+    if not file().exists():
+        return set()
+    try:
+        return set(json.loads(file().read_text()))
+    except (TypeError, ValueError):
+        raise ValueError(f"{file()} should be a list of names and is not; delete it, and what is "
+                         "right will be written down anew") from None
 
 
 def remember(name: str) -> str:
     """Write down that this one is solved, whatever is tried later; if that can't be, say so."""
     try:
         file().write_text(json.dumps(sorted({*solved(), name})) + "\n")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f" (not written down: {error})"
     return ""
 
