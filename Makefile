@@ -1,5 +1,5 @@
 # make course      open the course in JupyterLab (PORT and IP can be set)
-# make test        what CI runs: ruff, the unit tests, every notebook with its outputs compared
+# make test        what CI runs: ruff, the unit tests, every notebook with its outputs and figures
 # make browser     every chapter in JupyterLab, in Chromium or Chrome: a job of its own in CI
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
@@ -34,9 +34,11 @@ course: $(VENV)/.installed-course
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not chapter' tests
-	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" \
+	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
+	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
+	$(BIN)/python .make/comparison.py $(VENV)/figures
 
 browser: $(VENV)/.installed-dev
 	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m chapter tests/test_browser.py

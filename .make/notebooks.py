@@ -5,13 +5,13 @@ nothing that changes from run to run: no times, no widget state, no progress bar
 """
 
 import os
-import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+from comparison import caption
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
@@ -105,8 +105,8 @@ def index(drawn: dict[str, bytes]) -> str:
     lines = ["# Figures", "", "Drawn by the chapters (`make figures`), the first two digits of a "
              "name saying which. Take what you can use in a lecture."]
     for name, svg in sorted(drawn.items()):
-        caption = re.search("<dc:description>(.+?)</dc:description>", svg.decode(), re.S).group(1)
-        lines += ["", f"![{caption}]({name})", "", f"**{name}** {caption}"]
+        words = caption(svg.decode())
+        lines += ["", f"![{words}]({name})", "", f"**{name}** {words}"]
     return "\n".join(lines) + "\n"
 
 
