@@ -1,6 +1,7 @@
 """The explorers' JavaScript in a browser, on a page with no kernel and no server: what it computes
 is what the library defines, and each answers to hand and key in light and in dark."""
 
+import base64
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from minimamba.scan import associative
 from minimamba.widgets import kernel_explorer
 from minimamba.widgets.browser_explorer import MIME
 from minimamba.widgets.delta_explorer import INPUTS, LAGS
+from minimamba.widgets.python_explorer import PythonExplorer
 from minimamba.widgets.scan_stepper import ORDERS
 
 pytestmark = pytest.mark.browser
@@ -31,29 +33,43 @@ class Model {
 async function show(text, state) {
     window.module = await import(URL.createObjectURL(new Blob([text], {type: "text/javascript"})));
     window.model = new Model(state);
-    module.default.render({model, el: document.getElementById("here")});
+    window.gone = module.default.render({model, el: document.getElementById("here")});
 }
+/** The bytes of a picture as a kernel sends them. */
+const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 </script>"""
 
 
 @pytest.fixture
 def show(browser):
-    """A page with the widget in it, drawn from what a notebook saves of it."""
+    """A page with the widget in it, drawn from what a notebook saves of it, or, where Python draws
+    it, from what a kernel sends."""
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     wrong = []
     page.on("console", lambda message: wrong.append(message.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
 
     def shown(widget):
-        saved = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
         page.set_content(PAGE)
-        page.evaluate("([text, state]) => show(text, state)",
-                      [widgets.module(saved["module"]), saved["state"]])
+        if isinstance(widget, PythonExplorer):
+            sent = {name: getattr(widget, name) for name in (*widget.settings, "caption", "most")
+                    if widget.has_trait(name)}
+            page.evaluate("""([text, state, picture]) =>
+                show(text, {...state, picture: bytes(picture)})""",
+                [widget._esm, sent, encoded(widget.picture)])
+        else:
+            saved = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
+            page.evaluate("([text, state]) => show(text, state)",
+                          [widgets.module(saved["module"]), saved["state"]])
         return page
 
     yield shown
     page.close()
     assert wrong == []
+
+
+def encoded(picture):
+    return base64.b64encode(picture).decode()
 
 
 def words(page):
@@ -264,6 +280,89 @@ def test_numbers_are_written_as_python_writes_them(show, x):
     page = show(widgets.ScanStepper(length=2))
     for digits in (3, 4):
         assert page.evaluate("given => module.general(...given)", [x, digits]) == f"{x:.{digits}g}"
+
+
+@pytest.fixture(scope="module")
+def drawn_by_python():
+    return {"hippo": widgets.HippoExplorer(), "state": widgets.StateExplorer()}
+
+
+@pytest.mark.parametrize(("name", "moves"), [
+    ("hippo", [("numbers in the state", "ArrowRight", "size", 35, "35"),
+               ("now, s", "ArrowLeft", "moment", 5.95, "5.95")]),
+    ("state", [("layer", "End", "layer", 1, "1"), ("channel", "End", "channel", 255, "255")])])
+def test_an_explorer_that_python_draws_tells_it_what_is_set(show, drawn_by_python, name, moves):
+    page = show(drawn_by_python[name])
+    for theme in ("light", "dark"):
+        page.evaluate("theme => document.body.dataset.theme = theme", theme)
+        for label, key, setting, value, said in moves:
+            saves, handle = page.evaluate("model.saves"), page.get_by_label(label)
+            handle.focus()
+            assert handle.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+            handle.press(key)
+            assert page.evaluate("name => model.get(name)", setting) == pytest.approx(value)
+            assert handle.get_attribute("aria-valuetext") == said
+            assert page.evaluate("model.saves") == saves + 1
+            page.evaluate("([name, value]) => model.set(name, value)",     # Python sets it back
+                          [setting, drawn_by_python[name].value[setting]])
+            assert handle.get_attribute("aria-valuetext") != said
+
+
+def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, drawn_by_python):
+    page = show(drawn_by_python["hippo"])
+    assert page.get_by_role("radiogroup", name="it looks back on").inner_text().split("\n")[1:] == [
+        "LegS, all of it", "LegT, 2 s", "FouT, 2 s"]
+    page.get_by_label("LegS, all of it").press("ArrowRight")
+    assert page.evaluate("model.get('measure')") == "legt"
+    assert page.get_by_label("LegT, 2 s").is_checked()
+    page.get_by_label("FouT, 2 s").check()
+    assert page.evaluate("model.get('measure')") == "fout"
+
+
+@pytest.mark.parametrize("name", ["hippo", "state"])
+def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_python, name):
+    page = show(drawn_by_python[name])
+    image, said = page.get_by_role("img"), page.locator(".caption")
+    shown = """async image => {
+        await image.decode();
+        const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+        return [image.src, bytes.length, image.naturalWidth];
+    }"""
+    first, size, width = image.evaluate(shown)
+    assert (size, width) == (len(drawn_by_python[name].picture), 810)
+    assert image.get_attribute("alt") == said.inner_text() == drawn_by_python[name].caption
+    assert said.get_attribute("aria-live") == "polite"
+    page.evaluate("""() => {
+        window.let_go = [];
+        URL.revokeObjectURL = (url) => let_go.push(url);
+    }""")
+    other = drawn_by_python["state" if name == "hippo" else "hippo"].picture
+    page.evaluate("""picture => {
+        model.set("caption", 'a "b" <c> & d');
+        model.set("picture", bytes(picture));
+    }""", encoded(other))
+    second, size, _ = image.evaluate(shown)
+    assert size == len(other)
+    assert image.get_attribute("alt") == said.inner_text() == 'a "b" <c> & d'
+    # An address holds its picture in the page's memory until it is let go.
+    assert page.evaluate("let_go") == [first]
+    page.evaluate("gone()")
+    assert page.evaluate("let_go") == [first, second]
+
+
+def test_what_is_typed_for_the_model_to_read_is_cleaned(show, drawn_by_python):
+    page = show(drawn_by_python["state"])
+    line = page.get_by_label("text")
+    for typed, kept in (("é\tx = 'ü'" + 100 * "y", "x = ''" + 74 * "y"), ("a\nb~", "a\nb~"),
+                        ("𝔸", " "), ("", " ")):
+        line.fill(typed)
+        assert page.evaluate("model.get('text')") == kept
+        assert line.input_value() == typed                  # no letter is moved under the hand
+        line.blur()
+        assert line.input_value() == kept
+    line.fill("üa")
+    page.evaluate("model.set('text', 'b')")                 # Python sets another
+    assert line.input_value() == "b"
 
 
 # Of each explorer: something of its drawing that a move must change, and its controls.

@@ -29,7 +29,6 @@ from minimamba.widgets import (
 )
 from minimamba.widgets.browser_explorer import MIME
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
-from minimamba.widgets.explorer import Explorer
 from minimamba.widgets.hippo_explorer import _recording, _states
 
 FOLDER = Path(widgets.__file__).parent
@@ -91,8 +90,9 @@ def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(widget, size):
     assert len(json.dumps(data)) < size                 # a notebook carries it
 
 
-@pytest.mark.parametrize("kind", [DeltaExplorer, KernelExplorer, RecallExplorer, RooflineExplorer,
-                                  ScanStepper, StabilityExplorer, TokenExplorer])
+@pytest.mark.parametrize("kind", [DeltaExplorer, HippoExplorer, KernelExplorer, RecallExplorer,
+                                  RooflineExplorer, ScanStepper, StabilityExplorer, StateExplorer,
+                                  TokenExplorer])
 def test_the_module_is_the_shared_file_and_the_widget_s_own(kind):
     shared, own = ((FOLDER / name).read_text("utf-8") for name in ("explorer.js", kind.file))
     assert module(kind.file) == shared + "\n" + own == kind()._esm
@@ -135,16 +135,25 @@ def hippo_explorer():
     return HippoExplorer()
 
 
-@pytest.mark.parametrize(("slider", "value"), [("size", 9), ("moment", 3.0),
-                                               ("measure", "LegT, 2 s"), ("measure", "FouT, 2 s")])
-def test_each_slider_of_the_hippo_explorer_changes_the_picture(hippo_explorer, slider, value):
-    before = hippo_explorer.picture.value
-    getattr(hippo_explorer, slider).value = value
-    assert hippo_explorer.picture.value != before
+@pytest.mark.parametrize(("name", "value"), [("size", 9), ("moment", 3.0), ("measure", "legt"),
+                                             ("measure", "fout")])
+def test_each_setting_of_the_hippo_explorer_changes_the_picture(hippo_explorer, name, value):
+    picture, caption = hippo_explorer.picture, hippo_explorer.caption
+    setattr(hippo_explorer, name, value)
+    assert hippo_explorer.value[name] == value
+    assert hippo_explorer.picture != picture
+    assert hippo_explorer.caption != caption
+
+
+def test_what_the_browser_sets_is_answered_with_a_picture_and_its_words():
+    explorer, wanted = HippoExplorer(), HippoExplorer(size=9)
+    explorer.set_state({"size": 9})
+    assert explorer.value == wanted.value
+    assert (explorer.picture, explorer.caption) == (wanted.picture, wanted.caption)
 
 
 def told_error(**settings):
-    words = HippoExplorer(**settings).picture.value
+    words = HippoExplorer(**settings).caption
     return int(re.search(r"error (\d+)%", words).group(1))
 
 
@@ -156,11 +165,11 @@ def test_more_numbers_know_more_of_the_past(measure):
 
 
 def test_the_words_of_the_hippo_explorer_say_what_the_picture_shows():
-    assert "33 numbers for the last 6.00 s, 479 samples" in HippoExplorer().picture.value
+    assert "33 numbers for the last 6.00 s, 479 samples" in HippoExplorer().caption
     early = HippoExplorer(size=9, moment=0.5, measure="legt")
-    assert "9 numbers for the last 0.50 s, 39 samples" in early.picture.value
+    assert "9 numbers for the last 0.50 s, 39 samples" in early.caption
     late = HippoExplorer(size=9, moment=10.0, measure="fout")
-    assert "the last 2.00 s, 160 samples" in late.picture.value
+    assert "the last 2.00 s, 160 samples" in late.caption
 
 
 def test_the_states_of_legs_are_nested():
@@ -179,11 +188,20 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_eeg():
     assert data["text/plain"] == "HippoExplorer(size=33, moment=6, measure='legs')"
 
 
-@pytest.mark.parametrize("bad", [{"size": 4}, {"size": 67}, {"moment": 0.0}, {"moment": 10.5},
-                                 {"measure": "lmu"}])
-def test_the_hippo_explorer_refuses_by_name(bad):
+def refuses_later_too(explorer, name, bad):
+    before, picture = explorer.value, explorer.picture
+    with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
+        setattr(explorer, name, bad)
+    assert explorer.value == before
+    assert explorer.picture == picture
+
+
+@pytest.mark.parametrize("bad", [{"size": 4}, {"size": 67}, {"size": 9.0}, {"moment": 0.0},
+                                 {"moment": 10.5}, {"measure": "lmu"}])
+def test_the_hippo_explorer_refuses_by_name(hippo_explorer, bad):
     with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
         HippoExplorer(**bad)
+    refuses_later_too(hippo_explorer, *next(iter(bad.items())))
 
 
 @pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
@@ -216,15 +234,8 @@ def test_every_moment_of_the_slider_is_a_sample(monkeypatch):
     explorer = HippoExplorer(size=3)
     for steps in range(10, 201):
         moment = steps * 0.05
-        explorer.moment.value = moment
-        assert f"the last {moment:.2f} s, {4 * steps - 1} samples" in explorer.picture.value
-
-
-def test_a_caption_may_hold_any_character():
-    explorer = Explorer([], "any")
-    explorer._show(b"", 'a "b" <c> & d')
-    assert 'alt="a &quot;b&quot; &lt;c&gt; &amp; d"' in explorer.picture.value
-    assert "minimamba-any" in explorer._dom_classes
+        explorer.moment = moment
+        assert f"the last {moment:.2f} s, {4 * steps - 1} samples" in explorer.caption
 
 
 def test_the_still_picture_is_a_compact_one():
@@ -523,32 +534,27 @@ def code_model():
 def test_what_the_state_explorer_draws_is_what_the_model_does(code_model):
     explorer = StateExplorer(LINE, layer=1, channel=7)
     seen = watch(code_model, torch.tensor(list(LINE.encode())))[1]
+    _, figure = explorer._read(LINE)
     steps, norms, decays, state = (torch.from_numpy(image.get_array().data)
-                                   for image in explorer._figure.maps)
+                                   for image in figure.maps)
     assert torch.equal(steps, seen.delta.T)
     assert torch.allclose(norms, seen.norm.T / seen.norm.T.amax(1, keepdim=True))
     assert torch.equal(decays, seen.decay[:, 7].T)
     assert torch.allclose(state, seen.h[:, 7].T / seen.h[:, 7].abs().max())
-    assert [mark.get_ydata() for mark in explorer._figure.marks] == [[7, 7], [7, 7]]
+    assert [mark.get_ydata() for mark in figure.marks] == [[7, 7], [7, 7]]
     at = int(seen.delta[:, 7].argmax())
-    assert f"its longest step is at byte {at}, {LINE[at]!r}" in explorer._caption
+    assert f"its longest step is at byte {at}, {LINE[at]!r}" in explorer.caption
 
 
-@pytest.mark.parametrize(("slider", "value"), [("layer", 1), ("channel", 99),
-                                               ("text", "def f(x):\n    return x\n")])
-def test_each_slider_of_the_state_explorer_changes_the_picture(slider, value):
+@pytest.mark.parametrize(("name", "value"), [("layer", 1), ("channel", 99),
+                                             ("text", "def f(x):\n    return x\n")])
+def test_each_setting_of_the_state_explorer_changes_the_picture(name, value):
     explorer = StateExplorer(LINE)
-    before = explorer.picture.value
-    getattr(explorer, slider).value = value
-    assert explorer.picture.value != before
-
-
-def test_what_is_typed_into_the_state_explorer_is_cleaned():
-    explorer = StateExplorer(LINE)
-    explorer.text.value = "é\tx = 'ü'" + 100 * "y"
-    assert explorer._text == "x = ''" + 74 * "y"
-    explorer.text.value = ""
-    assert explorer._text == " "
+    picture, caption = explorer.picture, explorer.caption
+    setattr(explorer, name, value)
+    assert explorer.value[name] == value
+    assert explorer.picture != picture
+    assert explorer.caption != caption
 
 
 @pytest.mark.parametrize("bad", [{"text": ""}, {"text": "é"}, {"text": 81 * "a"}, {"text": 3},
@@ -557,6 +563,12 @@ def test_what_is_typed_into_the_state_explorer_is_cleaned():
 def test_the_state_explorer_refuses_by_name(bad):
     with pytest.raises(ValueError, match=rf"^{next(iter(bad))}: expected .+, got"):
         StateExplorer(**bad)
+
+
+@pytest.mark.parametrize(("name", "bad"), [("text", ""), ("text", "a\tb"), ("layer", 2),
+                                           ("channel", -1), ("channel", None)])
+def test_the_state_explorer_refuses_later_too(name, bad):
+    refuses_later_too(StateExplorer(LINE), name, bad)
 
 
 def test_a_page_without_a_kernel_gets_a_still_picture_of_the_states():

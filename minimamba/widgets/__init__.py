@@ -1,11 +1,11 @@
 """What a reader drags: one widget a file, each a thin face over the library and a figure.
 
-Those that need no PyTorch while they are dragged are drawn by JavaScript: the file beside the
-Python one, of the same name, which `module` joins to the shared explorer.js.
+Beside each is a file of the same name in JavaScript, which `module` joins to the shared
+explorer.js: it makes the controls, and the drawing too where that needs no PyTorch.
 """
 
-from minimamba.widgets.browser_explorer import module
 from minimamba.widgets.delta_explorer import DeltaExplorer
+from minimamba.widgets.explorer import module
 from minimamba.widgets.hippo_explorer import HippoExplorer
 from minimamba.widgets.kernel_explorer import KernelExplorer
 from minimamba.widgets.recall_explorer import RecallExplorer

@@ -12,7 +12,8 @@ from torch import Tensor
 from minimamba import corpora, lti, plots
 from minimamba.arguments import check_one_of
 from minimamba.discretize import zoh
-from minimamba.widgets.browser_explorer import BrowserExplorer, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import module
 
 LAGS = 60
 STRETCHES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}

@@ -1,4 +1,4 @@
-// What the explorers drawn in the browser share: their look, controls, plots and words.
+// What the explorers share in the browser: their look, controls, plots and words.
 // An explorer's own file is joined behind this one (minimamba.widgets.module): a widget is one
 // ES module. Of the model only get, set, on and save_changes are used, so that a page without a
 // kernel can bring its own.
@@ -27,15 +27,19 @@ const STYLE = `
   align-items: center; min-height: 1.9em; margin: 0; padding: 0; border: 0;
 }
 .minimamba-explorer input[type=range] { width: 100%; margin: 0; accent-color: var(--blue); }
-.minimamba-explorer input[type=text] {
+.minimamba-explorer :is(input[type=text], textarea) {
   width: 100%; box-sizing: border-box; font: 14px/1.4 ui-monospace, monospace;
 }
+.minimamba-explorer textarea { display: block; margin: 2px 0; resize: vertical; }
 .minimamba-explorer output { font-variant-numeric: tabular-nums; }
 .minimamba-explorer .choices { display: flex; flex-wrap: wrap; gap: 0 1.2em; grid-column: 2 / 4; }
 .minimamba-explorer .choices label { display: flex; align-items: center; gap: 0.35em; }
 .minimamba-explorer input[type=radio] { margin: 0; accent-color: var(--blue); }
-.minimamba-explorer input:focus-visible { outline: 2px solid var(--blue); outline-offset: 3px; }
+.minimamba-explorer :is(input, textarea):focus-visible {
+  outline: 2px solid var(--blue); outline-offset: 3px;
+}
 .minimamba-explorer svg { display: block; width: 100%; height: auto; margin-top: 6px; }
+.minimamba-explorer img { display: block; max-width: 100%; height: auto; margin-top: 6px; }
 .minimamba-explorer text { fill: var(--ink); font-size: 12.5px; }
 .minimamba-explorer text.tick { fill: var(--soft); font-size: 11.5px; }
 .minimamba-explorer .axis { stroke: var(--ink); fill: none; }
@@ -71,8 +75,8 @@ function filled(element, attributes, children) {
 }
 
 /** A control that keeps its keys: JupyterLab would take the arrows to move among cells. */
-function control(attributes) {
-  return html("input", { "data-lm-suppress-shortcuts": "true", ...attributes });
+function control(attributes, tag = "input") {
+  return html(tag, { "data-lm-suppress-shortcuts": "true", ...attributes });
 }
 
 let made = 0;  // names that are used once in a page
@@ -116,7 +120,8 @@ function slider(model, name, { label, min, max, step, log = false, read = String
 }
 
 /** A few words to choose from: the arrow keys move among them. */
-function choices(model, name, { label, options, told = (value) => ({ [name]: value }) }) {
+function choices(model, name, { label, options, read = String,
+                                told = (value) => ({ [name]: value }) }) {
   const group = own(name);
   const inputs = options.map((option) => {
     const input = control({ type: "radio", name: group, value: option });
@@ -131,16 +136,45 @@ function choices(model, name, { label, options, told = (value) => ({ [name]: val
   const words = html("span", { id: own("label") }, label);
   return html("div", { class: "row", role: "radiogroup", "aria-labelledby": words.id }, words,
     html("div", { class: "choices" }, ...inputs.map((input) => html("label", {}, input,
-      input.value))));
+      read(input.value)))));
 }
 
 /**
- * The explorer in its place: controls, a drawing and its words, drawn anew with each of the
- * traits. `draw(canvas)` fills the svg element and gives the words back.
+ * A field of one row or more to type in. What `clean` leaves out of it goes from the field itself
+ * only once it is left, so that nothing is moved under the hand.
+ */
+function typed(model, name, { label, rows = 1, clean, read,
+                              told = (value) => ({ [name]: value }) }) {
+  const plain = { id: own(name), spellcheck: "false", autocomplete: "off", autocapitalize: "off" };
+  const input = rows > 1 ? control({ ...plain, rows }, "textarea")
+    : control({ ...plain, type: "text" });
+  // JupyterLab would take the ends of lines away.
+  input.addEventListener("keydown", (event) => event.key === "Enter" && event.stopPropagation());
+  input.addEventListener("input", () => tell(model, told(clean(input.value))));
+  input.addEventListener("change", () => { input.value = model.get(name); });
+  model.on(`change:${name}`, () => {
+    if (clean(input.value) !== model.get(name)) input.value = model.get(name);
+  });
+  input.value = model.get(name);
+  return html("div", { class: "row" }, html("label", { for: input.id }, label), input,
+    html("output", { for: input.id }, read));
+}
+
+/** Controls, a picture and its words, in their place; gives the element of the words back. */
+function face(el, name, controls, picture) {
+  const caption = html("p", { class: "caption", "aria-live": "polite" });
+  el.append(html("div", { class: `minimamba-explorer minimamba-${name}-explorer` },
+    html("style", {}, STYLE), ...controls, picture, caption));
+  return caption;
+}
+
+/**
+ * The explorer in its place where the browser draws it: controls, a drawing and its words, anew
+ * with each of the traits. `draw(canvas)` fills the svg element and gives the words back.
  */
 function explorer({ model, el }, name, { traits, controls, width, height, draw }) {
   const canvas = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  const caption = html("p", { class: "caption", "aria-live": "polite" });
+  const caption = face(el, name, controls, canvas);
   const redraw = () => {
     canvas.replaceChildren();
     caption.textContent = draw(canvas);
@@ -148,9 +182,27 @@ function explorer({ model, el }, name, { traits, controls, width, height, draw }
   };
   for (const trait of traits) model.on(`change:${trait}`, redraw);
   redraw();
-  el.append(html("div", { class: `minimamba-explorer minimamba-${name}-explorer` },
-    html("style", {}, STYLE), ...controls, canvas, caption));
   return canvas;
+}
+
+/**
+ * The explorer in its place where Python draws it: controls, the picture that comes, and its
+ * words. Gives back what is to be called once it is gone.
+ */
+function pictured({ model, el }, name, controls) {
+  const image = html("img");
+  const caption = face(el, name, controls, image);
+  const forget = () => URL.revokeObjectURL(image.src);
+  const show = () => {
+    forget();
+    image.src = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/png" }));
+  };
+  const say = () => { image.alt = caption.textContent = model.get("caption"); };
+  model.on("change:picture", show);
+  model.on("change:caption", say);
+  show();
+  say();
+  return forget;
 }
 
 /**

@@ -1,41 +1,65 @@
-"""What every explorer is whose drawing needs Python: sliders over a picture, and the picture alone
-where no kernel runs."""
+"""What every explorer is: settings in Python, a face in JavaScript, and a still picture where no
+kernel runs."""
 
 import base64
-from html import escape
+from importlib import resources
+from typing import ClassVar
 
-import ipywidgets
+import anywidget
 
 from minimamba import plots
+from minimamba.arguments import check_number, refuse
 
 
-class Explorer(ipywidgets.VBox):
-    """Sliders above a picture with words. A subclass calls `_show` when a slider has moved."""
+def module(name: str) -> str:
+    """The ES module of a widget: explorer.js and, behind it, the widget's own file.
 
-    def __init__(self, sliders: list[ipywidgets.Widget], name: str) -> None:
-        self.picture = ipywidgets.HTML()
-        super().__init__([*sliders, self.picture])
-        self.add_class(f"minimamba-{name}")
+    Its default export has `render({model, el})`. Any object with `get`, `set`, `on` and
+    `save_changes` will do for the model, as long as `set` calls what `on("change:…")` was given.
 
-    def _show(self, png: bytes, caption: str) -> None:
-        self._png, self._caption = png, caption
-        data = base64.b64encode(png).decode()
-        self.picture.value = (f'<img src="data:image/png;base64,{data}" '
-                              f'alt="{escape(caption)}" style="max-width: 100%">')
+    Args:
+        name: the file in minimamba/widgets, such as "delta_explorer.js".
+    """
+    folder = resources.files("minimamba.widgets")
+    return "\n".join((folder / file).read_text(encoding="utf-8")
+                     for file in ("explorer.js", name))
+
+
+def check_between(name: str, value: object, low: int, high: int) -> None:
+    """A whole number from one to another, the ends included."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        refuse(name, f"a whole number from {low} to {high}", repr(value))
+
+
+class Explorer(anywidget.AnyWidget):
+    """A subclass says which file makes its controls (and has that module as its `_esm`), which of
+    its traits the reader sets, and between which `limits` their numbers lie; it has a `caption`
+    and a still picture."""
+
+    file = ""
+    settings: tuple[str, ...] = ()
+    limits: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    @property
+    def value(self) -> dict:
+        """What the controls say."""
+        return {name: getattr(self, name) for name in self.settings}
+
+    def _check_limits(self, proposal: dict) -> float:
+        """Of the traits in `limits`, for a subclass to register with `traitlets.validate`."""
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = self.limits[name]
+        check_number(name, value, f"{low:g} to {high:g}", low, high)
+        return value
+
+    def _still(self) -> bytes:
+        """The picture as it stands, a PNG."""
+        raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        """The live widget, and beside it the still picture for a page without a kernel."""
-        return with_still(super()._repr_mimebundle_(**kwargs), repr(self), self._png, self._caption)
-
-
-def with_still(bundle: dict, text: str, png: bytes, caption: str) -> tuple[dict, dict]:
-    """What a notebook saves of a widget, with its call and a picture that has words."""
-    picture = base64.b64encode(plots.compact(png)).decode()
-    return ({**bundle, "text/plain": text, "image/png": picture},
-            {"image/png": {"alt": caption}})
-
-
-def look(label_width: int) -> dict:
-    """The same look for every slider of an explorer, with room for its longest label."""
-    return {"style": {"description_width": f"{label_width}px"},
-            "layout": ipywidgets.Layout(width=f"{400 + label_width}px")}
+        """The live widget, and beside it the still picture, with words, for a page without a
+        kernel."""
+        bundle, _ = super()._repr_mimebundle_(**kwargs)
+        picture = base64.b64encode(plots.compact(self._still())).decode()
+        return ({**bundle, "text/plain": repr(self), "image/png": picture},
+                {"image/png": {"alt": self.caption}})

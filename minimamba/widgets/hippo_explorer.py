@@ -1,19 +1,21 @@
-"""Drag the size of a state and the moment, and see what it still knows of the past."""
+"""Drag the size of a state and the moment, and see what it still knows of the past. The controls
+are in hippo_explorer.js."""
 
 from functools import lru_cache
+from typing import ClassVar, get_args
 
-import ipywidgets
 import torch
+import traitlets
 from torch import Tensor
 
 from minimamba import corpora, plots
-from minimamba.arguments import check_number, check_one_of
+from minimamba.arguments import check_one_of, refuse
 from minimamba.s4 import hippo
-from minimamba.widgets.explorer import Explorer, look
+from minimamba.widgets.explorer import module
+from minimamba.widgets.python_explorer import PythonExplorer
 
 SIZES = tuple(range(3, 66, 2))
 WINDOW = 2.0
-MEASURES = {"LegS, all of it": "legs", "LegT, 2 s": "legt", "FouT, 2 s": "fout"}
 
 
 @lru_cache
@@ -32,9 +34,9 @@ def _states(measure: str, N: int) -> Tensor:
     return hippo.project("legs", most, x, t) if most == N else _states("legs", most)[:, :N]
 
 
-class HippoExplorer(Explorer):
-    """Three sliders, the state's size, the moment and what it remembers, over a figure of an EEG
-    and what is read back from the state.
+class HippoExplorer(PythonExplorer):
+    """The state's size, the moment and what it remembers, over a figure of an EEG and what is read
+    back from the state.
 
     Args:
         size: how many numbers the state has, an odd number from 3 to 65.
@@ -45,30 +47,34 @@ class HippoExplorer(Explorer):
         ValueError: naming the argument, what was expected and what came.
     """
 
-    def __init__(self, size: int = 33, moment: float = 6.0, measure: str = "legs") -> None:
-        if size not in SIZES:
-            raise ValueError(f"size: expected an odd number from 3 to 65, got {size!r}")
-        check_number("moment", moment, "0.5 to 10", 0.5, 10)
-        check_one_of("measure", measure, MEASURES.values())
-        sliders = look(140)
-        self.size = ipywidgets.SelectionSlider(
-            value=size, options=SIZES, description="numbers in the state", **sliders)
-        self.moment = ipywidgets.FloatSlider(
-            value=moment, min=0.5, max=10, step=0.05, description="now, s",
-            readout_format=".2f", **sliders)
-        self.measure = ipywidgets.SelectionSlider(
-            value=next(name for name, key in MEASURES.items() if key == measure),
-            options=list(MEASURES), description="it looks back on", **sliders)
-        super().__init__([self.size, self.moment, self.measure], "hippo-explorer")
-        self._figure = plots.HippoExplorerFigure(*_recording(), SIZES[-1])
-        self._redraw()
-        for slider in (self.size, self.moment, self.measure):
-            slider.observe(self._redraw, names="value")
+    file = "hippo_explorer.js"
+    _esm = module(file)
+    settings = ("size", "moment", "measure")
+    limits: ClassVar = {"moment": (0.5, 10)}
+    size, moment, measure = (traitlets.TraitType().tag(sync=True) for _ in range(3))
 
-    def _redraw(self, change: object = None) -> None:
+    def __init__(self, size: int = 33, moment: float = 6.0, measure: str = "legs") -> None:
+        self._figure = plots.HippoExplorerFigure(*_recording(), SIZES[-1])
+        super().__init__(size=size, moment=moment, measure=measure)
+
+    _check_number = traitlets.validate(*limits)(PythonExplorer._check_limits)
+
+    @traitlets.validate("size")
+    def _check_size(self, proposal: dict) -> int:
+        size = proposal["value"]
+        if not isinstance(size, int) or size not in SIZES:
+            refuse("size", "an odd number from 3 to 65", repr(size))
+        return size
+
+    @traitlets.validate("measure")
+    def _check_measure(self, proposal: dict) -> str:
+        check_one_of("measure", proposal["value"], get_args(hippo.Measure))
+        return proposal["value"]
+
+    def _draw(self) -> tuple[bytes, str]:
         t, x, _ = _recording()
-        N, measure = self.size.value, MEASURES[self.measure.value]
-        k = int(torch.searchsorted(t, self.moment.value - 1e-9))
+        N, measure = self.size, self.measure
+        k = int(torch.searchsorted(t, self.moment - 1e-9))
         now = t[k].item()
         c, span = _states(measure, N)[k], now if measure == "legs" else min(WINDOW, now)
         window = now if measure == "legs" else WINDOW
@@ -80,9 +86,9 @@ class HippoExplorer(Explorer):
         error = ((recalled - truth).square().mean().sqrt() / truth.std(correction=0)).item()
         words = (f"{N} numbers for the last {span:.2f} s, {int(seen.sum())} samples: "
                  f"error {error:.0%} of their spread")
-        self._show(self._figure.png(words, middle[seen], recalled, now, now - span, c),
-                   f"An EEG and what is read back from a state of {words}.")
+        return (self._figure.png(words, middle[seen], recalled, now, now - span, c),
+                f"An EEG and what is read back from a state of {words}.")
 
     def __repr__(self) -> str:
-        return (f"HippoExplorer(size={self.size.value}, moment={self.moment.value:g}, "
-                f"measure={MEASURES[self.measure.value]!r})")
+        return (f"HippoExplorer(size={self.size}, moment={self.moment:g}, "
+                f"measure={self.measure!r})")

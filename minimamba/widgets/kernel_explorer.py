@@ -14,7 +14,8 @@ from torch import Tensor
 
 from minimamba import corpora, lti, plots
 from minimamba.arguments import check_one_of
-from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import check_between, module
 
 LENGTH, START = 32, 4
 

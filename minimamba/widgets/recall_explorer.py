@@ -14,7 +14,8 @@ from torch.nn.functional import normalize
 
 from minimamba import plots
 from minimamba.scan import selective_scan
-from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import check_between, module
 
 MOST, KINDS, CHANNELS = 64, 128, 128
 

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from minimamba import plots
 from minimamba.arguments import check_one_of
-from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import check_between, module
 
 # An H200 by its maker's numbers, as in chapter 07: bytes and exponentials a second; and the size
 # of the scan, in steps of all sequences times channels.

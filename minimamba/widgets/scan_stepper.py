@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 from minimamba import plots
 from minimamba.arguments import check_one_of
 from minimamba.scan import associative
-from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import check_between, module
 
 LONGEST = 16
 ORDERS = {

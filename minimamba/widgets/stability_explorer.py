@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import discretize, plots
-from minimamba.widgets.browser_explorer import BrowserExplorer, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import module
 
 STEPS = 24
 RULES = {"Euler": discretize.euler, "backward Euler": discretize.backward_euler,

@@ -1,20 +1,25 @@
-"""Watch the states of a trained model over a line of code, a layer and a channel at a time."""
+"""Watch the states of a trained model over a line of code, a layer and a channel at a time. The
+controls are in state_explorer.js."""
 
-import ipywidgets
+from functools import lru_cache
+
 import torch
+import traitlets
 
 from minimamba import checkpoint, plots, weights
 from minimamba.arguments import refuse
 from minimamba.lm import MambaLM
-from minimamba.watch import watch
-from minimamba.widgets.explorer import Explorer, look
+from minimamba.watch import Watched, watch
+from minimamba.widgets.explorer import check_between, module
+from minimamba.widgets.python_explorer import PythonExplorer
 
 LONGEST = 80
 
 
-class StateExplorer(Explorer):
-    """A text field and two sliders, the layer and the channel, over heat maps of Δ, of the norms
-    of the states, and of one channel's decays and state at each byte.
+class StateExplorer(PythonExplorer):
+    """A line of code, a layer and a channel, over heat maps of Δ, of the norms of the states, and
+    of one channel's decays and state at each byte. What is typed that the picture has no column
+    for is left out.
 
     Args:
         text: the line, 1 to 80 ASCII characters.
@@ -25,54 +30,55 @@ class StateExplorer(Explorer):
         ValueError: naming the argument, what was expected and what came.
     """
 
+    file = "state_explorer.js"
+    _esm = module(file)
+    settings = ("text", "layer", "channel")
+    text, layer, channel = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    most = traitlets.Dict().tag(sync=True)
+    """The last layer and the last channel."""
+
     def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
                  channel: int = 0, *, model: MambaLM | None = None) -> None:
         model = checkpoint.load(weights.CODE) if model is None else model
         if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
             refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
-        if not isinstance(text, str) or not _clean(text) or _clean(text) != text:
-            refuse("text", f"1 to {LONGEST} ASCII characters", repr(text))
-        layers, channels = len(model.layers), model.layers[0].mixer.d_inner
-        for name, value, count in (("layer", layer, layers), ("channel", channel, channels)):
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count:
-                refuse(name, f"a whole number from 0 to {count - 1}", repr(value))
         self._model = model
-        sliders = look(80)
-        self.text = ipywidgets.Textarea(value=text, description="text", rows=2, **sliders)
-        self.layer = ipywidgets.IntSlider(value=layer, max=layers - 1, description="layer",
-                                          **sliders)
-        self.channel = ipywidgets.IntSlider(value=channel, max=channels - 1,
-                                            description="channel", **sliders)
-        super().__init__([self.text, self.layer, self.channel], "state-explorer")
-        self._type()
-        self.text.observe(self._type, names="value")
-        for slider in (self.layer, self.channel):
-            slider.observe(self._redraw, names="value")
+        self._read = lru_cache(maxsize=1)(self._read)       # as long as the text is the same
+        super().__init__(text=text, layer=layer, channel=channel, most={
+            "layer": len(model.layers) - 1, "channel": model.layers[0].mixer.d_inner - 1})
 
-    def _type(self, change: object = None) -> None:
-        # What the picture has no column for is left out.
-        self._text = _clean(self.text.value) or " "
-        tokens = torch.tensor(list(self._text.encode()))
-        self._watched = watch(self._model, tokens)
-        _, channels, d_state = self._watched[0].h.shape
-        self._figure = plots.StateExplorerFigure(self._text, channels, d_state)
-        self._redraw()
+    @traitlets.validate("text")
+    def _check_text(self, proposal: dict) -> str:
+        text = proposal["value"]
+        if (not isinstance(text, str) or not 1 <= len(text) <= LONGEST
+                or not all(c == "\n" or (c.isascii() and c.isprintable()) for c in text)):
+            refuse("text", f"1 to {LONGEST} ASCII characters", repr(text))
+        return text
 
-    def _redraw(self, change: object = None) -> None:
-        layer, channel = self.layer.value, self.channel.value
-        seen = self._watched[layer]
-        png = self._figure.png(layer, channel, seen.delta.T, seen.norm.T, seen.decay[:, channel].T,
-                               seen.h[:, channel].T)
+    @traitlets.validate("layer", "channel")
+    def _check_place(self, proposal: dict) -> int:
+        name, value = proposal["trait"].name, proposal["value"]
+        check_between(name, value, 0, self.most[name])
+        return value
+
+    def _read(self, text: str) -> tuple[list[Watched], plots.StateExplorerFigure]:
+        """What the model does at each byte, and a figure with a column for each."""
+        seen = watch(self._model, torch.tensor(list(text.encode())))
+        _, channels, d_state = seen[0].h.shape
+        return seen, plots.StateExplorerFigure(text, channels, d_state)
+
+    def _draw(self) -> tuple[bytes, str]:
+        text, layer, channel = self.text, self.layer, self.channel
+        watched, figure = self._read(text)
+        seen = watched[layer]
+        png = figure.png(layer, channel, seen.delta.T, seen.norm.T, seen.decay[:, channel].T,
+                         seen.h[:, channel].T)
         steps = seen.delta[:, channel]
         at = int(steps.argmax())
-        self._show(png, f"Layer {layer}, channel {channel}: its longest step is at byte {at}, "
-                        f"{self._text[at]!r}, where its slowest number keeps "
-                        f"{seen.decay[at, channel].max():.0%}.")
+        return png, (f"Layer {layer}, channel {channel}: its longest step is at byte {at}, "
+                     f"{text[at]!r}, where its slowest number keeps "
+                     f"{seen.decay[at, channel].max():.0%}.")
 
     def __repr__(self) -> str:
-        return (f"StateExplorer({self._text!r}, layer={self.layer.value}, "
-                f"channel={self.channel.value})")
-
-
-def _clean(text: str) -> str:
-    return "".join(c for c in text if c == "\n" or (c.isascii() and c.isprintable()))[:LONGEST]
+        return (f"StateExplorer({self.text!r}, layer={self.layer}, "
+                f"channel={self.channel})")

@@ -67,24 +67,6 @@ function draw(canvas, found, place) {
   return caption(found);
 }
 
-/** A line to type in. What is left out of it goes from the line itself once it is left. */
-function typed(model) {
-  const input = control({ type: "text", id: own("tokens"), spellcheck: "false",
-                          autocomplete: "off", autocapitalize: "off" });
-  const show = () => {
-    if (clean(input.value) !== model.get("tokens")) input.value = model.get("tokens");
-  };
-  input.addEventListener("input", () => {
-    const tokens = clean(input.value);
-    tell(model, { place: Math.min(model.get("place"), [...tokens].length), tokens });
-  });
-  input.addEventListener("change", () => { input.value = model.get("tokens"); });
-  model.on("change:tokens", show);
-  input.value = model.get("tokens");
-  return html("div", { class: "row" }, html("label", { for: input.id }, "tokens"), input,
-    html("output", { for: input.id }, `up to ${LONGEST}`));
-}
-
 export default {
   render({ model, el }) {
     const read = (value) => general(value, 3);
@@ -94,7 +76,8 @@ export default {
     explorer({ model, el }, "token", {
       traits: ["tokens", "letter", "noise", "place", "there"], width: 900, height: 400,
       controls: [
-        typed(model),
+        typed(model, "tokens", { label: "tokens", clean, read: `up to ${LONGEST}`,
+          told: (tokens) => ({ place: Math.min(model.get("place"), [...tokens].length), tokens }) }),
         slider(model, "letter", { label: "Δ at a letter", ...step }),
         slider(model, "noise", { label: "Δ at noise", ...step }),
         place,

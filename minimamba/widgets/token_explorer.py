@@ -11,7 +11,8 @@ from torch import Tensor
 from minimamba import plots
 from minimamba.arguments import refuse
 from minimamba.scan import selective_scan
-from minimamba.widgets.browser_explorer import BrowserExplorer, check_between, module
+from minimamba.widgets.browser_explorer import BrowserExplorer
+from minimamba.widgets.explorer import check_between, module
 
 NOISE = "."
 LONGEST = 24
