@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent.parent / ".make"))
+import comparison
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / ".make"))
-import comparison  # noqa: E402
 
 
 def moved(by):
