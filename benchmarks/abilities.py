@@ -9,7 +9,7 @@ Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seed
 - copying, phone_book: at equal numbers of weights (Jelassi et al. 2024).
 - ratio: a phone book for eight layers, attention in none, in one (as Jamba) or in all (Lieber et
   al. 2024), or in four of them and perceptrons in four; trained at up to 1,024 tokens, asked at up
-  to 2^17.
+  to 2^17, sixteen names each time.
 - code: bytes of Python's standard library, at equal numbers of weights; the loss by position.
 
 Each model is trained in a process of its own, for some learning rates and seeds, on a GPU several
@@ -54,7 +54,7 @@ WEIGHTS = Path(__file__).parent.parent / "minimamba/weights"
 MEGABYTE = 10**6
 CHUNK = 2048
 """Tokens that are read at once: what a model needs to be asked does not grow with the length."""
-LONGEST = {"A": 2**17 + 16, "L": 2**17 + 16}
+LONGEST = {"A": 2**17 + 128, "L": 2**17 + 128}
 """Tokens, beyond which a cache has no room, and an LSTM takes minutes."""
 NAMES = {"MM": "Mamba", "66": "S6", "44": "S4D", "LL": "LSTM", "AFAF": "Transformer",
          "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "M" * 8: "Mamba",
@@ -402,7 +402,7 @@ def phone_book(small: bool) -> list[Job]:
 
 
 def ratio(small: bool) -> list[Job]:
-    task = tasks.PhoneBook(4, 2, 3) if small else tasks.PhoneBook(128, 4, 3)
+    task = tasks.PhoneBook(4, 2, 3, 2) if small else tasks.PhoneBook(128, 4, 3, 16)
     parameters, tokens = (10_000, 512) if small else (205_000, 2**15)
     asked = (4, 8) if small else tuple(2**k for k in range(5, 15))
     # Positions where there is nothing but attention; in a hybrid, as in Jamba, none.

@@ -10,7 +10,7 @@ from minimamba.tasks import UNSCORED
 
 SMALL = [tasks.SelectiveCopying(12, 3, 5), tasks.InductionHeads(9, 6),
          tasks.AssociativeRecall(40, 4, 8), tasks.Copying(7, 5), tasks.PhoneBook(5, 3),
-         tasks.PhoneBook(6, 2, 3), tasks.Parity(11)]
+         tasks.PhoneBook(6, 2, 3), tasks.PhoneBook(6, 2, 3, 4), tasks.Parity(11)]
 every = pytest.mark.parametrize("task", SMALL, ids=lambda task: type(task).__name__)
 
 
@@ -104,18 +104,27 @@ def test_copying_repeats_everything_each_from_what_came_before():
         assert asked == dict(enumerate(said, 7))
 
 
-@pytest.mark.parametrize("task", SMALL[4:6], ids=str)
-def test_the_phone_book_has_the_number_that_is_asked_for(task):
+@pytest.mark.parametrize("task", [*SMALL[4:7], tasks.PhoneBook(2, 2, 3, 5)], ids=str)
+def test_the_phone_book_has_the_numbers_that_are_asked_for(task):
     name, line = 1 + task.letters, 1 + task.letters + task.digits
+    seen = set()
     for tokens, asked in rows(task):
-        lines = [tokens[i:i + line] for i in range(0, task.people * line, line)]
+        lines = [tokens[i:i + line] for i in range(0, len(tokens), line)]
+        lines, questions = lines[:task.people], lines[task.people:]
         assert all(row[0] == 36 and min(row[1:name]) >= 10 > max(row[name:]) for row in lines)
         book = {tuple(row[1:name]): row[name:] for row in lines}
         assert len(book) == task.people
-        question = tokens[task.people * line:]
-        number = book[tuple(question[1:name])]
-        assert question == [36, *question[1:name], *number[:-1]]
-        assert asked == dict(enumerate(number, task.people * line + task.letters))
+        wanted = {}
+        for i, question in enumerate(questions, task.people):
+            number = book[tuple(question[1:name])]
+            assert [36, *question[1:name], *number][:len(question)] == question
+            wanted |= dict(enumerate(number, i * line + task.letters))
+        assert asked == wanted
+        assert len(tokens) == (task.people + len(questions)) * line - 1
+        names = [tuple(question[1:name]) for question in questions]
+        assert len(set(names)) == len(names) == min(task.questions, task.people)
+        seen.add(list(book).index(names[0]))
+    assert seen == set(range(task.people))
 
 
 def test_parity_counts_the_ones():

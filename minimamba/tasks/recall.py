@@ -90,16 +90,19 @@ class AssociativeRecall(Task):
 @dataclass(frozen=True)
 class PhoneBook(Task):
     """Read a list of names with their numbers; give the number of one name (Jelassi et al. 2024,
-    arXiv:2402.01032).
+    arXiv:2402.01032), or of several.
 
     Two letters a name (or `letters`), all different, `digits` digits a number, and a mark before
     each name. Tokens: ten digits, 26 letters, the mark. What is asked for stands at the end, its
-    digits too: each is scored from what came before it.
+    digits too: each is scored from what came before it. With more `questions` than one, so many
+    different names are asked for, one after the other, or all of them if they are fewer: more to
+    learn from in each sequence.
     """
 
     people: int = 20
     digits: int = 4
     letters: int = 2
+    questions: int = 1
     difficulty = "people"
 
     def __post_init__(self) -> None:
@@ -116,7 +119,9 @@ class PhoneBook(Task):
         letters = 10 + names[..., None] // places % 26
         numbers = randint(10, (batch, self.people, self.digits), generator)
         lines = torch.cat([torch.full_like(letters[..., :1], 36), letters, numbers], -1)
-        asked = randint(self.people, (batch,), generator)
-        rows = torch.arange(batch, device=asked.device)
-        return ending_in(torch.cat([lines.flatten(1), lines[rows, asked, :-1]], 1),
-                          numbers[rows, asked])
+        asked = different(batch, min(self.questions, self.people), self.people, generator)
+        rows = torch.arange(batch, device=asked.device)[:, None]
+        x = torch.cat([lines, lines[rows, asked]], 1)
+        y = nothing_asked(x)
+        y[:, self.people:, -self.digits:] = numbers[rows, asked]
+        return Examples(x.flatten(1)[:, :-1], y.flatten(1)[:, 1:])
