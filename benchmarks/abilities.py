@@ -409,7 +409,7 @@ def ratio(small: bool) -> list[Job]:
     stacks = [("M" * 8, {}, (0.003, 0.008)),
               ("MMMMAMMM", {"n_heads": 2, "rotary": False}, (0.003, 0.008)),
               ("A" * 8, {"n_heads": 2}, (0.0005, 0.004)),
-              ("AF" * 4, {"n_heads": 4}, (0.001, 0.002, 0.004, 0.008))]
+              ("AF" * 4, {"n_heads": 4}, (0.001, 0.002, 0.004))]
     return [Job(task, of_size(layers, task.vocabulary, parameters, **more), lr, 0,
                 easiest=1 if small else 4, asked=asked, tokens=tokens)
             for layers, more, rates in stacks for lr in ((0.005,) if small else rates)]
