@@ -41,7 +41,7 @@ WARP, SCHEDULERS, REGISTERS = 32, 4, 512
 """Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
 BEFORE = 2
 FORWARD = Cycles(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 0)
-BACKWARD = Cycles(((1, (286, 414, 559)), (2, (434, 648))), (118, 170, 254, 330), 1 / 15)
+BACKWARD = Cycles(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 1 / 15)
 PIECE, LAUNCH = 7 * CHUNK, 200 * CHUNK
 """Cycles that it takes to carry states through a piece of a split, and to begin one more pass; as
 measured on an H100."""
