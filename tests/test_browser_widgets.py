@@ -3,11 +3,13 @@ is what the library defines, and each answers to hand and key in light and in da
 
 import base64
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_rgba
+from PIL import Image
 
 from minimamba import widgets
 from minimamba.plots.states import SHOWN
@@ -49,8 +51,8 @@ const decoded = (sent) => JSON.parse(sent, (_, value) => {
 
 @pytest.fixture
 def show(browser):
-    """A page with the widget in it, drawn from what a notebook saves of it, or, where Python draws
-    it, from what a kernel sends."""
+    """A page with the widget in it, drawn from what a notebook saves of it, or, where that needs
+    Python, from what a kernel sends."""
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     wrong = []
     page.on("console", lambda message: wrong.append(message.text))
@@ -289,7 +291,7 @@ def test_numbers_are_written_as_python_writes_them(show, x):
 
 
 @pytest.fixture(scope="module")
-def drawn_by_python():
+def answered_by_python():
     return {"hippo": widgets.HippoExplorer(), "state": widgets.StateExplorer()}
 
 
@@ -297,8 +299,8 @@ def drawn_by_python():
     ("hippo", [("numbers in the state", "ArrowRight", "size", 35, "35"),
                ("now, s", "ArrowLeft", "moment", 5.95, "5.95")]),
     ("state", [("layer", "End", "layer", 1, "1"), ("channel", "End", "channel", 255, "255")])])
-def test_an_explorer_that_python_draws_tells_it_what_is_set(show, drawn_by_python, name, moves):
-    page = show(drawn_by_python[name])
+def test_what_is_set_is_told_to_python(show, answered_by_python, name, moves):
+    page = show(answered_by_python[name])
     for theme in ("light", "dark"):
         page.evaluate("theme => document.body.dataset.theme = theme", theme)
         for label, key, setting, value, said in moves:
@@ -311,12 +313,12 @@ def test_an_explorer_that_python_draws_tells_it_what_is_set(show, drawn_by_pytho
             assert handle.get_attribute("aria-valuetext") == said
             assert page.evaluate("model.saves") == saves + 1
             page.evaluate("([name, value]) => model.set(name, value)",     # Python sets it back
-                          [setting, drawn_by_python[name].value[setting]])
+                          [setting, answered_by_python[name].value[setting]])
             assert handle.get_attribute("aria-valuetext") != said
 
 
-def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, drawn_by_python):
-    page = show(drawn_by_python["hippo"])
+def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, answered_by_python):
+    page = show(answered_by_python["hippo"])
     assert page.get_by_role("radiogroup", name="it looks back on").inner_text().split("\n")[1:] == [
         "LegS, all of it", "LegT, 2 s", "FouT, 2 s"]
     page.get_by_label("LegS, all of it").press("ArrowRight")
@@ -326,8 +328,8 @@ def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, drawn_by_python
     assert page.evaluate("model.get('measure')") == "fout"
 
 
-def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_python):
-    page = show(drawn_by_python["hippo"])
+def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, answered_by_python):
+    page = show(answered_by_python["hippo"])
     image, said = page.get_by_role("img"), page.locator(".caption")
     shown = """async image => {
         await image.decode();
@@ -335,8 +337,8 @@ def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_
         return [image.src, bytes.length, image.naturalWidth];
     }"""
     first, size, width = image.evaluate(shown)
-    assert (size, width) == (len(drawn_by_python["hippo"].picture), 810)
-    assert image.get_attribute("alt") == said.inner_text() == drawn_by_python["hippo"].caption
+    assert (size, width) == (len(answered_by_python["hippo"].picture), 810)
+    assert image.get_attribute("alt") == said.inner_text() == answered_by_python["hippo"].caption
     assert said.get_attribute("aria-live") == "polite"
     page.evaluate("""() => {
         window.let_go = [];
@@ -398,19 +400,25 @@ def test_the_state_explorer_has_the_colours_of_its_still(show, text, layer, chan
             box["y"] + (channel + 0.5) / 256 * box["height"], abs=0.1)
 
 
-def test_the_colours_of_the_state_explorer_are_told_in_numbers(show, drawn_by_python):
-    page, axes = show(drawn_by_python["state"]), drawn_by_python["state"]._figure().axes
+def test_the_colours_of_the_state_explorer_are_told_in_numbers(show, answered_by_python):
+    page, axes = show(answered_by_python["state"]), answered_by_python["state"]._figure().axes
     assert page.locator(".tick[text-anchor=start]").all_text_contents() == [
         "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "10⁰", "0", "0.5", "1", "0", "0.5", "1",
         "−1", "−0.5", "0", "0.5", "1"]
-    for ax, scale in zip(axes, page.locator("linearGradient").all(), strict=True):
+    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    for ax, scale, bar in zip(axes, page.locator("linearGradient").all(),
+                              page.locator("rect[fill^=url]").all(), strict=True):
         stops = [to_rgba(stop.get_attribute("stop-color")) for stop in scale.locator("stop").all()]
         wanted = ax.images[0].cmap(np.linspace(0, 1, len(stops)))
-        assert stops == pytest.approx(wanted, abs=1.5 / 255)
+        assert np.array(stops) == pytest.approx(wanted, abs=2 / 255)
+        box, across = bar.bounding_box(), int(middle(bar)[0])
+        for end, y in ((wanted[0], box["y"] + box["height"] - 3), (wanted[-1], box["y"] + 2)):
+            near = np.array(picture.getpixel((across, int(y)))) / 255
+            assert near == pytest.approx(end[:3], abs=0.1)
 
 
-def test_what_is_no_number_has_no_colour(show, drawn_by_python):
-    explorer = drawn_by_python["state"]
+def test_what_is_no_number_has_no_colour(show, answered_by_python):
+    explorer = answered_by_python["state"]
     page, maps = show(explorer), explorer.maps
     page.evaluate("maps => model.set('maps', decoded(maps))",
                   encoded({**maps, "h": b"\xff\x7f" + maps["h"][2:]}))
@@ -420,8 +428,8 @@ def test_what_is_no_number_has_no_colour(show, drawn_by_python):
     assert (colours[..., 3] == 255).sum() == colours[..., 3].size - 1
 
 
-def test_the_states_are_drawn_when_they_come(show, drawn_by_python):
-    page, other = show(drawn_by_python["state"]), widgets.StateExplorer("x", 1, 9)
+def test_the_states_are_drawn_when_they_come(show, answered_by_python):
+    page, other = show(answered_by_python["state"]), widgets.StateExplorer("x", 1, 9)
     before = drawing(page)
     page.get_by_label("text").fill("x")
     assert drawing(page) == before                          # of what has not been computed yet
@@ -436,8 +444,8 @@ def test_the_states_are_drawn_when_they_come(show, drawn_by_python):
         "layer 1, all channels", "layer 1, channel 9"]
 
 
-def test_what_is_typed_for_the_model_to_read_is_cleaned(show, drawn_by_python):
-    page = show(drawn_by_python["state"])
+def test_what_is_typed_for_the_model_to_read_is_cleaned(show, answered_by_python):
+    page = show(answered_by_python["state"])
     line = page.get_by_label("text")
     for typed, kept in (("é\tx = 'ü'" + 100 * "y", "x = ''" + 74 * "y"), ("a\nb~", "a\nb~"),
                         ("𝔸", " "), ("", " ")):

@@ -1,4 +1,4 @@
-"""What every explorer is that is drawn in the browser: a page without a kernel gets what it needs
+"""What every explorer is whose drawing needs no Python: a page without a kernel gets what it needs
 to draw it too."""
 
 from minimamba.widgets.explorer import Explorer
