@@ -346,7 +346,7 @@ def test_the_state_explorer_answers_to_typing_and_to_its_sliders(browser, server
     assert line.input_value() == "bé = a\n"
     words = changes(page, words)
     for label, wanted in (("layer", "Layer 1, channel 0"), ("channel", "Layer 1, channel 1")):
-        explorer.get_by_label(label).press("ArrowRight")
+        explorer.get_by_role("slider", name=label).press("ArrowRight")
         while not words.startswith(wanted):            # the letters typed come one by one
             words = changes(page, words)
     run(page, "print(_1.value)")

@@ -3,11 +3,16 @@ is what the library defines, and each answers to hand and key in light and in da
 
 import base64
 import json
+from io import BytesIO
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
+from PIL import Image
 
 from minimamba import widgets
+from minimamba.plots.states import SHOWN
 from minimamba.scan import associative
 from minimamba.widgets import kernel_explorer
 from minimamba.widgets.browser_explorer import MIME
@@ -35,15 +40,19 @@ async function show(text, state) {
     window.model = new Model(state);
     window.gone = module.default.render({model, el: document.getElementById("here")});
 }
-/** The bytes of a picture as a kernel sends them. */
-const bytes = (text) => new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+/** What a kernel sends: bytes, of which `encoded` made text, are a view of a larger buffer. */
+const decoded = (sent) => JSON.parse(sent, (_, value) => {
+    if (typeof value?.bytes !== "string") return value;
+    const all = Uint8Array.from(`.${atob(value.bytes)}`, (c) => c.charCodeAt(0));
+    return new DataView(all.buffer, 1);
+});
 </script>"""
 
 
 @pytest.fixture
 def show(browser):
-    """A page with the widget in it, drawn from what a notebook saves of it, or, where Python draws
-    it, from what a kernel sends."""
+    """A page with the widget in it, drawn from what a notebook saves of it, or, where that needs
+    Python, from what a kernel sends."""
     page = browser.new_page(viewport={"width": 1000, "height": 900})
     wrong = []
     page.on("console", lambda message: wrong.append(message.text))
@@ -52,11 +61,10 @@ def show(browser):
     def shown(widget):
         page.set_content(PAGE)
         if isinstance(widget, PythonExplorer):
-            sent = {name: getattr(widget, name) for name in (*widget.settings, "caption", "most")
-                    if widget.has_trait(name)}
-            page.evaluate("""([text, state, picture]) =>
-                show(text, {...state, picture: bytes(picture)})""",
-                [widget._esm, sent, encoded(widget.picture)])
+            own = {name: value for name, value in widget.get_state().items()
+                   if not name.startswith("_")}
+            page.evaluate("([text, sent]) => show(text, decoded(sent))",
+                          [widget._esm, encoded(own)])
         else:
             saved = json.loads(json.dumps(widget._repr_mimebundle_()[0][MIME]))
             page.evaluate("([text, state]) => show(text, state)",
@@ -68,8 +76,8 @@ def show(browser):
     assert wrong == []
 
 
-def encoded(picture):
-    return base64.b64encode(picture).decode()
+def encoded(sent):
+    return json.dumps(sent, default=lambda value: {"bytes": base64.b64encode(value).decode()})
 
 
 def words(page):
@@ -283,7 +291,7 @@ def test_numbers_are_written_as_python_writes_them(show, x):
 
 
 @pytest.fixture(scope="module")
-def drawn_by_python():
+def answered_by_python():
     return {"hippo": widgets.HippoExplorer(), "state": widgets.StateExplorer()}
 
 
@@ -291,12 +299,13 @@ def drawn_by_python():
     ("hippo", [("numbers in the state", "ArrowRight", "size", 35, "35"),
                ("now, s", "ArrowLeft", "moment", 5.95, "5.95")]),
     ("state", [("layer", "End", "layer", 1, "1"), ("channel", "End", "channel", 255, "255")])])
-def test_an_explorer_that_python_draws_tells_it_what_is_set(show, drawn_by_python, name, moves):
-    page = show(drawn_by_python[name])
+def test_what_is_set_is_told_to_python(show, answered_by_python, name, moves):
+    page = show(answered_by_python[name])
     for theme in ("light", "dark"):
         page.evaluate("theme => document.body.dataset.theme = theme", theme)
         for label, key, setting, value, said in moves:
-            saves, handle = page.evaluate("model.saves"), page.get_by_label(label)
+            saves = page.evaluate("model.saves")
+            handle = page.get_by_role("slider", name=label)
             handle.focus()
             assert handle.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
             handle.press(key)
@@ -304,12 +313,12 @@ def test_an_explorer_that_python_draws_tells_it_what_is_set(show, drawn_by_pytho
             assert handle.get_attribute("aria-valuetext") == said
             assert page.evaluate("model.saves") == saves + 1
             page.evaluate("([name, value]) => model.set(name, value)",     # Python sets it back
-                          [setting, drawn_by_python[name].value[setting]])
+                          [setting, answered_by_python[name].value[setting]])
             assert handle.get_attribute("aria-valuetext") != said
 
 
-def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, drawn_by_python):
-    page = show(drawn_by_python["hippo"])
+def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, answered_by_python):
+    page = show(answered_by_python["hippo"])
     assert page.get_by_role("radiogroup", name="it looks back on").inner_text().split("\n")[1:] == [
         "LegS, all of it", "LegT, 2 s", "FouT, 2 s"]
     page.get_by_label("LegS, all of it").press("ArrowRight")
@@ -319,9 +328,8 @@ def test_what_a_state_looks_back_on_is_chosen_by_its_words(show, drawn_by_python
     assert page.evaluate("model.get('measure')") == "fout"
 
 
-@pytest.mark.parametrize("name", ["hippo", "state"])
-def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_python, name):
-    page = show(drawn_by_python[name])
+def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, answered_by_python):
+    page = show(answered_by_python["hippo"])
     image, said = page.get_by_role("img"), page.locator(".caption")
     shown = """async image => {
         await image.decode();
@@ -329,17 +337,18 @@ def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_
         return [image.src, bytes.length, image.naturalWidth];
     }"""
     first, size, width = image.evaluate(shown)
-    assert (size, width) == (len(drawn_by_python[name].picture), 810)
-    assert image.get_attribute("alt") == said.inner_text() == drawn_by_python[name].caption
+    assert (size, width) == (len(answered_by_python["hippo"].picture), 810)
+    assert image.get_attribute("alt") == said.inner_text() == answered_by_python["hippo"].caption
     assert said.get_attribute("aria-live") == "polite"
     page.evaluate("""() => {
         window.let_go = [];
         URL.revokeObjectURL = (url) => let_go.push(url);
     }""")
-    other = drawn_by_python["state" if name == "hippo" else "hippo"].picture
+    other = widgets.HippoExplorer(size=9).picture
+    assert len(other) != size
     page.evaluate("""picture => {
         model.set("caption", 'a "b" <c> & d');
-        model.set("picture", bytes(picture));
+        model.set("picture", decoded(picture));
     }""", encoded(other))
     second, size, _ = image.evaluate(shown)
     assert size == len(other)
@@ -350,8 +359,93 @@ def test_the_picture_is_the_one_that_came_last_and_has_its_words(show, drawn_by_
     assert page.evaluate("let_go") == [first, second]
 
 
-def test_what_is_typed_for_the_model_to_read_is_cleaned(show, drawn_by_python):
-    page = show(drawn_by_python["state"])
+def cells(bitmap, rows, columns):
+    """The colours (rows, columns, 4) in the middle of its cells."""
+    return np.array(bitmap.evaluate("""(bitmap, [rows, columns]) => {
+        const {width, height} = bitmap;
+        const {data} = bitmap.getContext("2d").getImageData(0, 0, width, height);
+        const middles = (size, count) => Array.from({length: count}, (_, i) =>
+            Math.floor((i + 0.5) * size / count));
+        return middles(height, rows).map((y) => middles(width, columns).map((x) =>
+            [...data.subarray(4 * (y * width + x), 4 * (y * width + x) + 4)]));
+    }""", [rows, columns]))
+
+
+def middle(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.parametrize(("text", "layer", "channel"), [
+    ("  x = 'a'\n", 1, 216), (40 * "ab", 0, 255), ("#", 1, 0)])
+def test_the_state_explorer_has_the_colours_of_its_still(show, text, layer, channel):
+    explorer = widgets.StateExplorer(text, layer, channel)
+    page, axes = show(explorer), explorer._figure().axes
+    assert words(page) == explorer.caption
+    bitmaps, letters = page.locator("canvas").all(), page.locator(".letter").all()
+    assert "".join(letter.text_content() for letter in letters) == text.translate(SHOWN)
+    for ax, bitmap in zip(axes, bitmaps, strict=True):
+        image, = ax.images
+        wanted = image.to_rgba(image.get_array(), bytes=True).astype(int)
+        off = abs(cells(bitmap, *wanted.shape[:2]) - wanted)
+        assert off.max() <= 14                              # straight between 16 of 256 colours,
+        assert off.mean() < 1.5                             # and in 255 levels
+        box = bitmap.bounding_box()
+        for i, letter in enumerate(letters):
+            assert middle(letter)[0] == pytest.approx(
+                box["x"] + (i + 0.5) / len(text) * box["width"], abs=0.1)
+    for bitmap, line in zip(bitmaps[:2], page.locator(".channel").all(), strict=True):
+        box = bitmap.bounding_box()
+        assert middle(line)[1] == pytest.approx(
+            box["y"] + (channel + 0.5) / 256 * box["height"], abs=0.1)
+
+
+def test_the_colours_of_the_state_explorer_are_told_in_numbers(show, answered_by_python):
+    page, axes = show(answered_by_python["state"]), answered_by_python["state"]._figure().axes
+    assert page.locator(".tick[text-anchor=start]").all_text_contents() == [
+        "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "10⁰", "0", "0.5", "1", "0", "0.5", "1",
+        "−1", "−0.5", "0", "0.5", "1"]
+    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    for ax, scale, bar in zip(axes, page.locator("linearGradient").all(),
+                              page.locator("rect[fill^=url]").all(), strict=True):
+        stops = [to_rgba(stop.get_attribute("stop-color")) for stop in scale.locator("stop").all()]
+        wanted = ax.images[0].cmap(np.linspace(0, 1, len(stops)))
+        assert np.array(stops) == pytest.approx(wanted, abs=2 / 255)
+        box, across = bar.bounding_box(), int(middle(bar)[0])
+        for end, y in ((wanted[0], box["y"] + box["height"] - 3), (wanted[-1], box["y"] + 2)):
+            near = np.array(picture.getpixel((across, int(y)))) / 255
+            assert near == pytest.approx(end[:3], abs=0.1)
+
+
+def test_what_is_no_number_has_no_colour(show, answered_by_python):
+    explorer = answered_by_python["state"]
+    page, maps = show(explorer), explorer.maps
+    page.evaluate("maps => model.set('maps', decoded(maps))",
+                  encoded({**maps, "h": b"\xff\x7f" + maps["h"][2:]}))
+    colours = cells(page.locator("canvas").last, 16, len(explorer.text))
+    assert [*colours[0, 0]] == [0, 0, 0, 0]
+    assert [*colours[0, 1]] == [247, 247, 247, 255]         # zero is white
+    assert (colours[..., 3] == 255).sum() == colours[..., 3].size - 1
+
+
+def test_the_states_are_drawn_when_they_come(show, answered_by_python):
+    page, other = show(answered_by_python["state"]), widgets.StateExplorer("x", 1, 9)
+    before = drawing(page)
+    page.get_by_label("text").fill("x")
+    assert drawing(page) == before                          # of what has not been computed yet
+    page.evaluate("""sent => {
+        const {caption, maps} = decoded(sent);
+        model.set("caption", caption);
+        model.set("maps", maps);
+    }""", encoded({"caption": other.caption, "maps": other.maps}))
+    assert words(page) == other.caption
+    assert page.locator(".letter").all_text_contents() == ["x"]
+    assert page.locator("text", has_text="layer").all_text_contents() == [
+        "layer 1, all channels", "layer 1, channel 9"]
+
+
+def test_what_is_typed_for_the_model_to_read_is_cleaned(show, answered_by_python):
+    page = show(answered_by_python["state"])
     line = page.get_by_label("text")
     for typed, kept in (("é\tx = 'ü'" + 100 * "y", "x = ''" + 74 * "y"), ("a\nb~", "a\nb~"),
                         ("𝔸", " "), ("", " ")):
@@ -410,7 +504,7 @@ def test_an_explorer_answers_to_key_and_hand(show, name, theme):
     assert page.locator("svg").get_attribute("aria-label") == words(page)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", [*DRAWN, "StateExplorer"])
 def test_what_is_written_stands_out_in_light_and_dark(show, name):
     page = show(getattr(widgets, name)())
     for theme in ("light", "dark"):
@@ -442,7 +536,8 @@ def of_many_tokens(place):
 
 
 @pytest.mark.parametrize("made", [
-    *(getattr(widgets, name) for name in DRAWN), lambda: widgets.RecallExplorer(2, 64, 64),
+    *(getattr(widgets, name) for name in DRAWN), widgets.StateExplorer,
+    lambda: widgets.StateExplorer(80 * "W"), lambda: widgets.RecallExplorer(2, 64, 64),
     lambda: widgets.RecallExplorer(64, 64, 10), lambda: of_many_tokens(1),
     lambda: of_many_tokens(24)])
 def test_no_text_of_the_drawing_is_cut_off(show, made):

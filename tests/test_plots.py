@@ -40,6 +40,8 @@ FIGURES = {
                                        torch.tensor([[0, 0, 0], [1, 1, 1]]), "channel", "step"),
     "states": lambda: plots.states("ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)},
                                    "channel", logarithmic=("Δ",)),
+    "watched": lambda: plots.watched("ab\n c", 1, 2, x[1:16].view(3, 5), x[:15].view(3, 5),
+                                     x[:10].view(2, 5), x[:10].view(2, 5) - 0.1),
     "convolution": lambda: plots.convolution(x, ", mV", 1 - x, x[:9], x, x + 1j * x, 8),
     "matrices": lambda: plots.matrices({"a": torch.eye(4), "b": torch.ones(4, 4)}, "in", "out"),
     "tables": lambda: plots.tables({"a": 100 * x[:6].view(2, 3), "b": 100 * x[:6].view(2, 3)},

@@ -30,6 +30,7 @@ from minimamba.widgets import (
 from minimamba.widgets.browser_explorer import MIME
 from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
 from minimamba.widgets.hippo_explorer import _recording, _states
+from minimamba.widgets.state_explorer import _levels
 
 FOLDER = Path(widgets.__file__).parent
 
@@ -189,11 +190,10 @@ def test_a_page_without_a_kernel_gets_a_still_picture_of_the_eeg():
 
 
 def refuses_later_too(explorer, name, bad):
-    before, picture = explorer.value, explorer.picture
+    before = explorer.get_state()                            # what the browser has: all of it
     with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
         setattr(explorer, name, bad)
-    assert explorer.value == before
-    assert explorer.picture == picture
+    assert explorer.get_state() == before
 
 
 @pytest.mark.parametrize("bad", [{"size": 4}, {"size": 67}, {"size": 9.0}, {"moment": 0.0},
@@ -211,7 +211,7 @@ def test_what_the_hippo_explorer_draws_is_what_the_state_knows(measure, moment, 
     png = plots.HippoExplorerFigure.png
     monkeypatch.setattr(plots.HippoExplorerFigure, "png",
                         lambda self, *given: drawn.append(given) or png(self, *given))
-    HippoExplorer(size=9, moment=moment, measure=measure)
+    figure = HippoExplorer(size=9, moment=moment, measure=measure)._drawing
     words, middle, recalled, now, start, c = drawn[-1]
     t, signal, _ = _recording()
     k = round(80 * moment) - 1                               # t[k] = (k + 1) / 80
@@ -226,6 +226,12 @@ def test_what_the_hippo_explorer_draws_is_what_the_state_knows(measure, moment, 
     truth = signal[samples]
     error = (recalled - truth).square().mean() / truth.var(correction=0)
     assert f"error {error.sqrt():.0%} of" in words
+    assert figure.title.get_text() == words
+    for line, wanted in ((figure.recalled, (middle, recalled)), (figure.coefficients,
+                         (torch.arange(9), c)), (figure.now, ([now, now], [0, 1])),
+                         (figure.window, ([start, start], [0, 1]))):
+        for given, place in zip(line.get_data(), wanted, strict=True):
+            assert [*given] == [*place]
 
 
 def test_every_moment_of_the_slider_is_a_sample(monkeypatch):
@@ -534,14 +540,14 @@ def code_model():
 def test_what_the_state_explorer_draws_is_what_the_model_does(code_model):
     explorer = StateExplorer(LINE, layer=1, channel=7)
     seen = watch(code_model, torch.tensor(list(LINE.encode())))[1]
-    _, figure = explorer._read(LINE)
-    steps, norms, decays, state = (torch.from_numpy(image.get_array().data)
-                                   for image in figure.maps)
+    axes = explorer._figure().axes
+    steps, norms, decays, state = (torch.from_numpy(ax.images[0].get_array().data)
+                                   for ax in axes)
     assert torch.equal(steps, seen.delta.T)
     assert torch.allclose(norms, seen.norm.T / seen.norm.T.amax(1, keepdim=True))
     assert torch.equal(decays, seen.decay[:, 7].T)
     assert torch.allclose(state, seen.h[:, 7].T / seen.h[:, 7].abs().max())
-    assert [mark.get_ydata() for mark in figure.marks] == [[7, 7], [7, 7]]
+    assert [ax.lines[0].get_ydata() for ax in axes[:2]] == [[7, 7], [7, 7]]
     at = int(seen.delta[:, 7].argmax())
     assert f"its longest step is at byte {at}, {LINE[at]!r}" in explorer.caption
 
@@ -550,11 +556,58 @@ def test_what_the_state_explorer_draws_is_what_the_model_does(code_model):
                                              ("text", "def f(x):\n    return x\n")])
 def test_each_setting_of_the_state_explorer_changes_the_picture(name, value):
     explorer = StateExplorer(LINE)
-    picture, caption = explorer.picture, explorer.caption
+    picture, caption = explorer._repr_mimebundle_()[0]["image/png"], explorer.caption
     setattr(explorer, name, value)
     assert explorer.value[name] == value
-    assert explorer.picture != picture
+    assert explorer.maps[name] == value
     assert explorer.caption != caption
+    assert explorer._repr_mimebundle_()[0]["image/png"] != picture
+
+
+SCALES = {"delta": (1e-4, 1), "norm": (0, 1), "decay": (0, 1), "h": (-1, 1)}
+
+
+def test_the_browser_gets_the_maps_in_255_levels(code_model):
+    explorer = StateExplorer(LINE)
+    explorer.set_state({"text": LINE[:9], "layer": 1, "channel": 7})
+    whole = watch(code_model, torch.tensor(list(LINE[:9].encode())))[1].delta.T
+    for name, values in explorer.seen()._asdict().items():
+        low, high = SCALES[name]
+        levels = torch.frombuffer(bytearray(explorer.maps[name]), dtype=torch.uint8)
+        share = levels.view(values.shape) / 254
+        if name == "delta":
+            assert torch.equal(values, whole)
+            low, high, values = math.log10(low), math.log10(high), values.log10()
+        read = low + share * (high - low)
+        assert (read - values.clamp(low, high)).abs().max() < 0.501 * (high - low) / 254
+    assert explorer.maps.items() >= explorer.value.items()
+    wanted = StateExplorer(LINE[:9], 1, 7)
+    assert (explorer.maps, explorer.caption) == (wanted.maps, wanted.caption)
+
+
+def test_a_level_holds_what_is_beyond_the_scale_and_what_is_no_number():
+    values = torch.tensor([-math.inf, -2, -1, 0, 0.25, 1, 7, math.inf, math.nan])
+    assert [*_levels(values, -1, 1)] == [0, 0, 0, 127, 159, 254, 254, 254, 255]
+
+
+def test_a_new_text_needs_no_figure(monkeypatch):
+    explorer = StateExplorer(LINE)
+    monkeypatch.setattr(plots, "watched", None)
+    explorer.text, explorer.layer, explorer.channel = "x = 1", 1, 9
+    assert explorer.maps["text"] == "x = 1"
+
+
+def test_python_answers_in_one_thread_and_gives_the_others_back(monkeypatch):
+    explorer, before, used = StateExplorer(LINE), torch.get_num_threads(), []
+    monkeypatch.setattr(StateExplorer, "_shown", lambda self: used.append(
+        torch.get_num_threads()) or {})
+    torch.set_num_threads(2)
+    try:
+        explorer.channel = 1
+        assert used == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("bad", [{"text": ""}, {"text": "é"}, {"text": 81 * "a"}, {"text": 3},

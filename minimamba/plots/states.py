@@ -48,6 +48,39 @@ def states(text: str, maps: Mapping[str, Tensor], ylabel: str, *, rows: list[str
 
 
 @styled
+def watched(text: str, layer: int, channel: int, delta: Tensor, norm: Tensor, decay: Tensor,
+            h: Tensor) -> Figure:
+    """What one layer does at each byte of a line: the steps and the norms of all its channels,
+    and below, of one channel, the decays and the state, number by number.
+
+    Args:
+        text: the line, a character a byte. layer, channel: their numbers, from 0.
+        delta, norm: (channels, length). decay, h: (d_state, length), of the channel. The norms
+            of each channel and the state are in parts of their largest.
+    """
+    figure = Figure(figsize=(9, 7.2), dpi=90)
+    grid = figure.add_gridspec(4, 1, left=0.075, right=0.885, bottom=0.065, top=0.99, hspace=0.1,
+                               height_ratios=(1.3, 1.3, 1, 1))
+    axes = [figure.add_subplot(grid[i]) for i in range(4)]
+    maps = ((delta, "channel", "Δ", {"norm": LogNorm(1e-4, 1, clip=True)}),
+            (norm, "channel", "norm, of its largest", {"vmin": 0, "vmax": 1}),
+            (decay, "number n", "kept, exp(ΔA)", {"vmin": 0, "vmax": 1}),
+            (h, "number n", "h, of its largest", {"vmin": -1, "vmax": 1, "cmap": "PuOr"}))
+    for ax, (values, ylabel, label, look) in zip(axes, maps, strict=True):
+        image = ax.imshow(*arrays(values), aspect="auto", interpolation="nearest", **look)
+        letters(ax, text, shown=ax is axes[-1])
+        ax.set_ylabel(ylabel)
+        figure.colorbar(image, label=label, cax=ax.inset_axes((1.018, 0, 0.017, 1)))
+    axes[-1].set_xlabel("byte")
+    for ax in axes[:2]:
+        ax.axhline(channel, color=COLOURS[1], linestyle="-", linewidth=1.6)
+    for ax, words in ((axes[0], "all channels"), (axes[2], f"channel {channel}")):
+        ax.text(0.005, 0.96, f"layer {layer}, {words}", transform=ax.transAxes, va="top",
+                fontsize=9, bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0})
+    return figure
+
+
+@styled
 def tokens(line: str, delta: Tensor, gate: Tensor, shares: Mapping[str, Tensor]) -> Figure:
     """What each token does, in three panels: its Δ, the gate, and the state after it.
 

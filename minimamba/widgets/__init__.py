@@ -1,7 +1,7 @@
 """What a reader drags: one widget a file, each a thin face over the library and a figure.
 
 Beside each is a file of the same name in JavaScript, which `module` joins to the shared
-explorer.js: it makes the controls, and the drawing too where that needs no PyTorch.
+explorer.js: it makes the controls, and the drawing too but for HippoExplorer's, which is Python's.
 """
 
 from minimamba.widgets.delta_explorer import DeltaExplorer

@@ -1,9 +1,5 @@
-"""What every explorer is that is drawn in the browser: a page without a kernel gets what it needs
+"""What every explorer is whose drawing needs no Python: a page without a kernel gets what it needs
 to draw it too."""
-
-from io import BytesIO
-
-from matplotlib.figure import Figure
 
 from minimamba.widgets.explorer import Explorer
 
@@ -12,7 +8,7 @@ MIME = "application/vnd.minimamba.widget+json"
 
 class BrowserExplorer(Explorer):
     """An explorer whose drawing needs no Python. A subclass says which traits beside its settings
-    the drawing needs, and has a figure for pages where nothing runs."""
+    the drawing needs."""
 
     given: tuple[str, ...] = ()
 
@@ -20,14 +16,6 @@ class BrowserExplorer(Explorer):
     def caption(self) -> str:
         """What the drawing shows, in words."""
         raise NotImplementedError
-
-    def _figure(self) -> Figure:
-        raise NotImplementedError
-
-    def _still(self) -> bytes:
-        file = BytesIO()
-        self._figure().savefig(file, format="png")
-        return file.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """With what a page without a kernel needs to draw it."""

@@ -38,7 +38,9 @@ const STYLE = `
 .minimamba-explorer :is(input, textarea):focus-visible {
   outline: 2px solid var(--blue); outline-offset: 3px;
 }
-.minimamba-explorer svg { display: block; width: 100%; height: auto; margin-top: 6px; }
+.minimamba-explorer svg { display: block; width: 100%; height: auto; position: relative; }
+.minimamba-explorer .picture { position: relative; margin-top: 6px; }
+.minimamba-explorer .picture canvas { position: absolute; }
 .minimamba-explorer img { display: block; max-width: 100%; height: auto; margin-top: 6px; }
 .minimamba-explorer text { fill: var(--ink); font-size: 12.5px; }
 .minimamba-explorer text.tick { fill: var(--soft); font-size: 11.5px; }
@@ -170,11 +172,12 @@ function face(el, name, controls, picture) {
 
 /**
  * The explorer in its place where the browser draws it: controls, a drawing and its words, anew
- * with each of the traits. `draw(canvas)` fills the svg element and gives the words back.
+ * with each of the traits. `draw(canvas)` fills the svg element and gives the words back; what has
+ * too many parts for that, it draws on the bitmaps, canvas elements that lie behind.
  */
-function explorer({ model, el }, name, { traits, controls, width, height, draw }) {
+function explorer({ model, el }, name, { traits, controls, width, height, draw, bitmaps = [] }) {
   const canvas = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  const caption = face(el, name, controls, canvas);
+  const caption = face(el, name, controls, html("div", { class: "picture" }, ...bitmaps, canvas));
   const redraw = () => {
     canvas.replaceChildren();
     caption.textContent = draw(canvas);
@@ -183,26 +186,6 @@ function explorer({ model, el }, name, { traits, controls, width, height, draw }
   for (const trait of traits) model.on(`change:${trait}`, redraw);
   redraw();
   return canvas;
-}
-
-/**
- * The explorer in its place where Python draws it: controls, the picture that comes, and its
- * words. Gives back what is to be called once it is gone.
- */
-function pictured({ model, el }, name, controls) {
-  const image = html("img");
-  const caption = face(el, name, controls, image);
-  const forget = () => URL.revokeObjectURL(image.src);
-  const show = () => {
-    forget();
-    image.src = URL.createObjectURL(new Blob([model.get("picture")], { type: "image/png" }));
-  };
-  const say = () => { image.alt = caption.textContent = model.get("caption"); };
-  model.on("change:picture", show);
-  model.on("change:caption", say);
-  show();
-  say();
-  return forget;
 }
 
 /**

@@ -3,9 +3,11 @@ kernel runs."""
 
 import base64
 from importlib import resources
+from io import BytesIO
 from typing import ClassVar
 
 import anywidget
+from matplotlib.figure import Figure
 
 from minimamba import plots
 from minimamba.arguments import check_number, refuse
@@ -34,7 +36,7 @@ def check_between(name: str, value: object, low: int, high: int) -> None:
 class Explorer(anywidget.AnyWidget):
     """A subclass says which file makes its controls (and has that module as its `_esm`), which of
     its traits the reader sets, and between which `limits` their numbers lie; it has a `caption`
-    and a still picture."""
+    and a figure for pages where nothing runs."""
 
     file = ""
     settings: tuple[str, ...] = ()
@@ -52,9 +54,14 @@ class Explorer(anywidget.AnyWidget):
         check_number(name, value, f"{low:g} to {high:g}", low, high)
         return value
 
+    def _figure(self) -> Figure:
+        raise NotImplementedError
+
     def _still(self) -> bytes:
         """The picture as it stands, a PNG."""
-        raise NotImplementedError
+        file = BytesIO()
+        self._figure().savefig(file, format="png")
+        return file.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
         """The live widget, and beside it the still picture, with words, for a page without a

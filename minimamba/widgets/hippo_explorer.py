@@ -52,9 +52,11 @@ class HippoExplorer(PythonExplorer):
     settings = ("size", "moment", "measure")
     limits: ClassVar = {"moment": (0.5, 10)}
     size, moment, measure = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    picture = traitlets.Bytes().tag(sync=True)
+    """A PNG."""
 
     def __init__(self, size: int = 33, moment: float = 6.0, measure: str = "legs") -> None:
-        self._figure = plots.HippoExplorerFigure(*_recording(), SIZES[-1])
+        self._drawing = plots.HippoExplorerFigure(*_recording(), SIZES[-1])
         super().__init__(size=size, moment=moment, measure=measure)
 
     _check_number = traitlets.validate(*limits)(PythonExplorer._check_limits)
@@ -71,7 +73,7 @@ class HippoExplorer(PythonExplorer):
         check_one_of("measure", proposal["value"], get_args(hippo.Measure))
         return proposal["value"]
 
-    def _draw(self) -> tuple[bytes, str]:
+    def _shown(self) -> dict[str, object]:
         t, x, _ = _recording()
         N, measure = self.size, self.measure
         k = int(torch.searchsorted(t, self.moment - 1e-9))
@@ -86,8 +88,12 @@ class HippoExplorer(PythonExplorer):
         error = ((recalled - truth).square().mean().sqrt() / truth.std(correction=0)).item()
         words = (f"{N} numbers for the last {span:.2f} s, {int(seen.sum())} samples: "
                  f"error {error:.0%} of their spread")
-        return (self._figure.png(words, middle[seen], recalled, now, now - span, c),
-                f"An EEG and what is read back from a state of {words}.")
+        return {
+            "picture": self._drawing.png(words, middle[seen], recalled, now, now - span, c),
+            "caption": f"An EEG and what is read back from a state of {words}."}
+
+    def _still(self) -> bytes:
+        return self.picture
 
     def __repr__(self) -> str:
         return (f"HippoExplorer(size={self.size}, moment={self.moment:g}, "

@@ -1,10 +1,13 @@
 """Watch the states of a trained model over a line of code, a layer and a channel at a time. The
-controls are in state_explorer.js."""
+drawing is in state_explorer.js."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 import traitlets
+from matplotlib.figure import Figure
+from torch import Tensor
 
 from minimamba import checkpoint, plots, weights
 from minimamba.arguments import refuse
@@ -14,6 +17,25 @@ from minimamba.widgets.explorer import check_between, module
 from minimamba.widgets.python_explorer import PythonExplorer
 
 LONGEST = 80
+
+
+class Seen(NamedTuple):
+    """What the drawing shows of a layer, a column a byte: the steps of all channels and the norms
+    of their states (channels, length); of one channel the share that is kept and the state
+    (d_state, length). Channels differ by far: each one's norms, and the state, are in parts of
+    their largest."""
+
+    delta: Tensor
+    norm: Tensor
+    decay: Tensor
+    h: Tensor
+
+
+def _levels(x: Tensor, low: float, high: float) -> bytes:
+    """For the browser, row by row, a byte a number: 0 at the low end of the colours or below,
+    254 at the high end or above, and 255 for what is no number."""
+    return (254 * (x - low) / (high - low)).clamp(0, 254).round().nan_to_num(255).byte() \
+        .numpy().tobytes()
 
 
 class StateExplorer(PythonExplorer):
@@ -36,6 +58,8 @@ class StateExplorer(PythonExplorer):
     text, layer, channel = (traitlets.TraitType().tag(sync=True) for _ in range(3))
     most = traitlets.Dict().tag(sync=True)
     """The last layer and the last channel."""
+    maps = traitlets.Dict().tag(sync=True)
+    """What is drawn: the settings as they were, and the maps of `Seen` in levels of colour."""
 
     def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
                  channel: int = 0, *, model: MambaLM | None = None) -> None:
@@ -61,23 +85,31 @@ class StateExplorer(PythonExplorer):
         check_between(name, value, 0, self.most[name])
         return value
 
-    def _read(self, text: str) -> tuple[list[Watched], plots.StateExplorerFigure]:
-        """What the model does at each byte, and a figure with a column for each."""
-        seen = watch(self._model, torch.tensor(list(text.encode())))
-        _, channels, d_state = seen[0].h.shape
-        return seen, plots.StateExplorerFigure(text, channels, d_state)
+    def _read(self, text: str) -> list[Watched]:
+        """What each layer does at each byte."""
+        return watch(self._model, torch.tensor(list(text.encode())))
 
-    def _draw(self) -> tuple[bytes, str]:
-        text, layer, channel = self.text, self.layer, self.channel
-        watched, figure = self._read(text)
-        seen = watched[layer]
-        png = figure.png(layer, channel, seen.delta.T, seen.norm.T, seen.decay[:, channel].T,
-                         seen.h[:, channel].T)
-        steps = seen.delta[:, channel]
+    def seen(self) -> Seen:
+        """What the drawing shows."""
+        layer = self._read(self.text)[self.layer]
+        norm, h = layer.norm.T, layer.h[:, self.channel].T
+        return Seen(layer.delta.T, norm / norm.amax(1, keepdim=True).clamp_min(1e-9),
+                    layer.decay[:, self.channel].T, h / h.abs().max().clamp_min(1e-9))
+
+    def _shown(self) -> dict[str, object]:
+        seen, text = self.seen(), self.text
+        steps = seen.delta[self.channel]
         at = int(steps.argmax())
-        return png, (f"Layer {layer}, channel {channel}: its longest step is at byte {at}, "
-                     f"{text[at]!r}, where its slowest number keeps "
-                     f"{seen.decay[at, channel].max():.0%}.")
+        return {
+            "maps": {**self.value, "delta": _levels(seen.delta.log10(), -4, 0),
+                     "norm": _levels(seen.norm, 0, 1), "decay": _levels(seen.decay, 0, 1),
+                     "h": _levels(seen.h, -1, 1)},
+            "caption": f"Layer {self.layer}, channel {self.channel}: its longest step is at byte "
+                       f"{at}, {text[at]!r}, where its slowest number keeps "
+                       f"{seen.decay[:, at].max():.0%}."}
+
+    def _figure(self) -> Figure:
+        return plots.watched(self.text, self.layer, self.channel, *self.seen())
 
     def __repr__(self) -> str:
         return (f"StateExplorer({self.text!r}, layer={self.layer}, "
