@@ -19,8 +19,8 @@ LEVELS = 4
 """Of 255, that a pixel's colours may differ by."""
 # Drawn of rounding itself, or of what a chapter trains, which another processor's rounding leads
 # elsewhere: of these the words are compared alone. What they show is asserted in their chapters.
-FREE = {"02-stability", "05-gates", "08-precision", "10-gates", "10-held", "10-induction",
-        "10-losses", "11-looks"}
+FREE = {"02-stability", "04-conditioning", "05-gates", "08-precision", "10-gates", "10-held",
+        "10-induction", "10-losses", "11-looks"}
 
 
 def compare(drawn: Path, kept: Path = ROOT / "figures") -> list[str]:
