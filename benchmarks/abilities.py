@@ -362,8 +362,8 @@ def induction_heads(small: bool) -> list[Job]:
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, seed,
                 easiest=8, asked=lengths, tokens=tokens, until_solved=False, bf16=False)
             for layers, d_state, rates in (("MM", 4, (0.01, 0.03)), ("MM", 16, (0.01, 0.03)),
-                                           ("44", 64, (0.005,)), ("AFAF", 1, (0.001, 0.003)),
-                                           ("LL", 1, (0.005,)))
+                                           ("66", 16, (0.01, 0.03)), ("44", 64, (0.005,)),
+                                           ("AFAF", 1, (0.001, 0.003)), ("LL", 1, (0.005,)))
             for lr in (rates[:1] if small else rates)
             for seed in range(1 if small else 3 if layers == "MM" else 2)]
 
@@ -420,7 +420,7 @@ def code(small: bool) -> list[Job]:
     return [Job(task, of_size(layers, 256, parameters), lr, 0, easiest=1, asked=(),
                 tokens=512 if small else 2**16, until_solved=False)
             for layers in ("MMMM", "AFAF", "LLLL")
-            for lr in ((0.005,) if small else (0.002, 0.006))]
+            for lr in ((0.005,) if small else (0.002, 0.006, 0.015))]
 
 
 EXPERIMENTS = {"selective_copying": selective_copying, "induction_heads": induction_heads,
