@@ -18,8 +18,10 @@ const STYLE = `
   font: 14px/1.4 var(--jp-ui-font-family, system-ui, sans-serif);
 }
 [data-jp-theme-light="true"] .minimamba-explorer, .vscode-light .minimamba-explorer,
+.vscode-high-contrast-light .minimamba-explorer,
 [data-theme="light"] .minimamba-explorer { color-scheme: light; }
 [data-jp-theme-light="false"] .minimamba-explorer, .vscode-dark .minimamba-explorer,
+.vscode-high-contrast:not(.vscode-high-contrast-light) .minimamba-explorer,
 [data-theme="dark"] .minimamba-explorer { color-scheme: dark; }
 @media print { .minimamba-explorer { color-scheme: light !important; } }
 .minimamba-explorer .row {
