@@ -594,3 +594,20 @@ def test_what_python_sets_is_drawn(show):
     assert words(page).startswith("The pole is 0.3679")
     assert page.get_by_label("EEG").is_checked()
     assert page.get_by_label("Δ").get_attribute("aria-valuetext") == "1"
+
+
+@pytest.mark.parametrize(("says", "dark"), [
+    ({"class": "vscode-light"}, False), ({"class": "vscode-dark"}, True),
+    ({"class": "vscode-high-contrast"}, True),
+    ({"class": "vscode-high-contrast vscode-high-contrast-light"}, False),
+    ({"data-jp-theme-light": "true"}, False), ({"data-jp-theme-light": "false"}, True),
+    ({"data-theme": "light"}, False), ({"data-theme": "dark"}, True)], ids=str)
+def test_the_ground_is_that_of_the_page_whatever_the_system_has(show, says, dark):
+    page = show(widgets.ScanStepper())
+    page.emulate_media(color_scheme="light" if dark else "dark")
+    page.evaluate("""says => {
+        document.body.removeAttribute("data-theme");
+        for (const [name, value] of Object.entries(says)) document.body.setAttribute(name, value);
+    }""", says)
+    ground = page.locator(".minimamba-explorer").evaluate("e => getComputedStyle(e).backgroundColor")
+    assert ground == ("rgb(21, 24, 28)" if dark else "rgb(255, 255, 255)")
