@@ -609,5 +609,6 @@ def test_the_ground_is_that_of_the_page_whatever_the_system_has(show, says, dark
         document.body.removeAttribute("data-theme");
         for (const [name, value] of Object.entries(says)) document.body.setAttribute(name, value);
     }""", says)
-    ground = page.locator(".minimamba-explorer").evaluate("e => getComputedStyle(e).backgroundColor")
+    explorer = page.locator(".minimamba-explorer")
+    ground = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
     assert ground == ("rgb(21, 24, 28)" if dark else "rgb(255, 255, 255)")
