@@ -359,11 +359,12 @@ def induction_heads(small: bool) -> list[Job]:
     task = tasks.InductionHeads(32 if small else 256)
     width, tokens = (8, 512) if small else (64, 2**13)
     lengths = (32, 64) if small else tuple(2**k for k in range(6, 21))
+    four = (0.002, 0.005, 0.015, 0.045)
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, seed,
                 easiest=8, asked=lengths, tokens=tokens, until_solved=False, bf16=False)
             for layers, d_state, rates in (("MM", 4, (0.01, 0.03)), ("MM", 16, (0.01, 0.03)),
-                                           ("66", 16, (0.01, 0.03)), ("44", 64, (0.005,)),
-                                           ("AFAF", 1, (0.001, 0.003)), ("LL", 1, (0.005,)))
+                                           ("66", 16, (0.01, 0.03)), ("44", 64, four),
+                                           ("AFAF", 1, (0.001, 0.003, 0.01)), ("LL", 1, four))
             for lr in (rates[:1] if small else rates)
             for seed in range(1 if small else 3 if layers == "MM" else 2)]
 

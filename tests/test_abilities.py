@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_the_experiments_are_the_papers():
     assert all((job.task.length, job.task.vocabulary) == (256, 16) for job in induction)
     assert {job.seed for job in induction if job.name == "Mamba"} == {0, 1, 2}
     assert max(induction[0].asked) == 2**20
+
+
+@pytest.mark.parametrize("name", abilities.EXPERIMENTS)
+def test_each_stack_is_trained_at_two_learning_rates_or_more(name):
+    """And what the chapters read is what the experiment is now."""
+    kept = json.loads((abilities.RESULTS / f"abilities_{name}_cuda.json").read_text())["runs"]
+    planned = {(json.dumps(abilities.asdict(job.config)), job.lr)
+               for job in abilities.EXPERIMENTS[name](small=False)}
+    found = {(json.dumps(run["config"]), run["lr"]) for run in kept}
+    assert found == planned
+    assert min(Counter(config for config, _ in found).values()) >= 2
 
 
 @pytest.mark.parametrize("name", ["copying", "phone_book", "ratio", "code"])
