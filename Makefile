@@ -33,7 +33,7 @@ course: $(VENV)/.installed-course
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not chapter' tests
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not apart' tests
 	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
 	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
@@ -41,7 +41,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python .make/comparison.py $(VENV)/figures
 
 browser: $(VENV)/.installed-dev
-	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m chapter tests/test_browser.py
+	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m apart tests/test_browser.py
 
 notebooks: $(VENV)/.installed-dev
 	@$(BIN)/python .make/notebooks.py save

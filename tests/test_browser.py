@@ -1,12 +1,17 @@
 """JupyterLab in a real browser: the explorers answer to hand and key, and every chapter runs.
-The explorers are seen in Notebook 7 too, which the same server serves.
+The explorers are seen in Notebook 7 too, which the same server serves, and in VS Code's widget
+manager.
 
-The chapters take minutes: `make test` leaves them to `make browser`, as their mark says.
+The chapters take minutes, and VS Code's manager comes from npm's registry: `make test` leaves
+both to `make browser`, as their mark says.
 
 Needs Chromium or Chrome. Without one the tests are skipped, loudly; where the environment
 variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
 """
 
+import base64
+import hashlib
+import io
 import json
 import os
 import re
@@ -15,8 +20,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -120,8 +127,8 @@ def wait_for(url, process, log, seconds=60):
     pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()}")
 
 
-def open_and_run(browser, url):
-    """A page on which every cell of the notebook has run without an error."""
+def opened(browser, url):
+    """A page with the notebook, and its kernel ready."""
     page = browser.new_page()
     page.wrong = []
     page.on("pageerror", lambda error: page.wrong.append(str(error)))
@@ -130,6 +137,12 @@ def open_and_run(browser, url):
     page.goto(url)
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
                            "?.kernel?.status == 'idle'")
+    return page
+
+
+def open_and_run(browser, url):
+    """A page on which every cell of the notebook has run without an error."""
+    page = opened(browser, url)
     page.evaluate("""() => {
         jupyterapp.commands.execute("notebook:run-all-cells").then((ran) => { window.ran = ran; });
     }""")
@@ -166,7 +179,7 @@ FLAWS = """() => {
 }"""
 
 
-@pytest.mark.chapter
+@pytest.mark.apart
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_and_its_widgets_answer(browser, server, name):
     page = open_and_run(browser, server(name))
@@ -370,3 +383,83 @@ def test_every_explorer_answers_in_notebook_7(browser, server):
     # open before, whose workspace it reads.)
     own = "(reading 'schema')", "'filebrowser:open-path' not registered"
     page.wrong = [said for said in page.wrong if not any(words in said for words in own)]
+
+
+# From npm's registry, with the hash that it gives.
+REGISTRY = "https://registry.npmjs.org"
+VSCODE = {"require.js": ("requirejs/-/requirejs-2.3.8.tgz",
+                         "sha512-7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5ot"
+                         "XKGNehIonFlyQXSowL6Mw=="),
+          "dist/ipywidgets.js": ("@vscode/jupyter-ipywidgets8/-/jupyter-ipywidgets8-1.0.9.tgz",
+                                 "sha512-bocCThfa4JDIDd7qCFAfW3HpzHfTLYxOTpTbiDfw4DXOUjKHnr6ObkMBiIku"
+                                 "zYPRybh5bY4FhYLemuDuTvIbpQ==")}
+# VS Code's widget manager in a page of JupyterLab, whose connection to a kernel it is lent. What
+# its notebooks do for it is done here: scripts are found, and each view gets a place.
+SHOW = """async code => {
+    (await import("/vscode/ipywidgets.js")).activate();
+    vscIPyWidgets8.load();
+    const {kernel} = await jupyterapp.serviceManager.sessions.startNew(
+        {path: "vscode", name: "vscode", type: "console", kernel: {name: "python3"}});
+    await kernel.info;
+    const ground = document.createElement("div");
+    ground.style = "position: fixed; inset: 0; overflow: auto; z-index: 9999; background: white";
+    document.body.append(ground);
+    const manager = new vscIPyWidgets.WidgetManager(kernel, ground, {
+        widgetsRegisteredInRequireJs: new Set(),
+        loadWidgetScript: (name) =>
+            requirejs.config({paths: {[name]: `/nbextensions/${name}/index`}}),
+        successHandler() {},
+        errorHandler: (className, moduleName, version, error) => console.error(error)}, () => {});
+    window.execute = async (code) => {
+        const future = kernel.requestExecute({code}), said = [];
+        future.onIOPub = ({content}) => said.push(content);
+        const {content} = await future.done;
+        if (content.status !== "ok") throw new Error(content.evalue);
+        return said;
+    };
+    const shown = (await execute(code))
+        .map(({data}) => data?.["application/vnd.jupyter.widget-view+json"]?.model_id);
+    for (const id of shown.filter(Boolean)) {
+        const node = ground.appendChild(document.createElement("div"));
+        const view = await manager.create_view(await manager.get_model(id));
+        await manager.display_view(null, view, {node});
+    }
+}"""
+
+
+@pytest.fixture(scope="module")
+def vscode():
+    """What VS Code draws widgets with, and the loader of scripts that it stands on."""
+    files = {}
+    for name, (address, integrity) in VSCODE.items():
+        with urllib.request.urlopen(f"{REGISTRY}/{address}", timeout=60) as answer:
+            packed = answer.read()
+        digest = base64.b64encode(hashlib.sha512(packed).digest()).decode()
+        assert f"sha512-{digest}" == integrity
+        with tarfile.open(fileobj=io.BytesIO(packed)) as package:
+            files[Path(name).name] = package.extractfile(f"package/{name}").read().decode()
+    return files
+
+
+@pytest.mark.apart
+def test_every_explorer_answers_in_the_widget_manager_of_vs_code(browser, server, vscode):
+    page = opened(browser, server("every.ipynb"))
+    amd = Path(sys.prefix, "share/jupyter/nbextensions/anywidget/index.js")
+    files = {"vscode/ipywidgets.js": vscode["ipywidgets.js"],
+             "nbextensions/anywidget/index.js": amd.read_text()}
+    page.route(re.compile("|".join(files)), lambda route: route.fulfill(
+        body=files[urllib.parse.urlsplit(route.request.url).path[1:]],
+        content_type="text/javascript"))
+    page.add_script_tag(content=vscode["require.js"])
+    page.evaluate(SHOW, f"""
+from minimamba import widgets
+explorers = [getattr(widgets, name)() for name in {EXPLORERS}]
+before = [explorer.value for explorer in explorers]
+display(*explorers)""")
+    each_answers(page, len(EXPLORERS))
+    end = time.monotonic() + 30
+    while not page.evaluate("""execute("for one, then in zip(explorers, before):"
+            + " assert one.value != then").then(() => true, () => false)"""):
+        assert time.monotonic() < end, "Python does not know what was set"
+    # Of the two, JupyterLab's and VS Code's; a page of VS Code has one.
+    page.wrong = [said for said in page.wrong if "Yjs was already imported" not in said]
