@@ -351,8 +351,9 @@ def selective_copying(small: bool) -> list[Job]:
     return [Job(task, MambaConfig(task.vocabulary, width, layers=layers, d_state=d_state), lr, 0,
                 easiest=16 if small else 32, asked=(32,) if small else (256, 1024, 4096, 16384),
                 tokens=tokens)
-            for layers, d_state in (("MM", 16), ("66", 16), ("44", 64), ("AFAF", 1), ("LL", 1))
-            for lr in ((0.005,) if small else (0.003, 0.008))]
+            for layers, d_state, more in (("MM", 16, ()), ("66", 16, ()), ("44", 64, (0.02, 0.05)),
+                                          ("AFAF", 1, (0.001,)), ("LL", 1, (0.001,)))
+            for lr in ((0.005,) if small else (0.003, 0.008, *more))]
 
 
 def induction_heads(small: bool) -> list[Job]:
