@@ -26,6 +26,7 @@ def run(path: Path) -> NotebookNode:
     """The notebook, executed from a fresh kernel and cleaned."""
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=600, kernel_name="python3", record_timing=False,
+                   coalesce_streams=True,
                    extra_arguments=["--IPKernelApp.log_level=40"],
                    resources={"metadata": {"path": str(path.parent)}}).execute()
     book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python",
