@@ -1,6 +1,6 @@
 # make course      open the course in JupyterLab (PORT and IP can be set)
 # make test        what CI runs: ruff, the unit tests, every notebook with its outputs and figures
-# make browser     every chapter in JupyterLab, in Chromium or Chrome: a job of its own in CI
+# make browser     every chapter in JupyterLab, each widget in VS Code's manager too: a job of its own
 # make notebooks   run every notebook anew and save it; says what changed
 # make figures     draw figures/ anew from the notebooks; says what changed
 # make site        write the course as static pages, to read with no Python: site/
