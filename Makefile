@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
-	@sh .make/venv.sh "$(PYTHON)" "$(VENV)"
+	@sh tools/venv.sh "$(PYTHON)" "$(VENV)"
 
 # A stamp a set of packages: made anew when the versions change, else the next call is quick.
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
@@ -29,7 +29,7 @@ $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
 	@touch $@
 
 course: $(VENV)/.installed-course
-	@sh .make/course.sh "$(BIN)" "$(IP)" "$(PORT)"
+	@sh tools/course.sh "$(BIN)" "$(IP)" "$(PORT)"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -38,22 +38,22 @@ test: $(VENV)/.installed-dev
 	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
-	$(BIN)/python .make/comparison.py $(VENV)/figures
+	$(BIN)/python tools/comparison.py $(VENV)/figures
 
 browser: $(VENV)/.installed-dev
 	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m apart tests/test_browser.py
 
 notebooks: $(VENV)/.installed-dev
-	@$(BIN)/python .make/notebooks.py save
+	@$(BIN)/python tools/notebooks.py save
 
 figures: $(VENV)/.installed-dev
-	@$(BIN)/python .make/notebooks.py figures
+	@$(BIN)/python tools/notebooks.py figures
 
 site: $(VENV)/.installed-dev
-	@$(BIN)/python .make/site/build.py site
+	@$(BIN)/python tools/site/build.py site
 
 mutants: $(VENV)/.installed-dev
-	@$(BIN)/python .make/mutants.py $(ONLY)
+	@$(BIN)/python tools/mutants.py $(ONLY)
 
 clean:
 	rm -rf $(VENV)

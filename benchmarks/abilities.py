@@ -17,7 +17,7 @@ at once, for as many steps as fit into N seconds (60), by three that are timed b
 can't do after them, it might after more. Tasks grow from easy to full size over the first part of
 the training. Results, saved after each model: results/abilities_EXPERIMENT_DEVICE.json; of each
 kind of model, the weights of the best one, if they are under 1 MB, in
-minimamba/weights/EXPERIMENT_MODEL. With --models, these alone are trained, and of the others is
+minimamba/course/weights/EXPERIMENT_MODEL. With --models, these alone are trained, and of the others is
 kept what is there. With --seeds, each stack is trained again at the best of its rates that is
 there, with these seeds, beside all that is there. With --small, tiny models for a few steps, in
 seconds, written to a folder that is named at the end.
@@ -47,10 +47,11 @@ from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from minimamba import MambaConfig, MambaLM, checkpoint, corpora, tasks
+from minimamba import MambaConfig, MambaLM, checkpoint
+from minimamba.course import corpora, tasks
 from minimamba.training import device, train
 
-WEIGHTS = Path(__file__).parent.parent / "minimamba/weights"
+WEIGHTS = Path(__file__).parent.parent / "minimamba/course/weights"
 MEGABYTE = 10**6
 CHUNK = 2048
 """Tokens that are read at once: what a model needs to be asked does not grow with the length."""

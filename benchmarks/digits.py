@@ -17,9 +17,9 @@ from machine import save
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from minimamba import corpora
-from minimamba.classifier import LSTMClassifier, S4Classifier
-from minimamba.corpora import Digits
+from minimamba.course import corpora
+from minimamba.course.classifier import LSTMClassifier, S4Classifier
+from minimamba.course.corpora import Digits
 from minimamba.s4 import S4D
 from minimamba.training import shuffled, train
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from triton.testing import do_bench_cudagraph
 
 from minimamba import selective_scan
-from minimamba.scan import fused
+from minimamba.scan.triton import operator
 
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
@@ -110,7 +110,7 @@ def theirs(given: dict[str, Tensor]) -> dict | None:
 def measure(shape: tuple) -> dict:
     given = inputs(*shape)
     row: dict = {"shape": [*shape[:3], str(shape[3]).removeprefix("torch.")], "official": None}
-    calls, other, divide = ours(given), theirs(given), fused.divide
+    calls, other, divide = ours(given), theirs(given), operator.divide
     if other:
         error = (calls["y"].float() - other["y"].float()).norm() / other["y"].float().norm()
         if not error < 1e-2:
@@ -120,15 +120,15 @@ def measure(shape: tuple) -> dict:
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
                    for way in ("forward", "learning", "backward")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
-    chunks = shape[1] // fused.CHUNK
-    for way, cycles in (("forward", fused.FORWARD), ("backward", fused.BACKWARD)):
+    chunks = shape[1] // operator.CHUNK
+    for way, cycles in (("forward", operator.FORWARD), ("backward", operator.BACKWARD)):
         for channels, _ in cycles.by_channels:
             for splits in SPLITS if shape[0] == 1 else SPLITS[:2]:
                 each = -(-chunks // splits)
                 pieces = max(p for p in (1, 2, 4) if each % p == 0) if splits > 1 else 0
-                fused.divide = lambda *_, to=(channels, each, pieces): to
+                operator.divide = lambda *_, to=(channels, each, pieces): to
                 row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
-    fused.divide = divide
+    operator.divide = divide
     return row
 
 
@@ -140,7 +140,7 @@ def by_state() -> list[dict]:
                                                                  "z")}
 
         def forward(parts=parts, bias=given["bias"]) -> Tensor:
-            return selective_scan(**parts, delta_bias=bias, delta_softplus=True, method="fused")
+            return selective_scan(**parts, delta_bias=bias, delta_softplus=True, method="triton")
 
         def both(forward=forward, parts=parts, dy=given["dy"]) -> None:
             torch.autograd.grad(forward(), list(parts.values()), dy)

@@ -19,10 +19,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from minimamba.scan import fused, kernels
+from minimamba.scan.triton import kernels, operator
 
-BATCH, LENGTH, D_INNER, TURN = 8, 2048, 1536, 2 * fused.PARTS
-SCHEDULERS, CLOCK = 132 * fused.SCHEDULERS, 1.755e9
+BATCH, LENGTH, D_INNER, TURN = 8, 2048, 1536, 2 * operator.PARTS
+SCHEDULERS, CLOCK = 132 * operator.SCHEDULERS, 1.755e9
 LATENCY = {"SHFL": 24, "MUFU": 22, "LDS": 30, "LDSM": 33, "F2F": 22, "STS": 20, "LDG": 300,
            "LDGSTS": 60, "S2R": 30, "BAR": 25, "LDGDEPBAR": 20, "LDC": 40, "STG": 20, "REDG": 20}
 OTHER = 15
@@ -34,8 +34,8 @@ Instruction = tuple[str, int, int, int, int]  # text, cycles to the next, sets, 
 
 def compiled(name: str, channels: int, programs: int) -> bytes:
     fn = getattr(kernels, name)
-    sizes = {"groups": 1, "d_inner": D_INNER, "N": 16, "SOFTPLUS": True, "CHUNK": fused.CHUNK,
-             "PARTS": fused.PARTS, "P": channels, "ATOMIC": True}
+    sizes = {"groups": 1, "d_inner": D_INNER, "N": 16, "SOFTPLUS": True, "CHUNK": operator.CHUNK,
+             "PARTS": operator.PARTS, "P": channels, "ATOMIC": True}
     constants = {a: sizes[a] for a in fn.arg_names if a in sizes}
     if not name.startswith("carry"):
         constants |= {a: None for a in ("initial", "carries", "sums", "d_last")
@@ -45,7 +45,7 @@ def compiled(name: str, channels: int, programs: int) -> bytes:
                  else "*bf16" if a in halves else "*fp32" for a in fn.arg_names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(fn.arg_names)
                if signature[a].startswith("*")}
-    registers = min(255, fused.REGISTERS // programs // 8 * 8)
+    registers = min(255, operator.REGISTERS // programs // 8 * 8)
     return triton.compile(ASTSource(fn, signature, constants, aligned),
                           target=GPUTarget("cuda", 90, 32),
                           options={"num_warps": 1, "maxnreg": registers}).asm["cubin"]
@@ -127,11 +127,11 @@ def _unit(text: str) -> tuple[str | None, int]:
 
 
 def main() -> None:
-    chunks, lanes = LENGTH // fused.CHUNK, fused.WARP // fused.PARTS
-    for name, before, costs in (("forward", "carry", fused.FORWARD),
-                                ("backward", "carry_back", fused.BACKWARD)):
+    chunks, lanes = LENGTH // operator.CHUNK, operator.WARP // operator.PARTS
+    for name, before, costs in (("forward", "carry", operator.FORWARD),
+                                ("backward", "carry_back", operator.BACKWARD)):
         found = {}
-        for kernel, channels, counted in ((before, fused.BEFORE, costs.before),
+        for kernel, channels, counted in ((before, operator.BEFORE, costs.before),
                                           *((name, *row) for row in costs.by_channels)):
             most = len(counted)
             bodies = loops(*disassembled(compiled(kernel, channels, most)))
@@ -139,9 +139,9 @@ def main() -> None:
                                        for programs in range(1, most + 1)]
             print(f"{kernel}, {channels} channels to a lane: {found[kernel, channels]} cycles a "
                   f"step, counted {[*counted]}")
-        channels, each, _ = fused.divide(BATCH, D_INNER, chunks, lanes, SCHEDULERS, costs)
+        channels, each, _ = operator.divide(BATCH, D_INNER, chunks, lanes, SCHEDULERS, costs)
         programs = -(-BATCH * -(-D_INNER // (channels * lanes)) * -(-chunks // each) // SCHEDULERS)
-        took = found[name, channels][programs - 1] * each * fused.CHUNK / CLOCK
+        took = found[name, channels][programs - 1] * each * operator.CHUNK / CLOCK
         print(f"{name}: {channels} channels to a lane, {programs} programs to a scheduler: "
               f"{1e3 * took:.3f} ms")
 

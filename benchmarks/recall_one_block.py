@@ -16,7 +16,8 @@ from machine import save
 from torch import Generator
 from tqdm import tqdm
 
-from minimamba import MambaConfig, MambaLM, tasks
+from minimamba import MambaConfig, MambaLM
+from minimamba.course import tasks
 from minimamba.training import train
 
 TASK = tasks.AssociativeRecall(length=32, pairs=8, kinds=16)

@@ -21,10 +21,10 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from minimamba import tasks
-from minimamba.classifier import Tagger
+from minimamba.course import tasks
+from minimamba.course.classifier import Tagger
+from minimamba.nn.s6 import S6
 from minimamba.s4 import S4D
-from minimamba.selective import S6
 from minimamba.training import train
 
 STEPS, BATCH, SHORTEST, LONGEST, KINDS = 1000, 32, 8, 64, 8

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, silu
 from tqdm import tqdm
 
+from minimamba.nn.s6 import S6
 from minimamba.scan import MACHINES, associative, methods, selective_scan
-from minimamba.selective import S6
 
 D_MODEL, D_STATE, DT_RANK, D_CONV = 768, 16, 48, 4
 LENGTHS = [2**k for k in range(8, 15)]
@@ -144,7 +144,7 @@ def calls(length: int, block: Block, others: dict[str, Callable]) -> dict[str, d
 def check(made: dict[str, dict[str, Callable]]) -> None:
     """All give the same, or nothing is measured."""
     for what, ways in made.items():
-        wanted = ways["definition"](False)
+        wanted = ways["reference"](False)
         for name, way in ways.items():
             error = ((way(False) - wanted).norm() / wanted.norm()).item()
             if name not in WITHOUT and not error < 1e-4:

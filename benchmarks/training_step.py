@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from minimamba import MambaConfig, MambaLM
-from minimamba.block import Mamba
+from minimamba.nn.mamba import Mamba
 
 BATCH, LENGTH, D_MODEL, LAYERS, VOCABULARY = 8, 2048, 768, 24, 50280
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import check_count, check_number, check_positive, refuse
+from minimamba.cuda_graph import replay
 from minimamba.lm import MambaLM
-from minimamba.replay import replay
 from minimamba.scan import compiled
 
 WORTH = 2**33

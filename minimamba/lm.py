@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from minimamba import step
 from minimamba.arguments import (
     check_count,
     check_positive,
@@ -33,12 +32,13 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.attention import Attention
-from minimamba.block import Mamba
-from minimamba.layers import LSTM, MLP, SSM
-from minimamba.linear import apply
+from minimamba.nn.attention import Attention
+from minimamba.nn.layers import LSTM, MLP, SSM
+from minimamba.nn.mamba import Mamba
+from minimamba.nn.s6 import S6
+from minimamba.ops import decode
+from minimamba.ops.linear import apply
 from minimamba.s4.layers import S4D
-from minimamba.selective import S6
 
 Memory = Any
 """What a layer remembers: a `block.Memory`, an `attention.KeysValues`, or what its kind has."""
@@ -134,8 +134,8 @@ class Layer(nn.Module):
 
 def add_norm(norm: nn.RMSNorm, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
     """x + added, and its norm, in the precision of the norm's weights."""
-    if step.runs(added):
-        return step.add_norm(x, added, norm.weight, norm.eps)
+    if decode.runs(added):
+        return decode.add_norm(x, added, norm.weight, norm.eps)
     x = x + added
     return x, norm(x.to(norm.weight.dtype))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimamba import MambaConfig, checkpoint, tasks
+from minimamba import MambaConfig, checkpoint
+from minimamba.course import tasks
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import abilities

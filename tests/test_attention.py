@@ -5,7 +5,7 @@ import torch
 from systems import close, randn
 from torch.testing import assert_close
 
-from minimamba.attention import Attention, KeysValues, _turned
+from minimamba.nn.attention import Attention, KeysValues, _turned
 
 pytestmark = pytest.mark.usefixtures("double")
 

@@ -8,7 +8,7 @@ import torch
 from systems import C128, F64
 from torch import nn
 
-from minimamba import plots, selective_scan
+from minimamba import selective_scan
 from minimamba.arguments import check_finite
 from minimamba.continuous import (
     exact_step,
@@ -17,12 +17,13 @@ from minimamba.continuous import (
     simulate,
     time_constants,
 )
+from minimamba.course import plots
 from minimamba.discretize import backward_euler, bilinear, euler, mamba, zoh
 from minimamba.lti import convolve, kernel, recurrence, step
+from minimamba.nn.s6 import S6
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.s4.diagonal import vandermonde
 from minimamba.s4.hippo import basis, project
-from minimamba.selective import S6
 from minimamba.training import shuffled, train
 
 RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
@@ -336,7 +337,7 @@ def test_a_negative_step_in_the_scan_without_softplus(bias):
 
 
 def test_an_unknown_method():
-    refuses(selective_scan, "method", "'auto' or one of 'definition'", "'magic'", method="magic")
+    refuses(selective_scan, "method", "'auto' or one of 'reference'", "'magic'", method="magic")
 
 
 def test_an_unknown_way_between_two_moments():

@@ -30,7 +30,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from minimamba import widgets
+from minimamba.course import widgets
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.browser
@@ -77,13 +77,13 @@ def server(tmp_path_factory):
                         ("token", ["TokenExplorer"]), ("scan", ["ScanStepper"]),
                         ("state", ["StateExplorer"]), ("every", EXPLORERS)):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-            f"from minimamba.widgets import {widget}\n{widget}()") for widget in shown],
+            f"from minimamba.course.widgets import {widget}\n{widget}()") for widget in shown],
             metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
                                      "name": "python3"}})
         nbformat.write(book, home / "course" / "notebooks" / f"{name}.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
-        **json.loads((ROOT / ".make" / "jupyterlab_overrides.json").read_text()),
+        **json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text()),
         "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
         "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}))
     with socket.socket() as probe:
@@ -452,7 +452,7 @@ def test_every_explorer_answers_in_the_widget_manager_of_vs_code(browser, server
         content_type="text/javascript"))
     page.add_script_tag(content=vscode["require.js"])
     page.evaluate(SHOW, f"""
-from minimamba import widgets
+from minimamba.course import widgets
 explorers = [getattr(widgets, name)() for name in {EXPLORERS}]
 before = [explorer.value for explorer in explorers]
 display(*explorers)""")

@@ -11,14 +11,14 @@ import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from minimamba import widgets
-from minimamba.plots.states import SHOWN
+from minimamba.course import widgets
+from minimamba.course.plots.states import SHOWN
+from minimamba.course.widgets import kernel_explorer
+from minimamba.course.widgets.browser_explorer import MIME
+from minimamba.course.widgets.delta_explorer import INPUTS, LAGS
+from minimamba.course.widgets.python_explorer import PythonExplorer
+from minimamba.course.widgets.scan_stepper import ORDERS
 from minimamba.scan import associative
-from minimamba.widgets import kernel_explorer
-from minimamba.widgets.browser_explorer import MIME
-from minimamba.widgets.delta_explorer import INPUTS, LAGS
-from minimamba.widgets.python_explorer import PythonExplorer
-from minimamba.widgets.scan_stepper import ORDERS
 
 pytestmark = pytest.mark.browser
 # A model as a page without a kernel has it: what is set is told to those who asked.

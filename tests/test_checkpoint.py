@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_lm import shake, tokens
 
-from minimamba import MambaConfig, MambaLM, checkpoint, generation, weights
+from minimamba import MambaConfig, MambaLM, checkpoint, generation
+from minimamba.course import weights
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-sys.path.append(str(Path(__file__).parent.parent / ".make"))
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
 import comparison
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from minimamba import corpora
+from minimamba.course import corpora
 
 
 def test_the_neuron_rests_fires_and_rests():

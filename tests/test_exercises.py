@@ -10,7 +10,7 @@ import nbformat
 import pytest
 import torch
 
-from minimamba import exercises
+from minimamba.course import exercises
 from minimamba.s4 import hippo
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -18,7 +18,7 @@ CHAPTERS = [path.name[:2] for path in NOTEBOOKS]
 
 
 def exercises_of(chapter):
-    return importlib.import_module(f"minimamba.exercises.chapter{chapter}").EXERCISES
+    return importlib.import_module(f"minimamba.course.exercises.chapter{chapter}").EXERCISES
 
 
 @pytest.fixture(autouse=True)

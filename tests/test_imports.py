@@ -9,14 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
-FLOORS = [["arguments", "weights"], ["linear", "shapes"], ["continuous"], ["discretize"], ["lti"],
-          ["scan"], ["conv_kernels", "step_kernels"], ["conv"], ["step"],
-          ["s4", "selective"],
-          ["attention", "block", "layers"], ["lm"], ["replay"],
-          ["checkpoint", "generation", "watch"],
-          ["classifier", "corpora", "environment", "exercises", "plots", "tasks", "training"],
-          ["command"],
-          ["widgets"]]
+FLOORS = [["arguments"], ["shapes", "environment"], ["continuous"], ["discretize"], ["lti"],
+          ["scan"], ["ops"], ["compat", "s4"], ["nn"], ["lm"], ["cuda_graph"],
+          ["checkpoint", "generation"], ["training"],
+          ["course"], ["cli"]]
 
 
 def modules():

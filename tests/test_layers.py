@@ -6,9 +6,9 @@ from systems import close
 from test_lm import shake
 
 from minimamba import MambaConfig, MambaLM, checkpoint, generation
-from minimamba.layers import LSTM, MLP
+from minimamba.course.inspect import looks, watch
 from minimamba.lm import MIXERS
-from minimamba.watch import looks, watch
+from minimamba.nn.layers import LSTM, MLP
 
 pytestmark = pytest.mark.usefixtures("double")
 PATTERNS = [*MIXERS, "MMMAMMMM", "AFAF", "MFAF", "L46MA"]

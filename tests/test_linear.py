@@ -4,7 +4,7 @@ import pytest
 import torch
 from systems import close, randn
 
-from minimamba.linear import _blocks, linear
+from minimamba.ops.linear import _blocks, linear
 
 pytestmark = pytest.mark.usefixtures("double")
 

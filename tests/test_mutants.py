@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent.parent / ".make"))
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
 from faults import FAULTS, Fault
 from mutants import plant
 
 ROOT = Path(__file__).parent.parent
-GPU_ONLY = {"replay.py"}
+GPU_ONLY = {"cuda_graph.py"}
 """What nothing runs without a GPU: a fault in it would survive here."""
 
 
@@ -29,7 +29,7 @@ def test_there_are_sixty_or_more_in_all_modules():
     assert len(set(names)) == len(names) >= 60
     package = ROOT / "minimamba"
     modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
-    modules = {name for name in modules if not name.startswith(("exercises/", "weights/"))
+    modules = {name for name in modules if not name.startswith(("course/exercises/", "course/weights/"))
                and (not name.endswith("__init__.py") or name == "scan/__init__.py")}
     assert modules - GPU_ONLY == set(Counter(fault.file for fault in FAULTS))
 
@@ -45,7 +45,7 @@ def test_a_planted_fault_is_there_once(tmp_path):
 
 def test_a_planted_fault_turns_a_test_and_a_chapter_red():
     name = "the bilinear rule leans forward"
-    done = subprocess.run([sys.executable, ROOT / ".make" / "mutants.py", name],
+    done = subprocess.run([sys.executable, ROOT / "tools" / "mutants.py", name],
                           capture_output=True, text=True, check=True)
     row = next(line for line in done.stdout.splitlines() if line.startswith(f"| {name} |"))
     assert "| test_discretize.py::" in row

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from PIL import Image
 
-from minimamba import plots
+from minimamba.course import plots
 
 x = torch.linspace(0, 1, 50, dtype=torch.float64)
 FIGURES = {

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from minimamba import discretize
-from minimamba.classifier import LSTMClassifier, S4Classifier
+from minimamba.course.classifier import LSTMClassifier, S4Classifier
 from minimamba.s4 import S4, S4D, diagonal, dplr
 from minimamba.training import train
 

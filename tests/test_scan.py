@@ -23,7 +23,7 @@ properties = settings(max_examples=40, deadline=None, derandomize=True)
 
 # Each machine goes through every test of this file, but for the compiled one, which would compile
 # for each shape anew: test_scan_agreement.py has its tests.
-@pytest.fixture(scope="module", autouse=True, params=["definition", "chunked"])
+@pytest.fixture(scope="module", autouse=True, params=["reference", "chunked"])
 def machine(request):
     scan.method = request.param
 
@@ -85,7 +85,7 @@ def by_loop(x, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=F
 
 
 def test_two_machines_run_everywhere():
-    assert methods()["definition"] is None
+    assert methods()["reference"] is None
     assert methods()["chunked"] is None
 
 

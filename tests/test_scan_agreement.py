@@ -8,7 +8,8 @@ from systems import F64, close, leaves, randn, uniform
 
 from minimamba import scan as scan_package
 from minimamba import selective_scan
-from minimamba.scan import chunked, compiled, definition, fused, methods
+from minimamba.scan import chunked, compiled, methods, reference
+from minimamba.scan.triton import operator
 
 WHY_NOT = methods()["compiled"]
 COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT)))
@@ -40,7 +41,7 @@ def run(method, arguments, **options):
 def agree(method, arguments, **options):
     __tracebackhide__ = True
     (y, h, gradients), (y_, h_, gradients_) = (run(m, arguments, **options)
-                                               for m in (method, "definition"))
+                                               for m in (method, "reference"))
     close(y, y_, rtol=1e-10, atol=1e-10)
     close(h, h_, rtol=1e-10, atol=1e-10)
     for name, wanted in gradients_.items():
@@ -80,7 +81,7 @@ def test_with_groups(groups):
 @pytest.mark.parametrize("unused", ["y", "last_state"])
 def test_a_loss_of_one_output_alone(method, unused):
     results = []
-    for name in (method, "definition"):
+    for name in (method, "reference"):
         arguments = {key: value.clone().requires_grad_() for key, value in inputs(20).items()}
         y, h = selective_scan(**arguments, return_last_state=True, method=name)
         (h if unused == "y" else y).square().sum().backward()
@@ -97,7 +98,7 @@ def test_inputs_that_are_not_contiguous(method):
     turned = {name: value.mT.contiguous().mT for name, value in arguments.items() if value.ndim > 1}
     assert not turned["x"].is_contiguous()
     close(selective_scan(**arguments | turned, method=method),
-          selective_scan(**arguments, method="definition"))
+          selective_scan(**arguments, method="reference"))
 
 
 @every_other
@@ -167,7 +168,7 @@ def test_the_compiled_one_says_so_once_while_it_compiles(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert said.count("compiling") == 1
     assert "forward scan for 6 channels of 4 states, torch.float64" in said
-    close(y, selective_scan(**arguments, method="definition"))
+    close(y, selective_scan(**arguments, method="reference"))
     compiled._compile.cache_clear()
 
 
@@ -191,19 +192,19 @@ class OnGPU:
 
 
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
-    (OnGPU(), 16, "fused"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
+    (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
     (OnGPU(batch=70_000), 16, "chunked")])
 def test_auto_takes_the_fused_one_on_a_gpu_if_it_can(monkeypatch, x, d_state, chosen):
-    monkeypatch.setattr(fused, "missing", lambda: None)
+    monkeypatch.setattr(operator, "missing", lambda: None)
     assert scan_package._choose("auto", x, d_state) == chosen
-    monkeypatch.setattr(fused, "missing", lambda: "there is no triton")
+    monkeypatch.setattr(operator, "missing", lambda: "there is no triton")
     assert scan_package._choose("auto", x, d_state) == "chunked"
 
 
 def test_auto_takes_the_compiled_one_for_large_inputs_where_there_is_a_compiler(monkeypatch):
     ran = []
     monkeypatch.setattr(scan_package, "MACHINES", {
-        name: lambda *a, name=name, **k: ran.append(name) or definition.scan(*a, **k)
+        name: lambda *a, name=name, **k: ran.append(name) or reference.scan(*a, **k)
         for name in scan_package.MACHINES})
     monkeypatch.setattr(scan_package, "LARGE", 2 * 20 * 6 * 4)
     monkeypatch.setattr(compiled, "missing", lambda: None)

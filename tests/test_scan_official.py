@@ -11,8 +11,7 @@ from itertools import product
 import pytest
 import torch
 
-from minimamba import selective_scan
-from minimamba.scan import compat
+from minimamba import compat, selective_scan
 
 PLACE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH, CHANNELS, STATES = 2, 4, 8
@@ -90,6 +89,6 @@ def test_within_the_official_tolerances(length, dtype, layout):
 @pytest.mark.parametrize(("layout", "dtype"), [
     ((2, 2), torch.float32), ((None, 1), torch.bfloat16), ((1, None), torch.float16)], ids=str)
 def test_the_fused_kernels_in_the_interpreter(layout, dtype, monkeypatch):
-    monkeypatch.setattr(compat, "selective_scan", partial(selective_scan, method="fused"))
+    monkeypatch.setattr(compat, "selective_scan", partial(selective_scan, method="triton"))
     torch.manual_seed(0)
     check(8, dtype, layout, True, True, True, True)

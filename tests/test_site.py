@@ -33,7 +33,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def builder():
-    folder = ROOT / ".make" / "site"
+    folder = ROOT / "tools" / "site"
     sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location("build", folder / "build.py")
     module = importlib.util.module_from_spec(spec)

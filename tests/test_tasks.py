@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from minimamba import tasks
+from minimamba.course import tasks
 
 
 def drawn(seed=0):

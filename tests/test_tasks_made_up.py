@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from minimamba import tasks
-from minimamba.tasks import UNSCORED
+from minimamba.course import tasks
+from minimamba.course.tasks import UNSCORED
 
 SMALL = [tasks.SelectiveCopying(12, 3, 5), tasks.InductionHeads(9, 6),
          tasks.AssociativeRecall(40, 4, 8), tasks.Copying(7, 5), tasks.PhoneBook(5, 3),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from minimamba.classifier import LSTMClassifier, S4Classifier, Tagger
+from minimamba.course.classifier import LSTMClassifier, S4Classifier, Tagger
+from minimamba.nn.s6 import S6
 from minimamba.s4 import S4D
-from minimamba.selective import S6
 from minimamba.training import shuffled, train
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimamba import MambaConfig, MambaLM, tasks
+from minimamba import MambaConfig, MambaLM
+from minimamba.course import tasks
 from minimamba.training import is_first, progress, shuffled, spread, train
 
 STEPS = 12

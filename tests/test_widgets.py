@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from minimamba import checkpoint, plots, weights, widgets
-from minimamba.s4 import hippo
-from minimamba.watch import watch
-from minimamba.widgets import (
+from minimamba import checkpoint
+from minimamba.course import plots, weights, widgets
+from minimamba.course.inspect import watch
+from minimamba.course.widgets import (
     DeltaExplorer,
     HippoExplorer,
     KernelExplorer,
@@ -27,10 +27,11 @@ from minimamba.widgets import (
     TokenExplorer,
     module,
 )
-from minimamba.widgets.browser_explorer import MIME
-from minimamba.widgets.delta_explorer import INPUTS, STRETCHES, _shares
-from minimamba.widgets.hippo_explorer import _recording, _states
-from minimamba.widgets.state_explorer import _levels
+from minimamba.course.widgets.browser_explorer import MIME
+from minimamba.course.widgets.delta_explorer import INPUTS, STRETCHES, _shares
+from minimamba.course.widgets.hippo_explorer import _recording, _states
+from minimamba.course.widgets.state_explorer import _levels
+from minimamba.s4 import hippo
 
 FOLDER = Path(widgets.__file__).parent
 

@@ -18,10 +18,11 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.scan import chunked, compiled, definition, fused
+from minimamba.scan import chunked, compiled, reference
+from minimamba.scan.triton import operator
 
-MACHINES = {"definition": definition.scan, "chunked": chunked.scan, "compiled": compiled.scan,
-            "fused": fused.scan}
+MACHINES = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
+            "triton": operator.scan}
 LARGE = 2**24
 """How many numbers of state, over all steps, are worth the half minute of a compilation."""
 INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -29,15 +30,15 @@ INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def methods() -> dict[str, str | None]:
     """The machines by name: None for one that can run here, else the reason why it can't."""
-    return {"definition": None, "chunked": None, "compiled": compiled.missing(),
-            "fused": fused.missing()}
+    return {"reference": None, "chunked": None, "compiled": compiled.missing(),
+            "triton": operator.missing()}
 
 
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """The machine to run: the one asked for, or no other."""
     if method == "auto":
-        if x.device.type == "cuda" and fused.missing() is None and fused.unfit(x, d_state) is None:
-            return "fused"
+        if x.device.type == "cuda" and operator.missing() is None and operator.unfit(x, d_state) is None:
+            return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
         return "compiled" if large and compiled.missing() is None else "chunked"
     if method not in MACHINES:
@@ -47,12 +48,12 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
             refuse("method", "one that can run here", f"{method!r}: {reason}")
         if x.device.type != "cpu":
             refuse("method", f"one that can run on {x.device}", "'compiled', which is for the CPU")
-    if method == "fused":
-        if reason := fused.missing():
+    if method == "triton":
+        if reason := operator.missing():
             refuse("method", "one that can run here, such as 'chunked'", f"{method!r}: {reason}")
-        if reason := fused.unfit(x, d_state):
+        if reason := operator.unfit(x, d_state):
             refuse("method", "one that can run with these arguments, such as 'chunked'",
-                   f"'fused' for {reason}")
+                   f"'triton' for {reason}")
     return method
 
 
@@ -85,7 +86,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         initial_state: (batch, d_inner, d_state); zero if None.
         return_last_state: whether to give the state after the last step too.
         method: a name from `minimamba.scan.methods()`, or "auto", the fastest that can run: on
-            an NVIDIA GPU "fused", unless there is no triton, or for float64 and such d_state as
+            an NVIDIA GPU "triton", unless there is no triton, or for float64 and such d_state as
             it can't take "chunked"; on a CPU "compiled" for large inputs, else "chunked".
 
     Returns:
@@ -106,7 +107,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         t if t is None else t.to(state_dtype) for t in (A, B, C, D, delta_bias, initial_state))
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
     by_step = x, delta, z
-    if chosen != "fused":  # which reads them as they are
+    if chosen != "triton":  # which reads them as they are
         by_step = (t if t is None else t.to(state_dtype) for t in by_step)
     x_, delta, z = by_step
     y, last_state = MACHINES[chosen](

@@ -1,0 +1,61 @@
+"""Chapter 05: selectivity."""
+
+import math
+
+import torch
+
+from minimamba.course.exercises import Exercise
+
+
+def discretize(delta, A, B, x):
+    keep = torch.exp(delta[..., None] * A)
+    return keep, (delta * x)[..., None] * B[:, None, :]
+
+
+def count(d_inner, d_state, dt_rank):
+    x_proj = d_inner * (dt_rank + 2 * d_state)
+    return x_proj + dt_rank * d_inner + d_inner + d_inner * d_state + d_inner
+
+
+def bias_for(delta):
+    return delta + math.log(-math.expm1(-delta))
+
+
+DELTA = torch.tensor([[0.1, 1.0], [2.0, 0.0], [0.5, 0.3]], dtype=torch.float64)
+A = -torch.tensor([[1.0, 2.0, 3.0], [0.5, 1.0, 4.0]], dtype=torch.float64)
+B = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 1.0], [3.0, 1.0, 0.2]], dtype=torch.float64)
+X = torch.tensor([[1.0, -1.0], [2.0, 3.0], [0.5, 4.0]], dtype=torch.float64)
+
+EXERCISES = {
+    "05.1": Exercise(
+        discretize,
+        ({"delta": DELTA, "A": A, "B": B, "x": X},
+         {"delta": DELTA[:1], "A": 2 * A, "B": B[1:2], "x": X[2:]}),
+        {"Mamba writes ΔB, not zero-order hold's B̄ (chapter 02).":
+            lambda delta, A, B, x: (discretize(delta, A, B, x)[0],
+                                    (torch.expm1(delta[..., None] * A) / A) * B[:, None, :]
+                                    * x[..., None]),
+         "What is written is ΔB times x: the x is missing.":
+            lambda delta, A, B, x: discretize(delta, A, B, torch.ones_like(x)),
+         "What is written is scaled by Δ too: a step of 0 writes nothing.":
+            lambda delta, A, B, x: (discretize(delta, A, B, x)[0], x[..., None] * B[:, None, :])}),
+    "05.2": Exercise(
+        count,
+        ({"d_inner": 1536, "d_state": 16, "dt_rank": 96}, {"d_inner": 4, "d_state": 3,
+                                                           "dt_rank": 1}),
+        {"The bias of Δ is missing, one a channel, or D.":
+            lambda d_inner, d_state, dt_rank: count(d_inner, d_state, dt_rank) - d_inner,
+         "A is missing: it is learned too, d_inner · d_state numbers.":
+            lambda d_inner, d_state, dt_rank:
+            count(d_inner, d_state, dt_rank) - d_inner * d_state,
+         "Δ goes down to dt_rank and up again: that is two matrices.":
+            lambda d_inner, d_state, dt_rank:
+            count(d_inner, d_state, dt_rank) - dt_rank * d_inner}),
+    "05.3": Exercise(
+        bias_for,
+        tuple({"delta": delta} for delta in (0.001, 0.1, 3.0, 2e-16, 800.0)),
+        {"That is softplus. Its inverse is wanted.":
+            lambda delta: math.log1p(math.exp(-delta)) + delta,
+         "For a small Δ, e^Δ − 1 loses its digits: expm1 keeps them.":
+            lambda delta: math.log(1 - math.exp(-delta)) + delta}),
+}

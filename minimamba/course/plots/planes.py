@@ -1,0 +1,133 @@
+"""Pictures of two axes: the complex plane, matrices, images."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from minimamba.course.plots.style import COLOURS, arrays, coloured, styled
+
+
+@styled
+def stability(z: Tensor, growth: Mapping[str, Tensor], *, at: complex | None = None,
+              powers: Mapping[str, Tensor] | None = None) -> Figure:
+    """Where in the plane of Δλ each rule's state fades.
+
+    Args:
+        z: (rows, columns) complex, a grid of Δλ.
+        growth: from a rule to |Ā| on that grid.
+        at: a point to mark, and powers: from a rule to the real parts of Āⁿ there, which stand
+            below.
+    """
+    figure = Figure(figsize=(8, 2.7 if at is None else 4.4), layout="constrained")
+    axes = figure.subplots(1 if at is None else 2, len(growth), sharey="row", squeeze=False)
+    for ax, (rule, size, colour, _) in zip(axes[0], coloured(growth), strict=True):
+        ax.contourf(*arrays(z.real, z.imag, size), levels=[0, 1], colors=[colour], alpha=0.35)
+        ax.contour(*arrays(z.real, z.imag, size), levels=[1], colors=[colour])
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set(title=rule, xlabel="Re Δλ", aspect="equal")
+        if at is not None:
+            ax.plot([at.real], [at.imag], marker="o", color="black")
+    axes[0, 0].set_ylabel("Im Δλ")
+    if at is not None:
+        for ax, (_, steps, colour, _) in zip(axes[1], coloured(powers), strict=True):
+            ax.plot(*arrays(steps), marker="o", markersize=3, linestyle="-", color=colour)
+            ax.set(xlabel="step n", ylim=(-1.5, 1.5))
+        axes[1, 0].set_ylabel("Re Āⁿ")
+    return figure
+
+
+@styled
+def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
+    """Square matrices of weights, none negative, side by side on one scale, zero in white.
+
+    The scale is logarithmic but for the smallest 2 %, so that small weights show beside large.
+    """
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    limit = max(float(matrix.max()) for matrix in maps.values())
+    scale = SymLogNorm(linthresh=limit / 50, vmin=0, vmax=limit)
+    for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
+        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
+        ax.set(title=title, xlabel=xlabel)
+        ax.grid(False)
+    axes[0].set_ylabel(ylabel)
+    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    return figure
+
+
+@styled
+def eigenvalues(groups: Mapping[str, Tensor]) -> Figure:
+    """Eigenvalues in the complex plane, a panel a matrix; what lies right of 0 grows.
+
+    Args:
+        groups: from a matrix's name to its (N,) complex eigenvalues.
+    """
+    figure = Figure(figsize=(8, 3.0), layout="constrained")
+    axes = figure.subplots(1, len(groups), squeeze=False)[0]
+    for ax, (name, points, colour, _) in zip(axes, coloured(groups), strict=True):
+        ax.axvline(0, color="black", linewidth=0.8)
+        points = points + 0j  # real ones too
+        ax.plot(*arrays(points.real, points.imag), linestyle="", marker="o", markersize=3.5,
+                color=colour)
+        ax.set(title=name, xlabel="Re λ")
+    axes[0].set_ylabel("Im λ")
+    return figure
+
+
+@styled
+def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
+    """Pictures, and below each the signal that it is when read pixel by pixel.
+
+    Args:
+        pictures: (count, rows, columns). titles: one each. signals: (count, length).
+    """
+    figure = Figure(figsize=(8, 3.0), layout="constrained")
+    above, below = figure.subplots(2, len(pictures), height_ratios=(1.4, 1), squeeze=False)
+    for ax, picture, title in zip(above, *arrays(pictures), titles, strict=True):
+        ax.imshow(picture, cmap="gray_r")
+        ax.set(title=title, xticks=[], yticks=[])
+        ax.grid(False)
+    for ax, signal in zip(below, *arrays(signals), strict=True):
+        ax.plot(signal, color=COLOURS[0], linestyle="-", linewidth=1.0)
+        ax.set(xlabel="pixel", ylim=(-1.1, 1.1), yticks=[-1, 0, 1])
+    for ax in below[1:]:
+        ax.set_yticklabels([])
+    below[0].set_ylabel("ink")
+    return figure
+
+
+@styled
+def tables(maps: Mapping[str, Tensor], rows: list[str], columns: list[str], xlabel: str,
+           ylabel: str, label: str, *, line: list[int] | None = None) -> Figure:
+    """Numbers from 0 to 100 as colours, and written in their places, a panel a table.
+
+    Args:
+        maps: from a title to (rows, columns); NaN leaves a gap.
+        rows, columns: their names. label: what is shown.
+        line: for each row, or the first ones, after how many columns a line goes through.
+    """
+    figure = Figure(figsize=(0.9 + 0.55 * len(columns) * len(maps), 0.9 + 0.38 * len(rows)),
+                    layout="constrained")
+    axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+    for ax, (title, values) in zip(axes, maps.items(), strict=True):
+        values, = arrays(values)
+        image = ax.imshow(values, vmin=0, vmax=100, aspect="auto", interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            if not np.isnan(value):
+                ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
+                        color="black" if value > 55 else "white")
+        if line is not None:
+            ends = np.arange(len(line) + 1) - 0.5
+            ax.plot(np.repeat(line, 2) - 0.5, np.repeat(ends, 2)[1:-1], color="#D55E00",
+                    linestyle="-", linewidth=2.2)
+        ax.set(title=title, xlabel=xlabel, xlim=(-0.5, len(columns) - 0.5),
+               ylim=(len(rows) - 0.5, -0.5))
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_yticks(range(len(rows)), rows)
+        ax.grid(False)
+    axes[0].set_ylabel(ylabel)
+    figure.colorbar(image, ax=axes, label=label)
+    return figure

@@ -1,0 +1,1 @@
+"""Layers that mix a sequence, all with one interface: see `mixer.Mixer`."""

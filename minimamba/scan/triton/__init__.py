@@ -1,0 +1,1 @@
+"""The selective scan as Triton kernels for NVIDIA GPUs."""
