@@ -74,28 +74,28 @@ def digits() -> tuple[Digits, Digits]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to learn from and bytes held out: `learn, hold = corpora.code()`. Printed, it says
+    """Bytes to learn from and bytes held out: `train, val = corpora.code()`. Printed, it says
     what it is, so that a result can say what it was measured on."""
 
     name: str
-    learn: Tensor
+    train: Tensor
     """(bytes,), uint8."""
-    hold: Tensor
+    val: Tensor
     """(bytes,), uint8."""
     licence: str
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.learn, self.hold))
+        return iter((self.train, self.val))
 
     @property
     def sha256(self) -> str:
         """Of all bytes to learn from and then all held out."""
-        digest = hashlib.sha256(self.learn.numpy().tobytes())
-        digest.update(self.hold.numpy().tobytes())
+        digest = hashlib.sha256(self.train.numpy().tobytes())
+        digest.update(self.val.numpy().tobytes())
         return digest.hexdigest()
 
     def __str__(self) -> str:
-        return (f"{self.name}: {len(self.learn):,} bytes to learn from, {len(self.hold):,} held "
+        return (f"{self.name}: {len(self.train):,} bytes to learn from, {len(self.val):,} held "
                 f"out; sha256 {self.sha256[:16]}; licence: {self.licence}")
 
 

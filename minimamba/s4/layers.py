@@ -60,7 +60,7 @@ class System(nn.Module, ABC):
             refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
         return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
 
-    def initial_state(self, batch: int) -> Tensor:
+    def init_cache(self, batch: int) -> Tensor:
         """The state before the first step: zeros, (batch, d_model, numbers of state)."""
         check_count("batch", batch)
         _, B_bar, _ = self.discrete()
@@ -72,7 +72,7 @@ class System(nn.Module, ABC):
 
         Args:
             x: (batch, d_model), the input of this step.
-            h: the state before it; `initial_state` at the start.
+            h: the state before it; `cache` at the start.
             system: what `discrete` gave; computed anew if None.
 
         Returns:
@@ -117,22 +117,25 @@ class S4D(System):
             return self.A, self.B, self.C
         return self.A, torch.view_as_complex(self.B), torch.view_as_complex(self.C)
 
-    def forward(self, x: Tensor, *, initial_state: Tensor | None = None,
-                return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, cache: Tensor | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """All steps at once, from a state, (batch, d_model, numbers of state), if one is given;
-        with `return_last_state`, (y, the state after them). To carry it takes memory of length
+        with `return_cache`, (y, the state after them). To carry it takes memory of length
         times the state, so a long signal is better read in parts."""
+        if attention_mask is not None:
+            x = x * attention_mask[..., None]
         y = super().forward(x)
-        if initial_state is None and not return_last_state:
+        if cache is None and not return_cache:
             return y
         A_bar, B_bar, C = self.discrete()
         powers, last = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, …)
         h = torch.einsum("dln,bld->bdn", powers.flip(1) * B_bar[:, None], x.to(powers.dtype))
-        if initial_state is not None:
+        if cache is not None:
             seen = powers * (A_bar * C)[:, None]
-            y = y + torch.einsum("dln,bdn->bld", seen, initial_state).real
-            h = h + last * initial_state
-        return (y, h) if return_last_state else y
+            y = y + torch.einsum("dln,bdn->bld", seen, cache).real
+            h = h + last * cache
+        return (y, h) if return_cache else y
 
     def kernel(self, length: int) -> Tensor:
         A, B, C = self._parts()

@@ -21,7 +21,7 @@ from minimamba.arguments import (
 from minimamba.scan import chunked, compiled, reference
 from minimamba.scan.triton import operator
 
-MACHINES = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
+METHODS = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
             "triton": operator.scan}
 LARGE = 2**24
 """How many numbers of state, over all steps, are worth the half minute of a compilation."""
@@ -41,8 +41,8 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
             return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
         return "compiled" if large and compiled.missing() is None else "chunked"
-    if method not in MACHINES:
-        refuse("method", "'auto' or one of " + ", ".join(map(repr, MACHINES)), repr(method))
+    if method not in METHODS:
+        refuse("method", "'auto' or one of " + ", ".join(map(repr, METHODS)), repr(method))
     if method == "compiled":
         if reason := compiled.missing():
             refuse("method", "one that can run here", f"{method!r}: {reason}")
@@ -110,7 +110,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     if chosen != "triton":  # which reads them as they are
         by_step = (t if t is None else t.to(state_dtype) for t in by_step)
     x_, delta, z = by_step
-    y, last_state = MACHINES[chosen](
+    y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
         initial_state=initial_state)
     y = y.to(x.dtype)
