@@ -1,11 +1,11 @@
-"""Attention: causal, the same in steps and in parts, deaf to padding; its memory grows."""
+"""Attention: causal, the same in steps and in parts, deaf to padding; its cache grows."""
 
 import pytest
 import torch
 from systems import close, randn
 from torch.testing import assert_close
 
-from minimamba.nn.attention import Attention, KeysValues, _turned
+from minimamba.nn.attention import Attention, KVCache, _turned
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -45,32 +45,32 @@ def test_it_is_its_equations(layer):
 
 def test_steps_and_parts_are_the_whole(layer):
     u = randn(2, 9, 8)
-    whole, last = layer(u, return_memory=True)
-    memory, outputs = layer.empty(2), []
+    whole, last = layer(u, return_cache=True)
+    cache, outputs = layer.init_cache(2), []
     for now in u.unbind(1):
-        out, memory = layer.step(now, memory)
+        out, cache = layer.step(now, cache)
         outputs.append(out)
     close(torch.stack(outputs, 1), whole)
-    close(memory.keys, last.keys)
+    close(cache.keys, last.keys)
     for cut in (1, 4, 8):
-        first, memory = layer(u[:, :cut], return_memory=True)
-        second, memory = layer(u[:, cut:], memory, return_memory=True)
+        first, cache = layer(u[:, :cut], return_cache=True)
+        second, cache = layer(u[:, cut:], cache, return_cache=True)
         close(torch.cat([first, second], 1), whole)
-        close(memory.values, last.values)
+        close(cache.values, last.values)
 
 
 def test_padding_to_the_left_changes_nothing(layer):
     u = randn(1, 7, 8)
     padded, real = torch.cat([randn(1, 4, 8, seed=1), u], 1), (torch.arange(11) >= 4)[None]
-    given, memory = layer(padded, real=real, return_memory=True)
-    wanted, last = layer(u, return_memory=True)
+    given, cache = layer(padded, attention_mask=mask, return_cache=True)
+    wanted, last = layer(u, return_cache=True)
     close(given[:, 4:], wanted)
     assert given.isfinite().all()
     now = randn(1, 8, seed=2)
-    close(layer.step(now, memory)[0], layer.step(now, last)[0])
+    close(layer.step(now, cache)[0], layer.step(now, last)[0])
     # In parts, the first of them nothing but padding.
-    _, memory = layer(padded[:, :3], real=real[:, :3], return_memory=True)
-    close(layer(padded[:, 3:], memory, real=real[:, 3:])[:, 1:], wanted)
+    _, cache = layer(padded[:, :3], attention_mask=mask[:, :3], return_cache=True)
+    close(layer(padded[:, 3:], cache, attention_mask=mask[:, 3:])[:, 1:], wanted)
 
 
 def test_nothing_looks_ahead(layer):
@@ -83,9 +83,9 @@ def test_nothing_looks_ahead(layer):
 
 def test_the_memory_grows_by_a_key_and_a_value_a_step(layer):
     for length in (1, 2, 30):
-        memory = layer(randn(2, length, 8), return_memory=True)[1]
-        assert memory.keys.shape == memory.values.shape == (2, 2, length, 4)
-        assert memory.real is None
+        cache = layer(randn(2, length, 8), return_cache=True)[1]
+        assert cache.keys.shape == cache.values.shape == (2, 2, length, 4)
+        assert cache.real is None
 
 
 def test_only_the_distance_counts():
@@ -95,7 +95,7 @@ def test_only_the_distance_counts():
         """After a past of padding: the same steps, further along."""
         past = torch.zeros(1, before, dtype=torch.bool)
         real = torch.cat([past, past.new_ones(1, 6)], 1)
-        return layer(torch.cat([randn(1, before, 8), u], 1), real=real)[:, -6:]
+        return layer(torch.cat([randn(1, before, 8), u], 1), attention_mask=mask)[:, -6:]
 
     far = last(1000)
     assert_close(far, last(1), rtol=1e-9, atol=1e-12)
@@ -113,11 +113,11 @@ def test_order_shows_with_positions_alone():
 
 def test_it_says_where_it_looks(layer):
     u = randn(2, 7, 8)
-    looks = layer.looks(u)
+    looks = layer.attention_weights(u)
     assert looks.shape == (2, 2, 7, 7)
     assert (looks.triu(1) == 0).all()
     close(looks.sum(-1), torch.ones(2, 2, 7))
-    values = layer(u, return_memory=True)[1].values
+    values = layer(u, return_cache=True)[1].values
     close(layer.out_proj((looks @ values).transpose(1, 2).flatten(2)), layer(u))
 
 
@@ -135,13 +135,13 @@ def test_far_positions_are_told_apart_in_single_precision():
     (lambda: Attention(0, 2), "^d_model: expected a whole number"),
     (lambda: Attention(8, 2)(randn(2, 3, 7)), r"^u: expected shape \(batch, length, 8\)"),
     (lambda: Attention(8, 2).step(randn(2, 3, 8), None), r"^u: expected shape \(batch, 8\)"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), real=torch.ones(2, 3)), "^real: expected dtype bool"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), real=torch.ones(2, 4) > 0), "^real: expected shape"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), Attention(8, 2).empty(3)),
-     r"^memory.keys: expected shape \(2, 2, 0, 4\)"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), KeysValues(randn(2, 2, 5, 4), randn(2, 2, 4, 4),
+    (lambda: Attention(8, 2)(randn(2, 3, 8), attention_mask=torch.ones(2, 3)), "^real: expected dtype bool"),
+    (lambda: Attention(8, 2)(randn(2, 3, 8), attention_mask=torch.ones(2, 4) > 0), "^real: expected shape"),
+    (lambda: Attention(8, 2)(randn(2, 3, 8), Attention(8, 2).init_cache(3)),
+     r"^cache.keys: expected shape \(2, 2, 0, 4\)"),
+    (lambda: Attention(8, 2)(randn(2, 3, 8), KVCache(randn(2, 2, 5, 4), randn(2, 2, 4, 4),
                                                         None)),
-     "^memory.values: expected shape .+ that of the keys"),
+     "^cache.values: expected shape .+ that of the keys"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

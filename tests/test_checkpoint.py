@@ -36,7 +36,7 @@ def pair(request, tmp_path):
     """Their model, and ours, which has read its checkpoint."""
     model = theirs(request.param)
     model.save_pretrained(tmp_path)
-    return model, checkpoint.load(tmp_path)
+    return model, MambaLM.from_pretrained(tmp_path)
 
 
 def test_the_scores_are_those_of_transformers(pair):
@@ -70,9 +70,9 @@ def test_so_is_what_it_writes(pair):
 def test_half_precision_agrees_to_its_digits(tmp_path):
     other = theirs().bfloat16()
     other.save_pretrained(tmp_path)
-    model = checkpoint.load(tmp_path)
-    assert model.head.weight.dtype == torch.bfloat16
-    exact = checkpoint.load(tmp_path, dtype=torch.float64)(tokens())
+    model = MambaLM.from_pretrained(tmp_path)
+    assert model.lm_head.weight.dtype == torch.bfloat16
+    exact = MambaLM.from_pretrained(tmp_path, dtype=torch.float64)(tokens())
     ours, wanted = ((scores.double() - exact).norm() / exact.norm() for scores in (
         model(tokens()), other(tokens()).logits))
     assert ours < 1.5 * wanted < 0.05                         # as far from the truth as theirs
@@ -81,9 +81,9 @@ def test_half_precision_agrees_to_its_digits(tmp_path):
 @pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
 def test_there_and_back_bit_for_bit(pair, layout, tmp_path):
     _, model = pair
-    checkpoint.save(model, tmp_path / "again", layout=layout)
+    model.save_pretrained(tmp_path / "again", layout=layout)
     for path in (tmp_path / "again", tmp_path / "again" / "model.safetensors"):
-        again = checkpoint.load(path)
+        again = MambaLM.from_pretrained(path)
         assert {**again.config.__dict__, "dt_rank": 0} == {**model.config.__dict__, "dt_rank": 0}
         for name, value in model.state_dict().items():
             assert torch.equal(again.state_dict()[name], value), name
@@ -91,14 +91,14 @@ def test_there_and_back_bit_for_bit(pair, layout, tmp_path):
 
 def test_transformers_reads_what_we_write(pair, tmp_path):
     other, model = pair
-    checkpoint.save(model, tmp_path / "ours")
+    model.save_pretrained(tmp_path / "ours")
     again = transformers.MambaForCausalLM.from_pretrained(tmp_path / "ours").eval()
     assert torch.equal(again(tokens()).logits, other(tokens()).logits)
 
 
 def test_the_original_layout_has_its_names_and_pads_its_vocabulary(tmp_path):
     model = MambaLM(MambaConfig(vocab_size=48, d_model=12, n_layer=1))
-    checkpoint.save(model, tmp_path, layout="original")
+    model.save_pretrained(tmp_path, layout="mamba_ssm")
     assert {"backbone.embedding.weight", "backbone.norm_f.weight", "backbone.layers.0.norm.weight",
             "backbone.layers.0.mixer.dt_proj.bias", "backbone.layers.0.mixer.A_log"} <= set(
                 load_file(tmp_path / "model.safetensors"))
@@ -110,7 +110,7 @@ def test_the_original_layout_has_its_names_and_pads_its_vocabulary(tmp_path):
     weights["lm_head.weight"] = weights["backbone.embedding.weight"]
     torch.save(weights, tmp_path / "pytorch_model.bin")
     (tmp_path / "model.safetensors").unlink()
-    again = checkpoint.load(tmp_path)
+    again = MambaLM.from_pretrained(tmp_path)
     assert again.config.vocab_size == 48
     assert torch.equal(again(tokens()), model(tokens()))
 
@@ -121,7 +121,7 @@ def test_weights_in_several_files_are_read_by_their_index(kind, tmp_path):
     other.save_pretrained(tmp_path, max_shard_size="12KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     assert checkpoint.find(tmp_path).name == "model.safetensors.index.json"
-    model = checkpoint.load(tmp_path)
+    model = MambaLM.from_pretrained(tmp_path)
     assert len(model.state_dict()) >= len(other.state_dict())
     torch.testing.assert_close(model(tokens()), other(tokens()).logits, rtol=1e-5, atol=1e-5)
 
@@ -137,7 +137,7 @@ def test_an_index_that_is_wrong_is_refused(change, complaint, tmp_path):
     change(content["weight_map"])
     index.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=complaint):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
 
 
 def test_what_is_wrong_with_the_weights_is_listed(tmp_path):
@@ -149,9 +149,9 @@ def test_what_is_wrong_with_the_weights_is_listed(tmp_path):
     del weights["backbone.norm_f.weight"]
     save_file(weights, file)
     with pytest.raises(ValueError, match=r"^checkpoint: expected the weights") as raised:
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
     said = str(raised.value)
-    assert "layers.0.mixer.ssm.D: expected shape (24,), got (5,)" in said
+    assert "layers.0.mixer.D: expected shape (24,), got (5,)" in said
     assert "not known: layers.0.mixer.E" in said
     assert "missing: norm.weight" in said
 
@@ -165,7 +165,7 @@ def test_nothing_is_unpickled(tmp_path):
     (tmp_path / "model.safetensors").unlink()
     torch.save({"backbone.norm_f.weight": Evil()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -173,14 +173,14 @@ def test_a_config_of_neither_layout_is_refused(tmp_path):
     checkpoint.save(MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)), tmp_path)
     (tmp_path / "config.json").write_text('{"width": 3}')
     with pytest.raises(ValueError, match=r"^config.json: .+ got the keys width$"):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
 
 
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, pytorch_model"):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        checkpoint.load(tmp_path / "nowhere" / "at" / "all")
+        MambaLM.from_pretrained(tmp_path / "nowhere" / "at" / "all")
     with pytest.raises(ValueError, match=r"^layout: expected .+ or 'minimamba', got 'x'"):
         checkpoint.save(MambaLM(MambaConfig(8, 8, 1)), tmp_path, layout="x")
     with pytest.raises(ValueError, match=r"^model: expected a MambaLM, got dict$"):
@@ -190,12 +190,12 @@ def test_what_is_not_there_is_said(tmp_path):
 def test_the_committed_checkpoint_is_one_of_transformers():
     kept = load_file(weights.TRANSFORMERS / "scores.safetensors")
     other = transformers.MambaForCausalLM.from_pretrained(weights.TRANSFORMERS).eval()
-    for model in (other, checkpoint.load(weights.TRANSFORMERS)):
+    for model in (other, MambaLM.from_pretrained(weights.TRANSFORMERS)):
         scores = model(kept["tokens"])
         torch.testing.assert_close(getattr(scores, "logits", scores), kept["scores"], rtol=1e-5,
                                    atol=1e-5)
 
 
 def test_the_committed_model_of_code_is_one_of_bytes():
-    model = checkpoint.load(weights.CODE)
+    model = MambaLM.from_pretrained(weights.CODE)
     assert (model.config.vocab_size, model.config.d_model, model.config.n_layer) == (256, 128, 2)

@@ -16,7 +16,7 @@ def model(double):
 
 
 def again(model, prompt, count, choose=lambda scores, text: scores.argmax(-1)):
-    """Without a memory: all that there is, read anew for each token. prompt (1, length)."""
+    """Without a cache: all that there is, read anew for each token. prompt (1, length)."""
     text = prompt
     for _ in range(count):
         text = torch.cat([text, choose(model(text)[:, -1], text)[:, None]], 1)
@@ -38,18 +38,18 @@ def test_prompts_of_any_lengths_together(model):
 @pytest.mark.parametrize("chunk", [1, 7, 30, 100])
 def test_a_prompt_may_be_read_in_chunks(model, chunk):
     real = torch.arange(30) >= torch.tensor([[0], [17]])
-    scores, memory = generation.prefill(model, tokens(), real, chunk)
-    wanted, last = model(tokens(), real=real, return_memory=True)
+    scores, cache = generation.prefill(model, tokens(), real, chunk)
+    wanted, last = model(tokens(), attention_mask=mask, return_cache=True)
     torch.testing.assert_close(scores, wanted[:, -1])
-    for one, other in zip(memory, last, strict=True):
+    for one, other in zip(cache, last, strict=True):
         torch.testing.assert_close(one.h, other.h)
-        torch.testing.assert_close(one.inputs, other.inputs)
+        torch.testing.assert_close(one.conv_state, other.conv_state)
 
 
 def test_a_text_ends_with_its_stop_token(model):
     plain = generation.generate(model, tokens(), 25)
     stop = plain[0][4].item()
-    rows = generation.generate(model, tokens(), 25, stop=[stop])
+    rows = generation.generate(model, tokens(), 25, eos_token_id=[stop])
     for row, whole in zip(rows, plain, strict=True):
         where = (whole == stop).nonzero()
         end = where[0].item() + 1 if len(where) else 25

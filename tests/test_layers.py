@@ -6,7 +6,7 @@ from systems import close
 from test_lm import shake
 
 from minimamba import MambaConfig, MambaLM, checkpoint, generation
-from minimamba.course.inspect import looks, watch
+from minimamba.course.inspect import attention_weights, trace_states
 from minimamba.lm import MIXERS
 from minimamba.nn.layers import LSTM, MLP
 
@@ -37,18 +37,18 @@ def alike(one, other):
 @every
 def test_steps_and_parts_are_the_whole(pattern):
     model, given = make(pattern), tokens()
-    whole, last = model(given, return_memory=True)
-    first, memory = model(given[:, :11], return_memory=True)
-    second, memory = model(given[:, 11:], memory, return_memory=True)
+    whole, last = model(given, return_cache=True)
+    first, cache = model(given[:, :11], return_cache=True)
+    second, cache = model(given[:, 11:], cache, return_cache=True)
     close(torch.cat([first, second], 1), whole)
-    alike(memory, last)
-    memory, outputs = model.empty(2), []
+    alike(cache, last)
+    cache, outputs = model.init_cache(2), []
     for now in given.unbind(1):
-        scores, memory = model.step(now, memory)
+        scores, cache = model.step(now, cache)
         outputs.append(scores)
     close(torch.stack(outputs, 1), whole)
-    alike(memory, last)
-    close(model(given, model.empty(2)), whole)
+    alike(cache, last)
+    close(model(given, model.init_cache(2)), whole)
 
 
 @every
@@ -69,12 +69,12 @@ def test_padding_to_the_left_changes_nothing(pattern):
     model, given = make(pattern), tokens()
     real = torch.arange(20) >= torch.tensor([[0], [9]])
     given[1, :9] = 7
-    scores, memory = model(given, real=real, return_memory=True)
+    scores, cache = model(given, attention_mask=mask, return_cache=True)
     close(scores[:1], model(given[:1]))
-    wanted, last = model(given[1:, 9:], return_memory=True)
+    wanted, last = model(given[1:, 9:], return_cache=True)
     close(scores[1:, 9:], wanted)
     now = tokens(2, 1, seed=3)[:, 0]
-    close(model.step(now, memory)[0][1:], model.step(now[1:], last)[0])
+    close(model.step(now, cache)[0][1:], model.step(now[1:], last)[0])
 
 
 @every
@@ -104,8 +104,8 @@ def test_products_may_be_in_half_precision(pattern):
     model = make(pattern).float()
     wanted = model(tokens())
     with torch.autocast("cpu", torch.bfloat16):
-        scores, memory = model(tokens(), return_memory=True)
-        more = model(tokens(), memory)
+        scores, cache = model(tokens(), return_cache=True)
+        more = model(tokens(), cache)
         scores.float().logsumexp(-1).sum().backward()
     for given in (scores, more):
         assert given.dtype == torch.bfloat16
@@ -125,23 +125,23 @@ def test_every_weight_learns(pattern):
 @every
 def test_what_is_saved_comes_back(pattern, tmp_path):
     model = make(pattern, n_heads=2, rotary=False).float()
-    checkpoint.save(model, tmp_path, layout="minimamba")
-    again = checkpoint.load(tmp_path)
+    model.save_pretrained(tmp_path, layout="minimamba")
+    again = MambaLM.from_pretrained(tmp_path)
     assert again.config == model.config
     assert torch.equal(again(tokens()), model(tokens()))
 
 
-def size(memory):
-    """Numbers in a memory."""
-    if isinstance(memory, (tuple, list)):
-        return sum(size(part) for part in memory)
-    return 0 if memory is None else memory.numel()
+def size(cache):
+    """Numbers in a cache."""
+    if isinstance(cache, (tuple, list)):
+        return sum(size(part) for part in cache)
+    return 0 if cache is None else cache.numel()
 
 
 def test_attention_remembers_more_with_every_step_and_the_others_do_not():
     for pattern in PATTERNS:
         model = make(pattern)
-        short, long = (size(model(tokens(1, length), return_memory=True)[1]) for length in (9, 19))
+        short, long = (size(model(tokens(1, length), return_cache=True)[1]) for length in (9, 19))
         assert long - short == pattern.count("A") * 2 * 16 * 10
     assert size(make("AFAF").empty(1)) == 0
 
@@ -161,7 +161,7 @@ def test_all_letters_mean_what_their_table_says():
         "LSTM", "SSM", "SSM", "Mamba", "Attention"]
     assert [type(layer.mixer.ssm).__name__ for layer in model.layers[1:3]] == ["S4D", "S6"]
     assert model.config.n_layer == 5
-    assert MambaConfig(3, 8, n_layer=2).pattern == "MM"
+    assert MambaConfig(3, 8, n_layer=2).layer_pattern == "MM"
 
 
 def test_an_mlp_is_its_equation():
@@ -177,7 +177,7 @@ def test_an_lstm_is_pytorchs():
 
 def test_a_hybrid_is_watched_layer_by_layer():
     model = make("MAFM", n_heads=2)
-    states, attention = watch(model, tokens(1)[0]), looks(model, tokens(1)[0])
+    states, attention = trace_states(model, tokens(1)[0]), attention_weights(model, tokens(1)[0])
     assert [part.h.shape for part in states] == [(20, 32, 4)] * 2
     assert [part.shape for part in attention] == [(2, 20, 20)]
     close(attention[0].sum(-1), torch.ones(2, 20))
@@ -185,13 +185,13 @@ def test_a_hybrid_is_watched_layer_by_layer():
 
 def test_only_mamba_has_the_published_layouts(tmp_path):
     with pytest.raises(ValueError, match=r"^layout: expected 'minimamba' .+'original' for MA$"):
-        checkpoint.save(make("MA"), tmp_path, layout="original")
+        checkpoint.save(make("MA"), tmp_path, layout="mamba_ssm")
 
 
 def test_only_mamba_steps_in_place():
     model = make("MA")
     with pytest.raises(ValueError, match=r"^in_place: expected False for other layers"):
-        model.step(tokens(1)[:, 0], model.empty(1), in_place=True)
+        model.step(tokens(1)[:, 0], model.init_cache(1), in_place=True)
 
 
 @pytest.mark.parametrize("layers", ["", "MX", 3, ("M",)])

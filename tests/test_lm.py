@@ -31,18 +31,18 @@ def tokens(batch=2, length=30, seed=0):
 
 def test_steps_and_parts_are_the_whole(model):
     given = tokens()
-    whole, last = model(given, return_memory=True)
-    first, memory = model(given[:, :11], return_memory=True)
-    second, memory = model(given[:, 11:], memory, return_memory=True)
+    whole, last = model(given, return_cache=True)
+    first, cache = model(given[:, :11], return_cache=True)
+    second, cache = model(given[:, 11:], cache, return_cache=True)
     close(torch.cat([first, second], 1), whole)
-    memory, outputs = model.empty(2), []
+    cache, outputs = model.init_cache(2), []
     for now in given.unbind(1):
-        scores, memory = model.step(now, memory)
+        scores, cache = model.step(now, cache)
         outputs.append(scores)
     close(torch.stack(outputs, 1), whole)
-    for one, other in zip(memory, last, strict=True):
+    for one, other in zip(cache, last, strict=True):
         close(one.h, other.h)
-        close(one.inputs, other.inputs)
+        close(one.conv_state, other.conv_state)
 
 
 @pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
@@ -50,7 +50,7 @@ def test_steps_and_parts_are_the_whole(model):
 def test_compiled_steps_are_the_same(double, batch):
     model = MambaLM(MambaConfig(**SMALL, bias=True))
     shake(model)
-    one = other = model.empty(batch)
+    one = other = model.init_cache(batch)
     with torch.inference_mode():
         for now in tokens(batch, 5).unbind(1):
             wanted, one = model.step(now, one)
@@ -58,7 +58,7 @@ def test_compiled_steps_are_the_same(double, batch):
             close(scores, wanted)
     for kept, given in zip(one, other, strict=True):
         close(given.h, kept.h)
-        close(given.inputs, kept.inputs)
+        close(given.conv_state, kept.conv_state)
 
 
 def test_nothing_looks_ahead(model):
@@ -72,7 +72,7 @@ def test_nothing_looks_ahead(model):
 def test_padding_to_the_left_changes_nothing(model):
     given, real = tokens(), torch.arange(30) >= torch.tensor([[0], [9]])
     given[1, :9] = 7                                         # whatever stands there
-    scores = model(given, real=real)
+    scores = model(given, attention_mask=mask)
     close(scores[:1], model(given[:1]))
     close(scores[1:, 9:], model(given[1:, 9:]))
 
@@ -106,7 +106,7 @@ def test_it_starts_as_the_official_code_does():
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(vocab_size=2000, d_model=64, n_layer=9))
     assert 0.0195 < model.embedding.weight.std() < 0.0205
-    assert model.head.weight is model.embedding.weight
+    assert model.lm_head.weight is model.embedding.weight
     mixer = model.layers[3].mixer
     # PyTorch draws a linear layer's weights within 1/√inputs; here a third of that.
     assert 0.95 * 128**-0.5 / 3 < mixer.out_proj.weight.abs().max() <= 128**-0.5 / 3
@@ -119,7 +119,7 @@ def test_the_residual_may_be_kept_wide():
     kept = {}
     for wide in (True, False):
         model = MambaLM(MambaConfig(**SMALL, residual_in_fp32=wide)).bfloat16()
-        model.norm.register_forward_pre_hook(
+        model.norm_f.register_forward_pre_hook(
             lambda module, given, wide=wide: kept.__setitem__(wide, given))
         seen = []
         model.layers[0].register_forward_hook(lambda module, given, out, seen=seen:
@@ -135,13 +135,13 @@ def test_the_residual_may_be_kept_wide():
     (lambda m: m(tokens()[:, :0]), r"^tokens: .+ got shape \(2, 0\)$"),
     (lambda m: m(tokens() + 40), "^tokens: expected numbers from 0 to 39, got 4"),
     (lambda m: m(tokens() - 40), "^tokens: expected numbers from 0 to 39, got -"),
-    (lambda m: m(tokens(), m.empty(2)[:1]), "^memory: expected one of 2 layers, got one of 1$"),
+    (lambda m: m(tokens(), m.empty(2)[:1]), "^cache: expected one of 2 layers, got one of 1$"),
     (lambda m: m(tokens(), seq_idx=torch.zeros(2, 3)), r"^seq_idx: expected shape \(2, 30\)"),
     (lambda m: m(tokens(), m.empty(2), seq_idx=torch.zeros(2, 30)), "^seq_idx: expected no memory"),
-    (lambda m: m(tokens(), real=torch.arange(30).expand(2, -1) < 20),
+    (lambda m: m(tokens(), attention_mask=torch.arange(30).expand(2, -1) < 20),
      "^real: expected padding to the left alone, got some after a token$"),
-    (lambda m: m(tokens(), real=torch.ones(2, 30)), "^real: expected dtype bool, got float64$"),
-    (lambda m: m(tokens(), real=torch.ones(2, 3) > 0), r"^real: expected shape \(2, 30\)"),
+    (lambda m: m(tokens(), attention_mask=torch.ones(2, 30)), "^real: expected dtype bool, got float64$"),
+    (lambda m: m(tokens(), attention_mask=torch.ones(2, 3) > 0), r"^real: expected shape \(2, 30\)"),
     (lambda m: m.step(tokens(), m.empty(2)), r"^tokens: expected shape \(batch,\)"),
     (lambda m: MambaConfig(vocab_size=0), "^vocab_size: expected a whole number from 1 up, got 0$"),
     (lambda m: MambaConfig(10, dt_rank=0), "^dt_rank: "),

@@ -33,35 +33,35 @@ def test_it_is_the_figure(block):
 
 def test_one_step_after_the_other_is_the_same(block):
     u = randn(2, 9, 8)
-    whole, last = block(u, return_memory=True)
-    memory, outputs = block.empty(2), []
+    whole, last = block(u, return_cache=True)
+    cache, outputs = block.init_cache(2), []
     for now in u.unbind(1):
-        out, memory = block.step(now, memory)
+        out, cache = block.step(now, cache)
         outputs.append(out)
     close(torch.stack(outputs, 1), whole)
-    close(memory.h, last.h)
-    close(memory.inputs, last.inputs)
+    close(cache.h, last.h)
+    close(cache.conv_state, last.conv_state)
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 8])
 def test_a_sequence_may_be_cut_anywhere(block, cut):
     u = randn(2, 9, 8)
-    first, memory = block(u[:, :cut], return_memory=True)
-    second, last = block(u[:, cut:], memory, return_memory=True)
-    whole, wanted = block(u, return_memory=True)
+    first, cache = block(u[:, :cut], return_cache=True)
+    second, last = block(u[:, cut:], cache, return_cache=True)
+    whole, wanted = block(u, return_cache=True)
     close(torch.cat([first, second], 1), whole)
     close(last.h, wanted.h)
-    close(last.inputs, wanted.inputs)
+    close(last.conv_state, wanted.conv_state)
 
 
 def test_padding_to_the_left_changes_nothing(block):
     u = randn(1, 7, 8)
     padded, real = torch.cat([randn(1, 4, 8, seed=1), u], 1), torch.arange(11) >= 4
-    given, memory = block(padded, real=real[None], return_memory=True)
-    wanted, last = block(u, return_memory=True)
+    given, cache = block(padded, attention_mask=mask[None], return_cache=True)
+    wanted, last = block(u, return_cache=True)
     close(given[:, 4:], wanted)
-    close(memory.h, last.h)
-    close(memory.inputs[:, -min(7, block.d_conv - 1):], last.inputs)
+    close(cache.h, last.h)
+    close(cache.conv_state[:, -min(7, block.d_conv - 1):], last.conv_state)
 
 
 def test_nothing_looks_ahead(block):
@@ -75,15 +75,15 @@ def test_nothing_looks_ahead(block):
 
 
 def test_the_memory_has_one_size(block):
-    sizes = {tuple(part.shape for part in block(randn(2, length, 8), return_memory=True)[1])
+    sizes = {tuple(part.shape for part in block(randn(2, length, 8), return_cache=True)[1])
              for length in (1, 2, 30)}
-    assert sizes == {tuple(part.shape for part in block.empty(2))}
+    assert sizes == {tuple(part.shape for part in block.init_cache(2))}
 
 
 def test_gradients_of_all_weights_reach_through_the_memory(block):
     u = randn(1, 6, 8)
-    _, memory = block(u[:, :3], return_memory=True)
-    in_parts = torch.autograd.grad(block(u[:, 3:], memory).sum(), list(block.parameters()))
+    _, cache = block(u[:, :3], return_cache=True)
+    in_parts = torch.autograd.grad(block(u[:, 3:], cache).sum(), list(block.parameters()))
     whole = torch.autograd.grad(block(u)[:, 3:].sum(), list(block.parameters()))
     for one, other in zip(in_parts, whole, strict=True):
         close(one, other)
@@ -92,10 +92,10 @@ def test_gradients_of_all_weights_reach_through_the_memory(block):
 
 def test_half_precision_keeps_its_state_in_float32():
     block = Mamba(8).bfloat16()
-    out, memory = block(randn(1, 5, 8).bfloat16(), return_memory=True)
-    assert out.dtype == memory.inputs.dtype == torch.bfloat16
-    assert memory.h.dtype == block.ssm.A.dtype == torch.float32
-    step, after = block.step(randn(1, 8).bfloat16(), memory)
+    out, cache = block(randn(1, 5, 8).bfloat16(), return_cache=True)
+    assert out.dtype == cache.conv_state.dtype == torch.bfloat16
+    assert cache.h.dtype == block.ssm.A.dtype == torch.float32
+    step, after = block.step(randn(1, 8).bfloat16(), cache)
     assert step.dtype == torch.bfloat16
     assert after.h.dtype == torch.float32
 
@@ -104,12 +104,12 @@ def test_half_precision_keeps_its_state_in_float32():
     (lambda b: b(randn(2, 3, 7)), r"^u: expected shape \(batch, length, 8\), got .+\(2, 3, 7\)"),
     (lambda b: b(randn(2, 8)), r"^u: .+ got shape \(2, 8\)$"),
     (lambda b: b.step(randn(2, 3, 8), b.empty(2)), r"^u: expected shape \(batch, 8\)"),
-    (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 4, dtype=torch.bool)),
+    (lambda b: b(randn(2, 3, 8), attention_mask=torch.ones(2, 4, dtype=torch.bool)),
      r"^real: expected shape \(2, 3\)"),
-    (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 3)), "^real: expected dtype bool, got float64"),
-    (lambda b: b(randn(2, 3, 8), b.empty(1)), r"^memory.inputs: expected shape \(2, 3, 16\)"),
-    (lambda b: b.step(randn(1, 8), Memory(b.empty(1).inputs, b.empty(2).h)),
-     r"^memory.h: expected shape \(1, 16, 16\)"),
+    (lambda b: b(randn(2, 3, 8), attention_mask=torch.ones(2, 3)), "^real: expected dtype bool, got float64"),
+    (lambda b: b(randn(2, 3, 8), b.empty(1)), r"^cache.conv_state: expected shape \(2, 3, 16\)"),
+    (lambda b: b.step(randn(1, 8), Memory(b.empty(1).conv_state, b.empty(2).h)),
+     r"^cache.h: expected shape \(1, 16, 16\)"),
     (lambda b: Mamba(0), "^d_model: expected a whole number from 1 up, got 0"),
     (lambda b: Mamba(8, d_conv=0), "^d_conv: "),
 ])

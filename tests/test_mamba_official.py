@@ -46,10 +46,10 @@ def test_steps(blocks):
     ours, theirs = blocks
     u = randn(3, 6, 64, seed=1).float().cuda()
     with torch.no_grad():
-        memory = ours.empty(3)
+        cache = ours.init_cache(3)
         conv_state, ssm_state = (part.zero_() for part in theirs.allocate_inference_cache(3, 8))
         for step in u.unbind(1):
-            y, memory = ours.step(step, memory)
+            y, cache = ours.step(step, cache)
             wanted, conv_state, ssm_state = theirs.step(step[:, None], conv_state, ssm_state)
             close(y, wanted[:, 0], 1e-5)
-            close(memory.h, ssm_state, 1e-5)
+            close(cache.h, ssm_state, 1e-5)

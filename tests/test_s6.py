@@ -23,13 +23,13 @@ def test_it_is_the_papers_algorithm_2():
     delta = softplus(low @ layer.dt_proj.weight.T + layer.dt_bias)
     A = -layer.A_log.exp()
     close(layer(x, z), selective_scan(x, delta, A, B, C, layer.D, z, method="reference"))
-    for given, wanted in zip(layer.parameters_for(x), (delta, B, C), strict=True):
+    for given, wanted in zip(layer.ssm_parameters(x), (delta, B, C), strict=True):
         close(given, wanted)
 
 
 def test_broadcast_gives_all_channels_one_number_and_a_bias_of_their_own():
     layer, x = S6(8, 4, dt_rank="broadcast"), randn(1, 5, 8)
-    delta = layer.parameters_for(x).delta
+    delta = layer.ssm_parameters(x).delta
     before_the_softplus = delta.expm1().log() - layer.dt_bias
     close(before_the_softplus, before_the_softplus[..., :1].expand(1, 5, 8))
     assert layer.x_proj.weight.shape == (1 + 4 + 4, 8)
@@ -40,7 +40,7 @@ def test_broadcast_gives_all_channels_one_number_and_a_bias_of_their_own():
 @pytest.mark.parametrize("dt_rank", [None, "broadcast"])
 def test_only_what_is_selective_depends_on_the_input(selective, dt_rank):
     layer = S6(8, 4, selective=selective, dt_rank=dt_rank)
-    one, other = (layer.parameters_for(randn(2, 5, 8, seed=seed)) for seed in (0, 1))
+    one, other = (layer.ssm_parameters(randn(2, 5, 8, seed=seed)) for seed in (0, 1))
     for name in ("delta", "B", "C"):
         same = torch.equal(getattr(one, name), getattr(other, name))
         assert same == (name not in selective)
@@ -66,7 +66,7 @@ def test_it_is_linear_only_when_nothing_is_selective():
 
 
 def test_where_it_starts():
-    layer = S6(20_000, 4, delta_min=0.001, delta_max=0.1)
+    layer = S6(20_000, 4, dt_min=0.001, dt_max=0.1)
     close(layer.A, -torch.arange(1.0, 5).expand(20_000, 4))
     assert torch.equal(layer.D, torch.ones(20_000))
     share = (softplus(layer.dt_bias).log() - math.log(0.001)) / math.log(100)

@@ -12,7 +12,7 @@ import torch
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
-from minimamba.training import is_first, progress, shuffled, spread, train
+from minimamba.training import is_main_process, progress, shuffled, spread, train_steps
 
 STEPS = 12
 SCRIPT = """
@@ -20,10 +20,10 @@ import json, sys
 import torch
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-from test_training_resumed import is_first, losses, spread
+from test_training_resumed import is_main_process, losses, spread
 shard, file, stop = json.loads(sys.argv[1])
-made = losses(file, stop, wrap=lambda model: spread(model, shard=shard))
-if is_first():
+made = losses(file, stop, wrap=lambda model: parallelize(model, shard=shard))
+if is_main_process():
     print("losses", json.dumps(made))
 """
 
@@ -40,7 +40,7 @@ def losses(file=None, stop=STEPS, *, wrap=lambda model: model, dropout=0.0):
         scores = torch.nn.functional.dropout(model(tokens), dropout)
         return tasks.loss(scores, targets)
 
-    return list(islice(train(model, loss, batches, STEPS, lr=0.02, checkpoint=file, every=4), stop))
+    return list(islice(train_steps(model, loss, batches, STEPS, learning_rate=0.02, checkpoint=file, save_every=4), stop))
 
 
 def launched(processes, shard=False, file=None, stop=STEPS):
@@ -89,8 +89,8 @@ def test_two_processes_have_the_losses_of_one_and_either_goes_on_for_the_other(
 def test_without_torchrun_a_model_is_left_as_it_is(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     model = torch.nn.Linear(1, 1)
-    assert spread(model) is model
-    assert is_first()
+    assert parallelize(model) is model
+    assert is_main_process()
 
 
 def test_the_bar_shows_a_mean_of_the_losses_and_how_far(capsys):
@@ -106,4 +106,4 @@ def test_the_bar_shows_a_mean_of_the_losses_and_how_far(capsys):
 def test_there_is_something_to_write_after_some_steps():
     model = torch.nn.Linear(1, 1)
     with pytest.raises(ValueError, match=r"^every: expected a whole number"):
-        next(train(model, None, shuffled(torch.zeros(2), batch_size=1, seed=0), 1, lr=1, every=0))
+        next(train_steps(model, None, shuffled_batches(torch.zeros(2), batch_size=1, seed=0), 1, learning_rate=1, save_every=0))
