@@ -122,7 +122,7 @@ def _is_mamba(model: MambaLM) -> bool:
 def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
     """On a CPU with a compiler, and enough to write."""
     weights = sum(weight.numel() for weight in model.parameters())
-    return (tokens.device.type == "cpu" and _is_mamba(model) and compiled.missing() is None
+    return (tokens.device.type == "cpu" and _is_mamba(model) and compiled.why_not() is None
             and count * len(tokens) * weights >= WORTH)
 
 

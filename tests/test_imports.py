@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import only from floors below its own.
-FLOORS = [["arguments"], ["shapes", "environment"], ["continuous"], ["discretize"], ["lti"],
-          ["scan"], ["ops"], ["compat", "s4"], ["nn"], ["lm"], ["cuda_graph"],
+FLOORS = [["arguments"], ["shapes"], ["continuous"], ["discretize"], ["lti"],
+          ["scan"], ["ops"], ["compat", "environment", "s4"], ["nn"], ["lm"], ["cuda_graph"],
           ["checkpoint", "generation"], ["training"],
           ["course"], ["cli"]]
 
