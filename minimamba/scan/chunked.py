@@ -231,7 +231,9 @@ def _split_channels(x: Tensor | None, groups: int) -> Tensor | None:
 
 def _channels_last(x: Tensor, groups: int) -> Tensor:
     """Reshape (..., d_inner, d_state) to (..., groups, d_state, channels)."""
-    return x.unflatten(-2, (groups, -1)).mT.contiguous()
+    # Copied even if contiguous: a group axis of size 1 may still have another stride, and a
+    # compiled chunk would be compiled again for it.
+    return x.unflatten(-2, (groups, -1)).mT.clone(memory_format=torch.contiguous_format)
 
 
 def _state_last(x: Tensor) -> Tensor:
