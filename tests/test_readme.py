@@ -93,8 +93,8 @@ def test_decoding_speeds_are_the_measured_ones():
 
 
 def test_ratios_to_the_official_kernel_are_the_measured_ones():
-    assert ("0.3 to 0.65 of the official CUDA kernel's time in the forward pass, and 0.4 to 0.5 for "
-            "forward + backward") in README
+    assert ("0.3 to 0.65 of the official CUDA kernel's time in the forward pass, and 0.4 to 0.5 "
+            "for forward + backward") in README
     rows = json.loads((ROOT / "benchmarks/results/fused_scan_cuda.json").read_text())["rows"]
     forward = [row["ours"]["forward"]["chosen"] / row["official"]["forward"] for row in rows]
     both = [(row["ours"]["learning"]["chosen"] + row["ours"]["backward"]["chosen"])
