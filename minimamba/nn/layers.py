@@ -29,6 +29,8 @@ class SSM(nn.Module):
         self.ssm, self.out_proj = ssm, nn.Linear(d_model, 2 * d_model)
 
     def empty(self, batch: int) -> Tensor:
+        if isinstance(self.ssm, S4D):
+            return self.ssm.init_cache(batch)
         return self.ssm.initial_state(batch)
 
     def forward(self, u: Tensor, memory: Tensor | None = None, *, real: Tensor | None = None,
@@ -37,10 +39,13 @@ class SSM(nn.Module):
         """All steps at once; arguments as in `block.Mamba`."""
         if real is not None:
             u = u * real[..., None]  # an input of zero writes nothing
-        how = {"method": method} if isinstance(self.ssm, S6) else {}
         # In half precision, a power of Ā would be no power of it.
         with torch.autocast(u.device.type, enabled=False):
-            y = self.ssm(u, initial_state=memory, return_last_state=return_memory, **how)
+            if isinstance(self.ssm, S4D):
+                y = self.ssm(u, memory, return_cache=return_memory)
+            else:
+                y = self.ssm(u, initial_state=memory, return_last_state=return_memory,
+                             method=method)
         y, memory = y if return_memory else (y, None)
         return (self._across(y), memory) if return_memory else self._across(y)
 
