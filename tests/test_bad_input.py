@@ -13,8 +13,8 @@ from minimamba.arguments import check_finite
 from minimamba.continuous import (
     exact_step,
     impulse_response,
-    memory,
     simulate,
+    state_impulse_response,
     time_constants,
 )
 from minimamba.course import plots
@@ -52,7 +52,7 @@ def pairs(*shape):
 GOOD = {
     **{rule: system(delta=ones(4)) for rule in RULES},
     simulate: system(x=ones(2, 4), t=torch.arange(4, dtype=F64), initial_state=ones(2, 3)),
-    memory: system(lag=ones(4)),
+    state_impulse_response: system(lag=ones(4)),
     impulse_response: system(C=ones(3), t=ones(4)),
     time_constants: {"A": -ones(3)},
     step: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "x": ones(2), "h": ones(2, 3)},
@@ -159,7 +159,8 @@ def test_another_device(function, name):
     refuses(function, name, "device cpu", "meta", **{name: GOOD[function][name].to("meta")})
 
 
-@every([(function, "A") for function in (*RULES, simulate, memory, impulse_response)]
+@every([(function, "A") for function in (*RULES, simulate, state_impulse_response,
+                                         impulse_response)]
        + [(function, "A_bar") for function in (step, recurrence, kernel)]
        + [(convolve, "kernel"), (selective_scan, "x"), (project, "x"), (vandermonde, "A_bar"),
           (s4d_kernel, "A"), (dplr_kernel, "Lambda")])
@@ -250,7 +251,7 @@ def test_a_wrong_shape(function, name, size, expected):
     refuses(function, name, re.escape(expected), shape(*size), **{name: make(*size)})
 
 
-@pytest.mark.parametrize("function", [memory, impulse_response], ids=label)
+@pytest.mark.parametrize("function", [state_impulse_response, impulse_response], ids=label)
 @pytest.mark.parametrize(("A", "B"), [((3,), (4,)), ((3, 2), (3,)), ((2, 3), (3,)), ((), ())])
 def test_shapes_that_make_no_system(function, A, B):
     refuses(function, "A and B", re.escape("shapes (N,) or (N, N), and (N,)"),
@@ -304,7 +305,7 @@ def test_groups_that_do_not_divide_the_channels(name, groups):
     (torch.tensor([[1, -2.0]], dtype=F64), "-2"),
 ])
 def test_a_step_that_is_not_positive(rule, delta, came):
-    refuses(rule, "delta", "a step greater than 0", f"{came}$", delta=delta)
+    refuses(rule, "delta", "a step size greater than 0", f"{came}$", delta=delta)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=label)
@@ -322,7 +323,7 @@ def test_a_step_that_is_no_number(rule, delta, came):
 @pytest.mark.parametrize(("rule", "delta"), [(bilinear, 2.0), (backward_euler, 1.0)], ids=label)
 @pytest.mark.parametrize("A", [[1.0, -1, -1], [[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]])
 def test_a_step_at_which_an_implicit_rule_has_no_answer(rule, delta, A):
-    refuses(rule, "delta", "a step for which", "one", A=torch.tensor(A, dtype=F64), delta=delta)
+    refuses(rule, "delta", "a step size at which", "one", A=torch.tensor(A, dtype=F64), delta=delta)
 
 
 @pytest.mark.parametrize("bias", [None, "delta_bias"])
@@ -340,13 +341,13 @@ def test_an_unknown_method():
     refuses(selective_scan, "method", "'auto' or one of 'reference'", "'magic'", method="magic")
 
 
-def test_an_unknown_way_between_two_moments():
-    refuses(simulate, "between", "'hold' or 'line'", "'spline'", between="spline")
+def test_an_unknown_interpolation():
+    refuses(simulate, "interpolation", "'hold' or 'linear'", "'spline'", interpolation="spline")
 
 
 @pytest.mark.parametrize("t", [[0.0, 1, 1, 2], [0.0, 2, 1, 3], [3.0, 2, 1, 0]])
-def test_moments_that_do_not_increase(t):
-    refuses(simulate, "t", "moments that increase", "", t=torch.tensor(t, dtype=F64))
+def test_times_that_do_not_increase(t):
+    refuses(simulate, "t", "times that increase", "", t=torch.tensor(t, dtype=F64))
 
 
 @pytest.mark.parametrize("length", [0, -1, 2.0, True, None, "3"])
@@ -378,7 +379,7 @@ def test_a_window_that_does_not_fit_its_measure(measure, window):
 
 
 def test_a_past_that_begins_too_late():
-    refuses(project, "t", "moments greater than 0", "0", t=torch.arange(4, dtype=F64))
+    refuses(project, "t", "times greater than 0", "0", t=torch.arange(4, dtype=F64))
 
 
 @pytest.mark.parametrize("name", ["Lambda", "P", "B", "C"])
@@ -393,7 +394,7 @@ def test_a_lambda_that_grows():
 @pytest.mark.parametrize("function", [s4d_kernel, dplr_kernel], ids=label)
 @pytest.mark.parametrize("delta", [0.0, -1.0])
 def test_a_kernel_with_a_step_that_is_not_positive(function, delta):
-    refuses(function, "delta", "a step greater than 0", f"{delta:g}", delta=delta)
+    refuses(function, "delta", "a step size greater than 0", f"{delta:g}", delta=delta)
 
 
 @pytest.mark.parametrize("size", [(1,), (3,), (2, 1), (2, 3)])
@@ -411,16 +412,17 @@ def test_a_lambda_that_never_fades():
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: hippo.matrices(["legs"], 3), "measure: expected 'legs', 'legt' or 'fout'"),
-    (lambda: S4D(2, rule=["zoh"]), "rule: expected 'zoh' or 'bilinear'"),
-    (lambda: S4D(2, delta_min="a"), "delta_min: expected a step greater than 0, got 'a'"),
-    (lambda: S4D(2, delta_min=0), "delta_min: expected a step greater than 0, got 0"),
-    (lambda: S4(2, delta_max=float("inf")), "delta_max: expected a step greater than 0, got inf"),
+    (lambda: S4D(2, discretization=["zoh"]), "discretization: expected 'zoh' or 'bilinear'"),
+    (lambda: S4D(2, delta_min="a"), "delta_min: expected a step size greater than 0, got 'a'"),
+    (lambda: S4D(2, delta_min=0), "delta_min: expected a step size greater than 0, got 0"),
+    (lambda: S4(2, delta_max=float("inf")),
+     "delta_max: expected a step size greater than 0, got inf"),
     (lambda: S6(2, delta_min=0.2), "delta_min: expected at most delta_max = 0.1, got 0.2"),
     (lambda: S4(2, True), "N: expected a whole number from 1 up, got True"),
     (lambda: S4(2)(None), "x: expected a torch.Tensor, got NoneType"),
-    (lambda: S4D(2).initial_state(-1), "batch: expected a whole number from 1 up, got -1"),
+    (lambda: S4D(2).init_cache(-1), "batch: expected a whole number from 1 up, got -1"),
     (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), 0.1, 4, "zoh"),
-     "rule: expected a function"),
+     "discretization: expected a function"),
     (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), ones(3), 4, zoh),
      "delta: expected a number, got shape (3,)"),
     (lambda: project("legt", 3, ones(4), torch.arange(1, 5, dtype=F64), "a"),
@@ -428,7 +430,7 @@ def test_a_lambda_that_never_fades():
     (lambda: project("legt", 3, ones(4), torch.arange(1, 5, dtype=F64), True),
      "window: expected a time greater than 0, got True"),
     (lambda: basis("legs", 3, pairs(4)), "age: expected a real dtype"),
-    (lambda: project("legs", 3, ones(1), torch.tensor([-0.0], dtype=F64)), "t: expected moments "
+    (lambda: project("legs", 3, ones(1), torch.tensor([-0.0], dtype=F64)), "t: expected times "
      "greater than 0, got 0"),
     (lambda: list(train(nn.Linear(1, 1), None, [], 0, lr=0.1)), "steps: expected a whole number"),
     (lambda: next(shuffled(ones(3), ones(4), batch_size=2, seed=0)), "data[1]: expected length 3"),
