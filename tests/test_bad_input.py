@@ -30,8 +30,8 @@ from minimamba.arguments import (
 from minimamba.continuous import (
     exact_step,
     impulse_response,
-    memory,
     simulate,
+    state_impulse_response,
     time_constants,
 )
 from minimamba.course import plots
@@ -159,8 +159,8 @@ def s4d_kernel(A, B, C, delta, length):
 GOOD = {
     **{rule: system(delta=ones(4)) for rule in RULES},
     simulate: system(x=ones(2, 4), t=torch.arange(4, dtype=F64), initial_state=ones(2, 3),
-                     between="hold"),
-    memory: system(lag=ones(4)),
+                     interpolation="hold"),
+    state_impulse_response: system(lag=ones(4)),
     impulse_response: system(C=ones(3), t=ones(4)),
     time_constants: {"A": -ones(3)},
     step: {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3), "x": ones(2), "h": ones(2, 3)},
@@ -271,7 +271,7 @@ def test_wrong_shape_is_refused(function, name, size, expected):
 
 @pytest.mark.parametrize(("A", "B"), [((3,), (4,)), ((3, 2), (3,)), ((2, 3, 3), (2,))])
 def test_A_and_B_that_make_no_system_are_refused(A, B):
-    refuses(memory, "A and B", re.escape("shapes (N,) or (N, N), and (N,)"),
+    refuses(state_impulse_response, "A and B", re.escape("shapes (N,) or (N, N), and (N,)"),
             f"{shape(*A)}, {shape(*B)}", A=ones(*A), B=ones(*B))
 
 
@@ -307,7 +307,7 @@ def test_channels_of_x_and_system_must_match(function, changes):
 
 
 @pytest.mark.parametrize(("function", "name"), [
-    (zoh, "delta"), (simulate, "t"), (memory, "lag"), (project, "t"), (basis, "age")], ids=label)
+    (zoh, "delta"), (simulate, "t"), (state_impulse_response, "lag"), (project, "t"), (basis, "age")], ids=label)
 def test_complex_time_is_refused(function, name):
     refuses(function, name, "dtype", "complex128", **{name: GOOD[function][name].to(C128)})
 

@@ -12,7 +12,7 @@ import torch
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
-from minimamba.training import is_main_process, progress, shuffled, spread, train_steps
+from minimamba.training import is_main_process, progress, train_steps
 
 STEPS = 12
 SCRIPT = """
