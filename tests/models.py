@@ -1,5 +1,7 @@
 """Small language models and token ids for the tests, each a function of its seed."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -29,3 +31,24 @@ def random_ids(batch: int = 2, length: int = 30, seed: int = 0) -> Tensor:
     """Random token ids below VOCAB_SIZE, (batch, length)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(VOCAB_SIZE, (batch, length), generator=generator)
+
+
+TOKENS = ["<s>", "</s>", "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁",
+          *"abcdefghijklmnopqrstuvwxyz.,", "▁a", "▁b"]
+"""Of `write_tokenizer`: every other character is several tokens, one per byte."""
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Write a tokenizer.json like Llama's: "▁" for a space, also before the first word; bytes
+    for unknown characters; a space that opens a text is dropped when decoding."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(TOKENS)},
+                                     [("▁", "a"), ("▁", "b")], unk_token="<unk>",
+                                     byte_fallback=True))
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence([
+        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+        decoders.Strip(" ", 1, 0)])
+    tokenizer.save(str(folder / "tokenizer.json"))
