@@ -269,7 +269,7 @@ def _make_step(model: "MambaLM", cache: list[LayerCache],
     parameters = sum(weight.numel() for weight in model.parameters())
     use_compiler = (is_mamba and cache[0].ssm_state.device.type == "cpu"
                     and new_tokens * parameters >= WORTH_COMPILING
-                    and compiled.missing() is None)
+                    and compiled.why_not() is None)
 
     def step(new_ids: Tensor) -> Tensor:
         nonlocal cache

@@ -205,7 +205,7 @@ def test_seed_repeats_and_none_differs(model):
     assert not torch.equal(sample(None), sample(None))
 
 
-@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
+@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
 def test_only_long_texts_are_generated_by_compiled_steps(model, monkeypatch):
     plain = generate(model, random_ids(1), 12)
     calls = []

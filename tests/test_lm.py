@@ -57,7 +57,7 @@ def test_hidden_states_and_logits_equal_forward(pattern, double):
     caches_close(cache, expected_cache)
 
 
-@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
+@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
 @pytest.mark.parametrize("batch", [1, 2])
 def test_compiled_steps_equal_steps(double, batch):
     model = small_model(bias=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from minimamba.s4.layers import System
+from minimamba.s4.layers import S4Layer
 
 
 class Block(nn.Module):
@@ -38,7 +38,7 @@ class S4Classifier(nn.Module):
         d_model: features inside. n_layer: blocks. dropout: the share set to zero in training.
     """
 
-    def __init__(self, layer: Callable[[int], System], d_input: int, classes: int, *,
+    def __init__(self, layer: Callable[[int], S4Layer], d_input: int, classes: int, *,
                  d_model: int = 64, n_layer: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
         self.enter = nn.Linear(d_input, d_model)
@@ -56,8 +56,8 @@ class S4Classifier(nn.Module):
     @torch.no_grad()
     def read(self, x: Tensor) -> Tensor:
         """The same, one step after the other, in memory that does not grow with the length."""
-        systems = [block.ssm.discrete() for block in self.blocks]
-        states = [block.ssm.initial_state(len(x)) for block in self.blocks]
+        systems = [block.ssm.discrete_system() for block in self.blocks]
+        states = [block.ssm.init_cache(len(x)) for block in self.blocks]
         total = 0
         for now in self.enter(x).unbind(1):
             for i, block in enumerate(self.blocks):
