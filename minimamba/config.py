@@ -70,6 +70,8 @@ class MambaConfig:
         check_positive("norm_epsilon", self.norm_epsilon, "a number")
         if self.eos_token_id is not None:
             check_count("eos_token_id", self.eos_token_id, 0)
+        # A tuple compares equal to what a config.json gives back.
+        object.__setattr__(self, "selective", tuple(self.selective))
         if self.n_layer is not None:
             check_count("n_layer", self.n_layer)
         if self.layers is None:
