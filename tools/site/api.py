@@ -30,7 +30,7 @@ class Reference:
 
     def __init__(self, package: Path) -> None:
         self.package = griffe.load(
-            package.name, search_paths=[package.parent], allow_inspection=False,
+            package, search_paths=[package.parent], allow_inspection=False,
             docstring_parser="google",
             docstring_options={"returns_multiple_items": False, "returns_named_value": False})
         self.modules = sorted(modules(self.package), key=lambda module: (
@@ -166,11 +166,10 @@ def section(part: griffe.DocstringSection, markdown: Callable[[str], Markup]) ->
     title = part.title or TITLES.get(kind, kind.capitalize())
     if kind == "text":
         return {"title": None, "html": described(value)}
-    if kind == "admonition":
-        return {"title": title, "html": described(value.contents)}
-    if kind == "examples":
+    if kind in ("admonition", "examples"):
+        texts = [text for _, text in value] if kind == "examples" else value.contents.split("\n\n")
         return {"title": title, "html": Markup("").join(
-            highlighted(text) if of.value == "examples" else markdown(text) for of, text in value)}
+            highlighted(text) if text.startswith(">>>") else described(text) for text in texts)}
     if kind in ("returns", "yields"):
         # A type that is no str is the signature's, where it stands already.
         texts = [f"`{row.annotation}`: {row.description}" if isinstance(row.annotation, str)
@@ -191,7 +190,8 @@ def declarations(thing: griffe.Object) -> list[str]:
     if thing.is_class:
         call = thing.signature()
         if not call and any(str(base).endswith("NamedTuple") for base in thing.bases):
-            fields = [member for member in thing.members.values() if member.is_attribute]
+            fields = [member for member in thing.members.values()
+                      if member.is_attribute and "property" not in member.labels]
             call = f"{thing.name}({', '.join(declarations(member)[0] for member in fields)})"
         return [f"class {call or thing.name}"]
     return [one.signature() for one in thing.overloads or [thing]]
@@ -199,15 +199,16 @@ def declarations(thing: griffe.Object) -> list[str]:
 
 def wrapped(call: str) -> str:
     """A signature in one line or, where that is too long, with one line per parameter."""
-    if len(call) <= WIDTH:
+    if len(call) <= WIDTH or "(" not in call:
         return call
-    lines, depth = [""], 0
-    for character in call:
+    name, _, rest = call.partition("(")
+    parameters = [""]
+    depth = 0
+    while depth or rest[0] != ")":
+        character, rest = rest[0], rest[1:]
         depth += (character in "([{") - (character in ")]}")
-        if character == ")" and depth == 0 and len(lines) > 1:
-            lines.append("")
-        lines[-1] += character
-        if depth == 1 and (character == "," or (character == "(" and len(lines) == 1)):
-            lines.append("")
-    return "\n".join(line if number in (0, len(lines) - 1) else f"    {line.strip()}"
-                     for number, line in enumerate(lines))
+        if depth == 0 and character == ",":
+            parameters.append("")
+        else:
+            parameters[-1] += character
+    return "\n".join([f"{name}(", *(f"    {text.strip()}," for text in parameters), rest])

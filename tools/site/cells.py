@@ -13,6 +13,8 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+LEXER = PythonLexer()
+FORMATTER = HtmlFormatter(nowrap=True)
 WIDGET = "application/vnd.minimamba.widget+json"
 NEEDS_PYTHON = "In JupyterLab, where Python is running, this widget is interactive."
 
@@ -91,5 +93,5 @@ class Body:
 
 def highlighted(code: str) -> Markup:
     """Python as HTML, with the classes that style.css colours."""
-    lines = highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
+    lines = highlight(code, LEXER, FORMATTER)
     return Markup(f'<pre class="code"><code>{lines}</code></pre>')
