@@ -31,7 +31,7 @@ def test_its_map_lists_every_notebook_and_every_module():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"(notebooks/{path.name})" in README
     for path in (ROOT / "minimamba").iterdir():
-        if path.name not in {"__init__.py", "__pycache__"}:
+        if path.name not in {"__init__.py", "__pycache__", "py.typed"}:
             assert f"`{path.name}" in README, path.name
 
 
