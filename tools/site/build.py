@@ -24,9 +24,9 @@ HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
 
 def module_of_library(name: str) -> str:
-    from minimamba import widgets  # only now: it takes seconds to import
+    from minimamba.course.widgets.javascript import bundle  # only now: it takes seconds to import
 
-    return widgets.module(name)
+    return bundle(name)
 
 
 def build(site: Path, notebooks: Path = ROOT / "notebooks",
