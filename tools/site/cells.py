@@ -12,7 +12,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 WIDGET = "application/vnd.minimamba.widget+json"
-STILL = "This one moves in JupyterLab, where Python runs."
+STILL = "This explorer needs Python: it is interactive in JupyterLab."
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Body:
     """The HTML of a notebook, made cell by cell."""
 
     figures: dict[str, str]                                # the SVG of each caption
-    modules: set[str] = field(default_factory=set)         # the widgets that were met
+    modules: set[str] = field(default_factory=set)         # the modules of its widgets
 
     def render(self, book: NotebookNode) -> str:
         return "\n".join(map(self.cell, book.cells))
@@ -76,7 +76,7 @@ class Body:
         return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">'
 
     def widget(self, widget: dict, still: str) -> str:
-        """The still picture, and what widgets.js needs to put the moving one in its place."""
+        """The still picture, and the state from which widgets.js draws the widget in its place."""
         self.modules.add(widget["module"])
         state = json.dumps(widget["state"]).replace("</", r"<\/")
         return (f'<div class="widget" data-module="{escape(widget["module"])}">'

@@ -56,14 +56,19 @@ def show(figure: Figure, name: str, caption: str) -> None:
 
     folder = os.environ.get("MINIMAMBA_FIGURES")
     if folder:
-        with matplotlib.rc_context(STYLE):
-            figure.savefig(Path(folder) / f"{name}.svg",
-                           metadata={"Date": None, "Title": name, "Description": caption})
+        _write_svg(figure, Path(folder), name, caption)
     width = int(figure.get_figwidth() * 100)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=130)
     display.display(display.Image(compact(file.getvalue()), width=width, alt=caption))
     display.display(display.Markdown(f"*{caption}*"))
+
+
+def _write_svg(figure: Figure, folder: Path, name: str, caption: str) -> None:
+    """Write a figure as an SVG that is the same, byte for byte, each time it is drawn."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(folder / f"{name}.svg",
+                       metadata={"Date": None, "Title": name, "Description": caption})
 
 
 def compact(png: bytes) -> bytes:

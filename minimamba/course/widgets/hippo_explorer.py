@@ -36,7 +36,7 @@ def _states(measure: str, N: int) -> Tensor:
     if measure != "legs":
         return hippo.project(measure, N, x, t, WINDOW)
     largest = DIMENSIONS[-1]
-    if N < largest:
+    if largest > N:
         return _states("legs", largest)[:, :N]
     return hippo.project("legs", N, x, t)
 

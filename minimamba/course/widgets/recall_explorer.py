@@ -110,9 +110,8 @@ class RecallExplorer(BrowserExplorer):
             torch.zeros(CHANNELS, self.d_state, dtype=torch.float64), keys[None], keys[None],
             return_last_state=True, method="chunked")
         query = keys[self.query - 1]
-        correct = [_correct(all_keys[:n], answers[:n], answers) for n in range(1, MAX_PAIRS + 1)]
         return RecallResult(keys, values, state[0], keys @ query, answers @ (state[0] @ query),
-                            torch.tensor(correct))
+                            _correct_counts(all_keys, answers))
 
     @property
     def caption(self) -> str:
@@ -140,7 +139,10 @@ class RecallExplorer(BrowserExplorer):
                 f"query={self.query})")
 
 
-def _correct(keys: Tensor, values: Tensor, answers: Tensor) -> int:
-    """How many of the keys, as queries to a state of all pairs, get their own value."""
-    scores = keys @ keys.T @ values @ answers.T
-    return int((scores.argmax(1) == torch.arange(len(keys))).sum())
+def _correct_counts(keys: Tensor, answers: Tensor) -> Tensor:
+    """For 1, 2, … pairs, how many queries get their own value, (MAX_PAIRS,)."""
+    similarity = answers[:MAX_PAIRS] @ answers.T
+    added = (keys @ keys.T)[:, :, None] * similarity        # (query, pair, answer)
+    best = added.cumsum(1).argmax(2)                        # (query, pairs so far)
+    own = torch.arange(MAX_PAIRS)[:, None]
+    return ((best == own) & (own <= own.T)).sum(0)

@@ -90,7 +90,7 @@ class TokenExplorer(BrowserExplorer):
         return torch.tensor(steps, dtype=torch.float64)
 
     def states(self) -> Tensor:
-        """Compute the state after each token, (length, distinct tokens), with the library's scan."""
+        """Compute the state after each token, (length, distinct tokens), by the library's scan."""
         delta = self.delta()
         gate = 1 - torch.exp(-delta)
         x = torch.tensor([[float(token == one) for one in self.distinct_tokens]
