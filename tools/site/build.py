@@ -28,9 +28,9 @@ HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
 def module_of_library(name: str) -> str:
     """The JavaScript of one of the library's widgets, by its file name."""
-    from minimamba.course import widgets  # here, because the import takes seconds
+    from minimamba.course.widgets.javascript import bundle  # here: the import takes seconds
 
-    return widgets.module(name)
+    return bundle(name)
 
 
 def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT / "minimamba",
