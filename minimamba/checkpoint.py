@@ -125,7 +125,8 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 def _config(described: dict, weights: dict[str, Tensor]) -> MambaConfig:
     if described.get("model_type") == "minimamba":
-        return MambaConfig(**{field.name: described[field.name] for field in fields(MambaConfig)})
+        return MambaConfig(**{field.name: described[field.name] for field in fields(MambaConfig)
+                              if field.name in described})
     if "hidden_size" in described:
         given = {ours: described[theirs] for ours, theirs in TRANSFORMERS.items()
                  if theirs in described}

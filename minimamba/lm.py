@@ -55,8 +55,9 @@ class MambaConfig:
     d_state: int = 16
     d_conv: int = 4
     expand: int = 2
-    dt_rank: int | None = None
-    """d_model/16, rounded up, if None."""
+    dt_rank: int | str = "auto"
+    """How many numbers Δ is projected through; "auto": d_model/16, rounded up. For "6" layers also
+    "broadcast", as in `S6`."""
     bias: bool = False
     """Of the projections into and out of a block."""
     conv_bias: bool = True
@@ -70,12 +71,18 @@ class MambaConfig:
     """Of attention."""
     rotary: bool = True
     """Whether attention knows positions."""
+    selective: tuple[str, ...] = ("delta", "B", "C")
+    """Which of "delta", "B" and "C" depend on the input in "6" layers, as in `S6`."""
+    eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "n_layer", "d_state", "d_conv", "expand"):
             check_count(name, getattr(self, name))
-        if self.dt_rank is not None:
+        if self.dt_rank is None:
+            object.__setattr__(self, "dt_rank", "auto")
+        if self.dt_rank not in ("auto", "broadcast"):
             check_count("dt_rank", self.dt_rank)
+        object.__setattr__(self, "selective", tuple(self.selective))  # a list, if from JSON
         check_positive("norm_epsilon", self.norm_epsilon, "a number")
         if self.layers is not None:
             known = isinstance(self.layers, str) and set(self.layers) <= set(MIXERS)
@@ -90,15 +97,20 @@ class MambaConfig:
 
 
 MIXERS: dict[str, Callable[[MambaConfig], nn.Module]] = {
-    "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, c.dt_rank, bias=c.bias,
+    "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, _dt_rank(c), bias=c.bias,
                          conv_bias=c.conv_bias),
     "A": lambda c: Attention(c.d_model, c.n_heads, rotary=c.rotary),
     "F": lambda c: MLP(c.d_model),
     "L": lambda c: LSTM(c.d_model),
-    "6": lambda c: SSM(S6(c.d_model, c.d_state), c.d_model),
+    "6": lambda c: SSM(S6(c.d_model, c.d_state, dt_rank=_dt_rank(c), selective=c.selective),
+                     c.d_model),
     "4": lambda c: SSM(S4D(c.d_model, c.d_state), c.d_model),
 }
 """What each letter of a pattern makes."""
+
+
+def _dt_rank(config: MambaConfig) -> int | str | None:
+    return None if config.dt_rank == "auto" else config.dt_rank
 
 
 class Layer(nn.Module):
