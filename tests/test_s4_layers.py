@@ -148,7 +148,7 @@ def test_a_classifier_reads_step_by_step_what_it_reads_at_once(make):
     model, x = S4Classifier(make, 2, 5, d_model=6), randn(3, 20, 2)
     model.eval()
     assert model(x).shape == (3, 5)
-    close(model.read(x), model(x), atol=1e-9)
+    close(model.forward_recurrent(x), model(x), atol=1e-9)
 
 
 BAD = [
@@ -254,13 +254,13 @@ def test_a_classifier_has_as_many_blocks_as_asked_and_drops_twice_in_each():
 
 def test_reading_step_by_step_keeps_nothing_for_a_backward_pass():
     model = S4Classifier(lambda d: S4D(d, 4), 1, 3, d_model=8)
-    assert not model.read(randn(2, 9, 1)).requires_grad
+    assert not model.forward_recurrent(randn(2, 9, 1)).requires_grad
 
 
 def test_the_lstm_answers_from_its_last_output():
     model, x = LSTMClassifier(2, 3, 7), randn(4, 9, 2)
     _, (last, _) = model.lstm(x)
-    close(model(x), model.leave(last[0]))
+    close(model(x), model.decoder(last[0]))
 
 
 @pytest.mark.parametrize("init", ["lin", "real"])

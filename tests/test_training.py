@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from minimamba.course.classifier import LSTMClassifier, S4Classifier, Tagger
-from minimamba.nn.s6 import S6
+from minimamba.course.classifier import LSTMClassifier, S4Classifier
 from minimamba.s4 import S4D
 from minimamba.training import shuffled, train
 
@@ -176,33 +175,6 @@ def test_batches_that_run_out_are_told_of():
     loop = train(model, lambda x: model.weight.sum(), [(torch.zeros(1),)] * 2, 5, lr=0.1)
     with pytest.raises(ValueError, match="batches: expected 5, one a step, got 2"):
         list(loop)
-
-
-@pytest.mark.parametrize("layer", [lambda d: S4D(d, 4), lambda d: S6(d, 4)], ids=["S4D", "S6"])
-def test_a_tagger_answers_at_every_step_from_what_came_before(layer):
-    torch.manual_seed(0)
-    model = Tagger(layer, 7, 5, d_model=6, n_layer=3)
-    tokens = torch.randint(7, (2, 9))
-    scores = model(tokens)
-    assert scores.shape == (2, 9, 5)
-    assert len(model.blocks) == 3
-    x = model.enter(tokens)
-    for block in model.blocks:
-        x = block(x)
-    assert torch.equal(scores, model.leave(model.norm(x)))
-    later = tokens.clone()
-    later[:, 6] = (later[:, 6] + 1) % 7
-    changed = (model(later) - scores).abs().amax((0, 2)) > 1e-5
-    assert changed.tolist() == 6 * [False] + [True] + changed.tolist()[7:]
-
-
-@pytest.mark.parametrize("layer", [lambda d: S4D(d, 4), lambda d: S6(d, 4)], ids=["S4D", "S6"])
-def test_a_tagger_may_multiply_in_half_precision(layer):
-    model, tokens = Tagger(layer, 7, 5, d_model=8), torch.randint(7, (2, 9))
-    wanted = model(tokens)
-    with torch.autocast("cpu", torch.bfloat16):
-        scores = model(tokens)
-    assert (scores - wanted).norm() < 0.02 * wanted.norm()
 
 
 def test_batches_of_nothing_are_refused():

@@ -34,7 +34,7 @@ def losses(file=None, stop=STEPS, *, wrap=lambda model: model, dropout=0.0):
     model, task = MambaLM(MambaConfig(16, 8, layers="MAF", n_heads=2)), tasks.InductionHeads(9)
     model = wrap(model)
     random = torch.Generator().manual_seed(0)
-    batches = (task.draw(6, random) for _ in range(STEPS))
+    batches = (task.sample(6, random) for _ in range(STEPS))
 
     def loss(tokens, targets):
         scores = torch.nn.functional.dropout(model(tokens), dropout)
