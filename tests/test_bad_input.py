@@ -41,7 +41,7 @@ from minimamba.nn.s6 import S6
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.s4.diagonal import vandermonde
 from minimamba.s4.hippo import basis, project
-from minimamba.training import shuffled, train
+from minimamba.training import shuffled_batches, train_steps
 
 NAN, INF = float("nan"), float("inf")
 RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
@@ -307,7 +307,8 @@ def test_channels_of_x_and_system_must_match(function, changes):
 
 
 @pytest.mark.parametrize(("function", "name"), [
-    (zoh, "delta"), (simulate, "t"), (state_impulse_response, "lag"), (project, "t"), (basis, "age")], ids=label)
+    (zoh, "delta"), (simulate, "t"), (state_impulse_response, "lag"), (project, "t"),
+    (basis, "age")], ids=label)
 def test_complex_time_is_refused(function, name):
     refuses(function, name, "dtype", "complex128", **{name: GOOD[function][name].to(C128)})
 
@@ -424,8 +425,10 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
     (lambda: basis("legs", 3, pairs(4)), "age: expected a real dtype"),
     (lambda: project("legs", 3, ones(1), numbers(-0.0)), "t: expected moments greater than 0, "
      "got 0"),
-    (lambda: list(train(nn.Linear(1, 1), None, [], 0, lr=0.1)), "steps: expected a whole number"),
-    (lambda: next(shuffled(ones(3), ones(4), batch_size=2, seed=0)), "data[1]: expected length 3"),
+    (lambda: train_steps(nn.Linear(1, 1), None, [], 0, learning_rate=0.1),
+     "steps: expected a whole number"),
+    (lambda: shuffled_batches(ones(3), ones(4), batch_size=2, seed=0),
+     "data[1]: expected length 3"),
     (lambda: plots.spread(ones(3), {str(i): ones(2, 3) for i in range(7)}, "x", "y"),
      "lines: expected at most 6"),
     (lambda: plots.curves(ones(3), {str(i): ones(3) for i in range(7)}, "x", "y"),

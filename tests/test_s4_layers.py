@@ -12,7 +12,7 @@ from torch.nn import functional
 from minimamba import discretize
 from minimamba.course.classifier import LSTMClassifier, S4Classifier
 from minimamba.s4 import S4, S4D, diagonal, dplr
-from minimamba.training import train
+from minimamba.training import train_steps
 
 S4D_LAYERS = {
     f"S4D {init} {rule}": lambda d, init=init, rule=rule: S4D(d, 8, init=init, discretization=rule)
@@ -222,8 +222,8 @@ def test_defaults_are_those_that_the_course_states():
     assert defaults(S4D) == {"d_state": 64, "init": "lin", "discretization": "zoh", **deltas}
     assert defaults(S4) == {"d_state": 64, **deltas}
     assert defaults(S4Classifier) == {"d_model": 64, "n_layer": 2, "dropout": 0.1}
-    assert defaults(train) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
-                               "every": 1000}
+    assert defaults(train_steps) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
+                               "save_every": 1000}
 
 
 BAD = [
@@ -270,7 +270,7 @@ def test_a_classifier_as_a_recurrence_gives_the_same_logits(make):
     model, x = S4Classifier(make, 2, 5, d_model=6), randn(3, 20, 2)
     model.eval()
     assert model(x).shape == (3, 5)
-    close(model.read(x), model(x), atol=1e-9)
+    close(model.forward_recurrent(x), model(x), atol=1e-9)
 
 
 def test_classifier_block_matches_its_formula():
@@ -297,10 +297,10 @@ def test_classifier_has_n_layer_blocks_with_two_dropouts_each():
 
 def test_classifier_as_a_recurrence_saves_nothing_for_a_backward_pass():
     model = S4Classifier(lambda d: S4D(d, 4), 1, 3, d_model=8)
-    assert not model.read(randn(2, 9, 1)).requires_grad
+    assert not model.forward_recurrent(randn(2, 9, 1)).requires_grad
 
 
 def test_lstm_classifier_decodes_its_last_output():
     model, x = LSTMClassifier(2, 3, 7), randn(4, 9, 2)
     _, (last, _) = model.lstm(x)
-    close(model(x), model.leave(last[0]))
+    close(model(x), model.decoder(last[0]))
