@@ -1,5 +1,5 @@
-// Replaces the still picture of each widget by the widget itself. Its values, which Python would
-// hold in JupyterLab, are in the page.
+// Puts each widget in the place of its still picture. Where Python would hold the widget's values,
+// here they are in the page.
 
 class Model {
   constructor(state) {
@@ -21,19 +21,19 @@ class Model {
     this.listeners.set(event, [...(this.listeners.get(event) ?? []), listener]);
   }
 
-  save_changes() {}  // no kernel to send them to
+  save_changes() {}  // there is no one to tell
 }
 
-// Imports a module from its text: a page opened from a disk may not import a file. (The scripts of a
-// page share their names, and search.js has a function `load`.)
-function importText(name) {
+// From its text, not from a file: a page opened from a disk may not import one. (Not `load`: the
+// scripts of a page share their names, and search.js has that one.)
+function opened(name) {
   const text = new Blob([window.MODULES[name]], { type: "text/javascript" });
   return import(URL.createObjectURL(text));
 }
 
 async function mount(place) {
   const model = new Model(JSON.parse(place.querySelector("script").textContent));
-  const { default: widget } = await importText(place.dataset.module);
+  const { default: widget } = await opened(place.dataset.module);
   const el = document.createElement("div");
   place.append(el);
   try {
