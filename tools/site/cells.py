@@ -16,7 +16,7 @@ from pygments.lexers import PythonLexer
 LEXER = PythonLexer()
 FORMATTER = HtmlFormatter(nowrap=True)
 WIDGET = "application/vnd.minimamba.widget+json"
-NEEDS_PYTHON = "In JupyterLab, where Python is running, this widget is interactive."
+STILL = "This explorer needs Python: it is interactive in JupyterLab."
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Body:
         if WIDGET in data:
             return self.widget(data[WIDGET], self.picture(output))
         if "image/png" in data and output.output_type == "execute_result":
-            return f'<figure>{self.picture(output)}<p class="note">{NEEDS_PYTHON}</p></figure>'
+            return f'<figure>{self.picture(output)}<p class="note">{STILL}</p></figure>'
         if "image/png" in data:
             return self.figure(output)
         if "text/html" in data:
