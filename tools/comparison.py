@@ -20,7 +20,7 @@ LEVELS = 4
 # Drawn of rounding itself, or of what a chapter trains, which another processor's rounding leads
 # elsewhere: of these the words are compared alone. What they show is asserted in their chapters.
 FREE = {"02-stability", "04-conditioning", "05-gates", "08-precision", "10-gates", "10-held",
-        "10-induction", "10-losses", "11-looks"}
+        "10-induction", "10-losses", "11-attention-weights"}
 
 
 def compare(drawn: Path, kept: Path = ROOT / "figures") -> list[str]:
