@@ -128,11 +128,12 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
     if top_k is not None:
         check_count("top_k", top_k)
     if seed is not None:
-        check_number("seed", seed, "a whole number, or None", -2**63, 2**64 - 1)
+        check_count("seed", seed, 0)
     end_ids = _end_ids(model, eos_token_id)
     is_text = isinstance(prompts, str)
     ids = _encode(model, [prompts]) if is_text else prompts
     input_ids, attention_mask = _left_pad(ids)
+    _check_ids(input_ids, model.config.vocab_size)
     sampler = Sampler(temperature, top_k, top_p, repetition_penalty, seed, input_ids.device)
     tokens = _stream(model, input_ids, attention_mask, max_new_tokens, end_ids, sampler)
     return _decode(model, ids[0].tolist(), tokens) if is_text else tokens
@@ -268,7 +269,7 @@ def _make_step(model: "MambaLM", cache: list[LayerCache],
     parameters = sum(weight.numel() for weight in model.parameters())
     use_compiler = (is_mamba and cache[0].ssm_state.device.type == "cpu"
                     and new_tokens * parameters >= WORTH_COMPILING
-                    and compiled.missing() is None)
+                    and compiled.why_not() is None)
 
     def step(new_ids: Tensor) -> Tensor:
         nonlocal cache
@@ -324,6 +325,16 @@ def _left_pad(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None
         return input_ids, None
     position = torch.arange(longest, device=input_ids.device)
     return input_ids, position >= longest - lengths[:, None]
+
+
+def _check_ids(input_ids: Tensor, vocab_size: int) -> None:
+    """Check the token ids of prompts, whose shape `_left_pad` has checked."""
+    if input_ids.dtype != torch.int64:
+        refuse("prompts", "dtype int64", str(input_ids.dtype).removeprefix("torch."))
+    # On a GPU, looking at the values would be to wait for it.
+    if input_ids.device.type == "cpu" and (input_ids.min() < 0 or input_ids.max() >= vocab_size):
+        refuse("prompts", f"token ids from 0 to {vocab_size - 1}",
+               f"{input_ids.min()} to {input_ids.max()}")
 
 
 def _fill_ended(new_ids: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from minimamba.arguments import refuse
 FILE_NAME = "tokenizer.json"
 REPLACEMENT = "\ufffd"
 """What bytes that are part of a character decode to, until the rest of it has come."""
+CONTEXT = 8
+"""How many tokens of a prompt the first generated ones are decoded together with."""
 
 
 class ByteTokenizer:
@@ -72,7 +74,9 @@ class FileTokenizer:
 class TextStream:
     """Turns token ids, one after the other, into pieces of text.
 
-    A piece is held back while it ends in part of a character.
+    A piece is held back while it ends in part of a character. It is decoded together with the
+    tokens of the piece before, since what a token stands for may depend on its neighbors; what
+    came earlier is not decoded again, so that a token takes no longer at the end of a long text.
 
     Args:
         tokenizer: decodes.
@@ -81,8 +85,8 @@ class TextStream:
 
     def __init__(self, tokenizer: ByteTokenizer | FileTokenizer, prompt_ids: list[int]) -> None:
         self._tokenizer = tokenizer
-        self._ids = list(prompt_ids)
-        self._emitted = len(tokenizer.decode(self._ids))
+        self._context = prompt_ids[-CONTEXT:]
+        self._pending: list[int] = []
 
     def push(self, token_id: int) -> str:
         """Add a token.
@@ -93,18 +97,18 @@ class TextStream:
         Returns:
             The text that can be shown now; "" while a character is incomplete.
         """
-        self._ids.append(token_id)
-        text = self._tokenizer.decode(self._ids)
-        return "" if text.endswith(REPLACEMENT) else self._take(text)
+        self._pending.append(token_id)
+        piece = self.flush()
+        if not piece or piece.endswith(REPLACEMENT):
+            return ""
+        self._context = self._pending
+        self._pending = []
+        return piece
 
     def flush(self) -> str:
-        """Return what was held back, when no token comes any more."""
-        return self._take(self._tokenizer.decode(self._ids))
-
-    def _take(self, text: str) -> str:
-        piece = text[self._emitted:]
-        self._emitted += len(piece)
-        return piece
+        """Return what is held back, when no token comes any more."""
+        before = self._tokenizer.decode(self._context)
+        return self._tokenizer.decode(self._context + self._pending)[len(before):]
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokenizer | None:

@@ -130,6 +130,7 @@ class Attention(nn.Module):
         Returns:
             (batch, n_heads, length, length): row t holds the weights of step t, which sum to 1.
         """
+        check_input(x, self.d_model)
         queries, cache = self._queries_and_cache(x, None, None)
         scores = queries @ cache.keys.mT * queries.shape[-1]**-0.5
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)

@@ -5,8 +5,8 @@ from typing import Literal, overload
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import check_count
-from minimamba.nn.mixer import check_input, check_step_input
+from minimamba.arguments import check_count, refuse
+from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.ops.linear import linear_layer
 
 
@@ -53,14 +53,18 @@ class MLP(nn.Module):
 
         Args:
             x: (batch, length, d_model).
-            cache: has no effect.
-            attention_mask: has no effect.
+            cache: () or None; it has no effect.
+            attention_mask: (batch, length), bool or integer; it has no effect.
             return_cache: whether to return the empty cache too.
 
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and ().
         """
         check_input(x, self.d_model)
+        if cache is not None:
+            _check_cache(cache)
+        if attention_mask is not None:
+            as_bool_mask(attention_mask, *x.shape[:2])
         output = self._mlp(x)
         return (output, ()) if return_cache else output
 
@@ -69,14 +73,20 @@ class MLP(nn.Module):
 
         Args:
             x: (batch, d_model).
-            cache: has no effect.
+            cache: (); it has no effect.
 
         Returns:
             The output (batch, d_model), and ().
         """
         check_step_input(x, self.d_model)
+        _check_cache(cache)
         return self._mlp(x), ()
 
     def _mlp(self, x: Tensor) -> Tensor:
         a, b = linear_layer(self.in_proj, x).chunk(2, -1)
         return linear_layer(self.out_proj, silu(a) * b)
+
+
+def _check_cache(cache: tuple[()]) -> None:
+    if not isinstance(cache, tuple) or cache:
+        refuse("cache", "(), such as `init_cache` creates", type(cache).__name__)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, glu
 
-from minimamba.nn.mixer import as_bool_mask
+from minimamba.arguments import check_shape, refuse
+from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.nn.s6 import S6
 from minimamba.ops.linear import linear_layer
 from minimamba.s4.layers import S4D
@@ -22,6 +23,7 @@ class S4Block(nn.Module):
 
     def __init__(self, ssm: S4D | S6, d_model: int) -> None:
         super().__init__()
+        self.d_model = d_model
         self.ssm = ssm
         self.out_proj = nn.Linear(d_model, 2 * d_model)
 
@@ -54,6 +56,9 @@ class S4Block(nn.Module):
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and the state.
         """
+        check_input(x, self.d_model)
+        if cache is not None:
+            self._check_cache(cache, len(x))
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, *x.shape[:2])
         # In half precision, the powers of Ā would lose most of their digits.
@@ -74,8 +79,15 @@ class S4Block(nn.Module):
         Returns:
             The output (batch, d_model), and the state after this step.
         """
+        check_step_input(x, self.d_model)
+        self._check_cache(cache, len(x))
         y, cache = self.ssm.step(x, cache)
         return self._mix_features(y), cache
+
+    def _check_cache(self, cache: Tensor, batch: int) -> None:
+        if not isinstance(cache, Tensor):
+            refuse("cache", "a torch.Tensor, such as `init_cache` creates", type(cache).__name__)
+        check_shape("cache", cache, (batch, *self.ssm.A.shape), "that of init_cache(batch)")
 
     def _mix_features(self, y: Tensor) -> Tensor:
         return glu(linear_layer(self.out_proj, gelu(y)), -1)

@@ -125,9 +125,8 @@ class SelectiveSSM(nn.Module):
         """Compute dt, B and C, where Δ = softplus(dt + dt_bias); the scan does the latter. They
         are in x's dtype, also under autocast."""
         check_input(x, self.d_inner)
-        if self.x_proj is None:
-            projected = x[..., :0]
-        else:
+        projected = x[..., :0]
+        if self.x_proj is not None:
             projected = linear_layer(self.x_proj, x).to(x.dtype)
         low_rank_dt, B, C = projected.split(self._split_sizes, -1)
         if self.dt_proj is not None:
