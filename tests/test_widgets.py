@@ -143,7 +143,7 @@ def test_a_page_without_a_kernel_gets_a_still_picture_and_text(explorers, explor
 @pytest.mark.parametrize(("explorer", "size"), [
     (DeltaExplorer(0.1), 80_000), (KernelExplorer(3, 0.5), 4_000), (RecallExplorer(), 9_000),
     (RooflineExplorer(), 400), (ScanStepper(), 200), (StabilityExplorer(), 200),
-    (TokenExplorer("ä."), 400)], ids=lambda it: type(it).__name__ if not isinstance(it, int) else "")
+    (TokenExplorer("ä."), 400)], ids=lambda it: it if isinstance(it, int) else type(it).__name__)
 def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(explorer, size, monkeypatch):
     monkeypatch.setattr(type(explorer), "_still", lambda self: base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5C"

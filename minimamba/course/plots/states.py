@@ -116,14 +116,14 @@ def token_states(text: str, delta: Tensor, gate: Tensor, fractions: Mapping[str,
     opened.bar(columns, *arrays(gate), color=COLOURS[2])
     image = state.imshow(np.stack(arrays(*fractions.values())), cmap="Blues", vmin=0, vmax=1,
                          aspect="auto")
-    for ax, ylabel in zip(axes, ("Δ", "gate, 1 − exp(−Δ)", "token"), strict=True):
+    for ax, ylabel in zip(axes, ("Δ", "1 − exp(−Δ)", "state, by token"), strict=True):
         ax.set(ylabel=ylabel, xlim=(-0.5, len(text) - 0.5))
         _character_ticks(ax, text, shown=ax is state)
     for ax in (step, opened):
         ax.grid(axis="y")
     step.set(yscale="log", ylim=(lowest, 20))
     opened.set(ylim=(0, 1.05))
-    state.set(xlabel="text")
+    state.set(xlabel="token")
     state.set_yticks(range(len(fractions)), fractions)
     figure.colorbar(image, ax=axes, label="fraction of the state", shrink=0.4, anchor=(0, 0),
                     pad=0.01)

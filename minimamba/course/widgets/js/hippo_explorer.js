@@ -5,8 +5,7 @@ import { choices, slider } from "./controls.js";
 import { html } from "./elements.js";
 import { frame } from "./explorer.js";
 
-const MEASURES = { legs: "LegS, the whole past", legt: "LegT, the last 2 s",
-                   fout: "FouT, the last 2 s" };
+const MEASURES = { legs: "LegS, whole past", legt: "LegT, last 2 s", fout: "FouT, last 2 s" };
 
 export default {
   /** Returns the function to call when the explorer is removed. */

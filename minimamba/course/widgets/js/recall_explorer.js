@@ -105,9 +105,9 @@ function drawOverlaps(canvas, overlaps, query) {
   bars(keys, overlaps, (i) => (i === query - 1 ? "blue queried" : "red overlap"));
   captionAt(canvas, 62, 16, `overlap of each key with key ${query}, the query`);
   canvas.append(svg("rect", { class: "area blue", x: 62, y: 27, width: 11, height: 11 }),
-    svg("rect", { class: "area red", x: 200, y: 27, width: 11, height: 11 }));
+    svg("rect", { class: "area red", x: 224, y: 27, width: 11, height: 11 }));
   captionAt(canvas, 79, 37, "with itself (always 1)");
-  captionAt(canvas, 217, 37, "with the others: interference");
+  captionAt(canvas, 241, 37, "with the others: interference");
 }
 
 function drawScores(canvas, scores, query) {
