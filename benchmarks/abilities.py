@@ -56,7 +56,7 @@ from torch import Tensor
 from tqdm import tqdm
 from training_run import NAMES, Code, Job, train_and_evaluate
 
-from minimamba import MambaConfig, MambaLM, checkpoint
+from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
 from minimamba.training import device
 
@@ -132,7 +132,7 @@ def _save_weights(job: Job, state: dict[str, Tensor], folder: Path) -> None:
     model = MambaLM(job.config)
     model.load_state_dict(state)
     if 4 * sum(p.numel() for p in model.parameters()) < MEGABYTE:
-        checkpoint.save(model, folder, layout="minimamba")
+        model.save_pretrained(folder, layout="minimamba")
 
 
 def saved_rows(name: str, results: Path) -> list[dict]:

@@ -22,7 +22,7 @@ from minimamba.course import corpora
 from minimamba.course.classifier import LSTMClassifier, S4Classifier
 from minimamba.course.corpora import Digits
 from minimamba.s4 import S4D
-from minimamba.training import shuffled, train
+from minimamba.training import shuffled_batches, train_steps
 
 EPOCHS = 20
 MORE_EPOCHS = 60
@@ -51,9 +51,9 @@ def train_model(name: str, order: str, learning_rate: float, seed: int, train_se
     train_set, test_set = (Digits(part.x[:, pixels], part.y) for part in (train_set, test_set))
     steps_per_epoch = -(-len(train_set.y) // BATCH)
     curve = []
-    loop = train(model, lambda x, y: cross_entropy(model(x), y),
-                 shuffled(*train_set, batch_size=BATCH, seed=seed), epochs * steps_per_epoch,
-                 lr=learning_rate)
+    batches = shuffled_batches(*train_set, batch_size=BATCH, seed=seed)
+    loop = train_steps(model, lambda x, y: cross_entropy(model(x), y), batches,
+                       epochs * steps_per_epoch, learning_rate=learning_rate)
     for step, _ in enumerate(loop, 1):
         if step % steps_per_epoch == 0:
             curve.append(round(accuracy(model, test_set), 4))

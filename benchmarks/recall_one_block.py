@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
-from minimamba.training import train
+from minimamba.training import train_steps
 
 TASK = tasks.AssociativeRecall(length=32, n_pairs=8, n_keys=16)
 D_STATES = (1, 2, 4, 8, 16)
@@ -46,8 +46,8 @@ def train_and_evaluate(d_state: int, learning_rate: float, steps: int) -> dict:
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(TASK.vocab_size, 64, layers="M", d_state=d_state))
     start = time.perf_counter()
-    losses = train(model, lambda tokens, targets: tasks.loss(model(tokens), targets),
-                   batches(steps), steps, lr=learning_rate, weight_decay=0.0)
+    losses = train_steps(model, lambda tokens, targets: tasks.loss(model(tokens), targets),
+                         batches(steps), steps, learning_rate=learning_rate, weight_decay=0.0)
     for _ in tqdm(losses, f"d_state {d_state}, learning rate {learning_rate}", steps):
         pass
     return {"d_state": d_state, "learning_rate": learning_rate, "steps": steps, "seed": 0,

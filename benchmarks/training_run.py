@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import corpora, tasks
-from minimamba.training import device, train
+from minimamba.training import device, train_steps
 
 CHUNK = 2048
 """Tokens of a sequence that are read at once in an evaluation on a GPU: with the state carried from
@@ -72,7 +72,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the model in the results."""
-        return NAMES[self.config.pattern]
+        return NAMES[self.config.layer_pattern]
 
 
 def train_and_evaluate(job: Job) -> tuple[dict, dict[str, Tensor]]:
@@ -110,8 +110,8 @@ def _train(model: MambaLM, data: "Curriculum | CodeData", generator: Generator,
     job, curve, start = data.job, [], time.perf_counter()
     every = max(50, planned // 40)
     batches = (data.batch(step / planned, generator) for step in range(planned))
-    losses = train(model, _loss(model), batches, planned, lr=job.learning_rate, weight_decay=0.0,
-                   bf16=job.bf16)
+    losses = train_steps(model, _loss(model), batches, planned, learning_rate=job.learning_rate,
+                         weight_decay=0.0, bf16=job.bf16)
     for step, loss in enumerate(losses, 1):
         late = job.seconds is not None and time.perf_counter() - start > 3 * job.seconds
         if step % every == 0 or step == planned or late:
@@ -140,7 +140,7 @@ def seconds_per_step(model: MambaLM, data: "Curriculum | CodeData", generator: G
     """
     model = copy.deepcopy(model)
     batches = (data.batch(1.0, generator) for _ in range(5))
-    loop = train(model, _loss(model), batches, 5, lr=1e-9, bf16=data.job.bf16)
+    loop = train_steps(model, _loss(model), batches, 5, learning_rate=1e-9, bf16=data.job.bf16)
     for _ in range(2):
         next(loop)
     start = time.perf_counter()
@@ -181,7 +181,7 @@ class Curriculum:
 
     def evaluate(self, model: MambaLM) -> dict[int, float]:
         """Return the accuracy at each difficulty of the job whose sequences aren't too long."""
-        longest = min(LONGEST.get(letter, 2**30) for letter in self.job.config.pattern)
+        longest = min(LONGEST.get(letter, 2**30) for letter in self.job.config.layer_pattern)
         found = {}
         for difficulty in self.job.evaluate_at:
             task = self.job.task.at(difficulty)
@@ -200,7 +200,7 @@ class Curriculum:
 
     @property
     def _attends(self) -> bool:
-        return "A" in self.job.config.pattern
+        return "A" in self.job.config.layer_pattern
 
     def _chunk(self, count: int, length: int) -> int:
         """Tokens of each sequence to read at once."""
@@ -233,7 +233,7 @@ def accuracy_in_chunks(model: MambaLM, task: tasks.Task, seed: int, count: int,
     tokens, targets = task.sample(count, Generator(device()).manual_seed(seed))
     correct, cache = 0, None
     for part, wanted in zip(tokens.split(chunk, 1), targets.split(chunk, 1), strict=True):
-        logits, cache = model(part, cache, return_memory=True)
+        logits, cache = model(part, cache, return_cache=True)
         correct += (logits.argmax(-1) == wanted).sum()
     return (correct / (targets != tasks.UNSCORED).sum()).item()
 

@@ -17,7 +17,7 @@ def folder(tmp_path):
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(vocab_size=256, d_model=16, n_layer=1))
     shake(model)
-    checkpoint.save(model, tmp_path)
+    model.save_pretrained(tmp_path)
     return tmp_path
 
 
@@ -37,7 +37,7 @@ def test_it_writes_what_generation_writes(folder, capsys):
     assert run("generate", "--checkpoint", folder, "--prompt", "def é", "--tokens", 12,
                "--temperature", 0.5, "--top-k", 50, "--seed", 3) == 0
     prompt = torch.tensor([list("def é".encode())])
-    new, = generation.generate(checkpoint.load(folder), prompt, 12, temperature=0.5, top_k=50,
+    new, = generation.generate(MambaLM.from_pretrained(folder), prompt, 12, temperature=0.5, top_k=50,
                                seed=3)
     said = capsys.readouterr().out
     whole = "def é" + bytes(new.tolist()).decode(errors="replace")
@@ -75,13 +75,13 @@ def test_it_learns_and_says_how_well(tmp_path, capsys):
     assert "7,488 parameters" in said.out
     assert "30/30" in said.err
     assert "bits a byte" in said.err
-    model, (_, hold) = checkpoint.load(tmp_path / "model"), corpora.code()
-    bits = cli.bits_a_byte(model, hold, 64)
+    model, (_, hold) = MambaLM.from_pretrained(tmp_path / "model"), corpora.code()
+    bits = cli.bits_per_byte(model, hold, 64)
     assert f"held out: {bits:.3f} bits a byte" in said.out
     assert bits < 6                                          # eight for one that knows nothing
     torch.manual_seed(9)
     assert run("train", "--out", tmp_path / "again", *arguments) == 0
-    for name, value in checkpoint.load(tmp_path / "again").state_dict().items():
+    for name, value in MambaLM.from_pretrained(tmp_path / "again").state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
 
 
@@ -108,7 +108,7 @@ def test_what_was_stopped_goes_on(tmp_path, monkeypatch, capsys):
     assert "6/6" in said.err
     assert {path.name for path in (tmp_path / "part").iterdir()} == {
         "config.json", "model.safetensors"}
-    whole, part = (checkpoint.load(tmp_path / name).state_dict() for name in ("whole", "part"))
+    whole, part = (MambaLM.from_pretrained(tmp_path / name).state_dict() for name in ("whole", "part"))
     assert all(torch.equal(value, part[name]) for name, value in whole.items())
 
 
@@ -144,4 +144,4 @@ def test_who_knows_nothing_of_bytes_needs_eight_bits():
     model = MambaLM(MambaConfig(256, 8, 1))
     torch.nn.init.zeros_(model.embedding.weight)
     text = torch.arange(200, dtype=torch.uint8)
-    assert cli.bits_a_byte(model, text, 10, 4) == pytest.approx(8)
+    assert cli.bits_per_byte(model, text, 10, 4) == pytest.approx(8)

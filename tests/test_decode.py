@@ -78,14 +78,14 @@ def test_a_memory_that_is_not_in_one_piece(in_place):
         raw, B, C = (part[:, 0] for part in block.ssm._raw(x[:, None]))
         ssm = x, raw, block.ssm.A_log, B, C, block.ssm.D, None, block.ssm.dt_bias
         short = x, block.conv1d.weight[:, 0], block.conv1d.bias
-        for kernel, given, memory in ((decode.convolution, short, longer.clone()[:, 3:]),
+        for kernel, given, cache in ((decode.convolution, short, longer.clone()[:, 3:]),
                                       (decode.scan, ssm, turned.mT.clone().mT)):
-            assert not memory.is_contiguous()
-            y, after = kernel(*given, memory.contiguous(), in_place=False)
-            y_, after_ = kernel(*given, memory, in_place=in_place)
+            assert not cache.is_contiguous()
+            y, after = kernel(*given, cache.contiguous(), in_place=False)
+            y_, after_ = kernel(*given, cache, in_place=in_place)
             assert torch.equal(y, y_)
             assert torch.equal(after, after_)
-            assert (after_ is memory) == in_place
+            assert (after_ is cache) == in_place
 
 
 def test_they_run_on_a_gpu_where_triton_is(monkeypatch):
@@ -129,16 +129,16 @@ def test_in_place_is_the_same_in_the_same_tensors(where, monkeypatch):
     model = MambaLM(MambaConfig(**SMALL)).to(PLACE)
     shake(model)
     with torch.no_grad():
-        _, memory = model(tokens().to(PLACE), return_memory=True)
-        own = [type(part)(part.inputs.clone(), part.h.clone()) for part in memory]
+        _, cache = model(tokens().to(PLACE), return_cache=True)
+        own = [type(part)(part.conv_state.clone(), part.h.clone()) for part in cache]
         for new in (1, 2):
-            scores, memory = model.step(torch.full((2,), new, device=PLACE), memory)
+            scores, cache = model.step(torch.full((2,), new, device=PLACE), cache)
             again, after = model.step(torch.full((2,), new, device=PLACE), own, in_place=True)
             assert torch.equal(scores, again)
-            for one, other, kept in zip(memory, own, after, strict=True):
-                assert kept.inputs is other.inputs
+            for one, other, kept in zip(cache, own, after, strict=True):
+                assert kept.conv_state is other.conv_state
                 assert kept.h is other.h
-                assert torch.equal(one.inputs, other.inputs)
+                assert torch.equal(one.conv_state, other.conv_state)
                 assert torch.equal(one.h, other.h)
 
 
@@ -148,18 +148,18 @@ def test_a_recorded_step_is_that_step():
     shake(model)
     text = tokens().cuda()
     with torch.no_grad():
-        memory = model(text, return_memory=True)[1]
-        recorded = replay(model, memory)
+        cache = model(text, return_cache=True)[1]
+        recorded = replay(model, cache)
         for new in (3, 1, 4):
             new = torch.full((2,), new, device="cuda")
-            wanted, memory = model.step(new, memory)
+            wanted, cache = model.step(new, cache)
             assert torch.equal(recorded(new), wanted)
-        assert replay(model, memory) is recorded             # recorded once
+        assert replay(model, cache) is recorded             # recorded once
         model.embedding.weight.data *= 0.5                   # in place: the graph sees it
-        assert torch.equal(replay(model, memory)(new), model.step(new, memory)[0])
+        assert torch.equal(replay(model, cache)(new), model.step(new, cache)[0])
         model.embedding.weight.data = model.embedding.weight.data * 3    # elsewhere
-        assert replay(model, memory) is not recorded
-        assert torch.equal(replay(model, memory)(new), model.step(new, memory)[0])
+        assert replay(model, cache) is not recorded
+        assert torch.equal(replay(model, cache)(new), model.step(new, cache)[0])
         assert isinstance(recorded, Replay)
 
 

@@ -44,7 +44,7 @@ def test_a_planted_fault_is_there_once(tmp_path):
 
 
 def test_a_planted_fault_turns_a_test_and_a_chapter_red():
-    name = "the bilinear rule leans forward"
+    name = "the bilinear rule is not centered"
     done = subprocess.run([sys.executable, ROOT / "tools" / "mutants.py", name],
                           capture_output=True, text=True, check=True)
     row = next(line for line in done.stdout.splitlines() if line.startswith(f"| {name} |"))

@@ -24,9 +24,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x, weight, bias)
 
 
-def apply(module: nn.Linear, x: Tensor) -> Tensor:
-    """The same with a layer's weights."""
-    return linear(x, module.weight, module.bias)
+def linear_layer(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer by `linear`."""
+    return linear(x, layer.weight, layer.bias)
 
 
 def _blocks(rows: int) -> int:
