@@ -12,7 +12,7 @@ from torch.nn import functional
 from minimamba import discretize
 from minimamba.course.classifier import LSTMClassifier, S4Classifier
 from minimamba.s4 import S4, S4D, diagonal, dplr
-from minimamba.training import train
+from minimamba.training import train_steps
 
 S4D_LAYERS = {
     f"S4D {init} {rule}": lambda d, init=init, rule=rule: S4D(d, 8, init=init, discretization=rule)
@@ -222,8 +222,8 @@ def test_defaults_are_those_that_the_course_states():
     assert defaults(S4D) == {"d_state": 64, "init": "lin", "discretization": "zoh", **deltas}
     assert defaults(S4) == {"d_state": 64, **deltas}
     assert defaults(S4Classifier) == {"d_model": 64, "n_layer": 2, "dropout": 0.1}
-    assert defaults(train) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
-                               "every": 1000}
+    assert defaults(train_steps) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
+                                     "save_every": 1000}
 
 
 BAD = [
