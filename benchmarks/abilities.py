@@ -207,20 +207,21 @@ def of_size(layers: str, vocab_size: int, parameters: int, **more: int) -> Mamba
 
 def selection(small: bool) -> list[Job]:
     n_symbols, steps = (4, 3) if small else (8, 2000)
-    width, tokens = (8, 256) if small else (32, 2**11)
+    width, tokens = (8, 256) if small else (32, 2**10)
     lengths = (16, 32) if small else (64, 256, 1024)
     copying = tasks.SelectiveCopying(lengths[0], 4, n_symbols)
     registers = tasks.Registers(lengths[0], n_symbols)
     subsets = chain.from_iterable(combinations(("delta", "B", "C"), k) for k in range(4))
-    stacks = [(copying, {"layers": "44", "d_state": 64}),
-              *((copying, {"layers": "66", "selective": subset}) for subset in subsets),
-              *((registers, {"layers": "6", "dt_rank": rank})
+    copying_rates, registers_rates = (0.01, 0.02, 0.04), (0.005, 0.01, 0.02)
+    stacks = [(copying, {"layers": "44", "d_state": 64}, copying_rates),
+              *((copying, {"layers": "66", "selective": subset}, copying_rates)
+                for subset in subsets),
+              *((registers, {"layers": "6", "dt_rank": rank}, registers_rates)
                 for rank in ("broadcast", 1, 2, 4, width))]
-    return [Job(task, MambaConfig(task.vocab_size, width, **more), learning_rate, seed, easiest=8,
+    return [Job(task, MambaConfig(task.vocab_size, width, **more), lr, seed, easiest=8,
                 evaluate_at=lengths, tokens_per_step=tokens, steps=steps, seconds=None,
-                stop_when_solved=False, n_sequences=256, save_weights=False)
-            for task, more in stacks
-            for learning_rate in ((0.01,) if small else (0.005, 0.01, 0.02))
+                stop_when_solved=False, bf16=False, n_sequences=256, save_weights=False)
+            for task, more, rates in stacks for lr in (rates[:1] if small else rates)
             for seed in ((100,) if small else (100, 101))]
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
+from minimamba.training import train_steps
 
 TASK = tasks.AssociativeRecall(length=32, n_pairs=8, n_keys=16)
 D_STATES = (1, 2, 4, 8, 16)

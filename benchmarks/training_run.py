@@ -72,7 +72,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the model in the results."""
-        return NAMES[self.config.pattern]
+        return NAMES[self.config.layer_pattern]
 
 
 def train_and_evaluate(job: Job) -> tuple[dict, dict[str, Tensor]]:
@@ -181,7 +181,7 @@ class Curriculum:
 
     def evaluate(self, model: MambaLM) -> dict[int, float]:
         """Return the accuracy at each difficulty of the job whose sequences aren't too long."""
-        longest = min(LONGEST.get(letter, 2**30) for letter in self.job.config.pattern)
+        longest = min(LONGEST.get(letter, 2**30) for letter in self.job.config.layer_pattern)
         found = {}
         for difficulty in self.job.evaluate_at:
             task = self.job.task.at(difficulty)
@@ -200,7 +200,7 @@ class Curriculum:
 
     @property
     def _attends(self) -> bool:
-        return "A" in self.job.config.pattern
+        return "A" in self.job.config.layer_pattern
 
     def _chunk(self, count: int, length: int) -> int:
         """Tokens of each sequence to read at once."""

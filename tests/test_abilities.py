@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from minimamba import MambaConfig, MambaLM, checkpoint
+from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -55,7 +55,7 @@ def test_an_experiment_writes_a_row_per_job_and_the_best_weights(name, tmp_path)
     for kind in kinds:
         best = max((row for row in saved["runs"] if row["model"] == kind),
                    key=lambda row: row["score"])
-        model = checkpoint.load(tmp_path / f"{name}_{kind.lower()}")
+        model = MambaLM.from_pretrained(tmp_path / f"{name}_{kind.lower()}")
         assert model.config == MambaConfig(**best["config"])
         assert sum(p.numel() for p in model.parameters()) == best["parameters"]
 
@@ -65,7 +65,7 @@ def test_the_experiments_have_the_sizes_of_the_papers():
     assert {job.name for job in copying} == {"Mamba", "S6", "S4D", "LSTM", "Transformer"}
     for job in copying:
         assert (job.task.length, job.task.n_data, job.task.vocab_size) == (4096, 16, 16)
-        assert (job.config.d_model, job.config.pattern) in {
+        assert (job.config.d_model, job.config.layer_pattern) in {
             (64, "MM"), (64, "66"), (64, "44"), (64, "LL"), (64, "AFAF")}
     induction = abilities.induction_heads(small=False)
     assert all((job.task.length, job.task.vocab_size) == (256, 16) for job in induction)
@@ -75,12 +75,12 @@ def test_the_experiments_have_the_sizes_of_the_papers():
 
 def test_selection_has_every_subset_of_the_input_dependent_parameters():
     jobs = abilities.selection(small=False)
-    subsets = [job.config.selective for job in jobs if job.config.pattern == "66"]
+    subsets = [job.config.selective for job in jobs if job.config.layer_pattern == "66"]
     assert len(set(subsets)) == 8
     assert set(Counter(subsets).values()) == {6}                  # 3 learning rates, 2 seeds
-    ranks = [job.config.dt_rank for job in jobs if job.config.pattern == "6"]
+    ranks = [job.config.dt_rank for job in jobs if job.config.layer_pattern == "6"]
     assert Counter(ranks) == dict.fromkeys(("broadcast", 1, 2, 4, 32), 6)
-    assert sum(job.config.pattern == "44" for job in jobs) == 6
+    assert sum(job.config.layer_pattern == "44" for job in jobs) == 6
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -135,7 +135,7 @@ def test_a_job_without_a_time_limit_gives_equal_results_at_each_run():
 
 def test_an_error_in_training_becomes_a_row(tmp_path, monkeypatch):
     job = abilities.copying(small=True)[0]
-    monkeypatch.setattr(training_run, "train",
+    monkeypatch.setattr(training_run, "train_steps",
                         lambda *given, **options: torch.zeros(2, 2).inverse())
     row, state = abilities.run(job)
     assert state is None

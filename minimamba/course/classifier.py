@@ -36,19 +36,19 @@ class Block(nn.Module):
         """
         return x + self._mix_features(self.ssm(self.norm(x)))
 
-    def step(self, x: Tensor, h: Tensor, system: tuple) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, cache: Tensor, system: tuple) -> tuple[Tensor, Tensor]:
         """Apply the block to one step.
 
         Args:
             x: (batch, d_model), the input of this step.
-            h: the state before it.
+            cache: the cache of `ssm` before it.
             system: the discrete system of `ssm`.
 
         Returns:
-            The output (batch, d_model) and the state after the step.
+            The output (batch, d_model) and the cache after the step.
         """
-        y, h = self.ssm.step(self.norm(x), h, system)
-        return x + self._mix_features(y), h
+        y, cache = self.ssm.step(self.norm(x), cache, system)
+        return x + self._mix_features(y), cache
 
     def _mix_features(self, y: Tensor) -> Tensor:
         y = self.mix(self.dropout(functional.gelu(y)))
@@ -101,11 +101,11 @@ class S4Classifier(nn.Module):
             Logits, (batch, classes), those of `forward` up to rounding; without a gradient.
         """
         systems = [block.ssm.discrete_system() for block in self.blocks]
-        states = [block.ssm.init_cache(len(x)) for block in self.blocks]
+        caches = [block.ssm.init_cache(len(x)) for block in self.blocks]
         total = torch.zeros(())
         for features in self.encoder(x).unbind(1):
             for i, block in enumerate(self.blocks):
-                features, states[i] = block.step(features, states[i], systems[i])
+                features, caches[i] = block.step(features, caches[i], systems[i])
             total = total + self.norm(features)
         return self.decoder(total / x.shape[1])
 

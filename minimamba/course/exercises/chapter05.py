@@ -8,17 +8,20 @@ from minimamba.course.exercises import Exercise
 
 
 def discretize(delta, A, B, x):
+    """Return Ā and B̄x, both (length, d_inner, d_state)."""
     A_bar = torch.exp(delta[..., None] * A)
     B_bar_x = (delta * x)[..., None] * B[:, None, :]
     return A_bar, B_bar_x
 
 
 def count(d_inner, d_state, dt_rank):
+    """Return the number of parameters of an S6 layer."""
     x_proj = d_inner * (dt_rank + 2 * d_state)
     return x_proj + dt_rank * d_inner + d_inner + d_inner * d_state + d_inner
 
 
 def bias_for(delta):
+    """Return the inverse of softplus at delta."""
     return delta + math.log(-math.expm1(-delta))
 
 

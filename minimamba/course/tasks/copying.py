@@ -40,10 +40,12 @@ class SelectiveCopying(Task):
 
     @property
     def vocab_size(self) -> int:
+        """Noise, n_symbols data tokens and the query."""
         return self.n_symbols + 2
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing one symbol: 1 / n_symbols."""
         return 1 / self.n_symbols
 
     def _sample(self, batch: int, generator: Generator) -> Examples:
@@ -78,10 +80,12 @@ class Copying(Task):
 
     @property
     def vocab_size(self) -> int:
+        """The n_symbols symbols and the mark."""
         return self.n_symbols + 1
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing one symbol: 1 / n_symbols."""
         return 1 / self.n_symbols
 
     def _sample(self, batch: int, generator: Generator) -> Examples:

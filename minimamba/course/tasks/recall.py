@@ -44,10 +44,12 @@ class InductionHeads(Task):
 
     @property
     def vocab_size(self) -> int:
+        """The n_symbols ordinary tokens and the special one."""
         return self.n_symbols + 1
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing one ordinary token: 1 / n_symbols."""
         return 1 / self.n_symbols
 
     def _sample(self, batch: int, generator: Generator) -> Examples:
@@ -95,10 +97,12 @@ class AssociativeRecall(Task):
 
     @property
     def vocab_size(self) -> int:
+        """n_keys keys, as many values, and the blank."""
         return 2 * self.n_keys + 1
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing one value: 1 / n_keys."""
         return 1 / self.n_keys
 
     def _sample(self, batch: int, generator: Generator) -> Examples:

@@ -37,10 +37,12 @@ class Registers(Task):
 
     @property
     def vocab_size(self) -> int:
+        """n_symbols letters, as many digits, and two queries."""
         return 2 * self.n_symbols + 2
 
     @property
     def chance(self) -> float:
+        """The accuracy of guessing one letter and one digit: 1 / n_symbols."""
         return 1 / self.n_symbols
 
     def _sample(self, batch: int, generator: Generator) -> Examples:
