@@ -123,7 +123,7 @@ def test_a_seed_settles_the_draws(model):
     assert not torch.equal(first, draw(2))
 
 
-@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.missing()))
+@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
 def test_a_long_text_is_written_by_a_compiled_step(model, monkeypatch):
     plain = generation.generate(model, tokens(1), 12)[0]
     asked = []
