@@ -145,7 +145,8 @@ def test_examples_in_docstrings_run(module):
     report = []
     for example in doctest.DocTestFinder().find(import_or_skip(module), module):
         runner.run(example, out=report.append)
-    assert runner.failures == 0, "".join(report)
+    if runner.failures:
+        pytest.fail("".join(report), pytrace=False)
 
 
 @pytest.mark.parametrize(("module", "function"), WITH_EXAMPLE.items())
