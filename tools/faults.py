@@ -210,7 +210,7 @@ FAULTS = [
           "weight[:, None, None], bias, groups", "weight[:, None, None], None, groups",
           "test_mamba.py figure_3", "09"),
     Fault("the convolution forgets what came before", "ops/causal_conv1d.py",
-          "torch.cat([inputs, x], 1)", "torch.cat([0 * inputs, x], 1)",
+          "torch.cat([conv_state, x], 1)", "torch.cat([0 * conv_state, x], 1)",
           "test_mixers.py continuing", "09"),
     Fault("the gate is the SSM's own input", "nn/mamba.py",
           "self.scan(x, z, ", "self.scan(x, x, ", "test_mamba.py figure_3", "09"),
