@@ -19,10 +19,11 @@ import yaml
 
 import minimamba
 
-sys.path.append(str(Path(__file__).parent.parent / "tools" / "site"))
-import api
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "site"))
 import build
+import docstrings
 import prose
+from api import Reference
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -101,6 +102,10 @@ def smooth(signal, *, with_state=False):
         Smith 1997, equation 19-1.
     """
     return signal
+
+
+class Wide(Filter):
+    """A filter with more weights."""
 
 
 def undocumented_and_long(first_argument: int, second_argument: dict[str, int], third=(1, 2)):
@@ -401,10 +406,11 @@ def test_api_page_shows_every_part_of_a_docstring(small_site, page):
     assert page.locator("main > pre").first.inner_text().strip() == "y_t = a y_{t-1} + x_t"
     assert page.locator("main > p a.api").first.get_attribute("href").endswith("#smooth")
     assert page.locator("main h2").all_inner_texts() == [
-        "Filter", "smooth", "undocumented_and_long", "Constants"]
+        "Filter", "smooth", "Wide", "undocumented_and_long", "Constants"]
 
     text = page.locator("main").inner_text()
     for shown in ("class Filter(weights: list, gain: float = 1.0)", "Base class: NamedTuple.",
+                  "Base class: minimamba.filters.Filter.",
                   "A filter's <weights>, as Smith et al. chose them. There are two.",
                   "smooth(signal: list, *, with_state: bool = False) -> list",
                   "smooth(signal: list, *, with_state: bool) -> tuple[list, list]",
@@ -447,10 +453,10 @@ def test_code_in_a_chapter_links_to_the_api_reference(small_site, page):
                    strict=False)
 def test_documented_arguments_are_those_of_the_signatures(caplog):
     with caplog.at_level(logging.WARNING):
-        reference = api.Reference(ROOT / "minimamba")
+        reference = Reference(ROOT / "minimamba")
         for module in reference.modules:
-            for thing in (module, *api.contents(module)):
-                api.docstring(thing)
+            for thing in (module, *docstrings.contents(module)):
+                docstrings.docstring(thing)
     assert caplog.messages == []
 
 
