@@ -65,7 +65,7 @@ def check_green(faults: list[Fault]) -> None:
 
 def hunt(fault: Fault) -> Caught:
     """Plant one fault, and see what turns red."""
-    pictures = fault.file.startswith(("plots", "widgets"))
+    pictures = fault.file.startswith(("course/plots", "course/widgets"))
     with copied() as folder:
         plant(fault, folder / "minimamba")
         test = apart(partial(red_test, fault.tests), folder)
