@@ -319,8 +319,8 @@ FAULTS = [
     Fault("future inputs are drawn like past ones", "course/plots/convolutions.py",
           "for bar in bars[step + 1:]:", "for bar in bars[len(bars):]:",
           "test_widgets.py still_of_the_kernel_explorer", "03"),
-    Fault("an imported JavaScript module is left out", "course/widgets/javascript.py",
-          "if other not in modules:", "if other in modules:",
+    Fault("every JavaScript module counts as importing itself", "course/widgets/javascript.py",
+          "if name in importers:", "if name not in importers:",
           "test_widgets.py bundle", "02"),
     Fault("an explorer has no text output", "course/widgets/explorer.py",
           '"text/plain": repr(self),', '"text/plain": "",',
@@ -368,5 +368,5 @@ FAULTS = [
           "test_widgets.py recall_explorer", "11"),
     Fault("a letter has the step size of noise", "course/widgets/token_explorer.py",
           "[self.noise_delta if token == NOISE", "[self.noise_delta if token != NOISE",
-          "test_widgets.py gated_recurrence", "05"),
+          "test_widgets.py consists_of", "05"),
 ]
