@@ -186,7 +186,7 @@ FLAWS = """() => {
 }"""
 
 
-@pytest.mark.apart
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_without_flaws_and_its_explorers_respond(browser, server, name):
     page = open_and_run(browser, server(name))
@@ -440,7 +440,7 @@ def vscode():
     return files
 
 
-@pytest.mark.apart
+@pytest.mark.slow
 def test_every_explorer_responds_in_the_widget_manager_of_vs_code(browser, server, vscode):
     page = opened(browser, server("every.ipynb"))
     amd = Path(sys.prefix, "share/jupyter/nbextensions/anywidget/index.js")

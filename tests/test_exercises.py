@@ -138,17 +138,17 @@ def test_an_answer_that_is_not_a_function_is_refused():
 
 
 @pytest.mark.parametrize(("name", "wrong", "hint"), [
-    ("04.1", lambda N: hippo.legs(N)[0].T, "turned over"),
-    ("04.1", lambda N: -hippo.legs(N)[0], "sign is turned"),
+    ("04.1", lambda N: hippo.legs(N)[0].T, "transpose"),
+    ("04.1", lambda N: -hippo.legs(N)[0], "sign is wrong"),
     ("04.1", lambda N: hippo.legs(N)[0] + hippo.legs(N)[0].tril(-1).T, "Above the diagonal"),
     ("04.1", lambda N: hippo.legs(N)[0] - torch.diag(torch.arange(N)), "On the diagonal"),
     ("04.2", lambda A_bar, B_bar, C, length: (C * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real, "stands for two"),
+                                              * B_bar).sum(-1).real, "itself and its conjugate"),
     ("04.2", lambda A_bar, B_bar, C, length: (C.conj() * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real * 2, "no conjugate of C"),
+                                              * B_bar).sum(-1).real * 2, "without a conjugate"),
     ("04.3", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
-     "sign is turned"),
-    ("04.3", lambda d, p, q, b: b / d, "alone"),
+     "sign is wrong"),
+    ("04.3", lambda d, p, q, b: b / d, "diagonal only"),
     ("04.3", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
 ])
 def test_a_hint_of_chapter_04_belongs_to_its_mistake(name, wrong, hint):

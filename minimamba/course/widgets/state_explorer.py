@@ -11,10 +11,9 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba import checkpoint
 from minimamba.arguments import refuse
 from minimamba.course import plots, weights
-from minimamba.course.inspect import Watched, watch
+from minimamba.course.inspect import StateTrace, trace_states
 from minimamba.course.widgets.explorer import check_whole_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.course.widgets.python_explorer import PythonExplorer
@@ -77,7 +76,7 @@ class StateExplorer(PythonExplorer):
 
     def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
                  channel: int = 0, *, model: MambaLM | None = None) -> None:
-        model = checkpoint.load(weights.CODE) if model is None else model
+        model = MambaLM.from_pretrained(weights.CODE) if model is None else model
         if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
             refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
         self._model = model
@@ -99,9 +98,9 @@ class StateExplorer(PythonExplorer):
         check_whole_number(name, proposal["value"], 0, self.last[name])
         return proposal["value"]
 
-    def _trace(self, text: str) -> list[Watched]:
+    def _trace(self, text: str) -> list[StateTrace]:
         """The states of every layer at every byte."""
-        return watch(self._model, torch.tensor(list(text.encode())))
+        return trace_states(self._model, torch.tensor(list(text.encode())))
 
     def compute(self) -> StateMaps:
         """Compute what is shown, by running the model."""
