@@ -429,7 +429,7 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
      "steps: expected a whole number"),
     (lambda: shuffled_batches(ones(3), ones(4), batch_size=2, seed=0),
      "data[1]: expected length 3"),
-    (lambda: plots.spread(ones(3), {str(i): ones(2, 3) for i in range(7)}, "x", "y"),
+    (lambda: plots.mean_and_range(ones(3), {str(i): ones(2, 3) for i in range(7)}, "x", "y"),
      "lines: expected at most 6"),
     (lambda: plots.curves(ones(3), {str(i): ones(3) for i in range(7)}, "x", "y"),
      "lines: expected at most 6"),

@@ -15,13 +15,13 @@ import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from minimamba import checkpoint
 from minimamba.course import weights, widgets
 from minimamba.course.plots.states import VISIBLE
 from minimamba.course.widgets import javascript, kernel_explorer
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
 from minimamba.course.widgets.delta_explorer import INPUTS, LAGS
 from minimamba.course.widgets.scan_stepper import ORDERS
+from minimamba.lm import MambaLM
 from minimamba.scan import associative
 
 pytestmark = pytest.mark.browser
@@ -103,7 +103,7 @@ def show(page):
 
 @pytest.fixture(scope="module")
 def code_model():
-    return checkpoint.load(weights.CODE)
+    return MambaLM.from_pretrained(weights.CODE)
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from minimamba import checkpoint
 from minimamba.course import plots, weights, widgets
-from minimamba.course.inspect import watch
+from minimamba.course.inspect import trace_states
 from minimamba.course.widgets import (
     DeltaExplorer,
     HippoExplorer,
@@ -32,6 +31,7 @@ from minimamba.course.widgets.browser_explorer import MIME_TYPE, BrowserExplorer
 from minimamba.course.widgets.delta_explorer import INPUTS, LAG_RANGES, _fractions
 from minimamba.course.widgets.hippo_explorer import _recording, _states
 from minimamba.course.widgets.state_explorer import _levels
+from minimamba.lm import MambaLM
 from minimamba.s4 import hippo
 
 JS = Path(widgets.__file__).parent / "js"
@@ -47,7 +47,7 @@ def explorers():
 
 @pytest.fixture(scope="module")
 def code_model():
-    return checkpoint.load(weights.CODE)
+    return MambaLM.from_pretrained(weights.CODE)
 
 
 # Every explorer.
@@ -544,7 +544,7 @@ def test_the_roofline_explorer_counts_bytes_and_exponentials():
 
 def test_the_state_explorer_draws_the_states_of_the_model(code_model):
     explorer = StateExplorer(LINE, layer=1, channel=7, model=code_model)
-    trace = watch(code_model, torch.tensor(list(LINE.encode())))[1]
+    trace = trace_states(code_model, torch.tensor(list(LINE.encode())))[1]
     axes = explorer._figure().axes
     delta, norm, decay, h = (torch.from_numpy(ax.images[0].get_array().data) for ax in axes)
     assert torch.allclose(delta, trace.delta.T)
@@ -562,7 +562,7 @@ COLOUR_LIMITS = {"delta": (1e-4, 1), "norm": (0, 1), "decay": (0, 1), "h": (-1, 
 def test_the_browser_gets_the_maps_in_255_levels(code_model):
     explorer = StateExplorer(LINE, model=code_model)
     explorer.set_state({"text": LINE[:9], "layer": 1, "channel": 7})
-    trace = watch(code_model, torch.tensor(list(LINE[:9].encode())))[1]
+    trace = trace_states(code_model, torch.tensor(list(LINE[:9].encode())))[1]
     assert torch.allclose(explorer.compute().delta, trace.delta.T)
     for name, values in explorer.compute()._asdict().items():
         low, high = COLOUR_LIMITS[name]
