@@ -84,9 +84,9 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
             refuse(name, f"shape {tuple(u.shape)} = (batch, channels, length)", _describe(t))
     x, delta, z = (t if t is None else t.mT for t in (u, delta, z))
     B, C = (_per_step(name, t, u) for name, t in (("B", B), ("C", C)))
-    result = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
-                            delta_softplus=delta_softplus, return_last_state=return_last_state)
-    return (result[0].mT, result[1]) if return_last_state else result.mT
+    y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
+                                   delta_softplus=delta_softplus, return_last_state=True)
+    return (y.mT, last_state) if return_last_state else y.mT
 
 
 def _per_step(name: str, t: Tensor, u: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """The sizes of a language model."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,7 +58,7 @@ class MambaConfig:
     layers: str | None = None
     n_heads: int = 4
     rotary: bool = True
-    selective: Collection[str] = ("delta", "B", "C")
+    selective: tuple[str, ...] = ("delta", "B", "C")
     eos_token_id: int | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +66,7 @@ class MambaConfig:
             check_count(name, getattr(self, name))
         if self.dt_rank not in ("auto", "broadcast"):
             check_count("dt_rank", self.dt_rank)
+        object.__setattr__(self, "selective", tuple(self.selective))  # a list, if from JSON
         check_positive("norm_epsilon", self.norm_epsilon, "a number")
         if self.eos_token_id is not None:
             check_count("eos_token_id", self.eos_token_id, 0)

@@ -179,7 +179,7 @@ FLAWS = """() => {
 }"""
 
 
-@pytest.mark.apart
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_a_chapter_runs_and_its_widgets_answer(browser, server, name):
     page = open_and_run(browser, server(name))
@@ -441,7 +441,7 @@ def vscode():
     return files
 
 
-@pytest.mark.apart
+@pytest.mark.slow
 def test_every_explorer_answers_in_the_widget_manager_of_vs_code(browser, server, vscode):
     page = opened(browser, server("every.ipynb"))
     amd = Path(sys.prefix, "share/jupyter/nbextensions/anywidget/index.js")

@@ -27,7 +27,8 @@ def official_shapes(d_model, d_state=16, d_conv=4, expand=2, dt_rank=None, *, co
     """The state_dict of the official block, read off its constructor: names, order, shapes."""
     d_inner = expand * d_model
     dt_rank = dt_rank or -(-d_model // 16)
-    shapes = {"A_log": (d_inner, d_state), "D": (d_inner,), "in_proj.weight": (2 * d_inner, d_model)}
+    shapes = {"A_log": (d_inner, d_state), "D": (d_inner,),
+              "in_proj.weight": (2 * d_inner, d_model)}
     if bias:
         shapes["in_proj.bias"] = (2 * d_inner,)
     shapes["conv1d.weight"] = (d_inner, 1, d_conv)

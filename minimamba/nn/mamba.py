@@ -16,7 +16,8 @@ from torch.nn.functional import silu
 from minimamba.arguments import check_count, check_shape, refuse
 from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
-from minimamba.ops import causal_conv1d, decode
+from minimamba.ops import decode
+from minimamba.ops.causal_conv1d import causal_conv1d_silu
 from minimamba.ops.linear import linear, linear_layer
 
 
@@ -132,7 +133,7 @@ class Mamba(SelectiveSSM):
             attention_mask = as_bool_mask(attention_mask, batch, length)[..., None]
             x = x * attention_mask
         conv_input = x
-        x = causal_conv1d.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
+        x = causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
         if attention_mask is not None:
             x = x * attention_mask  # the convolution's bias has written there
         y, ssm_state = self.scan(x, z, initial_state=ssm_state, return_last_state=True)
@@ -180,15 +181,15 @@ class Mamba(SelectiveSSM):
             (batch, length, d_inner).
         """
         x, _ = self._in_branches(x)
-        return causal_conv1d.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+        return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias)
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
         check_step_input(x, self.d_model)
         self._check_cache(cache, len(x))
-        if decode.runs(x):
+        if decode.can_use_kernels(x):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
-            x, conv_state = decode.convolution(x, self.conv1d.weight[:, 0], self.conv1d.bias,
-                                               cache.conv_state, in_place=in_place)
+            x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,
+                                             cache.conv_state, in_place=in_place)
         else:
             x, z = self._in_branches(x)
             window = torch.cat([cache.conv_state, x[:, None]], 1)        # (batch, d_conv, d_inner)

@@ -173,9 +173,9 @@ class SelectiveSSM(nn.Module):
             y (batch, d_inner), and the state after the step.
         """
         dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
-        if decode.runs(x):
-            return decode.scan(x, dt, self.A_log, B, C, self.D, z, self.dt_bias, ssm_state,
-                               in_place=in_place)
+        if decode.can_use_kernels(x):
+            return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias,
+                                    ssm_state, in_place=in_place)
         wide = ssm_state.dtype
         delta = softplus(dt.to(wide) + self.dt_bias)[..., None]          # (batch, d_inner, 1)
         x_wide = x[..., None].to(wide)
