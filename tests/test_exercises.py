@@ -68,7 +68,7 @@ def test_the_solution_below_fills_the_stub_and_is_right(name, capsys):
     stub, solution = (answer_in(cell, name) for cell in cells(name))
     assert inspect.signature(stub) == inspect.signature(solution)
     exercises.check(name, solution)
-    assert capsys.readouterr().out == f"{name}: right\n"
+    assert capsys.readouterr().out == f"{name}: correct\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,7 +122,7 @@ def test_an_answer_that_writes_into_its_arguments_spoils_nothing():
         return y
 
     before = exercise.cases[0]["A_bar"].clone()
-    assert exercises.verdict(exercise, greedy) == "right"
+    assert exercises.verdict(exercise, greedy) == "correct"
     assert exercise.cases[0]["A_bar"].equal(before)
 
 
@@ -138,17 +138,17 @@ def test_an_answer_that_is_no_function_is_refused():
 
 
 @pytest.mark.parametrize(("name", "wrong", "hint"), [
-    ("04.1", lambda N: hippo.legs(N)[0].T, "turned over"),
-    ("04.1", lambda N: -hippo.legs(N)[0], "sign is turned"),
+    ("04.1", lambda N: hippo.legs(N)[0].T, "transpose"),
+    ("04.1", lambda N: -hippo.legs(N)[0], "sign is wrong"),
     ("04.1", lambda N: hippo.legs(N)[0] + hippo.legs(N)[0].tril(-1).T, "Above the diagonal"),
     ("04.1", lambda N: hippo.legs(N)[0] - torch.diag(torch.arange(N)), "On the diagonal"),
     ("04.2", lambda A_bar, B_bar, C, length: (C * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real, "stands for two"),
+                                              * B_bar).sum(-1).real, "itself and its conjugate"),
     ("04.2", lambda A_bar, B_bar, C, length: (C.conj() * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real * 2, "no conjugate of C"),
+                                              * B_bar).sum(-1).real * 2, "without a conjugate"),
     ("04.3", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
-     "sign is turned"),
-    ("04.3", lambda d, p, q, b: b / d, "alone"),
+     "sign is wrong"),
+    ("04.3", lambda d, p, q, b: b / d, "diagonal only"),
     ("04.3", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
 ])
 def test_a_hint_of_chapter_04_belongs_to_its_mistake(name, wrong, hint):
@@ -176,7 +176,7 @@ def test_progress_counts_what_was_right_once(written, capsys):
 def test_a_right_answer_is_right_where_nothing_can_be_written(written, capsys):
     written.mkdir()
     exercises.check("00.2", right)
-    assert capsys.readouterr().out.startswith("00.2: right (not written down: ")
+    assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
 
 
 def test_the_record_lies_beside_the_notebook(tmp_path, monkeypatch, capsys):
@@ -190,7 +190,7 @@ def test_the_record_lies_beside_the_notebook(tmp_path, monkeypatch, capsys):
 def test_a_record_that_was_cut_off_is_told_of_and_stays(written, capsys, left):
     written.write_text(left)
     exercises.check("00.2", right)
-    assert "00.2: right (not written down: " in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"should be a list of names and is not; delete it"):
+    assert "00.2: correct (not recorded: " in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"expected a list of names; delete the file"):
         exercises.progress()
     assert written.read_text() == left

@@ -180,14 +180,14 @@ def test_classifier_learns_which_half_is_louder(build):
 
 
 def test_model_of_s6_blocks_learns_selective_copying():
-    task = tasks.SelectiveCopying(length=6, n_data=2, n_symbols=3)
-    model = MambaLM(MambaConfig(task.vocab_size, 16, layers="66", d_state=8))
+    task = tasks.SelectiveCopying(length=6, n_data=1, n_symbols=3)
+    model = MambaLM(MambaConfig(task.vocab_size, 16, layers="66", d_state=4))
     generator = torch.Generator().manual_seed(0)
     batches = (task.sample(32, generator) for _ in range(150))
     list(train_steps(model, lambda tokens, targets: tasks.loss(model(tokens), targets), batches,
-                     150, learning_rate=0.02))
+                     150, learning_rate=0.03))
     tokens, targets = task.sample(200, generator)
-    assert tasks.accuracy(model(tokens), targets) > 0.9
+    assert tasks.accuracy(model(tokens), targets) > 0.99
 
 
 def test_dropout_acts_in_training_mode_only():

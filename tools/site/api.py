@@ -32,7 +32,8 @@ class Reference:
         self.package = griffe.load(
             package, search_paths=[package.parent], allow_inspection=False,
             docstring_parser="google",
-            docstring_options={"returns_multiple_items": False, "returns_named_value": False})
+            docstring_options={"returns_multiple_items": False, "returns_named_value": False,
+                               "warn_missing_types": False})
         self.modules = sorted(modules(self.package), key=lambda module: (
             module.path.startswith(f"{package.name}.course"), module.path))
         self.urls = {}
