@@ -1,10 +1,10 @@
-# make course      open the course in JupyterLab (PORT and IP can be set)
-# make test        what CI runs: ruff, the unit tests, every notebook with its outputs and figures
-# make browser     every chapter in JupyterLab, each widget in VS Code's manager too: a job of its own
-# make notebooks   run every notebook anew and save it; says what changed
-# make figures     draw figures/ anew from the notebooks; says what changed
-# make site        write the course as static pages, to read with no Python: site/
-# make mutants     plant small faults one by one; tests and chapters must notice (ONLY=words: some)
+# make course      install, and open the course in JupyterLab (PORT and IP can be set)
+# make test        what CI runs: ruff, the unit tests, and every notebook with its outputs and figures
+# make browser     run every chapter and its widgets in JupyterLab, and the widgets in VS Code's manager
+# make notebooks   run every notebook again and save it; prints what changed
+# make figures     draw figures/ again from the notebooks; prints what changed
+# make site        write the course and the API reference as static pages: site/index.html
+# make mutants     plant small faults, one at a time; the tests must detect each (ONLY=word: some of them)
 # make clean       remove the virtual environment
 
 PYTHON ?= python3
@@ -20,11 +20,11 @@ BIN := $(VENV)/bin
 $(VENV)/pyvenv.cfg:
 	@sh tools/venv.sh "$(PYTHON)" "$(VENV)"
 
-# A stamp a set of packages: made anew when the versions change, else the next call is quick.
+# One stamp per extra of pyproject.toml; it is out of date when the versions have changed.
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
-	@$(BIN)/python -c '' || { echo "$(VENV) does not work any more (moved, or its Python is gone): make clean, then again."; exit 1; }
+	@$(BIN)/python -c '' || { echo "$(VENV) is broken: it was moved, or its Python was removed. Run make clean and try again."; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
-	@echo "Installing minimamba[$*] into $(VENV); the first time this takes some minutes."
+	@echo "Installing minimamba[$*] into $(VENV); this takes a few minutes the first time."
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
 	@touch $@
 
@@ -33,15 +33,15 @@ course: $(VENV)/.installed-course
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not apart' tests
+	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not slow' tests
 	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
-	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/solved-by-nobody" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
+	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/no-exercise-solved" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
 	$(BIN)/python tools/comparison.py $(VENV)/figures
 
 browser: $(VENV)/.installed-dev
-	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m apart tests/test_browser.py
+	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m slow tests/test_browser.py
 
 notebooks: $(VENV)/.installed-dev
 	@$(BIN)/python tools/notebooks.py save

@@ -1,13 +1,19 @@
-"""Reading a prompt and writing on, beside transformers and the official package, same weights.
+"""Prefill and decoding, beside transformers and the official package, with the same weights.
 
 Usage: python benchmarks/generation.py [cpu|cuda] [batch ...]
-The 130M-parameter configuration with random weights, float32 on a CPU and bfloat16 on a GPU, a
-prompt of 2,048 tokens and 256 tokens after it, greedy; for several texts on a CPU 4,096 in all,
-and 32 each. The share of tokens that are the same as ours is written beside. transformers runs
-without the official kernels; what it has not the room for it does with a shorter prompt, and the
-row says so. The official package, `mamba_ssm`, runs with its CUDA graph, on a GPU, if it can be
-imported. Ours and the official are measured three times (ours for several texts on a CPU twice),
-all but the first with what compiling and recording leave behind, and the fastest run counts.
+
+The 130M configuration with random weights, greedy; float32 on a CPU, bfloat16 on a GPU. A prompt
+has 2,048 tokens and is continued by 256. On a CPU with several sequences, the prompts have 4,096
+tokens in all and are continued by 32 each.
+
+- Ours and the official package (`mamba_ssm`, with its CUDA graph; on a GPU, if it can be imported)
+  run three times, ours with several sequences on a CPU twice. The fastest run counts, so that
+  compiling and recording, which happen in the first, do not.
+- transformers runs once, without the official kernels. If it runs out of memory, it gets a shorter
+  prompt, whose length is in its row.
+- "same_tokens" is the fraction of the generated tokens that equal ours.
+
+Results: results/generation_cpu.json and results/generation_cuda.json.
 """
 
 import sys
@@ -15,90 +21,88 @@ import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
+from typing import NamedTuple
 
 import torch
 from machine import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from minimamba import MambaConfig, MambaLM, checkpoint, generation
+from minimamba import MambaConfig, MambaLM, generation
 
-# As if they were not installed: transformers would use them.
-OFFICIAL = ("mamba_ssm", "causal_conv1d")
-sys.modules |= dict.fromkeys(OFFICIAL)
+OFFICIAL_PACKAGES = ("mamba_ssm", "causal_conv1d")
+# As if they were not installed, or transformers would use their kernels.
+sys.modules |= dict.fromkeys(OFFICIAL_PACKAGES)
 import transformers  # noqa: E402
 
-VOCABULARY = 50280
+VOCAB_SIZE = 50280
 
 
-def sizes(batch: int, device: str) -> tuple[int, int]:
-    """Tokens of each prompt, and after it."""
-    return (2048, 256) if device == "cuda" or batch == 1 else (4096 // batch, 32)
+class Run(NamedTuple):
+    """One measurement."""
+
+    prefill_seconds: float
+    """Until the first token."""
+    decode_seconds: float
+    """From the first token to the last."""
+    new_ids: Tensor
+    """(batch, new tokens), what was generated."""
 
 
-def wait(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
+class FirstTokenClock(transformers.LogitsProcessor):
+    """Notes when the first logits are there; changes nothing.
 
-
-class Clock(transformers.LogitsProcessor):
-    """When the first scores came."""
+    Args:
+        device: "cpu" or "cuda".
+    """
 
     def __init__(self, device: str) -> None:
-        self.device, self.first = device, 0.0
+        self.device = device
+        self.time: float | None = None
 
-    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        self.first = self.first or wait(self.device)
-        return scores
-
-
-def by_ours(model: MambaLM, prompt: Tensor, new: int, device: str) -> tuple[float, float, Tensor]:
-    """Seconds of reading, of writing, and what was written."""
-    best = (float("inf"), float("inf"))
-    for _ in range(3 if device == "cuda" or len(prompt) == 1 else 2):
-        start = wait(device)
-        written = generation.stream(model, prompt, new)
-        tokens = list(islice(written, 1))
-        first = wait(device)
-        tokens += written
-        best = min(best[0], first - start), min(best[1], wait(device) - first)
-    return *best, torch.stack(tokens, 1)
+    def __call__(self, input_ids: Tensor, logits: Tensor) -> Tensor:
+        if self.time is None:
+            self.time = wait(self.device)
+        return logits
 
 
-@torch.inference_mode()
-def by_transformers(model, prompt: Tensor, new: int, device: str) -> tuple[float, float, Tensor]:
-    clock, start = Clock(device), wait(device)
-    tokens = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
-                            max_new_tokens=new, eos_token_id=None, pad_token_id=0,
-                            logits_processor=[clock])
-    return clock.first - start, wait(device) - clock.first, tokens[:, prompt.shape[1]:]
+def main() -> None:
+    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    batches = [int(batch) for batch in sys.argv[2:]] or [1, 32, 128]
+    torch.manual_seed(0)
+    models = load_models(device)
+    rows = []
+    for batch in batches:
+        rows.append(measure(models, batch, device))
+        save("generation", device, {"rows": rows, "transformers": transformers.__version__})
 
 
-@torch.inference_mode()
-def by_the_official(model, prompt: Tensor, new: int, device: str) -> tuple[float, float, Tensor]:
-    took, length = {new: float("inf"), 1: float("inf")}, prompt.shape[1]
-    for count in (new, new, new, 1, 1, 1):
-        start = wait(device)
-        tokens = model.generate(prompt, max_length=length + count, cg=True)
-        took[count] = min(took[count], wait(device) - start)
-        if count == new:
-            written = tokens[:, length:]
-    return took[1], took[new] - took[1], written
+def load_models(device: str) -> dict[str, nn.Module | None]:
+    """Load ours, transformers' and the official model, which may be None, with one set of weights.
+    """
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    model = MambaLM(MambaConfig(vocab_size=VOCAB_SIZE))
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as official_folder:
+        model.save_pretrained(folder)
+        model.save_pretrained(official_folder, layout="mamba_ssm")
+        return {"ours": MambaLM.from_pretrained(folder, dtype=dtype, device=device),
+                "official": load_official(official_folder) if device == "cuda" else None,
+                "transformers": transformers.MambaForCausalLM.from_pretrained(
+                    folder, dtype=dtype).to(device).eval()}
 
 
-def official(folder: str):
-    """The official model with the weights in a folder, or None."""
-    for name in OFFICIAL:
+def load_official(folder: str) -> nn.Module | None:
+    """Load the official model, in bfloat16 on a GPU; None if it can't be imported."""
+    for name in OFFICIAL_PACKAGES:
         del sys.modules[name]
     try:
-        from mamba_ssm.models.config_mamba import MambaConfig as Config
+        from mamba_ssm.models.config_mamba import MambaConfig as OfficialConfig
         from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
-    except ImportError as missing:
-        print(f"without the official package: {missing}", file=sys.stderr)
+    except ImportError as error:
+        print(f"without the official package: {error}", file=sys.stderr)
         return None
     from safetensors.torch import load_file
 
-    model = MambaLMHeadModel(Config(d_model=768, n_layer=24, vocab_size=VOCABULARY),
+    model = MambaLMHeadModel(OfficialConfig(d_model=768, n_layer=24, vocab_size=VOCAB_SIZE),
                              device="cuda", dtype=torch.bfloat16)
     weights = load_file(f"{folder}/model.safetensors")
     weights.setdefault("lm_head.weight", weights["backbone.embedding.weight"])
@@ -106,49 +110,91 @@ def official(folder: str):
     return model.eval()
 
 
-def rate(write: Callable, model, prompt: Tensor, new: int, device: str) -> tuple[dict, Tensor]:
-    reading, writing, tokens = write(model, prompt, new, device)
-    batch, length = prompt.shape
-    return {"prompt": length, "prompt, tokens a second": batch * length / reading,
-            "writing, tokens a second": batch * (new - 1) / writing}, tokens
-
-
-def measure(models: dict, batch: int, device: str) -> dict:
-    length, new = sizes(batch, device)
-    prompt = torch.randint(0, VOCABULARY, (batch, length), device=device)
-    row: dict = {"batch": batch, "new": new}
-    row["ours"], wanted = rate(by_ours, models["ours"], prompt, new, device)
-    for name, write in (("official", by_the_official), ("transformers", by_transformers)):
-        if models[name] is None:
+def measure(models: dict[str, nn.Module | None], batch: int, device: str) -> dict:
+    """Measure every model at one batch size, and return a row of results."""
+    length, new_tokens = sizes(batch, device)
+    prompt = torch.randint(0, VOCAB_SIZE, (batch, length), device=device)
+    row: dict = {"batch": batch, "new_tokens": new_tokens}
+    row["ours"], expected_ids = speeds(run_ours, models["ours"], prompt, new_tokens, device)
+    for name, run in (("official", run_official), ("transformers", run_transformers)):
+        model = models[name]
+        if model is None:
             continue
         try:
-            row[name], tokens = rate(write, models[name], prompt, new, device)
-            row[name]["same tokens"] = (tokens == wanted).float().mean().item()
+            row[name], new_ids = speeds(run, model, prompt, new_tokens, device)
+            row[name]["same_tokens"] = (new_ids == expected_ids).float().mean().item()
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
-            row[name], _ = rate(write, models[name], prompt[:, :length // 16], new,
-                                device)
+            row[name], _ = speeds(run, model, prompt[:, :length // 16], new_tokens, device)
     print(row, flush=True)
     return row
 
 
-def main() -> None:
-    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
-    batches = [int(batch) for batch in sys.argv[2:]] or [1, 32, 128]
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as original:
-        model = MambaLM(MambaConfig(vocab_size=VOCABULARY))
-        checkpoint.save(model, folder)
-        checkpoint.save(model, original, layout="original")
-        models = {"ours": checkpoint.load(folder, dtype=dtype, device=device),
-                  "transformers": transformers.MambaForCausalLM.from_pretrained(
-                      folder, dtype=dtype).to(device).eval(),
-                  "official": official(original) if device == "cuda" else None}
-    rows = []
-    for batch in batches:
-        rows.append(measure(models, batch, device))
-        save("generation", device, {"rows": rows, "transformers": transformers.__version__})
+def sizes(batch: int, device: str) -> tuple[int, int]:
+    """The length of each prompt, and how many new tokens follow it."""
+    if device == "cuda" or batch == 1:
+        return 2048, 256
+    return 4096 // batch, 32
+
+
+def speeds(run: Callable[..., Run], model: nn.Module, prompt: Tensor, new_tokens: int,
+           device: str) -> tuple[dict, Tensor]:
+    """Run a model; return its throughput, over all sequences of the batch, and the new tokens."""
+    result = run(model, prompt, new_tokens, device)
+    batch, length = prompt.shape
+    return {"prompt_length": length,
+            "prefill_tokens_per_second": batch * length / result.prefill_seconds,
+            "decode_tokens_per_second": batch * (new_tokens - 1) / result.decode_seconds,
+            }, result.new_ids
+
+
+def run_ours(model: MambaLM, prompt: Tensor, new_tokens: int, device: str) -> Run:
+    """Generate with this library; the fastest prefill and the fastest decoding of several runs."""
+    prefill_seconds = decode_seconds = float("inf")
+    for _ in range(3 if device == "cuda" or len(prompt) == 1 else 2):
+        start = wait(device)
+        stream = generation.stream(model, prompt, new_tokens)
+        new_ids = list(islice(stream, 1))
+        first = wait(device)
+        new_ids += stream
+        end = wait(device)
+        prefill_seconds = min(prefill_seconds, first - start)
+        decode_seconds = min(decode_seconds, end - first)
+    return Run(prefill_seconds, decode_seconds, torch.stack(new_ids, 1))
+
+
+@torch.inference_mode()
+def run_transformers(model: nn.Module, prompt: Tensor, new_tokens: int, device: str) -> Run:
+    """Generate with transformers, once."""
+    clock = FirstTokenClock(device)
+    start = wait(device)
+    input_ids = model.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
+                               max_new_tokens=new_tokens, eos_token_id=None, pad_token_id=0,
+                               logits_processor=[clock])
+    end = wait(device)
+    return Run(clock.time - start, end - clock.time, input_ids[:, prompt.shape[1]:])
+
+
+@torch.inference_mode()
+def run_official(model: nn.Module, prompt: Tensor, new_tokens: int, device: str) -> Run:
+    """Generate with the official package: all tokens, and for the prefill one token alone."""
+    length = prompt.shape[1]
+    fastest = {new_tokens: float("inf"), 1: float("inf")}
+    new_ids = prompt[:, :0]
+    for count in (new_tokens, new_tokens, new_tokens, 1, 1, 1):
+        start = wait(device)
+        input_ids = model.generate(prompt, max_length=length + count, cg=True)
+        fastest[count] = min(fastest[count], wait(device) - start)
+        if count == new_tokens:
+            new_ids = input_ids[:, length:]
+    return Run(fastest[1], fastest[new_tokens] - fastest[1], new_ids)
+
+
+def wait(device: str) -> float:
+    """The time in seconds, when the GPU has done all its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What stands beside every measured figure: the machine, the versions, the commit."""
+"""Measure time and memory, and save results with the machine, the versions and the commit."""
 
 import ctypes
 import json
@@ -16,7 +16,14 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def describe(device: str) -> dict[str, str]:
-    """The machine that a benchmark ran on, in words a reader can compare with their own."""
+    """Describe the machine that a benchmark runs on.
+
+    Args:
+        device: "cuda" or "cpu".
+
+    Returns:
+        The GPU or processor, the number of threads, the versions, the commit and the date.
+    """
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True,
                             text=True, check=False).stdout.strip()
     return {"device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
@@ -34,7 +41,17 @@ def _processor() -> str:
 
 
 def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> float:
-    """The median time of a call, over five or enough to fill `at_least`; a slow one gets fewer."""
+    """Measure the median time of a call.
+
+    Args:
+        run: what to call, once as a warm-up and then five times or more.
+        device: "cuda", on which each call is waited for, or "cpu".
+        at_least: the time that all calls together take at least, in seconds. When they have taken
+            5 seconds, no further one is made.
+
+    Returns:
+        Seconds.
+    """
     wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     run()
     wait()
@@ -48,10 +65,17 @@ def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> fl
 
 
 def peak_bytes(run: Callable[[], object], device: str) -> int | None:
-    """The most memory that a call holds at once, beyond what was held before it.
+    """Measure the peak memory of a call, beyond what was allocated before it.
 
-    On the CPU this is the resident memory's high-water mark, which Linux alone keeps; measure
-    it after all times, since it makes the allocator hand everything back at once.
+    On a CPU this is the high-water mark of the resident memory, which only Linux records. Measure
+    times first: this makes the allocator return all memory at once.
+
+    Args:
+        run: what to call.
+        device: "cuda" or "cpu".
+
+    Returns:
+        Bytes; None where they can't be measured.
     """
     if device == "cuda":
         torch.cuda.synchronize()
@@ -65,7 +89,7 @@ def peak_bytes(run: Callable[[], object], device: str) -> int | None:
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(-3, 1 << 16)  # M_MMAP_THRESHOLD: large blocks go back to the system when freed
     libc.malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # the mark starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the mark
     before = _kilobytes("VmRSS")
     run()
     return 1024 * max(0, _kilobytes("VmHWM") - before)
@@ -77,7 +101,17 @@ def _kilobytes(field: str) -> int:
 
 
 def save(name: str, device: str, results: dict, folder: Path = RESULTS) -> Path:
-    """Write results/NAME_DEVICE.json, or into another folder."""
+    """Write results and the machine's description to a JSON file.
+
+    Args:
+        name: of the benchmark.
+        device: "cuda" or "cpu".
+        results: what to save beside "machine".
+        folder: where to put the file.
+
+    Returns:
+        The path of the file, FOLDER/NAME_DEVICE.json.
+    """
     path = folder / f"{name}_{device}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"machine": describe(device), **results}, indent=1) + "\n")

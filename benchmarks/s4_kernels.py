@@ -32,7 +32,7 @@ def step_by_step(A_bar, B_bar, C, length):
 
 def table(layer, length):
     """S4D's kernel from a table of every power of every state at every step."""
-    A_bar, B_bar, C = layer.discrete()
+    A_bar, B_bar, C = layer.discrete_system()
     powers = A_bar ** torch.arange(length, device=A_bar.device)[:, None, None]
     return (C * B_bar * powers).sum(-1).real
 
@@ -52,12 +52,12 @@ def ways(length: int, device: str) -> dict:
         return call
 
     def recurrence():
-        A_bar, B_bar, C = s4d.discrete()
+        A_bar, B_bar, C = s4d.discrete_system()
         return lti.recurrence(A_bar, B_bar, C, x).real
 
     return {
-        "powers, step by step": both(s4, lambda: step_by_step(*s4.discrete(), length)),
-        "powers, by doubling": both(s4, lambda: lti.kernel(*s4.discrete(), length)),
+        "powers, step by step": both(s4, lambda: step_by_step(*s4.discrete_system(), length)),
+        "powers, by doubling": both(s4, lambda: lti.kernel(*s4.discrete_system(), length)),
         "Cauchy": both(s4, lambda: s4.kernel(length)),
         "Vandermonde, table": both(s4d, lambda: table(s4d, length)),
         "Vandermonde": both(s4d, lambda: s4d.kernel(length)),

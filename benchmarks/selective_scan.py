@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d, linear, silu
 from tqdm import tqdm
 
 from minimamba.nn.s6 import S6
-from minimamba.scan import MACHINES, associative, methods, selective_scan
+from minimamba.scan import METHODS, associative, methods, selective_scan
 
 D_MODEL, D_STATE, DT_RANK, D_CONV = 768, 16, 48, 4
 LENGTHS = [2**k for k in range(8, 15)]
@@ -97,18 +97,18 @@ def peers(weights: dict[str, Tensor]) -> dict[str, Callable[[Tensor], Tensor]]:
 
 
 def by_pairs(order: Callable[[int], list]) -> Callable:
-    """The scan by joining pairs in that order, as chapter 06 explains it."""
+    """Scan by combining pairs in that order, as chapter 06 explains it."""
     def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        keep = torch.exp(delta[0, ..., None] * A)
-        write = (delta * x)[0, ..., None] * B[0, :, None]
-        h = associative.scan(keep, write, order(x.shape[1]))
+        A_bar = torch.exp(delta[0, ..., None] * A)
+        B_bar_x = (delta * x)[0, ..., None] * B[0, :, None]
+        h = associative.scan(A_bar, B_bar_x, order(x.shape[1]))
         return torch.einsum("ldn,ln->ld", h, C[0])[None]
     return scan
 
 
 def scans() -> dict[str, Callable]:
     ways = {name: lambda *given, name=name: selective_scan(*given, method=name)
-            for name in MACHINES if methods()[name] is None}
+            for name in METHODS if methods()[name] is None}
     return ways | {"Hillis-Steele": by_pairs(associative.hillis_steele),
                    "Blelloch": by_pairs(associative.blelloch)}
 
@@ -122,7 +122,7 @@ def calls(length: int, block: Block, others: dict[str, Callable]) -> dict[str, d
     A = -torch.rand(d_inner, D_STATE) - 0.5
     parts, given = [x, delta, A, B, C], torch.randn(1, length, D_MODEL)
     ways = {name: lambda x, name=name: block(x, name)
-            for name in MACHINES if methods()[name] is None}
+            for name in METHODS if methods()[name] is None}
     ways |= {name: lambda x, name=name: block(x, name) for name in WITHOUT} | others
 
     def call(compute: Callable, inputs: list[Tensor]) -> Callable:

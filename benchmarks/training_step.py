@@ -1,9 +1,14 @@
-"""A training step beside the official package's, on a GPU: a block, and the model of 130M.
+"""A training step beside the official package's, on a GPU: of one block, and of the 130M model.
 
 Usage: python benchmarks/training_step.py
-Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`. A block, 768 wide,
-in bfloat16: forward, and forward and backward. The model: cross-entropy of 8 texts of 2,048 tokens
-under autocast to bfloat16, backward, and a step of AdamW.
+
+Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`.
+
+- The block has d_model 768 and is in bfloat16: forward pass, and forward + backward.
+- The model: cross entropy over 8 sequences of 2,048 tokens under autocast to bfloat16, backward
+  pass, and a step of AdamW.
+
+Results: results/training_step_cuda.json.
 """
 
 import sys
@@ -12,78 +17,88 @@ from itertools import pairwise
 
 import torch
 from machine import peak_bytes, save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from minimamba import MambaConfig, MambaLM
-from minimamba.nn.mamba import Mamba
+from minimamba import Mamba, MambaConfig, MambaLM
 
-BATCH, LENGTH, D_MODEL, LAYERS, VOCABULARY = 8, 2048, 768, 24, 50280
-
-
-def milliseconds(run: Callable[[], object], count: int = 20) -> float:
-    """The median of calls, each measured on the GPU."""
-    for _ in range(3):
-        run()
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
-    for mark in marks[:-1]:
-        mark.record()
-        run()
-    marks[-1].record()
-    torch.cuda.synchronize()
-    return sorted(a.elapsed_time(b) for a, b in pairwise(marks))[count // 2]
-
-
-def of_block(block: nn.Module) -> dict:
-    u = torch.randn(BATCH, LENGTH, D_MODEL, device="cuda", dtype=torch.bfloat16)
-    u.requires_grad_()
-    dy, leaves = torch.randn_like(u), [u, *block.parameters()]
-
-    def both() -> None:
-        torch.autograd.grad(block(u), leaves, dy, allow_unused=True)
-
-    with torch.no_grad():
-        forward = milliseconds(lambda: block(u))
-    return {"forward, ms": forward, "both, ms": milliseconds(both),
-            "bytes": peak_bytes(both, "cuda")}
-
-
-def of_model(model: nn.Module, scores: Callable) -> dict:
-    tokens = torch.randint(0, VOCABULARY, (BATCH, LENGTH + 1), device="cuda")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def step() -> None:
-        with torch.autocast("cuda", torch.bfloat16):
-            loss = cross_entropy(scores(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    took = milliseconds(step, 8)
-    return {"ms": took, "tokens a second": BATCH * LENGTH / took * 1e3,
-            "bytes": peak_bytes(step, "cuda")}
+BATCH = 8
+LENGTH = 2048
+D_MODEL = 768
+N_LAYER = 24
+VOCAB_SIZE = 50280
+DEVICE = "cuda"
 
 
 def main() -> None:
     torch.manual_seed(0)
-    found: dict = {"block": {"ours": of_block(Mamba(D_MODEL).to("cuda", torch.bfloat16))},
-                   "model": {}}
-    model = MambaLM(MambaConfig(VOCABULARY, D_MODEL, LAYERS)).cuda()
-    found["model"]["ours"] = of_model(model, model)
+    results: dict = {"block": {"ours": measure_block(Mamba(D_MODEL, device=DEVICE,
+                                                           dtype=torch.bfloat16))},
+                     "model": {}}
+    model = MambaLM(MambaConfig(VOCAB_SIZE, D_MODEL, N_LAYER)).to(DEVICE)
+    results["model"]["ours"] = measure_model(model, model)
     del model
     try:
-        from mamba_ssm.models.config_mamba import MambaConfig as Config
+        from mamba_ssm.models.config_mamba import MambaConfig as OfficialConfig
         from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
-        from mamba_ssm.modules.mamba_simple import Mamba as Official
-    except ImportError as missing:
-        print(f"without the official package: {missing}", file=sys.stderr)
+        from mamba_ssm.modules.mamba_simple import Mamba as OfficialMamba
+    except ImportError as error:
+        print(f"without the official package: {error}", file=sys.stderr)
     else:
-        found["block"]["official"] = of_block(Official(D_MODEL, device="cuda",
-                                                       dtype=torch.bfloat16))
-        model = MambaLMHeadModel(Config(d_model=D_MODEL, n_layer=LAYERS, vocab_size=VOCABULARY),
-                                 device="cuda")
-        found["model"]["official"] = of_model(model, lambda tokens: model(tokens).logits)
-    print(save("training_step", "cuda", found).read_text())
+        results["block"]["official"] = measure_block(OfficialMamba(D_MODEL, device=DEVICE,
+                                                                   dtype=torch.bfloat16))
+        model = MambaLMHeadModel(OfficialConfig(d_model=D_MODEL, n_layer=N_LAYER,
+                                                vocab_size=VOCAB_SIZE), device=DEVICE)
+        results["model"]["official"] = measure_model(
+            model, lambda input_ids: model(input_ids).logits)
+    print(save("training_step", DEVICE, results).read_text())
+
+
+def measure_block(block: nn.Module) -> dict:
+    """Measure a block: the times of its passes, and the peak memory of forward + backward."""
+    x = torch.randn(BATCH, LENGTH, D_MODEL, device=DEVICE, dtype=torch.bfloat16)
+    x.requires_grad_()
+    dy = torch.randn_like(x)
+    leaves = [x, *block.parameters()]
+
+    def forward_backward() -> None:
+        torch.autograd.grad(block(x), leaves, dy, allow_unused=True)
+
+    with torch.no_grad():
+        forward_ms = milliseconds(lambda: block(x))
+    return {"forward_ms": forward_ms, "forward_backward_ms": milliseconds(forward_backward),
+            "peak_bytes": peak_bytes(forward_backward, DEVICE)}
+
+
+def measure_model(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> dict:
+    """Measure training steps of a model, whose logits a function computes from token ids."""
+    input_ids = torch.randint(0, VOCAB_SIZE, (BATCH, LENGTH + 1), device=DEVICE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+
+    def train_step() -> None:
+        with torch.autocast(DEVICE, torch.bfloat16):
+            loss = cross_entropy(logits(input_ids[:, :-1]).flatten(0, 1),
+                                 input_ids[:, 1:].flatten())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step_ms = milliseconds(train_step, 8)
+    return {"step_ms": step_ms, "tokens_per_second": BATCH * LENGTH / step_ms * 1e3,
+            "peak_bytes": peak_bytes(train_step, DEVICE)}
+
+
+def milliseconds(run: Callable[[], object], count: int = 20) -> float:
+    """The median time of a call, from events on the GPU."""
+    for _ in range(3):
+        run()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    for event in events[:-1]:
+        event.record()
+        run()
+    events[-1].record()
+    torch.cuda.synchronize()
+    return sorted(a.elapsed_time(b) for a, b in pairwise(events))[count // 2]
 
 
 if __name__ == "__main__":

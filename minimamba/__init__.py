@@ -1,11 +1,17 @@
-"""Mamba from the state space up: the library that the course in `notebooks/` tests.
+"""Mamba from the state space up: the library that the course in `notebooks/` builds and tests.
 
-Read the modules in this order, each standing on those before it: `continuous`, `discretize`,
-`lti`, `scan`, `s4`, `selective`, `block`, `lm`. The README has the map.
+Read the modules in this order, each of which uses only those before it: `continuous`,
+`discretize`, `lti`, `s4`, `scan`, `nn`, `lm`. The README has the map.
 """
 
-from minimamba.lm import MambaConfig, MambaLM
+from minimamba import checkpoint, compat, config, generation, lm, nn, scan, training
+from minimamba.config import MambaConfig
+from minimamba.generation import generate
+from minimamba.lm import MambaLM
+from minimamba.nn import S6, Mamba, MambaCache
+from minimamba.s4 import S4D
 from minimamba.scan import selective_scan
 
-__all__ = ["MambaConfig", "MambaLM", "selective_scan"]
+__all__ = ["S4D", "S6", "Mamba", "MambaCache", "MambaConfig", "MambaLM", "checkpoint", "compat",
+           "config", "generate", "generation", "lm", "nn", "scan", "selective_scan", "training"]
 __version__ = "0.1.0"

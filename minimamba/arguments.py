@@ -1,7 +1,7 @@
-"""Errors at the door: which argument, what was expected, what came.
+"""Argument checks: each error names the argument, what was expected and what was given.
 
 Every public function checks its arguments with these before it computes anything, so that
-bad input never becomes a NaN or a broadcast that nobody meant.
+bad input never turns into a NaN or an unintended broadcast.
 """
 
 import math
@@ -12,71 +12,164 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-TINY, HUGE = math.ulp(0.0), sys.float_info.max
+SMALLEST = math.ulp(0.0)
+"""The smallest number greater than 0."""
+LARGEST = sys.float_info.max
+"""The largest finite number."""
+FULL_PRECISION = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""The dtypes of a linear system; only `selective_scan` takes half precision."""
 
 
 def refuse(name: str, expected: str, given: object) -> NoReturn:
-    """Raise the one kind of error that the library raises for bad input."""
+    """Raise the ValueError that the library raises for every kind of bad input.
+
+    Args:
+        name: the argument.
+        expected: what it should have been, in words.
+        given: what it was, in words or as a value that prints well.
+
+    Raises:
+        ValueError: always, with the message "name: expected ..., got ...".
+    """
     raise ValueError(f"{name}: expected {expected}, got {given}")
 
 
 def shape_of(x: Tensor) -> str:
+    """Describe a tensor's shape for an error message.
+
+    Args:
+        x: any tensor.
+
+    Returns:
+        Text such as "shape (2, 3)".
+    """
     return f"shape {tuple(x.shape)}"
 
 
 def check_count(name: str, count: object, least: int = 1) -> None:
-    """A whole number, not a bool."""
+    """Check that an argument is an int, not a bool, and large enough.
+
+    Args:
+        name: the argument, for the message.
+        count: its value.
+        least: the smallest value allowed.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         refuse(name, f"a whole number from {least} up", repr(count))
 
 
 def check_number(name: str, number: object, expected: str, low: float, high: float) -> None:
-    """A real number between two others, the ends included; `expected` says which in words."""
+    """Check that an argument is a real number in a closed interval.
+
+    Args:
+        name: the argument, for the message.
+        number: its value; an int or a float, not a bool.
+        expected: the interval in words, for the message.
+        low: the smallest value allowed.
+        high: the largest value allowed.
+
+    Raises:
+        ValueError: if it is anything else, NaN included.
+    """
     if (not isinstance(number, (int, float)) or isinstance(number, bool)
             or not low <= number <= high):
         refuse(name, expected, repr(number))
 
 
 def check_positive(name: str, number: object, what: str) -> None:
-    """A finite real number greater than 0; `what` names it."""
-    check_number(name, number, f"{what} greater than 0", TINY, HUGE)
+    """Check that an argument is a finite real number greater than 0.
+
+    Args:
+        name: the argument, for the message.
+        number: its value.
+        what: what the number is, such as "a step", for the message.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    check_number(name, number, f"{what} greater than 0", SMALLEST, LARGEST)
 
 
 def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
-    """One of some names."""
+    """Check that an argument is one of several strings.
+
+    Args:
+        name: the argument, for the message.
+        given: its value.
+        known: the strings allowed; at least two, so that the message reads well.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
     *others, last = known
     if not isinstance(given, str) or given not in (*others, last):
         refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
 
 
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
-    """A non-empty tensor whose dtype is one of `dtypes`."""
+    """Check that an argument is a non-empty tensor of one of several dtypes.
+
+    Args:
+        name: the argument, for the message.
+        x: its value.
+        dtypes: the dtypes allowed.
+
+    Raises:
+        ValueError: if it is no tensor, has another dtype, or has no elements.
+    """
     if not isinstance(x, Tensor):
         refuse(name, "a torch.Tensor", f"{type(x).__name__}")
     if x.dtype not in dtypes:
-        refuse(name, "dtype " + " or ".join(str(d).removeprefix("torch.") for d in dtypes),
-               str(x.dtype).removeprefix("torch."))
+        refuse(name, "dtype " + " or ".join(map(_short, dtypes)), _short(x.dtype))
     if x.numel() == 0:
         refuse(name, "at least one element", shape_of(x))
 
 
 def check_shape(name: str, x: Tensor, expected: tuple[int, ...], meaning: str) -> None:
-    """Exactly the `expected` shape; `meaning` names its axes in the message."""
+    """Check that a tensor has exactly one shape.
+
+    Args:
+        name: the argument, for the message.
+        x: the tensor.
+        expected: the shape.
+        meaning: the names of its axes, such as "(batch, length)", for the message.
+
+    Raises:
+        ValueError: if it has another shape.
+    """
     if tuple(x.shape) != tuple(expected):
         refuse(name, f"shape {tuple(expected)} = {meaning}", shape_of(x))
 
 
 def check_finite(name: str, x: Tensor) -> None:
-    """No NaN and no infinity."""
-    # A sum is finite only if all its terms are; it can overflow, though, and only then is each
-    # number looked at, which takes many times as long.
+    """Check that a tensor holds no NaN and no infinity.
+
+    Args:
+        name: the argument, for the message.
+        x: the tensor, real or complex.
+
+    Raises:
+        ValueError: if it holds one.
+    """
+    # The sum is finite only if every term is. It can also overflow, and only then is each
+    # element examined, which takes many times as long.
     if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
-    """All on the device of the first one."""
+    """Check that all tensors are on the device of the first.
+
+    Args:
+        **tensors: the tensors by argument name; None is skipped.
+
+    Raises:
+        ValueError: naming the first that is on another device.
+    """
     given = {name: x for name, x in tensors.items() if x is not None}
     first, *others = given
     for name in others:
@@ -85,24 +178,37 @@ def check_same_device(**tensors: Tensor | None) -> None:
 
 
 def precision(dtype: torch.dtype) -> torch.dtype:
-    """The real dtype beneath a real or complex one: complex64 -> float32."""
+    """Return the real dtype of the same precision: float32 for complex64.
+
+    Args:
+        dtype: a real or complex floating-point dtype.
+
+    Returns:
+        `dtype` itself if it is real.
+    """
     return dtype.to_real()
 
 
-EXACT = (torch.float32, torch.float64, torch.complex64, torch.complex128)
-"""The dtypes of a linear system; half precision belongs to `selective_scan` alone."""
+def check_system(**tensors: Tensor) -> None:
+    """Check that tensors are finite, of one precision (real or complex), on one device.
 
+    Args:
+        **tensors: the tensors by argument name. The first sets precision and device.
 
-def check_system(**parts: Tensor) -> None:
-    """Finite tensors of one precision (real or complex) on one device, named by keyword."""
-    reference = None
-    for name, x in parts.items():
-        check_tensor(name, x, EXACT)
-        reference = reference or (name, precision(x.dtype))
-        if precision(x.dtype) != reference[1]:
-            kind = str(reference[1]).removeprefix("torch.")
-            refuse(name, f"{kind} precision, that of {reference[0]}",
-                   str(x.dtype).removeprefix("torch."))
-    check_same_device(**parts)
-    for name, x in parts.items():
+    Raises:
+        ValueError: naming the first that does not fit.
+    """
+    first = next(iter(tensors))
+    for name, x in tensors.items():
+        check_tensor(name, x, FULL_PRECISION)
+        wanted = precision(tensors[first].dtype)
+        if precision(x.dtype) != wanted:
+            refuse(name, f"{_short(wanted)} precision, that of {first}", _short(x.dtype))
+    check_same_device(**tensors)
+    for name, x in tensors.items():
         check_finite(name, x)
+
+
+def _short(dtype: torch.dtype) -> str:
+    """Name a dtype without "torch."."""
+    return str(dtype).removeprefix("torch.")

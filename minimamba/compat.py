@@ -2,13 +2,15 @@
 
     from minimamba.compat import selective_scan_fn
 
-The official layout is (batch, channels, length), the library's (batch, length, channels); this
-file alone speaks the former. Hugging Face's Mamba (transformers 5) runs on this scan after
+The official layout is (batch, channels, length), the library's (batch, length, channels); only
+this module uses the former. The Mamba of Hugging Face's transformers 5 runs on this scan after
 
     from transformers.models.mamba import modeling_mamba
     modeling_mamba.mamba_selective_scan = (
         lambda *a, use_mambapy=0, use_associative_scan=0, **k: selective_scan_fn(*a, **k))
 """
+
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -17,53 +19,90 @@ from minimamba.arguments import check_shape, refuse, shape_of
 from minimamba.scan import selective_scan
 
 
+@overload
+def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                      D: Tensor | None = ..., z: Tensor | None = ...,
+                      delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                      return_last_state: Literal[False] = ...) -> Tensor: ...
+@overload
+def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                      D: Tensor | None = ..., z: Tensor | None = ...,
+                      delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                      *, return_last_state: Literal[True]) -> tuple[Tensor, Tensor]: ...
+@overload
+def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                      D: Tensor | None = ..., z: Tensor | None = ...,
+                      delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                      return_last_state: bool = ...) -> Tensor | tuple[Tensor, Tensor]: ...
+
+
 def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                       D: Tensor | None = None, z: Tensor | None = None,
                       delta_bias: Tensor | None = None, delta_softplus: bool = False,
                       return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """The selective scan (Gu and Dao 2023, arXiv:2312.00752, algorithm 2) in the official layout.
+    """Run the selective scan (Gu and Dao 2023, arXiv:2312.00752, algorithm 2), official layout.
 
     Args:
-        u, delta, z: (batch, channels, length). A: (channels, d_state), real.
-        B, C: (channels, d_state), the same at every step; (batch, d_state, length); or
+        u: (batch, channels, length), the input; float16, bfloat16, float32 or float64.
+        delta: (batch, channels, length), the step Δ before bias and softplus.
+        A: (channels, d_state), real; negative for a state that decays.
+        B: (channels, d_state), constant in time; (batch, d_state, length); or
             (batch, groups, d_state, length).
-        D, delta_bias: (channels,).
-        delta_softplus, return_last_state: as in `minimamba.selective_scan`.
+        C: one of the shapes of B, not necessarily the same one.
+        D: (channels,), the skip connection; none if None.
+        z: (batch, channels, length), the gate; none if None.
+        delta_bias: (channels,), added to delta; none if None.
+        delta_softplus: whether Δ = softplus(delta + delta_bias).
+        return_last_state: whether to return the state after the last step too.
 
     Returns:
-        y (batch, channels, length) in u's dtype; with `return_last_state`, (y, last_state), the
-        latter (batch, channels, d_state).
+        y (batch, channels, length) in u's dtype. With `return_last_state`, (y, last_state),
+        where last_state is (batch, channels, d_state) in float32 or float64.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: naming the argument, what was expected and what was given.
+
+    Example:
+        >>> import torch
+        >>> from minimamba.compat import selective_scan_fn
+        >>> batch, channels, length, d_state = 2, 4, 10, 3
+        >>> u = torch.randn(batch, channels, length)
+        >>> delta = torch.rand(batch, channels, length)
+        >>> A = -torch.ones(channels, d_state)
+        >>> B, C = torch.randn(2, batch, d_state, length)
+        >>> y, last_state = selective_scan_fn(u, delta, A, B, C, return_last_state=True)
+        >>> y.shape, last_state.shape
+        (torch.Size([2, 4, 10]), torch.Size([2, 4, 3]))
     """
     if not isinstance(u, Tensor) or u.ndim != 3:
-        refuse("u", "a torch.Tensor of shape (batch, channels, length)",
-               shape_of(u) if isinstance(u, Tensor) else type(u).__name__)
+        refuse("u", "a torch.Tensor of shape (batch, channels, length)", _describe(u))
     if isinstance(A, Tensor) and A.is_complex():
         refuse("A", "a real A: the complex form of the official package has no counterpart here",
                str(A.dtype).removeprefix("torch."))
-    batch, channels, length = u.shape
-    for name, part in (("delta", delta), ("z", z)):
-        if part is not None:
-            check_shape(name, part, (batch, channels, length), "(batch, channels, length)")
-    x, delta, z = (part if part is None else part.mT for part in (u, delta, z))
-    B, C = (_by_step(name, part, u) for name, part in (("B", B), ("C", C)))
-    result = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
-                            delta_softplus=delta_softplus, return_last_state=return_last_state)
-    return (result[0].mT, result[1]) if return_last_state else result.mT
+    for name, t in (("delta", delta), ("z", z)):
+        if t is not None and (not isinstance(t, Tensor) or t.shape != u.shape):
+            refuse(name, f"shape {tuple(u.shape)} = (batch, channels, length)", _describe(t))
+    x, delta, z = (t if t is None else t.mT for t in (u, delta, z))
+    B, C = (_per_step(name, t, u) for name, t in (("B", B), ("C", C)))
+    y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
+                                   delta_softplus=delta_softplus, return_last_state=True)
+    return (y.mT, last_state) if return_last_state else y.mT
 
 
-def _by_step(name: str, part: Tensor, u: Tensor) -> Tensor:
-    """(batch, length, groups, d_state) from any of the three official shapes."""
+def _per_step(name: str, t: Tensor, u: Tensor) -> Tensor:
+    """Bring B or C from any official shape to (batch, length, groups, d_state)."""
     batch, channels, length = u.shape
-    if not isinstance(part, Tensor) or part.ndim not in (2, 3, 4):
+    if not isinstance(t, Tensor) or t.ndim not in (2, 3, 4):
         refuse(name, "shape (channels, d_state), (batch, d_state, length) or "
-               "(batch, groups, d_state, length)",
-               shape_of(part) if isinstance(part, Tensor) else type(part).__name__)
-    if part.ndim == 2:
-        # One vector a channel for all steps: every channel is a group of its own.
-        check_shape(name, part, (channels, part.shape[1]), "(channels, d_state)")
-        return part.to(torch.promote_types(part.dtype, torch.float32)).expand(
-            batch, length, *part.shape)
-    return (part if part.ndim == 4 else part[:, None]).permute(0, 3, 1, 2)
+               "(batch, groups, d_state, length)", _describe(t))
+    if t.ndim == 2:
+        # One vector per channel for all steps: every channel is a group of its own.
+        check_shape(name, t, (channels, t.shape[1]), "(channels, d_state)")
+        t = t.to(torch.promote_types(t.dtype, torch.float32))
+        return t.expand(batch, length, *t.shape)
+    return (t if t.ndim == 4 else t[:, None]).permute(0, 3, 1, 2)
+
+
+def _describe(x: object) -> str:
+    """Describe a tensor by its shape, anything else by its type."""
+    return shape_of(x) if isinstance(x, Tensor) else type(x).__name__

@@ -1,34 +1,39 @@
 """What this machine can run: the report that chapter 00 opens with."""
 
-import importlib.util
-import os
 import platform
 
 import torch
 
+from minimamba.scan import why_not
+from minimamba.scan.triton import operator
+
 
 def triton_mode() -> str:
-    """How Triton kernels run here: "native", "interpreter" or "none".
+    """Say how Triton kernels run on this machine.
 
-    "native" compiles them for an NVIDIA GPU; "interpreter" runs them on the CPU, one step at
-    a time, which is right but slow (TRITON_INTERPRET=1 asks for it); "none" has no Triton.
+    Returns:
+        "native" if they are compiled for an NVIDIA GPU; "interpreter" if TRITON_INTERPRET=1
+        makes them run on the CPU in Python, slowly, for reading and testing; "none" if they
+        can't run, for the reason that `minimamba.scan.why_not("triton")` gives.
     """
-    if importlib.util.find_spec("triton") is None:
+    if why_not("triton"):
         return "none"
-    if os.environ.get("TRITON_INTERPRET") == "1" or not torch.cuda.is_available():
-        return "interpreter"
-    return "native"
+    return "interpreter" if operator.interpreted() else "native"
 
 
 def report() -> str:
-    """A few lines on this machine: Python, torch, processor, GPU, Triton."""
+    """Describe this machine in a few lines: Python, torch, processor, GPU, Triton.
+
+    Returns:
+        One line per item, the name first.
+    """
     gpu = "none found; every chapter runs without one"
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         gpu = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
     triton = {"native": "native: compiled for the GPU",
               "interpreter": "interpreter: kernels run on the CPU, for reading and testing",
-              "none": "none: not made for this system; only chapters 07 and 08 ask for it"}
+              "none": f"none: {why_not('triton')}"}
     lines = {"Python": f"{platform.python_version()} on {platform.system()}",
              "torch": torch.__version__,
              "processor": f"{platform.machine()}, {torch.get_num_threads()} threads",

@@ -1,57 +1,125 @@
-"""Writing with a language model: the prompt all at once, then token by token."""
+"""Generating text: a prefill of the prompt, all at once, and then one token at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from math import inf
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import check_count, check_number, check_positive, refuse
-from minimamba.cuda_graph import replay
-from minimamba.lm import MambaLM
+from minimamba.cuda_graph import graphed_step
+from minimamba.nn.layers import LayerCache
 from minimamba.scan import compiled
+from minimamba.tokenizer import TextStream, encode_prompt
 
-WORTH = 2**33
-"""How many products, weights times new tokens, are worth some seconds of compiling."""
-CHUNK = 2048
-"""Tokens of a prompt that are read at once: the room that reading needs does not grow beyond."""
+if TYPE_CHECKING:
+    from minimamba.lm import MambaLM
 
-
-def generate(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: int, *,
-             temperature: float = 0.0, top_k: int | None = None, top_p: float = 1.0,
-             repetition_penalty: float = 1.0, stop: Collection[int] = (),
-             seed: int = 0) -> list[Tensor]:
-    """What `stream` yields, put together: the new tokens of each prompt, up to its stop token,
-    which is the last of them."""
-    columns = list(stream(model, prompts, max_new_tokens, temperature=temperature, top_k=top_k,
-                          top_p=top_p, repetition_penalty=repetition_penalty, stop=stop, seed=seed))
-    rows = torch.stack(columns, 1)
-    return [row[row >= 0] for row in rows]
+WORTH_COMPILING = 2**33
+"""Multiplications, parameters times new tokens, from which compiling for some seconds pays."""
+PREFILL_CHUNK = 2048
+"""Tokens of a prompt that are processed at once, so that its memory does not grow with it."""
+ENDED = -1
+"""What `stream` yields for a sequence that has ended."""
 
 
-@torch.inference_mode()
-def stream(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: int, *,
-           temperature: float = 0.0, top_k: int | None = None, top_p: float = 1.0,
-           repetition_penalty: float = 1.0, stop: Collection[int] = (),
-           seed: int = 0) -> Iterator[Tensor]:
-    """Yield the next token of every prompt, (batch,) int64, as it is made; −1 after a stop token.
+@overload
+def generate(model: "MambaLM", prompts: Tensor, max_new_tokens: int, **options) -> Tensor: ...
+@overload
+def generate(model: "MambaLM", prompts: str, max_new_tokens: int, **options) -> str: ...
+@overload
+def generate(model: "MambaLM", prompts: Sequence[Tensor], max_new_tokens: int,
+             **options) -> list[Tensor]: ...
+@overload
+def generate(model: "MambaLM", prompts: Sequence[str], max_new_tokens: int,
+             **options) -> list[str]: ...
+def generate(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p=1.0,
+             repetition_penalty=1.0, eos_token_id=None, seed=None):
+    """Continue prompts with a model.
+
+    As in transformers, the result begins with the prompt.
 
     Args:
-        model: which is called in evaluation mode, and left in the mode it was in.
-        prompts: (batch, length), or one (length,) a prompt, of any lengths: what a shorter one
-            is filled up with, to the left, changes nothing.
-        max_new_tokens: how many at most; fewer when all have stopped.
-        temperature: scores are divided by it, then one is drawn; 0 takes the best one.
-        top_k: draw among the best k only. top_p: and among the fewest whose probabilities add
-            up to that.
-        repetition_penalty: what has occurred, in the prompt too, has its score divided by this
-            (multiplied, if negative) (Keskar et al. 2019, arXiv:1909.05858).
-        stop: tokens after which a text has ended.
-        seed: of the draws; the same numbers on the same kind of device.
+        model: a `MambaLM`; it is used in evaluation mode, and left in the mode it was in.
+        prompts: token ids (batch, length), int64; a list of token ids (length,), of any lengths;
+            a text; or a list of texts. Texts need the model's tokenizer.
+        max_new_tokens: how many tokens to generate at most; fewer if all sequences have ended.
+        temperature: logits are divided by it before sampling; 0 takes the most likely token.
+        top_k: sample among the k most likely tokens only; all if None.
+        top_p: sample among the fewest tokens whose probabilities sum to this.
+        repetition_penalty: the logits of tokens that have occurred, in the prompt too, are
+            divided by this, or multiplied where negative (Keskar et al. 2019, arXiv:1909.05858).
+        eos_token_id: the token, or tokens, that end a sequence; the config's if None, and () if
+            none should.
+        seed: of the sampling; different at every call if None.
+
+    Returns:
+        For ids (batch, length), a tensor (batch, length + generated), in which a sequence that has
+        ended is filled up with its end token; for a list of ids, a list of tensors, each up to
+        its end; for a text or a list of texts, the same of texts.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: naming the argument, what was expected and what was given.
+
+    Example:
+        >>> from minimamba import MambaConfig, MambaLM
+        >>> model = MambaLM(MambaConfig(vocab_size=256, d_model=16, n_layer=1))
+        >>> generate(model, torch.tensor([[1, 2, 3]]), max_new_tokens=5).shape
+        torch.Size([1, 8])
+    """
+    is_text = isinstance(prompts, str)
+    texts = [prompts] if is_text else prompts
+    are_texts = is_text or (isinstance(prompts, Sequence) and len(prompts) > 0
+                            and all(isinstance(prompt, str) for prompt in prompts))
+    ids = _encode(model, texts) if are_texts else prompts
+    columns = list(stream(model, ids, max_new_tokens, temperature=temperature, top_k=top_k,
+                          top_p=top_p, repetition_penalty=repetition_penalty,
+                          eos_token_id=eos_token_id, seed=seed))
+    new_ids = torch.stack(columns, 1)
+    if isinstance(ids, Tensor):
+        return torch.cat([ids, _fill_ended(new_ids)], 1)
+    sequences = [row[row != ENDED] for row in new_ids]
+    if not are_texts:
+        return [torch.cat([prompt, new]) for prompt, new in zip(ids, sequences, strict=True)]
+    completed = []
+    for text, prompt, new in zip(texts, ids, sequences, strict=True):
+        pieces = TextStream(model.tokenizer, prompt.tolist())
+        completed.append(text + "".join(map(pieces.push, new.tolist())) + pieces.flush())
+    return completed[0] if is_text else completed
+
+
+@overload
+def stream(model: "MambaLM", prompts: Tensor | Sequence[Tensor], max_new_tokens: int,
+           **options) -> Iterator[Tensor]: ...
+@overload
+def stream(model: "MambaLM", prompts: str, max_new_tokens: int, **options) -> Iterator[str]: ...
+def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p=1.0,
+           repetition_penalty=1.0, eos_token_id=None, seed=None):
+    """Continue prompts with a model, and yield what it generates as it comes.
+
+    Args:
+        model: a `MambaLM`; it is used in evaluation mode, and left in the mode it was in.
+        prompts: token ids (batch, length), int64; a list of token ids (length,), of any lengths;
+            or one text.
+        max_new_tokens: how many tokens to generate at most; fewer if all sequences have ended.
+        temperature: logits are divided by it before sampling; 0 takes the most likely token.
+        top_k: sample among the k most likely tokens only; all if None.
+        top_p: sample among the fewest tokens whose probabilities sum to this.
+        repetition_penalty: the logits of tokens that have occurred, in the prompt too, are
+            divided by this, or multiplied where negative (Keskar et al. 2019, arXiv:1909.05858).
+        eos_token_id: the token, or tokens, that end a sequence; the config's if None, and () if
+            none should.
+        seed: of the sampling; different at every call if None.
+
+    Returns:
+        An iterator. For ids it yields the next token of every sequence, (batch,) int64, and
+        −1 for one that has ended; for a text, pieces of text, which together are what
+        `generate` returns after the prompt.
+
+    Raises:
+        ValueError: at the call, naming the argument, what was expected and what was given.
     """
     check_count("max_new_tokens", max_new_tokens)
     check_number("temperature", temperature, "a number from 0 up", 0, inf)
@@ -59,111 +127,232 @@ def stream(model: MambaLM, prompts: Tensor | Sequence[Tensor], max_new_tokens: i
     check_positive("repetition_penalty", repetition_penalty, "a number")
     if top_k is not None:
         check_count("top_k", top_k)
-    tokens, real = _to_the_right(prompts)
+    if temperature == 0 and (top_k is not None or top_p != 1):
+        refuse("temperature", "a number above 0 beside top_k or top_p, which restrict sampling",
+               "0, which takes the most likely token")
+    if seed is not None:
+        check_count("seed", seed, 0)
+    end_ids = _end_ids(model, eos_token_id)
+    is_text = isinstance(prompts, str)
+    if not is_text and isinstance(prompts, Sequence) and prompts and all(
+            isinstance(prompt, str) for prompt in prompts):
+        refuse("prompts", "token ids or one text, since pieces of several can't be told apart",
+               "a list of texts")
+    ids = _encode(model, [prompts]) if is_text else prompts
+    input_ids, attention_mask = _left_pad(ids)
+    _check_ids(input_ids, model.config.vocab_size)
+    sampler = Sampler(temperature, top_k, top_p, repetition_penalty, seed, input_ids.device)
+    tokens = _stream(model, input_ids, attention_mask, max_new_tokens, end_ids, sampler)
+    return _decode(model, ids[0].tolist(), tokens) if is_text else tokens
+
+
+class Sampler:
+    """Picks the next token of each sequence from the logits.
+
+    Args:
+        temperature: as in `generate`.
+        top_k: as in `generate`.
+        top_p: as in `generate`.
+        repetition_penalty: as in `generate`.
+        seed: as in `generate`.
+        device: that of the logits.
+    """
+
+    def __init__(self, temperature: float, top_k: int | None, top_p: float,
+                 repetition_penalty: float, seed: int | None, device: torch.device) -> None:
+        self.temperature = temperature
+        self.top_k = top_k
+        self.top_p = top_p
+        self.repetition_penalty = repetition_penalty
+        self.generator = torch.Generator(device)
+        if seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(seed)
+
+    def __call__(self, logits: Tensor, occurred: Tensor | None) -> Tensor:
+        """Pick tokens.
+
+        Args:
+            logits: (batch, vocab_size), float32.
+            occurred: (batch, vocab_size), bool, which tokens each sequence holds; None if there is
+                no repetition penalty.
+
+        Returns:
+            (batch,), int64.
+        """
+        if occurred is not None:
+            penalty = self.repetition_penalty
+            penalized = torch.where(logits < 0, logits * penalty, logits / penalty)
+            logits = torch.where(occurred, penalized, logits)
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        logits = logits / self.temperature
+        if self.top_k is not None and self.top_k < logits.shape[1]:
+            least = logits.topk(self.top_k).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -inf)
+        if self.top_p < 1:
+            descending, order = logits.sort(descending=True, dim=-1)
+            probabilities = descending.softmax(-1)
+            # The token whose probability reaches top_p stays, and so does the first in any case.
+            sum_before = probabilities.cumsum(-1) - probabilities
+            logits = logits.scatter(1, order, descending.masked_fill(sum_before >= self.top_p,
+                                                                     -inf))
+        return torch.multinomial(logits.softmax(-1), 1, generator=self.generator)[:, 0]
+
+
+def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None = None,
+            chunk: int = PREFILL_CHUNK) -> tuple[Tensor, list[LayerCache]]:
+    """Process a prompt.
+
+    Args:
+        model: a `MambaLM`.
+        input_ids: (batch, length), int64.
+        attention_mask: (batch, length), bool, False at padding to the left; None: there is none.
+        chunk: how many tokens to process at once.
+
+    Returns:
+        The logits after the last token, (batch, vocab_size), and the cache.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
+    """
+    check_count("chunk", chunk)
+    cache = None
+    for start in range(0, input_ids.shape[1], chunk):
+        part = slice(start, start + chunk)
+        mask = None if attention_mask is None else attention_mask[:, part]
+        hidden_states, cache = model.hidden_states(input_ids[:, part], cache, attention_mask=mask)
+    return model.logits(hidden_states[:, -1]), cache
+
+
+@torch.inference_mode()
+def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
+            max_new_tokens: int, end_ids: Tensor, sampler: Sampler) -> Iterator[Tensor]:
     was_training = model.training
     model.eval()
     try:
-        scores, memory = prefill(model, tokens, real)
-        # Which tokens each text holds: a penalty needs no more, and it does not grow.
-        seen = _holds(tokens, real, scores.shape[1]) if repetition_penalty != 1 else None
-        random = torch.Generator(tokens.device).manual_seed(seed)
-        stops = torch.tensor(sorted(stop), device=tokens.device, dtype=torch.int64)
-        ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        logits, cache = prefill(model, input_ids, attention_mask)
+        occurred = None
+        if sampler.repetition_penalty != 1:
+            # A penalty needs no more than this, and it does not grow with the text.
+            occurred = _occurrences(input_ids, attention_mask, logits.shape[1])
+        ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         step = None
-        for made in range(max_new_tokens):
-            new = _choose(scores.float(), seen, temperature, top_k, top_p, repetition_penalty,
-                          random)
-            yield torch.where(ended, -1, new)
-            if made == max_new_tokens - 1:
+        for generated in range(max_new_tokens):
+            new_ids = sampler(logits.float(), occurred)
+            yield torch.where(ended, ENDED, new_ids)
+            if generated == max_new_tokens - 1:
                 break
-            if stop:  # (To look whether all have ended is to wait for the GPU.)
-                ended |= torch.isin(new, stops)
+            if len(end_ids):  # only then: to look whether all have ended is to wait for the GPU
+                ended |= torch.isin(new_ids, end_ids)
                 if ended.all():
                     break
-            if seen is not None:
-                seen.scatter_(1, new[:, None], True)
-            step = step or _stepper(model, memory, _worth_compiling(model, tokens, max_new_tokens))
-            scores = step(new)
+            if occurred is not None:
+                occurred.scatter_(1, new_ids[:, None], True)
+            if step is None:
+                step = _make_step(model, cache, len(input_ids) * max_new_tokens)
+            logits = step(new_ids)
     finally:
         model.train(was_training)
 
 
-def prefill(model: MambaLM, tokens: Tensor, real: Tensor | None = None,
-            chunk: int = CHUNK) -> tuple[Tensor, list]:
-    """Read (batch, length) tokens, `chunk` at a time: the scores after the last, (batch,
-    vocab_size), and the memory."""
-    check_count("chunk", chunk)
-    memory = None
-    for start in range(0, tokens.shape[1], chunk):
-        part = slice(start, start + chunk)
-        x, memory = model.features(tokens[:, part], memory,
-                                   real=None if real is None else real[:, part])
-    return model.scores(x[:, -1]), memory
+def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -> Iterator[str]:
+    """Turn the tokens of one sequence into pieces of text."""
+    pieces = TextStream(model.tokenizer, prompt_ids)
+    for token in tokens:
+        if piece := pieces.push(token.item()):
+            yield piece
+    if rest := pieces.flush():
+        yield rest
 
 
-def _stepper(model: MambaLM, memory: list, compiled: bool) -> Callable[[Tensor], Tensor]:
-    """From the next tokens to the scores after them, from this memory on."""
-    if _is_mamba(model) and memory[0].h.is_cuda:
-        return replay(model, memory)
+def _make_step(model: "MambaLM", cache: list[LayerCache],
+               new_tokens: int) -> Callable[[Tensor], Tensor]:
+    """The fastest function from the next tokens to the logits after them."""
+    is_mamba = model.config.is_all_mamba  # the caches of other layers may grow from step to step
+    if is_mamba and cache[0].ssm_state.is_cuda:
+        return graphed_step(model, cache)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    use_compiler = (is_mamba and cache[0].ssm_state.device.type == "cpu"
+                    and new_tokens * parameters >= WORTH_COMPILING
+                    and compiled.why_not() is None)
 
-    def step(tokens: Tensor) -> Tensor:
-        nonlocal memory
-        scores, memory = model.step(tokens, memory, compiled=compiled)
-        return scores
+    def step(new_ids: Tensor) -> Tensor:
+        nonlocal cache
+        logits, cache = model.step(new_ids, cache, compiled=use_compiler)
+        return logits
 
     return step
 
 
-def _is_mamba(model: MambaLM) -> bool:
-    """Whether no cache changes its shape from step to step."""
-    return set(model.config.pattern) == {"M"}
+def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:
+    """The token ids of each text, on the model's device."""
+    device = model.embedding.weight.device
+    return [torch.tensor(encode_prompt(model.tokenizer, text, "prompts"), device=device)
+            for text in texts]
 
 
-def _worth_compiling(model: MambaLM, tokens: Tensor, count: int) -> bool:
-    """On a CPU with a compiler, and enough to write."""
-    weights = sum(weight.numel() for weight in model.parameters())
-    return (tokens.device.type == "cpu" and _is_mamba(model) and compiled.missing() is None
-            and count * len(tokens) * weights >= WORTH)
+def _end_ids(model: "MambaLM", eos_token_id: int | Collection[int] | None) -> Tensor:
+    """The tokens that end a sequence, (count,) int64."""
+    if eos_token_id is None:
+        eos_token_id = model.config.eos_token_id
+    if eos_token_id is None:
+        eos_token_id = ()
+    if not isinstance(eos_token_id, Collection):
+        eos_token_id = (eos_token_id,)
+    for token_id in eos_token_id:
+        check_count("eos_token_id", token_id, 0)
+    return torch.tensor(sorted(eos_token_id), dtype=torch.int64,
+                        device=model.embedding.weight.device)
 
 
-def _to_the_right(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-    """All prompts in one tensor, ending together, and where there is something; None: all is."""
-    if isinstance(prompts, Tensor) and prompts.ndim == 2:
+def _left_pad(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Put prompts of any lengths into one tensor (batch, longest), so that all end together.
+
+    Returns it with its attention mask, or with None if all are equally long.
+    """
+    if isinstance(prompts, Tensor):
+        if prompts.ndim != 2 or not prompts.numel():
+            refuse("prompts", "shape (batch, length), not empty", f"shape {tuple(prompts.shape)}")
         return prompts, None
+    if not isinstance(prompts, Sequence):
+        refuse("prompts", "token ids or texts", type(prompts).__name__)
+    if not prompts:
+        refuse("prompts", "at least one", "none")
     for i, prompt in enumerate(prompts):
         if not isinstance(prompt, Tensor) or prompt.ndim != 1 or not len(prompt):
             refuse(f"prompts[{i}]", "a tensor of shape (length,), not empty",
-                   tuple(prompt.shape) if isinstance(prompt, Tensor) else type(prompt).__name__)
-    if not len(prompts):
-        refuse("prompts", "at least one", "none")
-    tokens = pad_sequence(list(prompts), batch_first=True, padding_side="left")
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=tokens.device)
-    longest = tokens.shape[1]
+                   f"shape {tuple(prompt.shape)}" if isinstance(prompt, Tensor)
+                   else type(prompt).__name__)
+    input_ids = pad_sequence(list(prompts), batch_first=True, padding_side="left")
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=input_ids.device)
+    longest = input_ids.shape[1]
     if (lengths == longest).all():
-        return tokens, None
-    return tokens, torch.arange(longest, device=tokens.device) >= longest - lengths[:, None]
+        return input_ids, None
+    position = torch.arange(longest, device=input_ids.device)
+    return input_ids, position >= longest - lengths[:, None]
 
 
-def _holds(tokens: Tensor, real: Tensor | None, vocabulary: int) -> Tensor:
-    """(batch, vocabulary): whether a token occurs where there is something."""
-    real = torch.ones_like(tokens, dtype=torch.bool) if real is None else real
-    counts = tokens.new_zeros(len(tokens), vocabulary)
-    return counts.scatter_add_(1, tokens, real.long()) > 0
+def _check_ids(input_ids: Tensor, vocab_size: int) -> None:
+    """Check the token ids of prompts, whose shape `_left_pad` has checked."""
+    if input_ids.dtype != torch.int64:
+        refuse("prompts", "dtype int64", str(input_ids.dtype).removeprefix("torch."))
+    # On a GPU, looking at the values would be to wait for it.
+    if input_ids.device.type == "cpu" and (input_ids.min() < 0 or input_ids.max() >= vocab_size):
+        refuse("prompts", f"token ids from 0 to {vocab_size - 1}",
+               f"{input_ids.min()} to {input_ids.max()}")
 
 
-def _choose(scores: Tensor, seen: Tensor | None, temperature: float, top_k: int | None,
-            top_p: float, penalty: float, random: torch.Generator) -> Tensor:
-    if seen is not None:
-        scores = torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty),
-                             scores)
-    if temperature == 0:
-        return scores.argmax(-1)
-    scores = scores / temperature
-    if top_k is not None and top_k < scores.shape[1]:
-        scores = scores.masked_fill(scores < scores.topk(top_k).values[:, -1:], -inf)
-    if top_p < 1:
-        best, order = scores.sort(descending=True, dim=-1)
-        before = best.softmax(-1).cumsum(-1) - best.softmax(-1)
-        # The first one whose sum reaches top_p stays, and so does the best in any case.
-        scores = scores.scatter(1, order, best.masked_fill(before >= top_p, -inf))
-    return torch.multinomial(scores.softmax(-1), 1, generator=random)[:, 0]
+def _fill_ended(new_ids: Tensor) -> Tensor:
+    """Repeat the end token of each sequence to the end of its row, (batch, generated)."""
+    last = (new_ids != ENDED).sum(1, keepdim=True) - 1
+    return torch.where(new_ids == ENDED, new_ids.gather(1, last), new_ids)
+
+
+def _occurrences(input_ids: Tensor, attention_mask: Tensor | None, vocab_size: int) -> Tensor:
+    """Which tokens occur in each sequence, (batch, vocab_size) bool."""
+    if attention_mask is None:
+        attention_mask = torch.ones_like(input_ids, dtype=torch.bool)
+    counts = input_ids.new_zeros(len(input_ids), vocab_size)
+    return counts.scatter_add_(1, input_ids, attention_mask.long()) > 0

@@ -1,293 +1,422 @@
-"""MambaLM: tokens in, scores for the next token out (Gu and Dao 2023, section 4.2).
+"""MambaLM: token ids in, logits for the next token out (Gu and Dao 2023, section 4.2).
 
-An embedding, n_layer times x + Mamba(RMSNorm(x)), a last norm, and a head that shares the
-embedding's weights. A pattern, one letter a layer, may put others in Mamba's place:
+An embedding, n_layer layers of x + mixer(RMSNorm(x)), a final norm, and a linear head that may
+share the embedding's weight. The mixers are Mamba blocks, or what a layer pattern says:
 
-| letter | x + … (RMSNorm(x)) | | |
-|---|---|---|---|
-| M | the Mamba block | 6 | S6 without it |
-| A | attention | 4 | S4D |
-| F | a gated MLP | L | an LSTM |
+| letter | mixer | | letter | mixer |
+|---|---|---|---|---|
+| M | the Mamba block | | 6 | S6 in S4's block |
+| A | attention | | 4 | S4D in S4's block |
+| F | a gated MLP | | L | an LSTM |
 
 "AFAF" is a Transformer of two layers, "MFMFMFMFAFMFMFMF" one of Jamba's blocks (Lieber et al.
-2024, arXiv:2403.19887), its mixture of experts left out.
+2024, arXiv:2403.19887) without its mixture of experts.
 """
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache as memoize
 from math import sqrt
-from typing import Any
+from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from minimamba.arguments import (
-    check_count,
-    check_positive,
-    check_shape,
-    check_tensor,
-    refuse,
-    shape_of,
-)
+from minimamba import checkpoint, generation
+from minimamba.arguments import check_one_of, check_shape, refuse, shape_of
+from minimamba.config import MambaConfig
 from minimamba.nn.attention import Attention
-from minimamba.nn.layers import LSTM, MLP, SSM
+from minimamba.nn.layers import Layer, LayerCache, add_norm
+from minimamba.nn.lstm import LSTM
 from minimamba.nn.mamba import Mamba
-from minimamba.nn.s6 import S6
-from minimamba.ops import decode
-from minimamba.ops.linear import apply
+from minimamba.nn.mixer import Mixer, as_bool_mask
+from minimamba.nn.mlp import MLP
+from minimamba.nn.s4 import S4Block
+from minimamba.nn.s6 import S6, SelectiveSSM
+from minimamba.ops.linear import linear_layer
 from minimamba.s4.layers import S4D
+from minimamba.scan import METHODS
+from minimamba.tokenizer import ByteTokenizer, FileTokenizer, load_tokenizer
 
-Memory = Any
-"""What a layer remembers: a `block.Memory`, an `attention.KeysValues`, or what its kind has."""
+ModelCache = list[LayerCache]
+"""The caches of all layers."""
 
-
-@dataclass(frozen=True)
-class MambaConfig:
-    """The sizes of a model. The defaults are those of the published models, of which the
-    smallest has d_model 768 and 24 layers."""
-
-    vocab_size: int
-    d_model: int = 768
-    n_layer: int = 24
-    d_state: int = 16
-    d_conv: int = 4
-    expand: int = 2
-    dt_rank: int | None = None
-    """d_model/16, rounded up, if None."""
-    bias: bool = False
-    """Of the projections into and out of a block."""
-    conv_bias: bool = True
-    tie_embeddings: bool = True
-    norm_epsilon: float = 1e-5
-    residual_in_fp32: bool = True
-    """Whether what goes around the blocks is kept in float32, whatever the weights are in."""
-    layers: str | None = None
-    """One letter a layer, which says n_layer too; all are Mamba's if None."""
-    n_heads: int = 4
-    """Of attention."""
-    rotary: bool = True
-    """Whether attention knows positions."""
-
-    def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "n_layer", "d_state", "d_conv", "expand"):
-            check_count(name, getattr(self, name))
-        if self.dt_rank is not None:
-            check_count("dt_rank", self.dt_rank)
-        check_positive("norm_epsilon", self.norm_epsilon, "a number")
-        if self.layers is not None:
-            known = isinstance(self.layers, str) and set(self.layers) <= set(MIXERS)
-            if not known or not self.layers:
-                refuse("layers", f"letters among {''.join(MIXERS)}", repr(self.layers))
-            object.__setattr__(self, "n_layer", len(self.layers))
-
-    @property
-    def pattern(self) -> str:
-        """One letter a layer."""
-        return self.layers or "M" * self.n_layer
-
-
-MIXERS: dict[str, Callable[[MambaConfig], nn.Module]] = {
+MIXERS: dict[str, Callable[[MambaConfig], Mixer]] = {
     "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, c.dt_rank, bias=c.bias,
                          conv_bias=c.conv_bias),
     "A": lambda c: Attention(c.d_model, c.n_heads, rotary=c.rotary),
     "F": lambda c: MLP(c.d_model),
     "L": lambda c: LSTM(c.d_model),
-    "6": lambda c: SSM(S6(c.d_model, c.d_state), c.d_model),
-    "4": lambda c: SSM(S4D(c.d_model, c.d_state), c.d_model),
+    "6": lambda c: S4Block(S6(c.d_model, c.d_state, dt_rank=c.dt_rank, selective=c.selective),
+                           c.d_model),
+    "4": lambda c: S4Block(S4D(c.d_model, c.d_state), c.d_model),
 }
-"""What each letter of a pattern makes."""
-
-
-class Layer(nn.Module):
-    """x + mixer(RMSNorm(x))."""
-
-    def __init__(self, config: MambaConfig, letter: str) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
-        self.mixer = MIXERS[letter](config)
-        self.wide = config.residual_in_fp32
-
-    def forward(self, x: Tensor, memory: Memory | None, real: Tensor | None, keep: bool,
-                method: str) -> tuple[Tensor, Memory | None]:
-        """With `keep`, also the memory after the last step."""
-        y = self.mixer(self._normed(x), memory, real=real, return_memory=keep, method=method)
-        y, memory = y if keep else (y, None)
-        return self._around(x) + y, memory
-
-    def step(self, x: Tensor, added: Tensor, memory: Memory,
-             in_place: bool) -> tuple[Tensor, Tensor, Memory]:
-        """x, to which the layer before adds `added`: their sum, what this one adds, its memory."""
-        x, normed = add_norm(self.norm, self._around(x), added)
-        how = {"in_place": True} if in_place else {}             # which Mamba's block alone can
-        added, memory = self.mixer.step(normed, memory, **how)
-        return x, added, memory
-
-    def _normed(self, x: Tensor) -> Tensor:
-        return self.norm(x.to(self.norm.weight.dtype))
-
-    def _around(self, x: Tensor) -> Tensor:
-        return x.to(torch.promote_types(x.dtype, torch.float32)) if self.wide else x
-
-
-def add_norm(norm: nn.RMSNorm, x: Tensor, added: Tensor) -> tuple[Tensor, Tensor]:
-    """x + added, and its norm, in the precision of the norm's weights."""
-    if decode.runs(added):
-        return decode.add_norm(x, added, norm.weight, norm.eps)
-    x = x + added
-    return x, norm(x.to(norm.weight.dtype))
+"""What builds the mixer of each letter of a layer pattern."""
 
 
 class MambaLM(nn.Module):
-    """A language model; `generation` writes with it, `checkpoint` reads and writes its weights.
+    """A language model of Mamba blocks, or of any layer pattern.
 
-    New weights are drawn as the official code draws them: embeddings with standard deviation
-    0.02, the projections out of the blocks smaller by √n_layer, since all of them add up.
+    New weights are initialized as in the official code: embeddings with standard deviation 0.02,
+    and the output projections of the mixers scaled down by √n_layer, since all of them add up.
+
+    Args:
+        config: the sizes.
+
+    Attributes:
+        tokenizer: turns text into token ids and back, for `generate`; None if there is none. A
+            model with a vocabulary of 256 reads bytes.
+
+    Example:
+        >>> model = MambaLM(MambaConfig(vocab_size=256, d_model=32, n_layer=2))
+        >>> logits = model(torch.randint(256, (4, 100)))
+        >>> logits.shape
+        torch.Size([4, 100, 256])
     """
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
         self.config = config
+        self.tokenizer: FileTokenizer | ByteTokenizer | None = None
+        if config.vocab_size == ByteTokenizer.vocab_size:
+            self.tokenizer = ByteTokenizer()
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.layers = nn.ModuleList(Layer(config, letter) for letter in config.pattern)
-        self.norm = nn.RMSNorm(config.d_model, config.norm_epsilon)
-        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.layers = nn.ModuleList(
+            Layer(MIXERS[letter](config), config.d_model, norm_epsilon=config.norm_epsilon,
+                  residual_in_fp32=config.residual_in_fp32) for letter in config.layer_pattern)
+        self.norm_f = nn.RMSNorm(config.d_model, config.norm_epsilon)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         nn.init.normal_(self.embedding.weight, std=0.02)
         with torch.no_grad():
             for layer in self.layers:
                 layer.mixer.out_proj.weight /= sqrt(config.n_layer)
         if config.tie_embeddings:
-            self.head.weight = self.embedding.weight
+            self.lm_head.weight = self.embedding.weight
 
-    def empty(self, batch: int) -> list[Memory]:
-        """What the layers remember before the first token."""
-        return [layer.mixer.empty(batch) for layer in self.layers]
-
-    def forward(self, tokens: Tensor, memory: list[Memory] | None = None, *,
-                real: Tensor | None = None, seq_idx: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, list[Memory]]:
-        """Scores for the token after each.
+    @classmethod
+    def from_pretrained(cls, path: str | Path, *, device: torch.device | str = "cpu",
+                        dtype: torch.dtype | None = None) -> "MambaLM":
+        """Load a model, in evaluation mode.
 
         Args:
-            tokens: (batch, length), int64, from 0 to vocab_size − 1.
-            memory: what came before, as an earlier call returned it; nothing if None.
-            real: (batch, length) of bool, False at padding to the left, which changes nothing.
-            seq_idx: (batch, length), whole numbers: where it changes, another sequence begins,
-                which sees nothing of those before it. Not with a memory or with padding.
-            return_memory: whether to give the memory after the last token too.
-            method: as in `minimamba.selective_scan`.
-
-        Returns:
-            (batch, length, vocab_size); with `return_memory`, (scores, memory).
+            path: a folder with config.json and weights in the layout of transformers, of
+                mamba_ssm or of this library; a file of weights with config.json beside it; or,
+                where there is a network and `huggingface_hub` is installed, a name on the hub such
+                as "state-spaces/mamba-130m-hf".
+            device: where the weights go.
+            dtype: that of the weights; as they are stored if None.
 
         Raises:
-            ValueError: naming the argument, what was expected and what came.
+            ValueError: for an unknown layout, and for weights that are missing, unknown or of
+                another shape, all of which it lists.
+            FileNotFoundError: if there is nothing at `path`.
+        """
+        file = checkpoint.find(path)
+        config, weights = checkpoint.read(file)
+        with torch.device("meta"):
+            model = cls(config)
+        checkpoint.check_weights(weights, model.state_dict())
+        weights = {name: value.to(device, dtype) for name, value in weights.items()}
+        model.load_state_dict(weights, assign=True)
+        if config.tie_embeddings:
+            model.lm_head.weight = model.embedding.weight
+        model.tokenizer = load_tokenizer(file.parent, config.vocab_size)
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path, *, layout: Literal[
+            "transformers", "mamba_ssm", "minimamba"] | None = None) -> None:
+        """Write config.json, the weights and, if there is one, tokenizer.json.
+
+        Args:
+            folder: where; created if it does not exist. Weights that are there already are
+                replaced.
+            layout: "transformers" (Hugging Face's MambaForCausalLM), "mamba_ssm" (the official
+                package) or "minimamba" (any layer pattern). If None, "transformers" for a model
+                of Mamba blocks alone, and "minimamba" for any other.
+
+        Raises:
+            ValueError: for an unknown layout, or one that can't hold this model.
+        """
+        if layout is None:
+            layout = "transformers" if self.config.is_all_mamba else "minimamba"
+        checkpoint.write(folder, self.config, self.state_dict(), layout)
+        if isinstance(self.tokenizer, FileTokenizer):
+            self.tokenizer.save(folder)
+
+    def init_cache(self, batch: int) -> ModelCache:
+        """Create the caches of a model that has seen nothing yet.
+
+        Args:
+            batch: the number of sequences.
+
+        Returns:
+            One cache per layer.
+        """
+        return [layer.mixer.init_cache(batch) for layer in self.layers]
+
+    def use_scan_method(self, method: str) -> "MambaLM":
+        """Choose how the selective scans of all layers are computed.
+
+        Args:
+            method: "auto", or a name from `minimamba.scan.methods()`.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        check_one_of("method", method, ("auto", *METHODS))
+        for module in self.modules():
+            if isinstance(module, SelectiveSSM):
+                module.scan_method = method
+        return self
+
+    @overload
+    def forward(self, input_ids: Tensor, cache: ModelCache | None = None, *,
+                attention_mask: Tensor | None = None, seq_idx: Tensor | None = None,
+                return_cache: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, input_ids: Tensor, cache: ModelCache | None = None, *,
+                attention_mask: Tensor | None = None, seq_idx: Tensor | None = None,
+                return_cache: Literal[True]) -> tuple[Tensor, ModelCache]: ...
+    def forward(self, input_ids, cache=None, *, attention_mask=None, seq_idx=None,
+                return_cache=False):
+        """Compute the logits for the token after each one.
+
+        Args:
+            input_ids: (batch, length), int64, from 0 to vocab_size − 1.
+            cache: what an earlier call returned for the tokens before these; None at the start.
+            attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
+                at padding, which stands to the left and leaves the outputs unchanged.
+            seq_idx: (batch, length), integers, for packed sequences: where it changes, another
+                sequence begins, which sees nothing of those before it. Not together with a cache
+                or an attention mask.
+            return_cache: whether to return the cache after the last token too.
+
+        Returns:
+            Logits (batch, length, vocab_size); with `return_cache`, (logits, cache).
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
         if seq_idx is not None:
-            self._check_tokens(tokens, 2, "(batch, length)")
-            if memory is not None or real is not None or return_memory:
-                refuse("seq_idx", "no memory and no padding beside it", "one of them")
-            check_shape("seq_idx", seq_idx, tuple(tokens.shape), "(batch, length)")
-            rows, starts = _apart(tokens, seq_idx)
-            return _together(self(rows, method=method), starts, tokens.shape)
-        x, after = self._read(tokens, memory, real, return_memory, method)
-        scores = self.scores(x)
-        return (scores, after) if return_memory else scores
+            self._check_ids(input_ids, 2, "(batch, length)")
+            if cache is not None or attention_mask is not None or return_cache:
+                refuse("seq_idx", "no cache and no attention_mask beside it", "one of them")
+            check_shape("seq_idx", seq_idx, tuple(input_ids.shape), "(batch, length)")
+            rows, starts = _unpack(input_ids, seq_idx)
+            return _pack(self(rows), starts, input_ids.shape)
+        hidden_states, cache = self._run_layers(input_ids, cache, attention_mask, return_cache)
+        logits = self.logits(hidden_states)
+        return (logits, cache) if return_cache else logits
 
-    def features(self, tokens: Tensor, memory: list[Memory] | None = None, *,
-                 real: Tensor | None = None, method: str = "auto") -> tuple[Tensor, list[Memory]]:
-        """What the head makes scores of, (batch, length, d_model), and the memory after it; for
-        who wants the scores of some tokens only (`scores`)."""
-        return self._read(tokens, memory, real, True, method)
+    def hidden_states(self, input_ids: Tensor, cache: ModelCache | None = None, *,
+                      attention_mask: Tensor | None = None) -> tuple[Tensor, ModelCache]:
+        """Compute what the head turns into logits, if you need those of some tokens only.
 
-    def _read(self, tokens: Tensor, memory: list[Memory] | None, real: Tensor | None, keep: bool,
-              method: str) -> tuple[Tensor, list[Memory | None]]:
-        self._check_tokens(tokens, 2, "(batch, length)")
-        if real is not None:
-            _check_real(real, tokens)
-        x, after = self.embedding(tokens), []
-        for layer, before in zip(self.layers, self._checked(memory), strict=True):
-            x, kept = layer(x, before, real, keep, method)
-            after.append(kept)
-        return x, after
+        Args:
+            input_ids: (batch, length), int64, from 0 to vocab_size − 1.
+            cache: what an earlier call returned for the tokens before these; None at the start.
+            attention_mask: (batch, length), 1 or True where there is a token; None: everywhere.
 
-    def step(self, tokens: Tensor, memory: list[Memory], *, compiled: bool = False,
-             in_place: bool = False) -> tuple[Tensor, list[Memory]]:
-        """One token a sequence, (batch,): scores (batch, vocab_size), and the memory after it.
+        Returns:
+            (batch, length, d_model), to be given to `logits`, and the cache after the last token.
 
-        With `compiled`, through `torch.compile`, for which a CPU needs a C++ compiler: some
-        seconds at the first call, faster afterwards (see `linear`).
-        With `in_place` the new memory is written over the old (`replay` needs that); for a stack of
-        Mamba blocks alone.
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
-        self._check_tokens(tokens, 1, "(batch,)")
-        if in_place and set(self.config.pattern) != {"M"}:
-            refuse("in_place", "False for other layers than Mamba's", in_place)
-        one, last = (_compiled(f) if compiled else f for f in (Layer.step, MambaLM._last))
-        x, after = self.embedding(tokens), []
-        added = torch.zeros_like(x)
-        for layer, before in zip(self.layers, self._checked(memory), strict=True):
-            x, added, kept = one(layer, x, added, before, in_place)
-            after.append(kept)
-        return last(self, x, added), after
+        return self._run_layers(input_ids, cache, attention_mask, return_cache=True)
 
-    def _last(self, x: Tensor, added: Tensor) -> Tensor:
-        return apply(self.head, add_norm(self.norm, x, added)[1])
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """Apply the final norm and the head.
 
-    def scores(self, x: Tensor) -> Tensor:
-        """The head: `features` (…, d_model) to (…, vocab_size)."""
-        return apply(self.head, self.norm(x.to(self.norm.weight.dtype)))
+        Args:
+            hidden_states: (…, d_model), from `hidden_states`.
 
-    def _checked(self, memory: list[Memory] | None) -> list[Memory | None]:
-        if memory is None:
+        Returns:
+            (…, vocab_size).
+        """
+        return linear_layer(self.lm_head, self.norm_f(hidden_states.to(self.norm_f.weight.dtype)))
+
+    def step(self, input_ids: Tensor, cache: ModelCache, *,
+             compiled: bool = False) -> tuple[Tensor, ModelCache]:
+        """Process one token per sequence.
+
+        Args:
+            input_ids: (batch,), int64.
+            cache: that of the tokens before; it is not changed.
+            compiled: whether to run through `torch.compile`, for which a CPU needs a C++
+                compiler: it takes some seconds at the first call, and later ones are faster.
+
+        Returns:
+            Logits (batch, vocab_size), and the cache after these tokens.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
+        """
+        self._check_ids(input_ids, 1, "(batch,)")
+        layer_step, last_logits = Layer.step, MambaLM._last_logits
+        if compiled:
+            layer_step = _compiled(layer_step)
+            last_logits = _compiled(last_logits)
+        residual = self.embedding(input_ids)
+        hidden_states = torch.zeros_like(residual)
+        new_cache = []
+        for layer, layer_cache in zip(self.layers, self._check_cache(cache), strict=True):
+            hidden_states, residual, layer_cache = layer_step(layer, hidden_states, residual,
+                                                              layer_cache)
+            new_cache.append(layer_cache)
+        return last_logits(self, hidden_states, residual), new_cache
+
+    def step_(self, input_ids: Tensor, cache: ModelCache) -> Tensor:
+        """Process one token per sequence and write the new cache over the old one.
+
+        For models of Mamba blocks alone; a CUDA graph needs it.
+
+        Args:
+            input_ids: (batch,), int64.
+            cache: that of the tokens before, and afterwards that after these.
+
+        Returns:
+            Logits (batch, vocab_size).
+
+        Raises:
+            ValueError: for a model with other layers, and as `step` does.
+        """
+        self._check_ids(input_ids, 1, "(batch,)")
+        if not self.config.is_all_mamba:
+            refuse("step_", "a model of Mamba blocks alone",
+                   f"layers {self.config.layer_pattern!r}")
+        residual = self.embedding(input_ids)
+        hidden_states = torch.zeros_like(residual)
+        for layer, layer_cache in zip(self.layers, self._check_cache(cache), strict=True):
+            hidden_states, residual = layer.step_(hidden_states, residual, layer_cache)
+        return self._last_logits(hidden_states, residual)
+
+    def generate(self, prompts: Tensor | Sequence[Tensor] | str | Sequence[str],
+                 max_new_tokens: int, *, temperature: float = 0.0, top_k: int | None = None,
+                 top_p: float = 1.0, repetition_penalty: float = 1.0,
+                 eos_token_id: int | Collection[int] | None = None,
+                 seed: int | None = None) -> Tensor | list[Tensor] | str | list[str]:
+        """Continue prompts; see `minimamba.generation.generate`.
+
+        Args:
+            prompts: token ids (batch, length); a list of token ids (length,), of any lengths; a
+                text; or a list of texts.
+            max_new_tokens: how many tokens to generate at most.
+            temperature: logits are divided by it before sampling; 0 takes the most likely token.
+            top_k: sample among the k most likely tokens only; all if None.
+            top_p: sample among the fewest tokens whose probabilities sum to this.
+            repetition_penalty: divides the logits of tokens that have occurred.
+            eos_token_id: the token, or tokens, that end a text; the config's if None.
+            seed: of the sampling; different at every call if None.
+
+        Returns:
+            Prompts and continuations, in the form in which the prompts were given.
+        """
+        return generation.generate(self, prompts, max_new_tokens, temperature=temperature,
+                                   top_k=top_k, top_p=top_p,
+                                   repetition_penalty=repetition_penalty,
+                                   eos_token_id=eos_token_id, seed=seed)
+
+    def stream(self, prompts: Tensor | Sequence[Tensor] | str, max_new_tokens: int, *,
+               temperature: float = 0.0, top_k: int | None = None, top_p: float = 1.0,
+               repetition_penalty: float = 1.0,
+               eos_token_id: int | Collection[int] | None = None,
+               seed: int | None = None) -> Iterator[Tensor] | Iterator[str]:
+        """Yield the continuation token by token; see `minimamba.generation.stream`.
+
+        Args:
+            prompts: token ids (batch, length), a list of token ids (length,), or one text.
+            max_new_tokens: how many tokens to generate at most.
+            temperature: logits are divided by it before sampling; 0 takes the most likely token.
+            top_k: sample among the k most likely tokens only; all if None.
+            top_p: sample among the fewest tokens whose probabilities sum to this.
+            repetition_penalty: divides the logits of tokens that have occurred.
+            eos_token_id: the token, or tokens, that end a text; the config's if None.
+            seed: of the sampling; different at every call if None.
+
+        Returns:
+            An iterator over (batch,) tensors, or over pieces of text.
+        """
+        return generation.stream(self, prompts, max_new_tokens, temperature=temperature,
+                                 top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty,
+                                 eos_token_id=eos_token_id, seed=seed)
+
+    def _run_layers(self, input_ids: Tensor, cache: ModelCache | None,
+                    attention_mask: Tensor | None,
+                    return_cache: bool) -> tuple[Tensor, ModelCache | None]:
+        self._check_ids(input_ids, 2, "(batch, length)")
+        if attention_mask is not None:
+            attention_mask = as_bool_mask(attention_mask, *input_ids.shape)
+            _check_left_padding(attention_mask)
+        x = self.embedding(input_ids)
+        new_cache = []
+        for layer, layer_cache in zip(self.layers, self._check_cache(cache), strict=True):
+            result = layer(x, layer_cache, attention_mask=attention_mask,
+                           return_cache=return_cache)
+            if return_cache:
+                x, layer_cache = result
+                new_cache.append(layer_cache)
+            else:
+                x = result
+        return x, (new_cache if return_cache else None)
+
+    def _last_logits(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
+        normed, _ = add_norm(self.norm_f, hidden_states, residual)
+        return linear_layer(self.lm_head, normed)
+
+    def _check_cache(self, cache: ModelCache | None) -> list[LayerCache | None]:
+        if cache is None:
             return [None] * len(self.layers)
-        if len(memory) != len(self.layers):
-            refuse("memory", f"one of {len(self.layers)} layers", f"one of {len(memory)}")
-        return memory
+        if len(cache) != len(self.layers):
+            refuse("cache", f"one of {len(self.layers)} layers", f"one of {len(cache)}")
+        return cache
 
-    def _check_tokens(self, tokens: Tensor, axes: int, meaning: str) -> None:
-        if not isinstance(tokens, Tensor) or tokens.dtype != torch.int64:
-            refuse("tokens", "a torch.Tensor of dtype int64", getattr(
-                tokens, "dtype", type(tokens).__name__))
-        if tokens.ndim != axes or tokens.numel() == 0:
-            refuse("tokens", f"shape {meaning}, not empty", shape_of(tokens))
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and (
-                tokens.min() < 0 or tokens.max() >= self.config.vocab_size):
-            refuse("tokens", f"numbers from 0 to {self.config.vocab_size - 1}",
-                   f"{tokens.min()} to {tokens.max()}")
-
-
-def _check_real(real: Tensor, tokens: Tensor) -> None:
-    """Padding stands to the left: once there is something, there is something to the end."""
-    check_tensor("real", real, (torch.bool,))
-    check_shape("real", real, tuple(tokens.shape), "(batch, length)")
-    if real.device.type == "cpu" and not torch.compiler.is_compiling() and (
-            real[:, :-1] & ~real[:, 1:]).any():
-        refuse("real", "padding to the left alone", "some after a token")
+    def _check_ids(self, input_ids: Tensor, ndim: int, meaning: str) -> None:
+        if not isinstance(input_ids, Tensor) or input_ids.dtype != torch.int64:
+            refuse("input_ids", "a torch.Tensor of dtype int64",
+                   getattr(input_ids, "dtype", type(input_ids).__name__))
+        if input_ids.ndim != ndim or input_ids.numel() == 0:
+            refuse("input_ids", f"shape {meaning}, not empty", shape_of(input_ids))
+        if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and (
+                input_ids.min() < 0 or input_ids.max() >= self.config.vocab_size):
+            refuse("input_ids", f"numbers from 0 to {self.config.vocab_size - 1}",
+                   f"{input_ids.min()} to {input_ids.max()}")
 
 
-@cache
+def _check_left_padding(is_token: Tensor) -> None:
+    """Refuse padding after a token."""
+    if is_token.device.type == "cpu" and not torch.compiler.is_compiling() and (
+            is_token[:, :-1] & ~is_token[:, 1:]).any():
+        refuse("attention_mask", "padding to the left alone", "some after a token")
+
+
+@memoize
 def _compiled(function: Callable) -> Callable:
-    """Once for all layers of a kind: they differ in their weights alone."""
+    """Compile once for all layers of a kind: they differ in their weights alone."""
     print(f"minimamba: compiling {function.__qualname__}; some seconds, once.", file=sys.stderr,
           flush=True)
     return torch.compile(function)
 
 
-def _apart(tokens: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:
-    """Each sequence of a packed batch in a row of its own, filled up at the end, where nothing
-    looks back from; and the places in the flattened batch at which they start, and the end."""
+def _unpack(input_ids: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each sequence of a packed batch a row of its own.
+
+    Returns (sequences, longest) token ids, padded at the end, where nothing looks back from; and
+    the positions in the flattened batch at which the sequences start, and its end.
+    """
     changes = torch.ones_like(seq_idx, dtype=torch.bool)
     changes[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
-    starts = pad(changes.flatten().nonzero()[:, 0], (0, 1), value=tokens.numel())
-    parts = tokens.flatten().tensor_split(starts[1:-1].cpu())
-    return nn.utils.rnn.pad_sequence(parts, batch_first=True), starts
+    starts = pad(changes.flatten().nonzero()[:, 0], (0, 1), value=input_ids.numel())
+    sequences = input_ids.flatten().tensor_split(starts[1:-1].cpu())
+    return nn.utils.rnn.pad_sequence(sequences, batch_first=True), starts
 
 
-def _together(rows: Tensor, starts: Tensor, shape: torch.Size) -> Tensor:
-    """And back: (sequences, longest, …) to (*shape, …)."""
-    inside = torch.arange(rows.shape[1], device=rows.device) < starts.diff()[:, None]
-    return rows[inside].unflatten(0, shape)
+def _pack(rows: Tensor, starts: Tensor, shape: torch.Size) -> Tensor:
+    """Undo `_unpack` for what was computed of its rows: (sequences, longest, …) to (*shape, …)."""
+    is_token = torch.arange(rows.shape[1], device=rows.device) < starts.diff()[:, None]
+    return rows[is_token].unflatten(0, shape)

@@ -1,56 +1,80 @@
-"""Three faces of one linear time-invariant map: recurrence, kernel, convolution.
+"""A linear time-invariant (LTI) system, computed as a recurrence or as a convolution.
 
-    h_t = Ā h_{t−1} + B̄ x_t,   y_t = C h_t        one step after the other
-    K = (CB̄, CĀB̄, CĀ²B̄, …)                         what an impulse leaves behind
-    y = K * x                                       all steps at once, by FFT
+    h_t = Ā h_{t−1} + B̄ x_t,   y_t = C h_t        recurrence: one step after the other
+    K = (CB̄, CĀB̄, CĀ²B̄, …)                         kernel: the response to a unit impulse
+    y = K * x                                       convolution by FFT: all steps at once
 
-(Gu et al. 2021, arXiv:2111.00396, equations 3 to 5.) B_bar has the shape of the state, (N,)
-or (channels, N), and C too. A_bar has that shape when it is diagonal and one more axis of
-size N when it is dense; neither has an axis for time, and a first axis is read as channels.
-The input x is (..., length) for one system and
-(..., length, channels) for channels of them. Numbers may be complex; then so is y.
+(Gu et al. 2021, arXiv:2111.00396, equations 3 to 5.) All functions here take the same shapes:
+
+| argument | one system | one system per channel |
+|---|---|---|
+| A_bar, diagonal | (N,) | (channels, N) |
+| A_bar, dense | (N, N) | (channels, N, N) |
+| B_bar and C | (N,) | (channels, N) |
+| x and y | (..., length) | (..., length, channels) |
+
+None of the system's parts has a time axis. All may be complex; then y is complex too.
 """
+
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
-from minimamba.shapes import act
+from minimamba.shapes import apply_A
 
 
 def step(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """One step: h = Ā h + B̄ x, y = C h.
+    """Compute one step: h_t = Ā h_{t−1} + B̄ x_t, y_t = C h_t.
 
     Args:
-        A_bar, B_bar, C: the system; shapes as the module says, without an axis for time.
-        x: (...) for one system, (..., channels) for channels.
-        h: x's shape + (N,), the state before this step.
+        A_bar: (N,) or (channels, N) diagonal; one more axis of size N if dense.
+        B_bar: (N,) or (channels, N).
+        C: of B_bar's shape.
+        x: x_t, (...) for one system, (..., channels) for one per channel.
+        h: h_{t−1}, x's shape + (N,), the hidden state before this step.
 
     Returns:
-        y of x's shape, and the state after it.
+        y_t, of x's shape, and h_t, of h's shape.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, or NaN.
     """
     dense = _is_dense(A_bar, B_bar, C, x=x, h=h)
     channels = tuple(B_bar.shape[:-1])
     if tuple(x.shape[x.ndim - len(channels):]) != channels:
         refuse("x", f"a last axis of {channels[0]} channels", shape_of(x))
     check_shape("h", h, (*x.shape, B_bar.shape[-1]), "x's shape + (N,)")
-    h = act(A_bar, h, dense) + B_bar * x[..., None]
-    return (C * h).sum(-1), h
+    h_next = apply_A(A_bar, h, dense) + B_bar * x[..., None]
+    return (C * h_next).sum(-1), h_next
 
 
+@overload
 def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
                initial_state: Tensor | None = None,
-               return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-    """Run the system over x, one step after the other: work and memory linear in length.
+               return_last_state: Literal[False] = False) -> Tensor: ...
+@overload
+def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
+               initial_state: Tensor | None = None,
+               return_last_state: Literal[True]) -> tuple[Tensor, Tensor]: ...
+def recurrence(A_bar, B_bar, C, x, *, initial_state=None, return_last_state=False):
+    """Run the system over x, one step after the other.
 
     Args:
-        A_bar, B_bar, C: the system; shapes as the module says, without an axis for time.
-        x: (..., length) for one system, (..., length, channels) for channels.
-        initial_state: (..., N) or (..., channels, N), the state before the first step.
-        return_last_state: whether to give the state after the last step too.
+        A_bar: (N,) or (channels, N) diagonal; one more axis of size N if dense.
+        B_bar: (N,) or (channels, N).
+        C: of B_bar's shape.
+        x: (..., length) for one system, (..., length, channels) for one per channel.
+        initial_state: (..., N) or (..., channels, N), the hidden state before the first step;
+            zeros if None.
+        return_last_state: whether to return the hidden state after the last step too.
 
     Returns:
-        y of x's shape; with `return_last_state`, (y, last_state).
+        y, of x's shape; with `return_last_state`, (y, last_state).
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, or NaN.
     """
     dense = _is_dense(A_bar, B_bar, C, x=x)
     time = _time_axis(x, B_bar.shape[:-1], "B_bar")
@@ -61,42 +85,60 @@ def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
     check_shape("initial_state", h, shape, "x's shape without length + (N,)")
     outputs = []
     for x_t in x.unbind(time):
-        h = act(A_bar, h, dense) + B_bar * x_t[..., None]
+        h = apply_A(A_bar, h, dense) + B_bar * x_t[..., None]
         outputs.append((C * h).sum(-1))
     y = torch.stack(outputs, time)
     return (y, h) if return_last_state else y
 
 
 def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
-    """K_l = C Ā^l B̄ for l = 0 … length − 1: the output after a unit impulse.
+    """Compute the convolution kernel K_l = C Ā^l B̄ for l = 0 … length − 1.
 
-    The powers come by doubling (l of them and Ā^l give 2l), so the depth is log2(length).
+    The powers are computed by doubling (l of them and Ā^l give 2l), in log₂(length) rounds.
+
+    Args:
+        A_bar: (N,) or (channels, N) diagonal; one more axis of size N if dense.
+        B_bar: (N,) or (channels, N).
+        C: of B_bar's shape.
+        length: the number of entries.
 
     Returns:
-        (length,) for one system, (length, channels) for channels.
+        K, (length,) for one system, (length, channels) for one per channel.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, NaN, or a length below 1.
+
+    Example:
+        >>> import torch
+        >>> kernel(torch.tensor([0.5]), torch.tensor([1.0]), torch.tensor([2.0]), length=4)
+        tensor([2.0000, 1.0000, 0.5000, 0.2500])
     """
     dense = _is_dense(A_bar, B_bar, C)
     check_count("length", length)
-    states, power = B_bar[None], A_bar
+    states = B_bar[None]                                        # states[l] = Ā^l B̄
+    power = A_bar                                               # Ā^len(states)
     while len(states) < length:
-        more = states[:length - len(states)]
-        states = torch.cat([states, act(power, more, dense)])
+        missing = length - len(states)
+        states = torch.cat([states, apply_A(power, states[:missing], dense)])
         power = power @ power if dense else power * power
     return (C * states).sum(-1)
 
 
 def convolve(kernel: Tensor, x: Tensor) -> Tensor:
-    """Causal convolution by FFT: y_t = Σ_{l ≤ t} K_l x_{t−l}.
+    """Compute the causal convolution y_t = Σ_{l ≤ t} K_l x_{t−l} by FFT.
 
-    Padded past kernel + input − 1, so that nothing of the end wraps round to the start, and
-    to a power of two, which an FFT likes best.
+    Both are zero-padded to a power of two of at least len(kernel) + length − 1, so that the end
+    can't wrap around to the start; FFTs are fastest at powers of two.
 
     Args:
-        kernel: (taps,) for one system, (taps, channels) for channels; any number of taps.
+        kernel: (taps,) for one system, (taps, channels) for one per channel; any number of taps.
         x: (..., length), or (..., length, channels).
 
     Returns:
-        y of x's shape, in O(length log length) operations.
+        y, of x's shape, in O(length log length) operations.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, or NaN.
     """
     check_system(kernel=kernel, x=x)
     if kernel.ndim not in (1, 2):
@@ -115,7 +157,7 @@ def convolve(kernel: Tensor, x: Tensor) -> Tensor:
 
 
 def _is_dense(A_bar: Tensor, B_bar: Tensor, C: Tensor, **signals: Tensor) -> bool:
-    """Check the system; say whether A_bar is a matrix or diagonal."""
+    """Check the system, and say whether A_bar is a matrix."""
     check_system(A_bar=A_bar, B_bar=B_bar, C=C, **signals)
     if B_bar.ndim not in (1, 2):
         refuse("B_bar", "shape (N,) or (channels, N)", shape_of(B_bar))
@@ -125,13 +167,13 @@ def _is_dense(A_bar: Tensor, B_bar: Tensor, C: Tensor, **signals: Tensor) -> boo
     if tuple(A_bar.shape) == (*B_bar.shape, B_bar.shape[-1]):
         return True
     N = B_bar.shape[-1]
-    refuse("A_bar", f"shape {tuple(B_bar.shape)} (diagonal) or {(*B_bar.shape, N)} (dense); a "
-           "system that changes from step to step is no LTI system", shape_of(A_bar))
+    refuse("A_bar", f"shape {tuple(B_bar.shape)} (diagonal) or {(*B_bar.shape, N)} (dense), "
+           "since an LTI system is the same at every step", shape_of(A_bar))
 
 
-def _time_axis(x: Tensor, channels: torch.Size, beside: str) -> int:
-    """Where x keeps time: last for one system, next to last before channels."""
+def _time_axis(x: Tensor, channels: torch.Size, name: str) -> int:
+    """Find the time axis of x: the last for one system, else the one before the channels."""
     if x.ndim < 1 + len(channels) or x.shape[x.ndim - len(channels):] != channels:
-        wanted = f"(..., length, {channels[0]})" if channels else "(..., length)"
-        refuse("x", f"shape {wanted}, for the channels of {beside}", shape_of(x))
+        shape = f"(..., length, {channels[0]})" if channels else "(..., length)"
+        refuse("x", f"shape {shape}, for the channels of {name}", shape_of(x))
     return -1 - len(channels)

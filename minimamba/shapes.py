@@ -1,14 +1,14 @@
-"""How A, B and Δ meet: which shapes they may have, and which axes line up.
+"""The shapes that A, B and Δ may have together, and how their axes line up.
 
-| A | B | Δ | a system is |
+| A | B | Δ | the system |
 |---|---|---|---|
-| (N, N) | (N,) | any shape | dense: one state of N numbers, coupled |
-| (N,) | (N,), or Δ's shape + (N,) | any shape | diagonal: N numbers that never mix |
-| (d, N) | (d, N) | a number, (d,) or (..., d) | d diagonal systems, one a channel |
-| (d, N) | (..., length, N), 3 axes or more | (..., length, d) | Mamba's: B anew at every step |
+| (N, N) | (N,) | any shape | dense: one system whose state dimension is N |
+| (N,) | (N,), or Δ's shape + (N,) | any shape | diagonal: one system, N independent components |
+| (d, N) | (d, N) | a number, (d,) or (..., d) | d diagonal systems, one per channel |
+| (d, N) | (..., length, N), 3 axes or more | (..., length, d) | Mamba: a new B at every step |
 
-B has the shape of the state, so a square A is dense beside a B of shape (N,) and d = N
-channels beside a B of shape (N, N). A Δ that all channels share has a last axis of size 1.
+B decides what a square A means: with a B of shape (N,) it is one dense system, with a B of shape
+(N, N) it is d = N diagonal ones. The last axis of Δ may have size 1 where all channels share Δ.
 """
 
 from math import log
@@ -28,80 +28,140 @@ from minimamba.arguments import (
 
 
 class Aligned(NamedTuple):
-    """A, B and Δ with their axes lined up: elementwise when diagonal, matrices when dense."""
+    """A, B and Δ with axes added so that they broadcast.
+
+    A diagonal system is then computed elementwise, a dense one with matrix products.
+    """
 
     dense: bool
+    """Whether A is a matrix."""
     A: Tensor
-    """(..., N) diagonal, (N, N) dense."""
+    """(..., N) if diagonal, (N, N) if dense."""
     B: Tensor
-    """(..., N) diagonal, a column (N, 1) dense."""
+    """(..., N) if diagonal, a column (N, 1) if dense."""
     delta: Tensor
-    """(..., 1) diagonal, (..., 1, 1) dense."""
+    """(..., 1) if diagonal, (..., 1, 1) if dense."""
 
 
-def act(A: Tensor, h: Tensor, dense: bool) -> Tensor:
-    """A h for states h (..., N): a matrix times each, or number by number when diagonal."""
+def apply_A(A: Tensor, h: Tensor, dense: bool) -> Tensor:
+    """Multiply hidden states by A: a matrix product if dense, elementwise if diagonal.
+
+    Args:
+        A: (N, N) or (channels, N, N) if dense; (N,) or (channels, N) if diagonal.
+        h: (..., N), or (..., channels, N) if A has channels.
+        dense: whether A is a matrix. Its shape can't tell: (N, N) may be N diagonal systems.
+
+    Returns:
+        A h, of h's shape, in the wider of the two dtypes.
+    """
     if not dense:
         return A * h
     dtype = torch.promote_types(A.dtype, h.dtype)
-    # Not A @ h[..., None]: that would copy A for every h when it is differentiated.
+    # Not A @ h[..., None]: its backward pass would save a copy of A for every h.
     return torch.einsum("...ij,...j->...i" if A.ndim == 2 else "dij,...dj->...di",
                         A.to(dtype), h.to(dtype))
 
 
-def as_step(delta: Tensor | float, A: Tensor, name: str = "delta") -> Tensor:
-    """Δ as a real tensor in A's precision and on its device; positive and finite."""
+def as_delta(delta: Tensor | float, A: Tensor) -> Tensor:
+    """Check the step size Δ and return it as a tensor.
+
+    Args:
+        delta: a number, or a real tensor of any shape; positive and finite, in the unit of 1/A.
+        A: the A that it belongs to, which says the precision and the device.
+
+    Returns:
+        Δ of the same shape (a number gives shape ()), real, in A's precision.
+
+    Raises:
+        ValueError: for another type, dtype or device, an empty tensor, NaN, or a Δ that is not
+            positive.
+    """
     real = precision(A.dtype)
     if isinstance(delta, (int, float)) and not isinstance(delta, bool):
-        delta = torch.tensor(float(delta), dtype=real, device=A.device)
-    if not isinstance(delta, Tensor):
-        refuse(name, "a number or a torch.Tensor", type(delta).__name__)
-    if delta.dtype != real:
-        refuse(name, f"dtype {str(real).removeprefix('torch.')}, the precision of A",
-               str(delta.dtype).removeprefix("torch."))
-    if delta.numel() == 0:
-        refuse(name, "at least one element", shape_of(delta))
-    if delta.device != A.device:
-        refuse(name, f"device {A.device}, that of A", delta.device)
-    check_finite(name, delta)
-    if not (delta > 0).all():
-        refuse(name, "a step greater than 0", f"{delta.min().item() + 0.0:g}")
-    return delta
+        values = torch.tensor(float(delta), dtype=real, device=A.device)
+    elif isinstance(delta, Tensor):
+        values = delta
+    else:
+        refuse("delta", "a number or a torch.Tensor", type(delta).__name__)
+    if values.dtype != real:
+        refuse("delta", f"dtype {str(real).removeprefix('torch.')}, the precision of A",
+               str(values.dtype).removeprefix("torch."))
+    if values.numel() == 0:
+        refuse("delta", "at least one element", shape_of(values))
+    if values.device != A.device:
+        refuse("delta", f"device {A.device}, that of A", values.device)
+    check_finite("delta", values)
+    if not (values > 0).all():
+        refuse("delta", "a step size greater than 0", f"{values.min().item() + 0.0:g}")
+    return values
 
 
-def a_channel(delta: Tensor | float, A: Tensor) -> Tensor:
-    """The same where delta is a number or one a channel of A, (N,) or (channels, N)."""
-    step = as_step(delta, A)
-    if tuple(step.shape) not in {(), tuple(A.shape[:-1])}:
-        wanted = f" or shape {tuple(A.shape[:-1])}" if A.ndim > 1 else ""
-        refuse("delta", f"a number{wanted}", shape_of(step))
-    return step
+def per_channel_delta(delta: Tensor | float, A: Tensor) -> Tensor:
+    """Check a step size Δ that is the same at every step: one number, or one per channel.
+
+    Args:
+        delta: a number, or (channels,) if A has channels; positive and finite.
+        A: (N,) or (channels, N), diagonal.
+
+    Returns:
+        Δ of shape () or (channels,), real, in A's precision.
+
+    Raises:
+        ValueError: for any other shape, and where `as_delta` raises it.
+    """
+    values = as_delta(delta, A)
+    if tuple(values.shape) not in {(), tuple(A.shape[:-1])}:
+        per_channel = f" or shape {tuple(A.shape[:-1])}" if A.ndim > 1 else ""
+        refuse("delta", f"a number{per_channel}", shape_of(values))
+    return values
 
 
 def log_uniform(count: int, delta_min: float, delta_max: float) -> Tensor:
-    """(count,), the logarithms of steps drawn between two, uniformly in the logarithm."""
+    """Draw initial step sizes Δ, uniformly in log Δ, and return their logarithms.
+
+    Args:
+        count: how many to draw.
+        delta_min: the smallest Δ, greater than 0.
+        delta_max: the largest Δ.
+
+    Returns:
+        log Δ, (count,), in the default dtype.
+
+    Raises:
+        ValueError: for bounds that are not positive or not in this order.
+    """
     for name, bound in (("delta_min", delta_min), ("delta_max", delta_max)):
-        check_positive(name, bound, "a step")
+        check_positive(name, bound, "a step size")
     if delta_min > delta_max:
         refuse("delta_min", f"at most delta_max = {delta_max:g}", repr(delta_min))
-    low, high = log(delta_min), log(delta_max)
+    low = log(delta_min)
+    high = log(delta_max)
     return torch.rand(count) * (high - low) + low
 
 
 def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
-    """Check A, B and Δ against the table above and line up their axes.
+    """Check A, B and Δ against the table above, and add the axes that make them broadcast.
+
+    Args:
+        A: (N, N), (N,) or (channels, N); real or complex.
+        B: one of the shapes that the table allows beside A.
+        delta: the step size Δ; a number, or one of the shapes that the table allows.
+
+    Returns:
+        The three, and whether A is a matrix.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: for shapes that don't fit, a wrong dtype or device, NaN, or a Δ that is not
+            positive.
     """
     check_system(A=A, B=B)
-    delta = as_step(delta, A)
-    steps = tuple(delta.shape)
+    delta_values = as_delta(delta, A)
+    steps = tuple(delta_values.shape)
     if A.ndim == 1:
         N = A.shape[0]
         if tuple(B.shape) not in {(N,), (*steps, N)}:
             refuse("B", f"shape {(N,)} or {(*steps, N)}, for A of {shape_of(A)}", shape_of(B))
-        return Aligned(False, A, B, delta[..., None])
+        return Aligned(False, A, B, delta_values[..., None])
     if A.ndim != 2:
         refuse("A", "shape (N, N), (N,) or (channels, N)", shape_of(A))
     d, N = A.shape
@@ -109,16 +169,16 @@ def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
         if B.shape[0] != N:
             refuse("B", f"shape {(N,)} for a dense A of {shape_of(A)}", shape_of(B))
         dtype = torch.promote_types(A.dtype, B.dtype)
-        return Aligned(True, A.to(dtype), B.to(dtype)[:, None], delta[..., None, None])
+        return Aligned(True, A.to(dtype), B.to(dtype)[:, None], delta_values[..., None, None])
     if steps and steps[-1] not in {1, d}:
         refuse("delta", f"a number or a last axis of {d} channels, for A of {shape_of(A)}",
-               shape_of(delta))
+               shape_of(delta_values))
     if B.shape == A.shape:
-        return Aligned(False, A, B, delta[..., None])
+        return Aligned(False, A, B, delta_values[..., None])
     if B.ndim >= 3 and tuple(B.shape) == (*steps[:-1], N):
-        B = B[..., None, :].expand(*B.shape[:-1], d, N)
-        return Aligned(False, A, B, delta[..., None])
-    wanted = f"shape {(d, N)}"
+        B_per_channel = B[..., None, :].expand(*B.shape[:-1], d, N)
+        return Aligned(False, A, B_per_channel, delta_values[..., None])
+    allowed = f"shape {(d, N)}"
     if len(steps) >= 3:
-        wanted += f", or {(*steps[:-1], N)} at every step"
-    refuse("B", f"{wanted}, for A of {shape_of(A)}", shape_of(B))
+        allowed += f", or {(*steps[:-1], N)} at every step"
+    refuse("B", f"{allowed}, for A of {shape_of(A)}", shape_of(B))

@@ -1,11 +1,12 @@
-"""The one training loop of the course, on one device or, under `torchrun`, on many.
+"""The training loop, on one device or, under `torchrun`, on several.
 
-    model = spread(MambaLM(config).to(device()))
-    for loss in progress(train(model, loss, batches, steps, lr=1e-3), steps):
+    model = parallelize(MambaLM(config).to(device()))
+    losses = train_steps(model, loss, batches, steps, learning_rate=1e-3)
+    for loss in progress(losses, steps):
         ...
 
-`python script.py` trains in one process; `torchrun --nproc-per-node 2 script.py`, with nothing
-changed, in two: each draws the whole batch and works on its part, so that the losses are the same.
+`python script.py` trains in one process. `torchrun --nproc-per-node 2 script.py` runs the same
+script in two: each draws the whole batch and computes its part, so that the losses are the same.
 """
 
 import math
@@ -20,128 +21,198 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
-from minimamba.arguments import check_count, refuse
+from minimamba.arguments import check_count, check_positive, refuse
+
+WARM_UP = 0.1
+"""The fraction of the steps in which the learning rate rises."""
 
 
-def train(model: nn.Module, loss: Callable[..., Tensor], batches: Iterable[tuple[Tensor, ...]],
-          steps: int, *, lr: float, weight_decay: float = 0.01, bf16: bool = True,
-          checkpoint: str | Path | None = None, every: int = 1000) -> Iterator[float]:
-    """AdamW with gradients clipped to norm 1; the learning rate rises for a tenth of the steps
-    and then falls to zero along a cosine.
+def train_steps(model: nn.Module, loss: Callable[..., Tensor],
+                batches: Iterable[tuple[Tensor, ...]], steps: int, *, learning_rate: float,
+                weight_decay: float = 0.01, bf16: bool = True,
+                checkpoint: str | Path | None = None,
+                save_every: int = 1000) -> Iterator[float]:
+    """Train with AdamW, gradients clipped to norm 1, linear warm-up and cosine decay.
 
-    Only matrices called "weight" decay: to pull a Δ, an A or a bias towards zero would change
-    what a layer means.
+    Only matrices called "weight" decay: pulling Δ, A or a bias towards zero would change what a
+    layer does.
 
     Args:
-        model: trained in place, in training mode; under `torchrun`, as `spread` gave it.
-        loss: called with the parts of a batch, gives a number to make small: a mean over the
-            batch, in which each sequence counts alike, so that its parts may be averaged.
-        batches: at least `steps` of them; the same ones in every process.
-        steps: how many to take.
-        lr: the highest learning rate. weight_decay: as in AdamW.
-        bf16: whether a GPU multiplies in bfloat16. Weights, sums and the states of the scan
-            stay in float32.
-        checkpoint: a file for all that goes on from step to step. Where there is one, training
-            goes on from it, with the losses it would have had, on any number of processes.
-        every: after how many steps, and after the last, it is written.
+        model: trained in place; under `torchrun`, as `parallelize` returned it.
+        loss: called with the tensors of a batch, returns a scalar: a mean over the batch in which
+            each sequence counts alike, so that it can be averaged over processes.
+        batches: at least `steps` tuples of tensors; the same in every process.
+        steps: the number of training steps.
+        learning_rate: the highest one, reached after a tenth of the steps.
+        weight_decay: as in AdamW.
+        bf16: whether a GPU multiplies in bfloat16 (autocast). Weights, sums and the states of
+            the scan stay in float32.
+        checkpoint: a file for the state of the training. If it exists, training resumes from it,
+            with the losses it would have had, on any number of processes.
+        save_every: after how many steps it is written; it is written after the last one too.
 
-    Yields:
-        The loss of each step, after the step: whoever loops may look at the model in between.
+    Returns:
+        An iterator that takes one training step at a time and yields its loss.
 
     Raises:
-        ValueError: when there are too few batches, or one can't be shared out evenly.
-        FloatingPointError: when the loss is no longer a finite number.
+        ValueError: at the call, for a bad argument; at a step, if there are too few batches, or
+            one can't be divided evenly among the processes.
+        FloatingPointError: at the step where the loss is not finite.
+
+    Example:
+        >>> model = torch.nn.Linear(4, 1)
+        >>> x = torch.randn(64, 4)
+        >>> batches = shuffled_batches(x, x.sum(1, keepdim=True), batch_size=16, seed=0)
+        >>> loss = lambda x, y: (model(x) - y).square().mean()
+        >>> losses = list(train_steps(model, loss, batches, 200, learning_rate=0.1))
+        >>> losses[-1] < 0.01
+        True
     """
     check_count("steps", steps)
-    check_count("every", every)
-    place = next(model.parameters()).device
-    optimizer = _optimizer(model, lr, weight_decay)
-    # A rise of one step at the least: the schedule divides by its length.
+    check_count("save_every", save_every)
+    check_positive("learning_rate", learning_rate, "a number")
+    if not callable(loss):
+        refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
+    if not isinstance(batches, Iterable):
+        refuse("batches", "an iterable of tuples of tensors", type(batches).__name__)
+    return _train_steps(model, loss, batches, steps, learning_rate, weight_decay, bf16, checkpoint,
+                        save_every)
+
+
+def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
+                 batches: Iterable[tuple[Tensor, ...]], steps: int, learning_rate: float,
+                 weight_decay: float, bf16: bool, checkpoint: str | Path | None,
+                 save_every: int) -> Iterator[float]:
+    model_device = next(model.parameters()).device
+    autocast = bf16 and model_device.type == "cuda"
+    optimizer = _optimizer(model, learning_rate, weight_decay)
+    # The warm-up takes a step at least: the schedule divides by its length.
+    total_steps = max(steps, 3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=max(steps, 3), pct_start=max(0.1, 2 / max(steps, 3)),
-        cycle_momentum=False)
-    done, random = _resume(checkpoint, model, optimizer, schedule)
+        optimizer, learning_rate, total_steps=total_steps,
+        pct_start=max(WARM_UP, 2 / total_steps), cycle_momentum=False)
+    completed, random_states = _resume(checkpoint, model, optimizer, schedule)
     batches = iter(batches)
     for step in range(steps):
         batch = next(batches, None)
         if batch is None:
-            refuse("batches", f"{steps}, one a step", step)
-        if step < done:
+            refuse("batches", f"{steps}, one per step", step)
+        if not isinstance(batch, (tuple, list)):
+            refuse("batches", "tuples of tensors", type(batch).__name__)
+        if step < completed:
             continue
-        if step == done and random is not None:
-            _set_random(random)
+        if step == completed and random_states is not None:
+            _set_random_states(random_states)
         model.train()
-        with torch.autocast(place.type, torch.bfloat16, enabled=bf16 and place.type == "cuda"):
-            now = loss(*_share(batch))
+        with torch.autocast(model_device.type, torch.bfloat16, enabled=autocast):
+            batch_loss = loss(*_local_part(batch))
         optimizer.zero_grad()
-        now.backward()
-        value = _mean(now)  # not earlier: to look at it is to wait for the GPU
+        batch_loss.backward()
+        value = _mean_over_processes(batch_loss)  # only now: reading it waits for the GPU
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {step}")
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if checkpoint is not None and (step + 1 == steps or (step + 1) % every == 0):
+        is_last = step + 1 == steps
+        if checkpoint is not None and (is_last or (step + 1) % save_every == 0):
             _save(checkpoint, model, optimizer, schedule, step + 1)
         yield value
 
 
-def progress(losses: Iterable[float], steps: int, name: str = "", *, done: int = 0,
+def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: int = 0,
              measure: str = "loss", unit: float = 1.0) -> Iterator[float]:
-    """The same losses, with a bar: how far, from `done` steps on, how fast, and their mean over
-    the last ten or so, in units of `unit`. Under `torchrun` the first process shows it."""
-    from tqdm.auto import tqdm
+    """Pass losses on and show a progress bar with their moving average.
 
-    with tqdm(losses, name, steps, initial=done, unit="step", disable=not is_first()) as bar:
-        smooth = None
-        for now in bar:
-            smooth = now if smooth is None else 0.9 * smooth + 0.1 * now
-            bar.set_postfix({measure: f"{smooth / unit:.3f}"}, refresh=False)
-            yield now
+    Args:
+        losses: one per step, such as `train_steps` yields.
+        steps: the number of steps.
+        name: what stands before the bar.
+        completed: the steps that an earlier run has done.
+        measure: what the loss is called.
+        unit: the loss is shown divided by this.
+
+    Yields:
+        The losses. Under `torchrun`, the main process shows the bar.
+    """
+    from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
+
+    with tqdm(losses, name, steps, initial=completed, unit="step",
+              disable=not is_main_process()) as bar:
+        average = None
+        for loss in bar:
+            average = loss if average is None else 0.9 * average + 0.1 * loss
+            bar.set_postfix({measure: f"{average / unit:.3f}"}, refresh=False)
+            yield loss
 
 
-def shuffled(*data: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
-    """Batches for ever, each epoch in a new order: tensors of one length, cut alike."""
+def shuffled_batches(*data: Tensor, batch_size: int, seed: int) -> Iterator[tuple[Tensor, ...]]:
+    """Draw batches without end, each epoch in a new order.
+
+    Args:
+        data: tensors of one length, (count, …).
+        batch_size: how many rows a batch has; the last batch of an epoch may have fewer.
+        seed: of the order.
+
+    Returns:
+        An iterator over tuples, one tensor for each of `data`.
+
+    Raises:
+        ValueError: at the call, if there is no tensor or they differ in length.
+    """
     if not data:
         refuse("data", "at least one tensor", "none")
-    for i, part in enumerate(data[1:], 1):
-        if len(part) != len(data[0]):
-            refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(part))
-    random = torch.Generator().manual_seed(seed)
+    for i, tensor in enumerate(data[1:], 1):
+        if len(tensor) != len(data[0]):
+            refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(tensor))
+    check_count("batch_size", batch_size)
+    return _shuffled_batches(data, batch_size, seed)
+
+
+def _shuffled_batches(data: tuple[Tensor, ...], batch_size: int,
+                      seed: int) -> Iterator[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(seed)
     while True:
-        for chosen in torch.randperm(len(data[0]), generator=random).split(batch_size):
-            yield tuple(part[chosen] for part in data)
+        for chosen in torch.randperm(len(data[0]), generator=generator).split(batch_size):
+            yield tuple(tensor[chosen] for tensor in data)
 
 
 def device() -> torch.device:
-    """Where this process trains: on its own GPU under `torchrun`, on the GPU, or on the CPU."""
+    """Return where this process trains.
+
+    Returns:
+        Under `torchrun` its own GPU, else the GPU if there is one, else the CPU.
+    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
-def is_first() -> bool:
-    """Whether this process is the one that prints and writes."""
+def is_main_process() -> bool:
+    """Say whether this process is the one that prints and writes."""
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
-def spread(model: nn.Module, *, shard: bool = False) -> nn.Module:
-    """The model for one of `torchrun`'s processes, whose gradients are the mean over all; the
-    model itself where there is no `torchrun`.
+def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
+    """Prepare a model for data-parallel training under `torchrun`.
 
     Args:
         model: the same in every process, on `device()`.
-        shard: whether each process keeps only its part of the weights, gradients and moments,
-            and the rest of a layer while it runs (FSDP), for models that are too large for one
-            device; the layers are those in `model.layers`. If not, each has all (DDP).
+        shard: whether each process keeps only its part of the parameters, gradients and optimizer
+            states, and gathers the rest layer by layer (FSDP), for models that are too large for
+            one device; the layers are those in `model.layers`. If not, each keeps all (DDP).
+
+    Returns:
+        A model whose gradients are the mean over all processes; the model itself if there is no
+        `torchrun`.
     """
     if "WORLD_SIZE" not in os.environ:
         return model
-    place = next(model.parameters()).device
+    model_device = next(model.parameters()).device
     if not distributed.is_initialized():
-        if place.type == "cuda":
-            torch.cuda.set_device(place)
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        if model_device.type == "cuda":
+            torch.cuda.set_device(model_device)
+        distributed.init_process_group("nccl" if model_device.type == "cuda" else "gloo")
     if not shard:
         return DistributedDataParallel(model)
     for layer in model.layers:
@@ -149,35 +220,45 @@ def spread(model: nn.Module, *, shard: bool = False) -> nn.Module:
     return fully_shard(model)
 
 
-def steps_done(checkpoint: str | Path) -> int:
-    """After how many steps such a file was written; 0 if there is none."""
+def completed_steps(checkpoint: str | Path) -> int:
+    """Read after how many steps a training checkpoint was written.
+
+    Args:
+        checkpoint: the file that `train_steps` was given.
+
+    Returns:
+        The number of steps; 0 if there is no such file.
+    """
     file = Path(checkpoint)
-    return torch.load(file, weights_only=True, mmap=True)["done"] if file.exists() else 0
+    if not file.exists():
+        return 0
+    return torch.load(file, weights_only=True, mmap=True)["completed"]
 
 
-def _optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    matrices, others = [], []
+def _optimizer(model: nn.Module, learning_rate: float,
+               weight_decay: float) -> torch.optim.AdamW:
+    with_decay = []
+    without_decay = []
     for name, parameter in model.named_parameters():
-        decays = name.endswith("weight") and parameter.ndim > 1
-        (matrices if decays else others).append(parameter)
+        is_matrix = name.endswith("weight") and parameter.ndim > 1
+        (with_decay if is_matrix else without_decay).append(parameter)
     on_gpu = next(model.parameters()).device.type == "cuda"
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay},
-                              {"params": others, "weight_decay": 0.0}], lr=lr,
+    return torch.optim.AdamW([{"params": with_decay, "weight_decay": weight_decay},
+                              {"params": without_decay, "weight_decay": 0.0}], lr=learning_rate,
                              fused=True if on_gpu else None)
 
 
-def _share(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The part of a batch that this process works on."""
+def _local_part(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The part of a batch that this process computes."""
     if not distributed.is_initialized():
         return batch
-    count, mine = distributed.get_world_size(), distributed.get_rank()
-    if len(batch[0]) % count:
-        refuse("batches", f"sizes that {count} processes can share evenly", len(batch[0]))
-    return tuple(part.chunk(count)[mine] for part in batch)
+    world_size = distributed.get_world_size()
+    if len(batch[0]) % world_size:
+        refuse("batches", f"sizes that {world_size} processes can divide evenly", len(batch[0]))
+    return tuple(tensor.chunk(world_size)[distributed.get_rank()] for tensor in batch)
 
 
-def _mean(loss: Tensor) -> float:
-    """Over all processes."""
+def _mean_over_processes(loss: Tensor) -> float:
     if not distributed.is_initialized():
         return loss.item()
     total = loss.detach().clone()
@@ -185,44 +266,47 @@ def _mean(loss: Tensor) -> float:
     return total.item() / distributed.get_world_size()
 
 
-WHOLE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-"""What is written is whole, whoever holds which part, and so fits any number of processes."""
+FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+"""A checkpoint holds whole tensors, however they are sharded, and so fits any number of
+processes."""
 
 
 def _save(file: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-          schedule: LRScheduler, done: int) -> None:
-    weights, moments = state_dict.get_state_dict(model, optimizer, options=WHOLE)
-    if not is_first():
+          schedule: LRScheduler, completed: int) -> None:
+    weights, optimizer_state = state_dict.get_state_dict(model, optimizer, options=FULL_STATE)
+    if not is_main_process():
         return
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(file.name + ".new")
-    torch.save({"model": weights, "optimizer": moments, "schedule": schedule.state_dict(),
-                "done": done, "random": _random()}, new)
-    new.replace(file)  # at once: a file half written would be worse than none
+    temporary = file.with_name(file.name + ".new")
+    torch.save({"model": weights, "optimizer": optimizer_state, "schedule": schedule.state_dict(),
+                "completed": completed, "random": _random_states()}, temporary)
+    temporary.replace(file)  # at once: half a file would be worse than none
 
 
 def _resume(file: str | Path | None, model: nn.Module, optimizer: torch.optim.Optimizer,
             schedule: LRScheduler) -> tuple[int, list[Tensor] | None]:
-    """How many steps are done, and what PyTorch's generators had come to."""
+    """Load a checkpoint; return how many steps are completed, and the random generators' states."""
     if file is None or not Path(file).exists():
         return 0, None
-    # Nothing but tensors and plain values, and not read before it is needed.
+    # Tensors and plain values alone, and nothing is read before it is needed.
     saved = torch.load(file, weights_only=True, mmap=True)
     state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
                               optim_state_dict=saved["optimizer"],
                               options=state_dict.StateDictOptions(full_state_dict=True))
     schedule.load_state_dict(saved["schedule"])
-    return saved["done"], [state.clone() for state in saved["random"]]
+    return saved["completed"], [state.clone() for state in saved["random"]]
 
 
-def _random() -> list[Tensor]:
-    """The states of the CPU's generator and, where there is one, of this GPU's."""
-    return [torch.get_rng_state(),
-            *([torch.cuda.get_rng_state()] if torch.cuda.is_available() else [])]
+def _random_states() -> list[Tensor]:
+    """The states of the CPU's random generator and, if there is one, of this GPU's."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available():
+        states.append(torch.cuda.get_rng_state())
+    return states
 
 
-def _set_random(states: list[Tensor]) -> None:
+def _set_random_states(states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if len(states) > 1 and torch.cuda.is_available():
         torch.cuda.set_rng_state(states[1])

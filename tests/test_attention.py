@@ -1,11 +1,11 @@
-"""Attention: causal, the same in steps and in parts, deaf to padding; its memory grows."""
+"""Attention: its equation, its rotary position embedding, its weights, its mask."""
 
 import pytest
 import torch
 from systems import close, randn
 from torch.testing import assert_close
 
-from minimamba.nn.attention import Attention, KeysValues, _turned
+from minimamba.nn.attention import Attention, KVCache, _rotate
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -15,134 +15,85 @@ def layer(request):
     return Attention(8, 2, rotary=request.param)
 
 
-def by_hand(layer, u):
-    """The equations at the head of the file, a head and a step at a time."""
-    q, k, v = layer.in_proj(u).chunk(3, -1)
+def attention_by_definition(layer, x):
+    """The equations at the head of the file, one head and one step at a time."""
+    q, k, v = layer.in_proj(x).chunk(3, -1)
     heads = []
-    for one in (slice(0, 4), slice(4, 8)):
-        parts = []
-        for t in range(u.shape[1]):
+    for head in (slice(0, 4), slice(4, 8)):
+        outputs = []
+        for t in range(x.shape[1]):
             scores = []
             for s in range(t + 1):
-                a, b = q[:, t, one], k[:, s, one]
+                q_t, k_s = q[:, t, head], k[:, s, head]
                 if layer.rotary:
-                    # As complex numbers: a turn by the distance alone.
-                    a, b = (torch.complex(*part.chunk(2, -1)) for part in (a, b))
-                    turn = torch.polar(torch.ones(2), (t - s) * torch.tensor([1.0, 0.01]))
-                    scores.append((a * turn * b.conj()).real.sum(-1) / 2)
+                    # As complex numbers: rotated by an angle that the distance alone sets.
+                    q_t, k_s = (torch.complex(*part.chunk(2, -1)) for part in (q_t, k_s))
+                    rotation = torch.polar(torch.ones(2), (t - s) * torch.tensor([1.0, 0.01]))
+                    scores.append((q_t * rotation * k_s.conj()).real.sum(-1) / 2)
                 else:
-                    scores.append((a * b).sum(-1) / 2)
-            share = torch.stack(scores, -1).softmax(-1)
-            parts.append((share[..., None] * v[:, :t + 1, one]).sum(1))
-        heads.append(torch.stack(parts, 1))
+                    scores.append((q_t * k_s).sum(-1) / 2)
+            weights = torch.stack(scores, -1).softmax(-1)
+            outputs.append((weights[..., None] * v[:, :t + 1, head]).sum(1))
+        heads.append(torch.stack(outputs, 1))
     return layer.out_proj(torch.cat(heads, -1))
 
 
-def test_it_is_its_equations(layer):
-    u = randn(2, 7, 8)
-    close(layer(u), by_hand(layer, u))
+def test_layer_matches_its_definition(layer):
+    x = randn(2, 7, 8)
+    close(layer(x), attention_by_definition(layer, x))
 
 
-def test_steps_and_parts_are_the_whole(layer):
-    u = randn(2, 9, 8)
-    whole, last = layer(u, return_memory=True)
-    memory, outputs = layer.empty(2), []
-    for now in u.unbind(1):
-        out, memory = layer.step(now, memory)
-        outputs.append(out)
-    close(torch.stack(outputs, 1), whole)
-    close(memory.keys, last.keys)
-    for cut in (1, 4, 8):
-        first, memory = layer(u[:, :cut], return_memory=True)
-        second, memory = layer(u[:, cut:], memory, return_memory=True)
-        close(torch.cat([first, second], 1), whole)
-        close(memory.values, last.values)
-
-
-def test_padding_to_the_left_changes_nothing(layer):
-    u = randn(1, 7, 8)
-    padded, real = torch.cat([randn(1, 4, 8, seed=1), u], 1), (torch.arange(11) >= 4)[None]
-    given, memory = layer(padded, real=real, return_memory=True)
-    wanted, last = layer(u, return_memory=True)
-    close(given[:, 4:], wanted)
-    assert given.isfinite().all()
-    now = randn(1, 8, seed=2)
-    close(layer.step(now, memory)[0], layer.step(now, last)[0])
-    # In parts, the first of them nothing but padding.
-    _, memory = layer(padded[:, :3], real=real[:, :3], return_memory=True)
-    close(layer(padded[:, 3:], memory, real=real[:, 3:])[:, 1:], wanted)
-
-
-def test_nothing_looks_ahead(layer):
-    u = randn(1, 10, 8).requires_grad_()
-    for t in (0, 4, 9):
-        gradient, = torch.autograd.grad(layer(u)[0, t].sum(), u)
-        assert (gradient[0, t + 1:] == 0).all()
-        assert (gradient[0, :t + 1] != 0).any(-1).all()
-
-
-def test_the_memory_grows_by_a_key_and_a_value_a_step(layer):
+def test_cache_holds_one_key_and_one_value_per_step(layer):
     for length in (1, 2, 30):
-        memory = layer(randn(2, length, 8), return_memory=True)[1]
-        assert memory.keys.shape == memory.values.shape == (2, 2, length, 4)
-        assert memory.real is None
+        cache = layer(randn(2, length, 8), return_cache=True)[1]
+        assert cache.keys.shape == cache.values.shape == (2, 2, length, 4)
+        assert cache.attention_mask is None
 
 
-def test_only_the_distance_counts():
-    layer, u = Attention(8, 2), randn(1, 6, 8)
+def test_outputs_depend_on_distances_not_on_positions():
+    layer, x = Attention(8, 2), randn(1, 6, 8)
 
-    def last(before):
-        """After a past of padding: the same steps, further along."""
-        past = torch.zeros(1, before, dtype=torch.bool)
-        real = torch.cat([past, past.new_ones(1, 6)], 1)
-        return layer(torch.cat([randn(1, before, 8), u], 1), real=real)[:, -6:]
+    def shifted(padding):
+        """The outputs for x after so many steps of padding."""
+        mask = torch.arange(padding + 6) >= padding
+        return layer(torch.cat([randn(1, padding, 8), x], 1), attention_mask=mask[None])[:, -6:]
 
-    far = last(1000)
-    assert_close(far, last(1), rtol=1e-9, atol=1e-12)
-    assert_close(far, layer(u), rtol=1e-9, atol=1e-12)
-
-
-def test_order_shows_with_positions_alone():
-    u = randn(1, 6, 8)
-    mixed = torch.cat([u[:, [3, 0, 4, 1, 2]], u[:, 5:]], 1)
-    for rotary in (True, False):
-        layer = Attention(8, 2, rotary=rotary)
-        same = torch.allclose(layer(u)[:, -1], layer(mixed)[:, -1])
-        assert same == (not rotary)
+    far = shifted(1000)
+    assert_close(far, shifted(1), rtol=1e-9, atol=1e-12)
+    assert_close(far, layer(x), rtol=1e-9, atol=1e-12)
 
 
-def test_it_says_where_it_looks(layer):
-    u = randn(2, 7, 8)
-    looks = layer.looks(u)
-    assert looks.shape == (2, 2, 7, 7)
-    assert (looks.triu(1) == 0).all()
-    close(looks.sum(-1), torch.ones(2, 2, 7))
-    values = layer(u, return_memory=True)[1].values
-    close(layer.out_proj((looks @ values).transpose(1, 2).flatten(2)), layer(u))
+def test_order_of_the_past_matters_only_with_positions(layer):
+    x = randn(1, 6, 8)
+    permuted = torch.cat([x[:, [3, 0, 4, 1, 2]], x[:, 5:]], 1)
+    assert torch.allclose(layer(x)[:, -1], layer(permuted)[:, -1]) == (not layer.rotary)
 
 
-def test_far_positions_are_told_apart_in_single_precision():
-    layer = Attention(8, 2).float()
+def test_attention_weights_are_those_of_the_outputs(layer):
+    x = randn(2, 7, 8)
+    weights = layer.attention_weights(x)
+    assert weights.shape == (2, 2, 7, 7)
+    assert (weights.triu(1) == 0).all()
+    close(weights.sum(-1), torch.ones(2, 2, 7))
+    values = layer(x, return_cache=True)[1].values
+    close(layer.out_proj((weights @ values).transpose(1, 2).flatten(2)), layer(x))
+
+
+def test_rotation_in_float32_is_exact_at_positions_of_a_million():
     q = torch.randn(1, 2, 2, 4, dtype=torch.float32)
-    far, near = _turned(q, 2**20), _turned(q.double(), 2**20)
-    assert_close(far.double(), near, rtol=1e-5, atol=1e-5)
-    assert layer(torch.randn(1, 3, 8, dtype=torch.float32)).dtype == torch.float32
+    given, expected = _rotate(q, 2**20), _rotate(q.double(), 2**20)
+    assert given.dtype == torch.float32
+    assert_close(given.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: Attention(8, 3), "^n_heads: expected a number that divides d_model = 8 into equal"),
     (lambda: Attention(6, 2), "^n_heads: .+ of an even size, got 2$"),
     (lambda: Attention(0, 2), "^d_model: expected a whole number"),
-    (lambda: Attention(8, 2)(randn(2, 3, 7)), r"^u: expected shape \(batch, length, 8\)"),
-    (lambda: Attention(8, 2).step(randn(2, 3, 8), None), r"^u: expected shape \(batch, 8\)"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), real=torch.ones(2, 3)), "^real: expected dtype bool"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), real=torch.ones(2, 4) > 0), "^real: expected shape"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), Attention(8, 2).empty(3)),
-     r"^memory.keys: expected shape \(2, 2, 0, 4\)"),
-    (lambda: Attention(8, 2)(randn(2, 3, 8), KeysValues(randn(2, 2, 5, 4), randn(2, 2, 4, 4),
-                                                        None)),
-     "^memory.values: expected shape .+ that of the keys"),
+    (lambda: Attention(8, 2).attention_weights(randn(2, 8)), "^x: expected shape"),
+    (lambda: Attention(8, 2)(randn(2, 3, 8), KVCache(randn(2, 2, 5, 4), randn(2, 2, 4, 4), None)),
+     "^cache.values: expected shape .+ that of the keys"),
 ])
-def test_bad_input_is_named(call, message):
+def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()

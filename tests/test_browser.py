@@ -1,11 +1,10 @@
-"""JupyterLab in a real browser: the explorers answer to hand and key, and every chapter runs.
-The explorers are seen in Notebook 7 too, which the same server serves, and in VS Code's widget
-manager.
+"""The course in Chromium: its chapters in JupyterLab, its explorers there, in Notebook 7 and in
+the widget manager of VS Code.
 
-The chapters take minutes, and VS Code's manager comes from npm's registry: `make test` leaves
-both to `make browser`, as their mark says.
+The chapters take minutes, and VS Code's widget manager comes from npm's registry: `make test`
+leaves both to `make browser`, as their mark says.
 
-Needs Chromium or Chrome. Without one the tests are skipped, loudly; where the environment
+Needs Chromium or Chrome. Without one the tests are skipped with a warning; where the environment
 variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
 """
 
@@ -36,29 +35,39 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.browser
 
 CHAPTERS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
-EXPLORERS = [name for name in widgets.__all__ if name != "module"]
-# Drawn by Python or in the browser: what both kinds of explorer have.
 EXPLORER = "[class*=minimamba-][class*=-explorer]"
-DRAWING = "img[alt], svg[aria-label]"
+PICTURE = "img[alt], svg[aria-label]"
 SLIDER = "input[type=range]"
 AT_ITS_END = "e => e.value == e.max"
 
 
 @pytest.fixture(scope="module")
 def browser(browser):
-    """Its tabs share a cache, so that only the first must load all of JupyterLab."""
+    """A browser whose tabs share a cache, so that only the first loads all of JupyterLab."""
     return browser.new_context(viewport={"width": 1400, "height": 2400})
 
 
+@pytest.fixture(scope="module")
+def lab(browser, server):
+    """JupyterLab with a notebook that shows every explorer, shared by the tests of one explorer."""
+    page = open_and_run(browser, server("every.ipynb"))
+    page.shared = True
+    yield page
+    page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+    page.close()
+
+
 @pytest.fixture(autouse=True)
-def tidy(browser):
-    """After a test its kernel ends and its tab is closed, and nothing has gone wrong there."""
+def no_errors(browser):
+    """After a test its own pages are closed, and no page has reported an error."""
     yield
-    wrong = [said for page in browser.pages for said in page.wrong]
+    errors = [error for page in browser.pages for error in page.errors]
     for page in browser.pages:
-        page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
-        page.close()
-    assert wrong == []
+        page.errors.clear()
+        if not page.shared:
+            page.evaluate("window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+            page.close()
+    assert errors == []
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +78,17 @@ def server(tmp_path_factory):
         shutil.copytree(ROOT / folder, home / "course" / folder)
     for path in (home / "course" / "notebooks").glob("*.ipynb"):
         book = nbformat.read(path, as_version=4)
-        for cell in book.cells:                    # what is seen later has been run there
+        for cell in book.cells:                    # so that all outputs come from the test's run
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(book, path)
-    for name, shown in (("delta", ["DeltaExplorer"]), ("hippo", ["HippoExplorer"]),
-                        ("token", ["TokenExplorer"]), ("scan", ["ScanStepper"]),
-                        ("state", ["StateExplorer"]), ("every", EXPLORERS)):
-        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
-            f"from minimamba.course.widgets import {widget}\n{widget}()") for widget in shown],
-            metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
-                                     "name": "python3"}})
-        nbformat.write(book, home / "course" / "notebooks" / f"{name}.ipynb")
+    every = nbformat.v4.new_notebook(cells=[
+        nbformat.v4.new_code_cell(f"from minimamba.course import widgets\n"
+                                  f"{name} = widgets.{name}()\n{name}")
+        for name in widgets.__all__],
+        metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
+                                 "name": "python3"}})
+    nbformat.write(every, home / "course" / "notebooks" / "every.ipynb")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text()),
@@ -107,11 +115,8 @@ def server(tmp_path_factory):
         yield lambda name, page="lab/tree": (
             f"{address}/{page}/notebooks/{name}?token={token}&reset")
     finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:  # it waits long for kernels that are still there
-            process.kill()                 # the kernels notice, and go too
+        process.kill()      # at once: kernels that are still there notice, and end too
+        process.wait()
         log.close()
 
 
@@ -130,9 +135,11 @@ def wait_for(url, process, log, seconds=60):
 def opened(browser, url):
     """A page with the notebook, and its kernel ready."""
     page = browser.new_page()
-    page.wrong = []
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda said: page.wrong.append(said.text) if said.type == "error" else None)
+    page.shared = False
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text)
+            if message.type == "error" else None)
     page.set_default_timeout(90_000)
     page.goto(url)
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
@@ -153,236 +160,228 @@ def open_and_run(browser, url):
     return page
 
 
-# What a reader of the page would stumble over, a line each.
+# What would disturb a reader of the page, a line each.
 FLAWS = """() => {
     const all = (selector) => [...document.querySelectorAll(`.jp-Notebook :is(${selector})`)];
-    const words = (element) => element.textContent.trim().slice(0, 80);
-    // JupyterLab leaves out the words that a saved picture has; its caption says the same.
+    const text = (element) => element.textContent.trim().slice(0, 80);
+    // JupyterLab drops the alternative text of a saved picture; its caption says the same.
     const captioned = (image) => image.closest(".jp-OutputArea-child").nextElementSibling
         ?.querySelector(".jp-RenderedMarkdown em")?.textContent.length > 40;
-    const bare = all(".jp-RenderedMarkdown").map((element) => {
+    const prose = all(".jp-RenderedMarkdown").map((element) => {
         const copy = element.cloneNode(true);
         copy.querySelectorAll("code, mjx-container").forEach((part) => part.remove());
         return copy;
     });
     return [
         ...all("img").filter((image) => !image.alt && !captioned(image))
-            .map(() => "a picture without words"),
+            .map(() => "a picture without alternative text"),
         ...all("img").filter((image) => image.complete && !image.naturalWidth)
-            .map((image) => `not there: ${image.alt}`),
-        ...bare.filter((element) => element.textContent.includes("$"))
-            .map((element) => `a formula not set: ${words(element)}`),
-        ...all("mjx-merror, [data-mjx-error]").map((error) => `a wrong formula: ${words(error)}`),
+            .map((image) => `a missing picture: ${image.alt}`),
+        ...prose.filter((element) => element.textContent.includes("$"))
+            .map((element) => `a formula that was not rendered: ${text(element)}`),
+        ...all("mjx-merror, [data-mjx-error]").map((error) => `a bad formula: ${text(error)}`),
         ...all(".jp-Cell, .jp-RenderedMarkdown, .jp-OutputArea-output")
             .filter((element) => element.scrollWidth > element.clientWidth + 1)
-            .map((element) => `wider than the page: ${words(element)}`)];
+            .map((element) => `wider than the page: ${text(element)}`)];
 }"""
 
 
-@pytest.mark.apart
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_a_chapter_runs_and_its_widgets_answer(browser, server, name):
+def test_a_chapter_runs_without_flaws_and_its_explorers_respond(browser, server, name):
     page = open_and_run(browser, server(name))
-    each_answers(page, shown(name))
-    # A formula's unseen words for screen readers may reach beyond the page; nothing else may.
+    every_explorer_responds(page, explorers_in(name))
+    # The hidden text of a formula, for screen readers, may be wider than the page.
     page.add_style_tag(content="mjx-assistive-mml { display: none !important }")
     end = time.monotonic() + 30
     while (flaws := page.evaluate(FLAWS)) and time.monotonic() < end:
-        page.wait_for_timeout(100)                 # formulas are set one after the other
+        page.wait_for_timeout(100)                 # formulas are rendered one after the other
     assert flaws == []
 
 
-def each_answers(page, count):
-    """There are so many explorers, and a key to its first slider changes the picture of each."""
-    assert page.locator(EXPLORER).count() == count
-    for number in range(1, count + 1):
-        explorer = f":nth-match({EXPLORER}, {number})"
-        before = picture(page, explorer)
-        slider = page.locator(explorer).locator(SLIDER).first
+def every_explorer_responds(page, count):
+    """Check the number of explorers, and that a key on its first slider changes each picture."""
+    explorers = page.locator(EXPLORER)
+    assert explorers.count() == count
+    for explorer in explorers.all():
+        before = described(explorer)
+        slider = explorer.locator(SLIDER).first
         slider.press("ArrowLeft" if slider.evaluate(AT_ITS_END) else "ArrowRight")
-        changes(page, before, explorer)
+        changed(explorer, before)
 
 
-def shown(name):
-    """How many widgets the committed chapter shows, each as its still picture."""
+def explorers_in(name):
+    """The number of explorers in the committed chapter, by its text outputs."""
     book = nbformat.read(ROOT / "notebooks" / name, as_version=4)
-    said = [output.get("data", {}).get("text/plain", "") for cell in book.cells
-            for output in cell.get("outputs", [])]
-    return sum(text.partition("(")[0] in widgets.__all__ for text in said)
+    outputs = [output.get("data", {}).get("text/plain", "") for cell in book.cells
+               for output in cell.get("outputs", [])]
+    return sum(text.partition("(")[0] in widgets.__all__ for text in outputs)
 
 
-def picture(page, explorer=EXPLORER):
-    """The words of the explorer's picture."""
-    return page.locator(explorer).locator(DRAWING).evaluate("e => e.alt ?? e.ariaLabel")
+def described(explorer):
+    """The alternative text of an explorer's picture."""
+    return explorer.locator(PICTURE).evaluate("e => e.alt ?? e.ariaLabel")
 
 
-def changes(page, before, explorer=EXPLORER, seconds=30):
+def changed(explorer, before, seconds=30):
+    """Wait until the alternative text is another than before, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if picture(page, explorer) != before:
-            return picture(page, explorer)
-        page.wait_for_timeout(20)
+        if described(explorer) != before:
+            return described(explorer)
+        explorer.page.wait_for_timeout(20)
     pytest.fail(f"the picture stayed at: {before}")
 
 
-def drag(page, slider, start, end):
-    """From one share of its width to another."""
-    box = slider.bounding_box()
-    page.mouse.move(box["x"] + start * box["width"], box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + end * box["width"], box["y"] + box["height"] / 2, steps=5)
-    page.mouse.up()
+def drag(slider, start, end):
+    """Drag from one fraction of a slider's width to another."""
+    mouse, box = slider.page.mouse, slider.bounding_box()
+    mouse.move(box["x"] + start * box["width"], box["y"] + box["height"] / 2)
+    mouse.down()
+    mouse.move(box["x"] + end * box["width"], box["y"] + box["height"] / 2, steps=5)
+    mouse.up()
 
 
-def pole(words):
-    return float(re.search(r"pole is ([\d.]+)", words).group(1))
-
-
-def test_the_delta_explorer_answers_to_key_and_mouse(browser, server):
-    page = open_and_run(browser, server("delta.ipynb"))
-    explorer = page.locator(".minimamba-delta-explorer")
-    handle = explorer.get_by_label("Δ", exact=True)
-    drawn = explorer.locator("path.state").get_attribute("d")
-    for theme in ("Dark", "Light"):
-        page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                      f"JupyterLab {theme}")
-        page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
-        # JupyterLab takes its splash away a while later, and fails if another came meanwhile.
-        page.wait_for_selector("#jupyterlab-splash", state="detached")
-        ground = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", ground))) > 382) == (theme == "Light")
-    before = picture(page)
-
-    handle.focus()
-    for _ in range(5):
-        page.keyboard.press("ArrowRight")
-    by_key = picture(page)
-    assert pole(by_key) < pole(before)                 # a larger step forgets more
-    assert explorer.locator("path.state").get_attribute("d") != drawn
-
-    drag(page, handle, 0.45, 0.2)
-    by_mouse = picture(page)
-    assert pole(by_mouse) > pole(by_key)               # a smaller one holds
-
-
-def test_python_and_the_browser_tell_each_other(browser, server):
-    page = open_and_run(browser, server("scan.ipynb"))
-    explorer = page.locator(".minimamba-scan-explorer")
-    explorer.get_by_role("slider", name="length").press("ArrowRight")
-    explorer.get_by_role("radio", name="Hillis-Steele").press("ArrowLeft")
-    explorer.get_by_role("slider", name="level").press("ArrowRight")
-    said = "one after the other, level 1 of 8: 1 of 8 joins made, 2 of 9 states done."
-    assert picture(page) == said
-    printed(page, "print(_1.value, _1.caption)",
-            "{'order': 'one after the other', 'length': 9, 'level': 1} " + said)
-    run(page, "_1.order = 'Blelloch'; _1.level = 2")
-    assert changes(page, said) == "Blelloch, level 2 of 5: 6 of 12 joins made, 3 of 9 states done."
-
-
-def run(page, code):
-    """In a new cell at the end, to its end."""
-    page.evaluate("""async code => {
-        const {commands} = jupyterapp;
-        await commands.execute("notebook:move-cursor-down");
-        await commands.execute("notebook:insert-cell-below");
-        await commands.execute("notebook:replace-selection", {text: code});
-        await commands.execute("notebook:run-cell");
+def execute(page, code):
+    """Run code in the kernel of the page's notebook, and return what it prints."""
+    return page.evaluate("""async code => {
+        const {kernel} = jupyterapp.shell.currentWidget.sessionContext.session;
+        const future = kernel.requestExecute({code});
+        let text = "";
+        future.onIOPub = ({content}) => { text += content.text ?? ""; };
+        const {content} = await future.done;
+        if (content.status !== "ok") throw new Error(content.evalue);
+        return text;
     }""", code)
 
 
-def printed(page, code, wanted, seconds=30):
-    """By a new cell, which is run until Python knows: JupyterLab's kernel listens to widgets in a
-    thread of its own, so what they tell may come after a cell that was run later."""
-    run(page, code)
-    text = page.locator(".jp-OutputArea-output pre").last
+def in_python(page, code, expected, seconds=30):
+    """Wait until Python knows what was set: the kernel handles widgets' messages in parallel."""
     end = time.monotonic() + seconds
-    while wanted not in text.inner_text():
-        assert time.monotonic() < end, f"{wanted} is not in {text.inner_text()}"
+    while (printed := execute(page, f"print({code})").strip()) != expected:
+        assert time.monotonic() < end, f"{printed} is not {expected}"
         page.wait_for_timeout(100)
-        page.evaluate('jupyterapp.commands.execute("notebook:run-cell")')
 
 
-def test_the_hippo_explorer_answers_to_key_and_mouse(browser, server):
-    page = open_and_run(browser, server("hippo.ipynb"))
-    explorer = page.locator(".minimamba-hippo-explorer")
-    image, words = explorer.get_by_role("img"), picture(page)
-    assert "33 numbers for the last 6.00 s" in words
+def pole(text):
+    return float(re.search(r"The pole Ā is ([\d.]+\d)", text).group(1))
 
-    def press(label, key, wanted):
-        shown, before = image.get_attribute("src"), picture(page)
+
+def test_the_delta_explorer_responds_in_both_themes_to_keyboard_and_pointer(lab):
+    explorer = lab.locator(".minimamba-delta-explorer")
+    slider = explorer.get_by_label("step size Δ")
+    path = explorer.locator("path.state").get_attribute("d")
+    for theme in ("Dark", "Light"):
+        lab.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
+                     f"JupyterLab {theme}")
+        lab.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
+        # JupyterLab removes its splash screen a while later, and fails if there is another by then.
+        lab.wait_for_selector("#jupyterlab-splash", state="detached")
+        background = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", background))) > 382) == (theme == "Light")
+    before = pole(described(explorer))
+    slider.focus()
+    for _ in range(5):
+        lab.keyboard.press("ArrowRight")
+    by_keyboard = pole(described(explorer))
+    assert by_keyboard < before                        # a larger step decays faster
+    assert explorer.locator("path.state").get_attribute("d") != path
+    drag(slider, 0.45, 0.2)
+    assert pole(described(explorer)) > by_keyboard
+
+
+def test_settings_go_from_the_browser_to_python_and_back(lab):
+    explorer = lab.locator(".minimamba-scan-explorer")
+    explorer.get_by_role("slider", name="length").press("ArrowRight")
+    explorer.get_by_role("radio", name="Hillis-Steele").press("ArrowLeft")
+    explorer.get_by_role("slider", name="level").press("ArrowRight")
+    text = "sequential, level 1 of 8: 1 of 8 combine operations done, 2 of 9 states complete."
+    assert described(explorer) == text
+    in_python(lab, "ScanStepper.value, ScanStepper.caption",
+              "{'order': 'sequential', 'length': 9, 'level': 1} " + text)
+    execute(lab, "ScanStepper.order = 'Blelloch'; ScanStepper.level = 2")
+    assert changed(explorer, text) == (
+        "Blelloch, level 2 of 5: 6 of 12 combine operations done, 3 of 9 states complete.")
+
+
+def test_the_hippo_explorer_gets_a_new_picture_for_every_setting(lab):
+    explorer = lab.locator(".minimamba-hippo-explorer")
+    image = explorer.get_by_role("img")
+    assert "N = 33, the last 6.00 s" in described(explorer)
+
+    def press(label, key, expected):
+        source, before = image.get_attribute("src"), described(explorer)
         explorer.get_by_label(label).press(key)
-        assert wanted in changes(page, before)
-        assert image.get_attribute("src") != shown
-        assert explorer.locator(".caption").inner_text() == picture(page)
+        assert expected in changed(explorer, before)
+        assert image.get_attribute("src") != source
+        assert explorer.locator(".caption").inner_text() == described(explorer)
 
-    press("numbers in the state", "ArrowRight", "35 numbers")
-    press("now, s", "ArrowLeft", "5.95 s")
-    drag(page, explorer.get_by_label("now, s"), 0.6, 0.2)
-    moment, words = explorer.get_by_label("now, s").input_value(), picture(page)
-    while f"the last {float(moment):.2f} s" not in words:   # in the end it is where the hand is
-        words = changes(page, words)
-    press("LegS, all of it", "ArrowRight", "the last 2.00 s, 160 samples")
-    printed(page, "print(_1.value)", f"{{'size': 35, 'moment': {moment}, 'measure': 'legt'}}")
-    words = picture(page)
-    run(page, "_1.size = 9")
-    assert "9 numbers" in changes(page, words)
-    assert explorer.get_by_label("numbers in the state").input_value() == "9"
+    press("state dimension N", "ArrowRight", "N = 35")
+    press("current time, s", "ArrowLeft", "5.95 s")
+    slider = explorer.get_by_label("current time, s")
+    drag(slider, 0.6, 0.2)
+    time, text = slider.input_value(), described(explorer)
+    while f"the last {float(time):.2f} s" not in text:      # in the end it is where the pointer is
+        text = changed(explorer, text)
+    press("LegS, whole past", "ArrowRight", "the last 2.00 s (160 samples)")
+    in_python(lab, "HippoExplorer.value", f"{{'d_state': 35, 'time': {time}, 'measure': 'legt'}}")
+    text = described(explorer)
+    execute(lab, "HippoExplorer.d_state = 9")
+    assert "N = 9" in changed(explorer, text)
+    assert explorer.get_by_label("state dimension N").input_value() == "9"
 
 
-def test_the_token_explorer_answers_to_typing_and_to_a_hand(browser, server):
-    page = open_and_run(browser, server("token.ipynb"))
-    cells = page.locator(".jp-Cell").count()
-    explorer = page.locator(".minimamba-token-explorer")
-    line = explorer.get_by_label("tokens")
-    line.focus()
-    line.press("ControlOrMeta+a")
-    page.keyboard.type("..a..b..")                      # to JupyterLab, a and b are new cells
-    words = picture(page)
-    assert words == "After ..a..b.. the state is made of: noise 2%, a 5%, b 93%."
-    place = explorer.get_by_label("by hand, place")
+def test_the_token_explorer_keeps_what_is_typed_from_jupyterlab(lab):
+    cells = lab.locator(".jp-Cell").count()
+    explorer = lab.locator(".minimamba-token-explorer")
+    field = explorer.get_by_label("tokens")
+    field.focus()
+    field.press("ControlOrMeta+a")
+    lab.keyboard.type("..a..b..")                       # in JupyterLab, a and b insert cells
+    assert described(explorer) == ("After ..a..b.. the state consists of: noise 2%, a 5%, b 93%.")
+    position = explorer.get_by_label("override Δ at token")
     for _ in range(6):                                  # the b
-        place.press("ArrowRight")
+        position.press("ArrowRight")
     for _ in range(30):
-        explorer.get_by_label("Δ there").press("ArrowLeft")
-    share = re.search(r"a (\d+)%, b (\d+)%", picture(page))
-    assert int(share[1]) > int(share[2])                # with a small step there, it was skipped
-    assert page.locator(".jp-Cell").count() == cells
-    said = picture(page)
-    printed(page, "print(_1.value, _1.caption)", "'place': 6, 'there': 0.0316228} " + said)
-    run(page, "_1.tokens = 'ab'")
-    assert changes(page, said).startswith("After ab the state is made of: a ")
-    assert line.input_value() == "ab"
-    assert place.get_attribute("aria-valuetext") == "2: b"
-    assert page.wrong == []
+        explorer.get_by_label("Δ at that token").press("ArrowLeft")
+    text = described(explorer)
+    fractions = re.search(r"a (\d+)%, b (\d+)%", text)
+    assert int(fractions[1]) > int(fractions[2])        # with a small Δ the b was skipped
+    assert lab.locator(".jp-Cell").count() == cells
+    in_python(lab, "TokenExplorer.position, TokenExplorer.position_delta, TokenExplorer.caption",
+              f"6 0.0316228 {text}")
+    execute(lab, "TokenExplorer.tokens = 'ab'")
+    assert changed(explorer, text).startswith("After ab the state consists of: a ")
+    assert field.input_value() == "ab"
+    assert position.get_attribute("aria-valuetext") == "2: b"
 
 
-def test_the_state_explorer_answers_to_typing_and_to_its_sliders(browser, server):
-    page = open_and_run(browser, server("state.ipynb"))
-    cells = page.locator(".jp-Cell").count()
-    explorer = page.locator(".minimamba-state-explorer")
-    words, line = picture(page), explorer.get_by_label("text")
-    line.press("ControlOrMeta+a")
-    page.keyboard.type("bé = a\n")                     # to JupyterLab, b and a are new cells
-    assert line.input_value() == "bé = a\n"
-    words = changes(page, words)
-    for label, wanted in (("layer", "Layer 1, channel 0"), ("channel", "Layer 1, channel 1")):
+def test_the_state_explorer_keeps_what_is_typed_and_follows_it(lab):
+    cells = lab.locator(".jp-Cell").count()
+    explorer = lab.locator(".minimamba-state-explorer")
+    text, field = described(explorer), explorer.get_by_label("text")
+    field.press("ControlOrMeta+a")
+    lab.keyboard.type("bé = a\n")                      # in JupyterLab, b and a insert cells
+    assert field.input_value() == "bé = a\n"
+    text = changed(explorer, text)
+    for label, expected in (("layer", "Layer 1, channel 0"), ("channel", "Layer 1, channel 1")):
         explorer.get_by_role("slider", name=label).press("ArrowRight")
-        while not words.startswith(wanted):            # the letters typed come one by one
-            words = changes(page, words)
-    printed(page, "print(_1.value)", "{'text': 'b = a\\n', 'layer': 1, 'channel': 1}")
-    run(page, "_1.text = 'x = 1'; _1.channel = 0")
-    assert changes(page, words).startswith("Layer 1, channel")
-    assert line.input_value() == "x = 1"
-    assert page.locator(".jp-Cell").count() == cells + 2
+        while not text.startswith(expected):            # the typed letters come one by one
+            text = changed(explorer, text)
+    in_python(lab, "StateExplorer.value", "{'text': 'b = a\\n', 'layer': 1, 'channel': 1}")
+    execute(lab, "StateExplorer.text = 'x = 1'; StateExplorer.channel = 0")
+    assert changed(explorer, text).startswith("Layer 1, channel")
+    assert field.input_value() == "x = 1"
+    assert lab.locator(".jp-Cell").count() == cells
 
 
-def test_every_explorer_answers_in_notebook_7(browser, server):
-    page = open_and_run(browser, server("every.ipynb", "notebooks"))
-    each_answers(page, len(EXPLORERS))
-    # Its own, as it starts: a page without widgets has them too. (The second if JupyterLab was
-    # open before, whose workspace it reads.)
-    own = "(reading 'schema')", "'filebrowser:open-path' not registered"
-    page.wrong = [said for said in page.wrong if not any(words in said for words in own)]
+def test_every_explorer_responds_in_notebook_7(browser, server, lab):
+    page = open_and_run(browser, server("every.ipynb", "notebooks"))    # in the same kernel
+    every_explorer_responds(page, len(widgets.__all__))
+    # Errors of Notebook 7 itself, on pages without widgets too. (The second comes if JupyterLab
+    # was open before, whose workspace it reads.)
+    known = "(reading 'schema')", "'filebrowser:open-path' not registered"
+    page.errors = [error for error in page.errors if not any(text in error for text in known)]
 
 
 # From npm's registry, with the hash that it gives.
@@ -393,8 +392,8 @@ VSCODE = {"require.js": ("requirejs/-/requirejs-2.3.8.tgz",
           "dist/ipywidgets.js": ("@vscode/jupyter-ipywidgets8/-/jupyter-ipywidgets8-1.0.9.tgz",
                                  "sha512-bocCThfa4JDIDd7qCFAfW3HpzHfTLYxOTpTbiDfw4DXOUjKHnr6ObkMBiIku"
                                  "zYPRybh5bY4FhYLemuDuTvIbpQ==")}
-# VS Code's widget manager in a page of JupyterLab, whose connection to a kernel it is lent. What
-# its notebooks do for it is done here: scripts are found, and each view gets a place.
+# VS Code's widget manager on a page of JupyterLab, with JupyterLab's connection to a kernel. What
+# VS Code does around it is done here: it finds scripts, and gives each view an element.
 SHOW = """async code => {
     (await import("/vscode/ipywidgets.js")).activate();
     vscIPyWidgets8.load();
@@ -411,11 +410,11 @@ SHOW = """async code => {
         successHandler() {},
         errorHandler: (className, moduleName, version, error) => console.error(error)}, () => {});
     window.execute = async (code) => {
-        const future = kernel.requestExecute({code}), said = [];
-        future.onIOPub = ({content}) => said.push(content);
+        const future = kernel.requestExecute({code}), outputs = [];
+        future.onIOPub = ({content}) => outputs.push(content);
         const {content} = await future.done;
         if (content.status !== "ok") throw new Error(content.evalue);
-        return said;
+        return outputs;
     };
     const shown = (await execute(code))
         .map(({data}) => data?.["application/vnd.jupyter.widget-view+json"]?.model_id);
@@ -429,7 +428,7 @@ SHOW = """async code => {
 
 @pytest.fixture(scope="module")
 def vscode():
-    """What VS Code draws widgets with, and the loader of scripts that it stands on."""
+    """VS Code's widget manager and the script loader that it needs, by file name."""
     files = {}
     for name, (address, integrity) in VSCODE.items():
         with urllib.request.urlopen(f"{REGISTRY}/{address}", timeout=60) as answer:
@@ -441,8 +440,8 @@ def vscode():
     return files
 
 
-@pytest.mark.apart
-def test_every_explorer_answers_in_the_widget_manager_of_vs_code(browser, server, vscode):
+@pytest.mark.slow
+def test_every_explorer_responds_in_the_widget_manager_of_vs_code(browser, server, vscode):
     page = opened(browser, server("every.ipynb"))
     amd = Path(sys.prefix, "share/jupyter/nbextensions/anywidget/index.js")
     files = {"vscode/ipywidgets.js": vscode["ipywidgets.js"],
@@ -453,13 +452,13 @@ def test_every_explorer_answers_in_the_widget_manager_of_vs_code(browser, server
     page.add_script_tag(content=vscode["require.js"])
     page.evaluate(SHOW, f"""
 from minimamba.course import widgets
-explorers = [getattr(widgets, name)() for name in {EXPLORERS}]
+explorers = [getattr(widgets, name)() for name in {widgets.__all__}]
 before = [explorer.value for explorer in explorers]
 display(*explorers)""")
-    each_answers(page, len(EXPLORERS))
+    every_explorer_responds(page, len(widgets.__all__))
     end = time.monotonic() + 30
     while not page.evaluate("""execute("for one, then in zip(explorers, before):"
             + " assert one.value != then").then(() => true, () => false)"""):
         assert time.monotonic() < end, "Python does not know what was set"
-    # Of the two, JupyterLab's and VS Code's; a page of VS Code has one.
-    page.wrong = [said for said in page.wrong if "Yjs was already imported" not in said]
+    # JupyterLab and VS Code each bring one copy; a page of VS Code has only its own.
+    page.errors = [error for error in page.errors if "Yjs was already imported" not in error]

@@ -1,201 +1,261 @@
-"""Both published layouts, there and back, and the same model as transformers makes of them."""
+"""Checkpoints of all layouts: there and back, and the same model as transformers makes of them."""
 
 import json
 import os
+from dataclasses import asdict
 
 import pytest
 import torch
+from models import TOKENS, perturb, random_ids, small_model, write_tokenizer
 from safetensors.torch import load_file, save_file
-from test_lm import shake, tokens
+from torch.nn.functional import cross_entropy
 
-from minimamba import MambaConfig, MambaLM, checkpoint, generation
+from minimamba import MambaConfig, MambaLM, checkpoint
 from minimamba.course import weights
+from minimamba.tokenizer import ByteTokenizer
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 transformers = pytest.importorskip("transformers")
 
-KINDS = {
-    "plain": {},
+CONFIGS = {
+    "defaults": {},
     "other sizes": {"state_size": 8, "time_step_rank": 3, "conv_kernel": 3, "expand": 3},
     "other flags": {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False},
-    "narrow residual": {"residual_in_fp32": False, "layer_norm_epsilon": 1e-3}}
+    "bfloat16 residual": {"residual_in_fp32": False, "layer_norm_epsilon": 1e-3}}
 
 
-def theirs(kind="plain", **sizes):
-    """Hugging Face's model, its weights far from where they start."""
+def transformers_model(name="defaults"):
     torch.manual_seed(0)
-    config = transformers.MambaConfig(**{"vocab_size": 40, "hidden_size": 24,
-                                         "num_hidden_layers": 3} | KINDS[kind] | sizes)
+    config = transformers.MambaConfig(vocab_size=40, hidden_size=24, num_hidden_layers=3,
+                                      **CONFIGS[name])
     model = transformers.MambaForCausalLM(config).eval()
-    shake(model, by=0.1)
+    perturb(model, 0.1)
     return model
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=CONFIGS)
 def pair(request, tmp_path):
-    """Their model, and ours, which has read its checkpoint."""
-    model = theirs(request.param)
-    model.save_pretrained(tmp_path)
-    return model, checkpoint.load(tmp_path)
+    """A model of transformers, and ours, loaded from its checkpoint."""
+    theirs = transformers_model(request.param)
+    theirs.save_pretrained(tmp_path)
+    return theirs, MambaLM.from_pretrained(tmp_path)
 
 
-def test_the_scores_are_those_of_transformers(pair):
-    other, model = pair
-    wanted, given = other(tokens()).logits, model(tokens())
-    assert wanted.abs().max() > 0.3
-    torch.testing.assert_close(given, wanted, rtol=1e-5, atol=1e-5)
+def save_small_model(folder):
+    MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)).save_pretrained(folder)
 
 
-def test_so_are_the_gradients_of_every_parameter(pair):
-    other, model = pair
-    for one in (other, model):
-        scores = one(tokens())
-        scores = getattr(scores, "logits", scores)
-        torch.nn.functional.cross_entropy(scores[:, :-1].flatten(0, 1),
-                                          tokens()[:, 1:].flatten()).backward()
-    wanted = {checkpoint._ours(name): p.grad for name, p in other.named_parameters()}
-    for name, parameter in model.named_parameters():
-        scale = wanted[name].abs().max()
-        torch.testing.assert_close(parameter.grad, wanted[name], rtol=1e-4, atol=1e-4 * scale)
+def test_logits_and_gradients_equal_those_of_transformers(pair):
+    theirs, ours = pair
+    expected, logits = theirs(random_ids()).logits, ours(random_ids())
+    assert expected.abs().max() > 0.3
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    for output in (expected, logits):
+        cross_entropy(output[:, :-1].flatten(0, 1), random_ids()[:, 1:].flatten()).backward()
+    gradients = {checkpoint._own_key(name): p.grad for name, p in theirs.named_parameters()}
+    for name, parameter in ours.named_parameters():
+        scale = gradients[name].abs().max()
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-4 * scale)
 
 
-def test_so_is_what_it_writes(pair):
-    other, model = pair
-    prompt = tokens(length=12)
-    wanted = other.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
-                            max_new_tokens=200, eos_token_id=None, pad_token_id=0)[:, 12:]
-    assert torch.equal(torch.stack(generation.generate(model, prompt, 200)), wanted)
+def test_greedy_generation_equals_that_of_transformers(pair):
+    theirs, ours = pair
+    prompt = random_ids(length=12)
+    options = {"attention_mask": torch.ones_like(prompt), "do_sample": False, "pad_token_id": 0}
+    assert ours.config.eos_token_id == 0                     # the default of transformers
+    assert torch.equal(ours.generate(prompt, 60), theirs.generate(
+        prompt, max_new_tokens=60, **options))
+    assert torch.equal(ours.generate(prompt, 60, eos_token_id=()), theirs.generate(
+        prompt, max_new_tokens=60, eos_token_id=None, **options))
 
 
-def test_half_precision_agrees_to_its_digits(tmp_path):
-    other = theirs().bfloat16()
-    other.save_pretrained(tmp_path)
-    model = checkpoint.load(tmp_path)
-    assert model.head.weight.dtype == torch.bfloat16
-    exact = checkpoint.load(tmp_path, dtype=torch.float64)(tokens())
-    ours, wanted = ((scores.double() - exact).norm() / exact.norm() for scores in (
-        model(tokens()), other(tokens()).logits))
-    assert ours < 1.5 * wanted < 0.05                         # as far from the truth as theirs
+def test_bfloat16_model_is_as_accurate_as_that_of_transformers(tmp_path):
+    theirs = transformers_model().bfloat16()
+    theirs.save_pretrained(tmp_path)
+    ours = MambaLM.from_pretrained(tmp_path)
+    assert ours.lm_head.weight.dtype == torch.bfloat16
+    exact = MambaLM.from_pretrained(tmp_path, dtype=torch.float64)(random_ids())
+    own_error, their_error = ((logits.double() - exact).norm() / exact.norm() for logits in (
+        ours(random_ids()), theirs(random_ids()).logits))
+    assert own_error < 1.5 * their_error < 0.05
 
 
 @pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
-def test_there_and_back_bit_for_bit(pair, layout, tmp_path):
+def test_save_and_load_give_back_the_same_bits_and_config(pair, layout, tmp_path):
     _, model = pair
-    checkpoint.save(model, tmp_path / "again", layout=layout)
-    for path in (tmp_path / "again", tmp_path / "again" / "model.safetensors"):
-        again = checkpoint.load(path)
-        assert {**again.config.__dict__, "dt_rank": 0} == {**model.config.__dict__, "dt_rank": 0}
+    if layout == "mamba_ssm" and model.config.norm_epsilon != 1e-5:
+        with pytest.raises(ValueError, match=r"^layout: .+ norm_epsilon .+, got 'mamba_ssm' for"):
+            model.save_pretrained(tmp_path / "saved", layout=layout)
+        return
+    model.save_pretrained(tmp_path / "saved", layout=layout)
+    weights = "pytorch_model.bin" if layout == "mamba_ssm" else "model.safetensors"
+    # The rank "auto" comes back as a number, and "mamba_ssm" has no place for the end token.
+    changed = {"dt_rank": 0} | ({"eos_token_id": None} if layout == "mamba_ssm" else {})
+    for path in (tmp_path / "saved", tmp_path / "saved" / weights):
+        loaded = MambaLM.from_pretrained(path)
+        assert not loaded.training
+        assert asdict(loaded.config) | changed == asdict(model.config) | changed
         for name, value in model.state_dict().items():
-            assert torch.equal(again.state_dict()[name], value), name
+            assert torch.equal(loaded.state_dict()[name], value), name
 
 
-def test_transformers_reads_what_we_write(pair, tmp_path):
-    other, model = pair
-    checkpoint.save(model, tmp_path / "ours")
-    again = transformers.MambaForCausalLM.from_pretrained(tmp_path / "ours").eval()
-    assert torch.equal(again(tokens()).logits, other(tokens()).logits)
+def test_transformers_loads_what_we_save(pair, tmp_path):
+    theirs, ours = pair
+    ours.save_pretrained(tmp_path / "saved")
+    loaded = transformers.MambaForCausalLM.from_pretrained(tmp_path / "saved").eval()
+    assert torch.equal(loaded(random_ids()).logits, theirs(random_ids()).logits)
+    assert loaded.config.eos_token_id == 0
 
 
-def test_the_original_layout_has_its_names_and_pads_its_vocabulary(tmp_path):
+def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
+    model = small_model(layers="MAFL64", n_layer=None, n_heads=2, rotary=False, eos_token_id=3,
+                        selective=("delta",))
+    for layout in ("transformers", "mamba_ssm"):
+        with pytest.raises(ValueError, match=rf"^layout: expected 'minimamba' .+'{layout}' for 'M"):
+            model.save_pretrained(tmp_path, layout=layout)
+    model.save_pretrained(tmp_path)
+    loaded = MambaLM.from_pretrained(tmp_path)
+    assert loaded.config == model.config
+    assert torch.equal(loaded(random_ids()), model(random_ids()))
+
+
+def test_official_layout_has_its_names_and_pads_the_vocabulary(tmp_path):
     model = MambaLM(MambaConfig(vocab_size=48, d_model=12, n_layer=1))
-    checkpoint.save(model, tmp_path, layout="original")
-    assert {"backbone.embedding.weight", "backbone.norm_f.weight", "backbone.layers.0.norm.weight",
-            "backbone.layers.0.mixer.dt_proj.bias", "backbone.layers.0.mixer.A_log"} <= set(
-                load_file(tmp_path / "model.safetensors"))
-    # As published: 41 tokens, in a matrix of a multiple of 8 rows, in a pickle.
+    model.save_pretrained(tmp_path, layout="mamba_ssm")
+    # What the official package opens: a pickle, with the tied head in it, and a config whose keys
+    # are arguments of its MambaConfig.
+    saved = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    assert torch.equal(saved["lm_head.weight"], saved["backbone.embedding.weight"])
+    assert set(json.loads((tmp_path / "config.json").read_text())) <= {
+        "d_model", "d_intermediate", "n_layer", "vocab_size", "ssm_cfg", "attn_layer_idx",
+        "attn_cfg", "rms_norm", "residual_in_fp32", "fused_add_norm", "pad_vocab_size_multiple",
+        "tie_embeddings"}
+    block = ["A_log", "D", "in_proj.weight", "conv1d.weight", "conv1d.bias", "x_proj.weight",
+             "dt_proj.weight", "dt_proj.bias", "out_proj.weight"]
+    assert set(saved) == {"backbone.embedding.weight", "backbone.norm_f.weight",
+                          "lm_head.weight", "backbone.layers.0.norm.weight",
+                          *(f"backbone.layers.0.mixer.{name}" for name in block)}
+    # As published: 41 tokens, in a matrix of a multiple of 8 rows.
     published = {"d_model": 12, "n_layer": 1, "vocab_size": 41, "ssm_cfg": {}, "rms_norm": True,
                  "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 8}
     (tmp_path / "config.json").write_text(json.dumps(published))
-    weights = load_file(tmp_path / "model.safetensors")
-    weights["lm_head.weight"] = weights["backbone.embedding.weight"]
-    torch.save(weights, tmp_path / "pytorch_model.bin")
-    (tmp_path / "model.safetensors").unlink()
-    again = checkpoint.load(tmp_path)
-    assert again.config.vocab_size == 48
-    assert torch.equal(again(tokens()), model(tokens()))
+    loaded = MambaLM.from_pretrained(tmp_path)
+    assert loaded.config.vocab_size == 48
+    assert torch.equal(loaded(random_ids()), model(random_ids()))
 
 
-@pytest.mark.parametrize("kind", ["plain", "other flags"])
-def test_weights_in_several_files_are_read_by_their_index(kind, tmp_path):
-    other = theirs(kind)
-    other.save_pretrained(tmp_path, max_shard_size="12KB")
+@pytest.mark.parametrize("name", ["defaults", "other flags"])
+def test_weights_in_several_files_are_loaded_by_their_index(name, tmp_path):
+    theirs = transformers_model(name)
+    theirs.save_pretrained(tmp_path, max_shard_size="12KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     assert checkpoint.find(tmp_path).name == "model.safetensors.index.json"
-    model = checkpoint.load(tmp_path)
-    assert len(model.state_dict()) >= len(other.state_dict())
-    torch.testing.assert_close(model(tokens()), other(tokens()).logits, rtol=1e-5, atol=1e-5)
+    ours = MambaLM.from_pretrained(tmp_path)
+    torch.testing.assert_close(ours(random_ids()), theirs(random_ids()).logits, rtol=1e-5,
+                               atol=1e-5)
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    (lambda held: held.update(one="../elsewhere.safetensors"), "stand beside it, got ../else"),
-    (lambda held: held.update(one="not_there.safetensors"), "stand beside it, got not_there"),
-    (lambda held: held.update(one=next(iter(held.values()))), "its files hold, got one")])
-def test_an_index_that_is_wrong_is_refused(change, complaint, tmp_path):
-    theirs().save_pretrained(tmp_path, max_shard_size="12KB")
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda file_of: file_of.update(one="../elsewhere.safetensors"),
+     "stand beside it, got ../else"),
+    (lambda file_of: file_of.update(one="not_there.safetensors"), "stand beside it, got not_there"),
+    (lambda file_of: file_of.update(one=next(iter(file_of.values()))), "its files hold, got one")])
+def test_wrong_index_is_refused(change, message, tmp_path):
+    transformers_model().save_pretrained(tmp_path, max_shard_size="12KB")
     index = tmp_path / "model.safetensors.index.json"
     content = json.loads(index.read_text())
     change(content["weight_map"])
     index.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=complaint):
-        checkpoint.load(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        MambaLM.from_pretrained(tmp_path)
 
 
-def test_what_is_wrong_with_the_weights_is_listed(tmp_path):
-    checkpoint.save(MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)), tmp_path)
+def test_missing_unknown_and_misshapen_weights_are_listed(tmp_path):
+    save_small_model(tmp_path)
     file = tmp_path / "model.safetensors"
-    weights = load_file(file)
-    weights["backbone.layers.0.mixer.D"] = torch.ones(5)
-    weights["backbone.layers.0.mixer.E"] = torch.ones(5)
-    del weights["backbone.norm_f.weight"]
-    save_file(weights, file)
+    saved = load_file(file)
+    saved["backbone.layers.0.mixer.D"] = torch.ones(5)
+    saved["backbone.layers.0.mixer.E"] = torch.ones(5)
+    del saved["backbone.norm_f.weight"]
+    save_file(saved, file)
     with pytest.raises(ValueError, match=r"^checkpoint: expected the weights") as raised:
-        checkpoint.load(tmp_path)
-    said = str(raised.value)
-    assert "layers.0.mixer.ssm.D: expected shape (24,), got (5,)" in said
-    assert "not known: layers.0.mixer.E" in said
-    assert "missing: norm.weight" in said
+        MambaLM.from_pretrained(tmp_path)
+    message = str(raised.value)
+    assert "layers.0.mixer.D: expected shape (24,), got (5,)" in message
+    assert "not known: layers.0.mixer.E" in message
+    assert "missing: norm_f.weight" in message
 
 
 def test_nothing_is_unpickled(tmp_path):
-    class Evil:
+    class Malicious:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "ran"),))
 
-    checkpoint.save(MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)), tmp_path)
+    save_small_model(tmp_path)
     (tmp_path / "model.safetensors").unlink()
-    torch.save({"backbone.norm_f.weight": Evil()}, tmp_path / "pytorch_model.bin")
+    torch.save({"backbone.norm_f.weight": Malicious()}, tmp_path / "pytorch_model.bin")
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_config_of_neither_layout_is_refused(tmp_path):
-    checkpoint.save(MambaLM(MambaConfig(vocab_size=40, d_model=12, n_layer=1)), tmp_path)
+def test_unknown_config_unknown_layout_and_missing_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, pytorch_model"):
+        MambaLM.from_pretrained(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        MambaLM.from_pretrained(tmp_path / "nowhere" / "at" / "all")
+    model = MambaLM(MambaConfig(8, 8, 1))
+    with pytest.raises(ValueError, match=r"^layout: expected .+ or 'minimamba', got 'x'"):
+        model.save_pretrained(tmp_path, layout="x")
+    model.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"width": 3}')
     with pytest.raises(ValueError, match=r"^config.json: .+ got the keys width$"):
-        checkpoint.load(tmp_path)
+        MambaLM.from_pretrained(tmp_path)
 
 
-def test_what_is_not_there_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, pytorch_model"):
-        checkpoint.load(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such file or folder"):
-        checkpoint.load(tmp_path / "nowhere" / "at" / "all")
-    with pytest.raises(ValueError, match=r"^layout: expected .+ or 'minimamba', got 'x'"):
-        checkpoint.save(MambaLM(MambaConfig(8, 8, 1)), tmp_path, layout="x")
-    with pytest.raises(ValueError, match=r"^model: expected a MambaLM, got dict$"):
-        checkpoint.save({}, tmp_path)
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+def test_tokenizer_is_saved_and_loaded_with_the_weights(layout, tmp_path):
+    (tmp_path / "first").mkdir()
+    write_tokenizer(tmp_path / "first")
+    model = small_model(vocab_size=len(TOKENS))
+    model.save_pretrained(tmp_path / "first", layout=layout)
+    loaded = MambaLM.from_pretrained(tmp_path / "first")
+    loaded.save_pretrained(tmp_path / "second", layout=layout)
+    again = MambaLM.from_pretrained(tmp_path / "second")
+    assert again.tokenizer.encode("a naïve cab") == loaded.tokenizer.encode("a naïve cab")
+    assert again.generate("a cab", 5) == loaded.generate("a cab", 5)
 
 
-def test_the_committed_checkpoint_is_one_of_transformers():
-    kept = load_file(weights.TRANSFORMERS / "scores.safetensors")
-    other = transformers.MambaForCausalLM.from_pretrained(weights.TRANSFORMERS).eval()
-    for model in (other, checkpoint.load(weights.TRANSFORMERS)):
-        scores = model(kept["tokens"])
-        torch.testing.assert_close(getattr(scores, "logits", scores), kept["scores"], rtol=1e-5,
-                                   atol=1e-5)
+def test_model_without_a_tokenizer_file_reads_bytes_if_it_has_256_tokens(tmp_path):
+    for vocab_size, kind in ((256, ByteTokenizer), (40, type(None))):
+        model = MambaLM(MambaConfig(vocab_size, d_model=8, n_layer=1))
+        model.save_pretrained(tmp_path)
+        for each in (model, MambaLM.from_pretrained(tmp_path)):
+            assert type(each.tokenizer) is kind
+    assert not (tmp_path / "tokenizer.json").exists()
 
 
-def test_the_committed_model_of_code_is_one_of_bytes():
-    model = checkpoint.load(weights.CODE)
+def test_hub_name_is_downloaded_with_config_and_tokenizer(tmp_path, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    downloads = []
+    monkeypatch.setattr(hub, "snapshot_download", lambda name, allow_patterns: downloads.append(
+        (name, allow_patterns)) or str(tmp_path))
+    save_small_model(tmp_path)
+    assert checkpoint.find("someone/model") == tmp_path / "model.safetensors"
+    (name, patterns), = downloads
+    assert name == "someone/model"
+    assert {"config.json", "tokenizer.json", "model.safetensors"} <= set(patterns)
+
+
+def test_bundled_checkpoint_gives_the_logits_that_transformers_gave():
+    stored = load_file(weights.TRANSFORMERS / "scores.safetensors")
+    theirs = transformers.MambaForCausalLM.from_pretrained(weights.TRANSFORMERS).eval()
+    for output in (theirs(stored["tokens"]).logits,
+                   MambaLM.from_pretrained(weights.TRANSFORMERS)(stored["tokens"])):
+        torch.testing.assert_close(output, stored["scores"], rtol=1e-5, atol=1e-5)
+
+
+def test_bundled_model_of_code_reads_bytes():
+    model = MambaLM.from_pretrained(weights.CODE)
     assert (model.config.vocab_size, model.config.d_model, model.config.n_layer) == (256, 128, 2)
+    assert isinstance(model.tokenizer, ByteTokenizer)

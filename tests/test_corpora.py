@@ -1,4 +1,4 @@
-"""The recordings are what their descriptions say."""
+"""The recordings, digits and texts against their descriptions."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from minimamba.course import corpora
 
 
-def test_the_neuron_rests_fires_and_rests():
+def test_the_neuron_rests_then_fires_about_fifty_times():
     t, x, unit = corpora.neuron()
     assert (len(t), unit) == (12000, "mV")
     assert x.dtype == t.dtype == torch.float64
@@ -18,7 +18,7 @@ def test_the_neuron_rests_fires_and_rests():
 
 
 @pytest.mark.parametrize("channel", range(4))
-def test_the_eeg_is_ten_seconds_standardised(channel):
+def test_the_eeg_is_ten_seconds_of_unit_variance(channel):
     t, x, _ = corpora.eeg(channel)
     assert len(t) == 800
     assert t[-1].item() == pytest.approx(10 - 1 / 80)
@@ -26,12 +26,12 @@ def test_the_eeg_is_ten_seconds_standardised(channel):
 
 
 @pytest.mark.parametrize("channel", [4, -1, "0"])
-def test_the_eeg_has_four_channels(channel):
+def test_a_fifth_eeg_channel_is_refused(channel):
     with pytest.raises(ValueError, match="channel: expected 0, 1, 2 or 3"):
         corpora.eeg(channel)
 
 
-def test_the_digits_are_what_they_say():
+def test_the_digits_are_sequences_of_pixels_row_by_row():
     learned, held_out = corpora.digits()
     assert learned.x.shape == (1437, 64, 1)
     assert held_out.x.shape == (360, 64, 1)
@@ -47,7 +47,7 @@ def test_the_digits_are_what_they_say():
     assert zero[4, 0] < -0.9
 
 
-def test_the_digits_are_all_there_once_in_their_order():
+def test_the_digits_are_split_in_the_order_of_the_data_set():
     raw = load_digits()
     learned, held_out = corpora.digits()
     x, y = (torch.cat(part) for part in zip(learned, held_out, strict=True))
@@ -55,17 +55,17 @@ def test_the_digits_are_all_there_once_in_their_order():
     assert torch.equal(y, torch.from_numpy(raw.target))
 
 
-def test_the_standard_library_is_split_by_file():
+def test_the_standard_library_is_split_by_whole_files():
     import argparse
     import inspect
 
-    learn, hold = (bytes(part.numpy()) for part in corpora.code())
-    assert len(learn) > 3_000_000
-    assert 0.08 < len(hold) / len(learn) < 0.25
-    files = [*learn.split(b"\0")[1:], *hold.split(b"\0")[1:]]
+    train, val = (bytes(part.numpy()) for part in corpora.code())
+    assert len(train) > 3_000_000
+    assert 0.08 < len(val) / len(train) < 0.25
+    files = [*train.split(b"\0")[1:], *val.split(b"\0")[1:]]
     assert len(files) == len(set(files) - {b""}) + files.count(b"") > 150
     source = inspect.getsource(argparse).encode()
-    assert (source in learn) != (source in hold)
+    assert (source in train) != (source in val)
 
 
 def sides(corpus):
@@ -78,29 +78,29 @@ def prose(seed, lines=40):
                    torch.randint(10**9, (lines,), generator=random).tolist())
 
 
-def test_a_corpus_says_what_it_is():
+def test_a_corpus_prints_its_sizes_checksum_and_licence():
     corpus = corpora.code()
-    for part in (f"{len(corpus.learn):,} bytes to learn", f"{len(corpus.hold):,} held out",
+    for part in (f"{len(corpus.train):,} training bytes", f"{len(corpus.val):,} held out",
                  "Python 3", "License", corpus.sha256[:16]):
         assert part in str(corpus)
     assert corpus.sha256 == corpora.code().sha256
-    changed = corpora.Corpus("", corpus.learn, corpus.hold[1:], "")
+    changed = corpora.Corpus("", corpus.train, corpus.val[1:], "")
     assert changed.sha256 != corpus.sha256
 
 
-def test_a_folder_is_split_by_file(tmp_path):
+def test_a_folder_is_split_by_whole_files(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(40):
         (tmp_path / ("in" * (i % 2)) / f"{i}.txt").write_text(prose(i), encoding="utf-8")
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\xff\xff")
     (tmp_path / ".hidden").write_text("hidden")
-    learn, hold = sides(corpora.folder(tmp_path))
-    assert sorted(learn + hold) == sorted(prose(i).encode() for i in range(40))
-    assert 2 <= len(hold) <= 9
+    train, val = sides(corpora.folder(tmp_path))
+    assert sorted(train + val) == sorted(prose(i).encode() for i in range(40))
+    assert 2 <= len(val) <= 9
     assert str(corpora.folder(tmp_path)) == str(corpora.folder(tmp_path))
 
 
-def test_files_that_are_alike_stay_together(tmp_path):
+def test_similar_files_stay_on_one_side(tmp_path):
     # Thirty files, each with a copy that differs in some lines.
     for i in range(30):
         text = prose(i)
@@ -109,14 +109,14 @@ def test_files_that_are_alike_stay_together(tmp_path):
     for side in sides(corpora.folder(tmp_path)):
         starts = [text[:60] for text in side]
         assert all(starts.count(start) == 2 for start in starts)
-    # And with a few lines in common they do not.
+    # With a few lines in common they do not.
     for i in range(30):
         (tmp_path / f"b{i:02}.txt").write_text(prose(i)[:200] + prose(100 + i))
     starts = [text[:60] for text in sides(corpora.folder(tmp_path))[0]]
     assert {starts.count(start) for start in starts} == {1, 2}
 
 
-def test_dna_is_read_from_fasta(tmp_path):
+def test_dna_holds_out_the_end_of_each_sequence(tmp_path):
     import gzip
 
     text = b">one some words\nacgtacgt\nACGTNACG\n>two\nTTTTGGGG\n"
@@ -128,9 +128,9 @@ def test_dna_is_read_from_fasta(tmp_path):
         assert name in str(corpus)
 
 
-def test_what_is_no_corpus_is_refused(tmp_path):
+def test_a_path_without_a_corpus_is_refused(tmp_path):
     (tmp_path / "one.txt").write_text("alone")
-    with pytest.raises(ValueError, match=r"^path: expected a folder with files to hold out.+1 of"):
+    with pytest.raises(ValueError, match=r"^path: expected a folder from which one file .+1 text"):
         corpora.folder(tmp_path)
     with pytest.raises(ValueError, match=r"^path: expected a folder, got .+one.txt'$"):
         corpora.folder(tmp_path / "one.txt")

@@ -1,187 +1,188 @@
-"""One step by the kernels, in Triton's interpreter or on a GPU; in place; and as a CUDA graph."""
+"""The decoding step: its kernels, in the interpreter or on a GPU; in place; as a CUDA graph."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
+from models import perturb, random_ids, small_model
 from systems import randn
-from test_lm import SMALL, shake, tokens
 
-from minimamba import MambaConfig, MambaLM, generation
-from minimamba.cuda_graph import Replay, replay
-from minimamba.nn.mamba import Mamba
-from minimamba.nn.s6 import S6
+from minimamba import generation
+from minimamba.cuda_graph import GraphedStep, graphed_step
+from minimamba.nn import S6, Mamba, MambaCache
 from minimamba.ops import causal_conv1d, decode
-from minimamba.scan.triton import operator
+from minimamba.scan import why_not
 
-PLACE = "cuda" if torch.cuda.is_available() else "cpu"
-kernels = pytest.mark.skipif(bool(operator.missing()), reason=str(operator.missing()))
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+kernels = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.fixture
-def in_pytorch(monkeypatch):
-    monkeypatch.setattr(decode, "runs", lambda x: False)
+def no_kernels(monkeypatch):
+    monkeypatch.setattr(decode, "can_use_kernels", lambda x: False)
+
+
+def random(*shape, seed):
+    return randn(*shape, seed=seed).float().to(DEVICE)
 
 
 @kernels
 @pytest.mark.parametrize(("d_inner", "d_state", "options"), [
     (70, 16, {}), (33, 3, {"dt_rank": "broadcast"}), (8, 1, {"selective": ["delta"]}),
     (40, 4, {"selective": ["B", "C"]})])
-@pytest.mark.parametrize("gated", [True, False])
-def test_the_scan_of_one_step(d_inner, d_state, options, gated, in_pytorch):
-    ssm = S6(d_inner, d_state, **options).to(PLACE)
-    both, h = randn(3, 2 * d_inner, seed=1).float().to(PLACE), randn(3, d_inner, d_state, seed=2)
-    x, z = both.chunk(2, -1)                                 # rows that are not in one piece
-    z, h = z if gated else None, h.float().to(PLACE)
+@pytest.mark.parametrize("has_gate", [True, False])
+def test_scan_step_kernel_matches_pytorch(d_inner, d_state, options, has_gate, no_kernels):
+    ssm = S6(d_inner, d_state, **options).to(DEVICE)
+    x, z = random(3, 2 * d_inner, seed=1).chunk(2, -1)               # rows are not contiguous
+    z = z if has_gate else None
+    state = random(3, d_inner, d_state, seed=2)
     with torch.no_grad():
-        wanted = ssm.step(x, h, z)
-        raw, B, C = (part[:, 0] for part in ssm._raw(x[:, None]))
+        expected_y, expected_state = ssm.scan_step(x, state, z)
+        dt, B, C = (projected[:, 0] for projected in ssm._project(x[:, None]))
         for in_place in (False, True):
-            given = h.clone()
-            y, after = decode.scan(x, raw, ssm.A_log, B, C, ssm.D, z, ssm.dt_bias, given,
-                                 in_place=in_place)
-            torch.testing.assert_close(y, wanted[0])
-            torch.testing.assert_close(after, wanted[1])
-            assert (after is given) == in_place
-            assert torch.equal(given, after if in_place else h)
+            given = state.clone()
+            y, new_state = decode.scan_step(x, dt, ssm.A_log, B, C, ssm.D, z, ssm.dt_bias, given,
+                                            in_place=in_place)
+            torch.testing.assert_close(y, expected_y)
+            torch.testing.assert_close(new_state, expected_state)
+            assert (new_state is given) == in_place
+            assert torch.equal(given, new_state if in_place else state)
 
 
 @kernels
 @pytest.mark.parametrize("d_conv", [1, 2, 4])
 @pytest.mark.parametrize("conv_bias", [True, False])
-def test_the_convolution_of_one_step(d_conv, conv_bias):
-    block = Mamba(24, d_conv=d_conv, conv_bias=conv_bias).to(PLACE)
-    inputs = randn(2, d_conv - 1, 48, seed=1).float().to(PLACE)
-    x = randn(2, 96, seed=2).float().to(PLACE).chunk(2, -1)[0]
-    whole = torch.cat([inputs, x[:, None]], 1).mT
+def test_conv_step_kernel_matches_conv1d(d_conv, conv_bias):
+    block = Mamba(24, d_conv=d_conv, conv_bias=conv_bias).to(DEVICE)
+    conv_state = random(2, d_conv - 1, 48, seed=1)
+    x = random(2, 96, seed=2).chunk(2, -1)[0]
+    window = torch.cat([conv_state, x[:, None]], 1)
     with torch.no_grad():
-        wanted = torch.nn.functional.silu(block.conv1d(whole)[..., 0])
+        expected = torch.nn.functional.silu(block.conv1d(window.mT)[..., 0])
     for in_place in (False, True):
-        given = inputs.clone()
-        y, after = decode.convolution(x, block.conv1d.weight[:, 0].detach(),
-                                    block.conv1d.bias, given, in_place=in_place)
-        torch.testing.assert_close(y, wanted)
-        assert torch.equal(after, whole.mT[:, 1:])
-        assert (after is given) == in_place
-        assert torch.equal(given, after if in_place else inputs)
+        given = conv_state.clone()
+        y, new_state = decode.conv_step(x, block.conv1d.weight[:, 0].detach(), block.conv1d.bias,
+                                        given, in_place=in_place)
+        torch.testing.assert_close(y, expected)
+        assert torch.equal(new_state, window[:, 1:])
+        assert (new_state is given) == in_place
+        assert torch.equal(given, new_state if in_place else conv_state)
 
 
 @kernels
 @pytest.mark.parametrize("in_place", [True, False])
-def test_a_memory_that_is_not_in_one_piece(in_place):
-    """Such as a prompt leaves behind: the end of something longer."""
-    block, x = Mamba(8).to(PLACE), randn(2, 16, seed=1).float().to(PLACE)
-    longer = randn(2, 6, 16, seed=2).float().to(PLACE)
-    turned = randn(2, 16, 16, seed=3).float().to(PLACE).mT
+def test_states_need_not_be_contiguous(in_place):
+    block = Mamba(8).to(DEVICE)
+    x = random(2, 16, seed=1)
+    conv_state = random(2, 6, 16, seed=2)[:, 3:]         # such as the end of a longer sequence
+    ssm_state = random(2, 16, 16, seed=3).mT
     with torch.no_grad():
-        raw, B, C = (part[:, 0] for part in block.ssm._raw(x[:, None]))
-        ssm = x, raw, block.ssm.A_log, B, C, block.ssm.D, None, block.ssm.dt_bias
-        short = x, block.conv1d.weight[:, 0], block.conv1d.bias
-        for kernel, given, memory in ((decode.convolution, short, longer.clone()[:, 3:]),
-                                      (decode.scan, ssm, turned.mT.clone().mT)):
-            assert not memory.is_contiguous()
-            y, after = kernel(*given, memory.contiguous(), in_place=False)
-            y_, after_ = kernel(*given, memory, in_place=in_place)
-            assert torch.equal(y, y_)
-            assert torch.equal(after, after_)
-            assert (after_ is memory) == in_place
+        dt, B, C = (projected[:, 0] for projected in block._project(x[:, None]))
+        steps = [(decode.conv_step, (x, block.conv1d.weight[:, 0], block.conv1d.bias), conv_state),
+                 (decode.scan_step, (x, dt, block.A_log, B, C, block.D, None, block.dt_bias),
+                  ssm_state)]
+        for step, arguments, state in steps:
+            assert not state.is_contiguous()
+            expected_y, expected_state = step(*arguments, state.contiguous(), in_place=False)
+            y, new_state = step(*arguments, state, in_place=in_place)
+            assert torch.equal(y, expected_y)
+            assert torch.equal(new_state, expected_state)
+            assert (new_state is state) == in_place
 
 
-def test_they_run_on_a_gpu_where_triton_is(monkeypatch):
+def test_kernels_are_used_on_a_gpu_with_triton_and_without_gradients(monkeypatch):
     x = SimpleNamespace(is_cuda=True, dtype=torch.float32)
+    assert not decode.can_use_kernels(x)
     with torch.no_grad():
-        assert causal_conv1d.runs(x) == decode.runs(x) == operator.TRITON
+        assert (causal_conv1d.can_use_kernels(x) == decode.can_use_kernels(x)
+                == causal_conv1d.TRITON)
         monkeypatch.setattr(causal_conv1d, "TRITON", False)
-        assert not causal_conv1d.runs(x)
-        assert not decode.runs(x)
-    assert not causal_conv1d.runs(torch.zeros(1))
+        assert not causal_conv1d.can_use_kernels(x)
+        assert not decode.can_use_kernels(x)
+    assert not causal_conv1d.can_use_kernels(torch.zeros(1))
 
 
 @kernels
-def test_half_precision_costs_one_rounding():
-    ssm = S6(32).to(PLACE, torch.bfloat16)
-    x, z = (randn(4, 32, seed=i).to(torch.bfloat16).to(PLACE) for i in (1, 2))
-    h = randn(4, 32, 16, seed=3).float().to(PLACE)
+def test_bfloat16_is_rounded_once():
+    ssm = S6(32).to(DEVICE, torch.bfloat16)
+    x, z = (random(4, 32, seed=i).bfloat16() for i in (1, 2))
+    state = random(4, 32, 16, seed=3)
     with torch.no_grad():
-        raw, B, C = (part[:, 0] for part in ssm._raw(x[:, None]))
-        parts = raw, ssm.A_log, B, C, ssm.D, z, ssm.dt_bias
-        y, after = decode.scan(x, *parts, h, in_place=False)
-        wanted, h_ = decode.scan(x.float(), *(part.float() for part in parts), h, in_place=False)
-    torch.testing.assert_close(after, h_)
-    torch.testing.assert_close(y.float(), wanted, rtol=2**-7, atol=0)
+        dt, B, C = (projected[:, 0] for projected in ssm._project(x[:, None]))
+        arguments = dt, ssm.A_log, B, C, ssm.D, z, ssm.dt_bias
+        y, new_state = decode.scan_step(x, *arguments, state, in_place=False)
+        expected_y, expected_state = decode.scan_step(
+            x.float(), *(tensor.float() for tensor in arguments), state, in_place=False)
+    torch.testing.assert_close(new_state, expected_state)
+    torch.testing.assert_close(y.float(), expected_y, rtol=2**-7, atol=0)
 
 
 @kernels
-def test_the_sum_and_its_norm():
-    norm = torch.nn.RMSNorm(12, 1e-2).to(PLACE)
-    norm.weight.data += randn(12, seed=3).float().to(PLACE)
-    x, added = (randn(5, 12, seed=i).float().to(PLACE) for i in (1, 2))
-    total, normed = decode.add_norm(x, added, norm.weight.detach(), norm.eps)
-    torch.testing.assert_close(total, x + added)
-    torch.testing.assert_close(normed, norm(x + added).detach())
+def test_add_rms_norm_kernel_matches_pytorch():
+    norm = torch.nn.RMSNorm(12, 1e-2).to(DEVICE)
+    norm.weight.data += random(12, seed=3)
+    residual, hidden_states = (random(5, 12, seed=i) for i in (1, 2))
+    normed, total = decode.add_rms_norm(hidden_states, residual, norm.weight.detach(), norm.eps)
+    torch.testing.assert_close(total, residual + hidden_states)
+    torch.testing.assert_close(normed, norm(residual + hidden_states).detach())
 
 
-@pytest.mark.parametrize("where", [PLACE, "in PyTorch"])
-def test_in_place_is_the_same_in_the_same_tensors(where, monkeypatch):
-    if where == "in PyTorch":
-        monkeypatch.setattr(decode, "runs", lambda x: False)
-    model = MambaLM(MambaConfig(**SMALL)).to(PLACE)
-    shake(model)
+@pytest.mark.parametrize("use_kernels", [True, False])
+def test_step_in_place_equals_step_and_writes_into_the_cache(use_kernels, monkeypatch):
+    if not use_kernels:
+        monkeypatch.setattr(decode, "can_use_kernels", lambda x: False)
+    model = small_model().to(DEVICE, torch.float32)
     with torch.no_grad():
-        _, memory = model(tokens().to(PLACE), return_memory=True)
-        own = [type(part)(part.inputs.clone(), part.h.clone()) for part in memory]
-        for new in (1, 2):
-            scores, memory = model.step(torch.full((2,), new, device=PLACE), memory)
-            again, after = model.step(torch.full((2,), new, device=PLACE), own, in_place=True)
-            assert torch.equal(scores, again)
-            for one, other, kept in zip(memory, own, after, strict=True):
-                assert kept.inputs is other.inputs
-                assert kept.h is other.h
-                assert torch.equal(one.inputs, other.inputs)
-                assert torch.equal(one.h, other.h)
+        _, cache = model(random_ids().to(DEVICE), return_cache=True)
+        own = [MambaCache(layer.conv_state.clone(), layer.ssm_state.clone()) for layer in cache]
+        for token in (1, 2):
+            input_ids = torch.full((2,), token, device=DEVICE)
+            expected, cache = model.step(input_ids, cache)
+            assert torch.equal(model.step_(input_ids, own), expected)
+            for one, other in zip(cache, own, strict=True):
+                assert torch.equal(one.conv_state, other.conv_state)
+                assert torch.equal(one.ssm_state, other.ssm_state)
 
 
 @gpu
-def test_a_recorded_step_is_that_step():
-    model = MambaLM(MambaConfig(**SMALL)).cuda()
-    shake(model)
-    text = tokens().cuda()
+def test_graphed_step_equals_step_and_is_recorded_once():
+    model = small_model().to("cuda", torch.float32)
     with torch.no_grad():
-        memory = model(text, return_memory=True)[1]
-        recorded = replay(model, memory)
-        for new in (3, 1, 4):
-            new = torch.full((2,), new, device="cuda")
-            wanted, memory = model.step(new, memory)
-            assert torch.equal(recorded(new), wanted)
-        assert replay(model, memory) is recorded             # recorded once
+        _, cache = model(random_ids().cuda(), return_cache=True)
+        recorded = graphed_step(model, cache)
+        assert isinstance(recorded, GraphedStep)
+        for token in (3, 1, 4):
+            input_ids = torch.full((2,), token, device="cuda")
+            expected, cache = model.step(input_ids, cache)
+            assert torch.equal(recorded(input_ids), expected)
+        assert graphed_step(model, cache) is recorded
         model.embedding.weight.data *= 0.5                   # in place: the graph sees it
-        assert torch.equal(replay(model, memory)(new), model.step(new, memory)[0])
-        model.embedding.weight.data = model.embedding.weight.data * 3    # elsewhere
-        assert replay(model, memory) is not recorded
-        assert torch.equal(replay(model, memory)(new), model.step(new, memory)[0])
-        assert isinstance(recorded, Replay)
+        assert torch.equal(graphed_step(model, cache)(input_ids),
+                           model.step(input_ids, cache)[0])
+        model.embedding.weight.data = model.embedding.weight.data * 3    # elsewhere in memory
+        assert graphed_step(model, cache) is not recorded
+        assert torch.equal(graphed_step(model, cache)(input_ids),
+                           model.step(input_ids, cache)[0])
 
 
 @gpu
-def test_what_was_recorded_in_inference_mode_goes_on_outside_of_it():
-    model = MambaLM(MambaConfig(**SMALL)).cuda()
-    shake(model)
-    text = tokens().cuda()
+def test_graph_recorded_in_inference_mode_can_be_used_outside_of_it():
+    model = small_model().to("cuda", torch.float32)
+    perturb(model)
+    input_ids = random_ids().cuda()
     with torch.inference_mode():
-        inside = generation.generate(model, text, 20)
-    outside = generation.generate(model, text, 20)
-    assert all(map(torch.equal, inside, outside))
+        inside = generation.generate(model, input_ids, 20)
+    assert torch.equal(inside, generation.generate(model, input_ids, 20))
 
 
 @gpu
-def test_writing_on_a_gpu_is_reading_again():
-    model = MambaLM(MambaConfig(**SMALL)).cuda()
-    shake(model)
-    text = tokens().cuda()
-    for row, prompt in zip(generation.generate(model, text, 20), text, strict=True):
-        whole = prompt[None]
-        with torch.no_grad():
-            for _ in range(20):
-                whole = torch.cat([whole, model(whole)[:, -1].argmax(-1, keepdim=True)], 1)
-        assert torch.equal(row, whole[0, len(prompt):])
+def test_generation_on_a_gpu_equals_recomputing_everything():
+    model = small_model().to("cuda", torch.float32)
+    input_ids = random_ids().cuda()
+    expected = input_ids
+    with torch.no_grad():
+        for _ in range(20):
+            next_ids = model(expected)[:, -1].argmax(-1, keepdim=True)
+            expected = torch.cat([expected, next_ids], 1)
+    assert torch.equal(generation.generate(model, input_ids, 20), expected)

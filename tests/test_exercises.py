@@ -1,5 +1,6 @@
-"""Every exercise: its stub says "not tried yet", its solution passes, its mistakes are named."""
+"""Exercises: stubs, solutions and mistakes get the right verdict, and progress is recorded."""
 
+import functools
 import importlib
 import inspect
 import json
@@ -21,108 +22,107 @@ def exercises_of(chapter):
     return importlib.import_module(f"minimamba.course.exercises.chapter{chapter}").EXERCISES
 
 
+NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
+
+
 @pytest.fixture(autouse=True)
-def written(tmp_path, monkeypatch):
-    """Where right answers are written down: not among the reader's own."""
+def record(tmp_path, monkeypatch):
+    """The path of a record of its own for each test."""
     monkeypatch.setenv("MINIMAMBA_SOLVED", str(tmp_path / "solved.json"))
     return tmp_path / "solved.json"
 
 
-NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
+@functools.cache
+def code_cells(chapter):
+    path = next(p for p in NOTEBOOKS if p.name.startswith(chapter))
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
 
 def cells(name):
-    """The stub's cell and the solution's, in the notebook of the exercise."""
-    path = next(p for p in NOTEBOOKS if p.name.startswith(name[:2]))
-    found = [c for c in nbformat.read(path, as_version=4).cells
-             if c.cell_type == "code" and f'exercises.check("{name}"' in c.source]
-    assert len(found) == 2, f"{name}: a stub and a solution"
+    """The cells of an exercise in its notebook: the stub and the solution."""
+    found = [c for c in code_cells(name[:2]) if f'exercises.check("{name}"' in c.source]
+    assert len(found) == 2, f"{name}: expected a stub and a solution"
     return found
 
 
 def answer_in(cell, name):
-    """The function that a cell hands to check, made by running the cell."""
-    handed = []
-    given = {"exercises": type("exercises", (), {"check": lambda n, f: handed.append((n, f))})}
-    preamble = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
-    exec(preamble + cell.source, given)
-    assert [n for n, _ in handed] == [name]
-    return handed[0][1]
+    """Run a cell, and return the function that it gives to `check`."""
+    checked = []
+    namespace = {"exercises": type("exercises", (), {
+        "check": lambda name, answer: checked.append((name, answer))})}
+    imports = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
+    exec(imports + cell.source, namespace)
+    (checked_name, answer), = checked
+    assert checked_name == name
+    return answer
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_has_three_exercises_or_more_and_a_hard_one(chapter):
+def test_a_chapter_has_at_least_three_exercises_and_a_hard_one(chapter):
     assert len(exercises_of(chapter)) >= 3
     path = next(p for p in NOTEBOOKS if p.name.startswith(chapter))
     assert "(hard" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_stub_is_not_tried_yet(name, capsys):
-    exercises.check(name, answer_in(cells(name)[0], name))
+def test_the_stub_is_not_tried_yet_and_the_solution_is_correct_and_folded(name, capsys):
+    stub_cell, solution_cell = cells(name)
+    stub, solution = answer_in(stub_cell, name), answer_in(solution_cell, name)
+    exercises.check(name, stub)
     assert capsys.readouterr().out == f"{name}: not tried yet (the function returns nothing)\n"
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_solution_below_fills_the_stub_and_is_right(name, capsys):
-    stub, solution = (answer_in(cell, name) for cell in cells(name))
-    assert inspect.signature(stub) == inspect.signature(solution)
     exercises.check(name, solution)
-    assert capsys.readouterr().out == f"{name}: right\n"
+    assert capsys.readouterr().out == f"{name}: correct\n"
+    assert inspect.signature(stub) == inspect.signature(solution)
+    assert solution_cell.metadata["jupyter"]["source_hidden"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_solution_is_folded_away(name):
-    assert cells(name)[1].metadata["jupyter"]["source_hidden"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_two_typical_mistakes_are_told_apart(name):
+def test_at_least_two_mistakes_get_hints_of_their_own(name):
     exercise = exercises.find(name)
     assert len(exercise.mistakes) >= 2
-    said = []
+    verdicts = []
     for hint, mistake in exercise.mistakes.items():
         verdict = exercises.verdict(exercise, mistake)
         assert re.match(r"not yet\. For .+ expected .+, got .+\.", verdict)
         assert verdict.endswith(hint)
-        said.append(verdict)
-    assert len(set(said)) == len(said)
+        verdicts.append(verdict)
+    assert len(set(verdicts)) == len(verdicts)
 
 
-def test_another_wrong_answer_gets_the_case_and_no_hint():
-    exercise = exercises.find("00.2")
-    verdict = exercises.verdict(exercise, lambda delta, A: 7.0)
+def test_an_unknown_mistake_gets_the_case_without_a_hint():
+    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 7.0)
     assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7."
 
 
-def test_an_answer_that_raises_is_told_what_it_raised():
+def test_an_error_in_an_answer_is_reported():
     verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)
-    assert "raised ZeroDivisionError: division by zero" in verdict
+    assert verdict == ("not yet. For delta = 0.1, A = -1 it raised ZeroDivisionError: "
+                       "division by zero")
 
 
-def test_a_raised_not_implemented_error_is_not_tried_yet():
+def test_an_answer_that_is_not_implemented_is_not_tried_yet():
     def stub(delta, A):
         raise NotImplementedError
 
     assert exercises.verdict(exercises.find("00.2"), stub) == "not tried yet"
 
 
-def test_an_answer_of_the_wrong_shape_is_wrong():
+def test_an_answer_of_another_shape_is_wrong():
     exercise = exercises.find("03.1")
     verdict = exercises.verdict(exercise, lambda **case: exercise.solution(**case)[:, None])
     assert verdict.startswith("not yet.")
 
 
-def test_an_answer_that_writes_into_its_arguments_spoils_nothing():
+def test_an_answer_may_modify_its_arguments():
     exercise = exercises.find("03.1")
 
-    def greedy(A_bar, B_bar, C, length):
+    def modifying(A_bar, B_bar, C, length):
         y = exercise.solution(A_bar, B_bar, C, length)
         A_bar.zero_()
         return y
 
     before = exercise.cases[0]["A_bar"].clone()
-    assert exercises.verdict(exercise, greedy) == "right"
+    assert exercises.verdict(exercise, modifying) == "correct"
     assert exercise.cases[0]["A_bar"].equal(before)
 
 
@@ -132,39 +132,39 @@ def test_an_unknown_exercise_is_refused(name):
         exercises.check(name, abs)
 
 
-def test_an_answer_that_is_no_function_is_refused():
+def test_an_answer_that_is_not_a_function_is_refused():
     with pytest.raises(ValueError, match="answer: expected a function, got int"):
         exercises.check("00.1", 3)
 
 
 @pytest.mark.parametrize(("name", "wrong", "hint"), [
-    ("04.1", lambda N: hippo.legs(N)[0].T, "turned over"),
-    ("04.1", lambda N: -hippo.legs(N)[0], "sign is turned"),
+    ("04.1", lambda N: hippo.legs(N)[0].T, "transpose"),
+    ("04.1", lambda N: -hippo.legs(N)[0], "sign is wrong"),
     ("04.1", lambda N: hippo.legs(N)[0] + hippo.legs(N)[0].tril(-1).T, "Above the diagonal"),
     ("04.1", lambda N: hippo.legs(N)[0] - torch.diag(torch.arange(N)), "On the diagonal"),
     ("04.2", lambda A_bar, B_bar, C, length: (C * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real, "stands for two"),
+                                              * B_bar).sum(-1).real, "itself and its conjugate"),
     ("04.2", lambda A_bar, B_bar, C, length: (C.conj() * A_bar ** torch.arange(length)[:, None]
-                                              * B_bar).sum(-1).real * 2, "no conjugate of C"),
+                                              * B_bar).sum(-1).real * 2, "without a conjugate"),
     ("04.3", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
-     "sign is turned"),
-    ("04.3", lambda d, p, q, b: b / d, "alone"),
+     "sign is wrong"),
+    ("04.3", lambda d, p, q, b: b / d, "diagonal only"),
     ("04.3", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
 ])
 def test_a_hint_of_chapter_04_belongs_to_its_mistake(name, wrong, hint):
     assert hint in exercises.verdict(exercises.find(name), wrong)
 
 
-def right(delta, A):
+def correct(delta, A):
     return torch.exp(torch.tensor(delta * A))
 
 
-def test_progress_counts_what_was_right_once(written, capsys):
-    exercises.check("00.2", right)
+def test_progress_counts_exercises_that_were_ever_solved_by_the_reader(record, capsys):
+    exercises.check("00.2", correct)
     exercises.check("00.2", lambda delta, A: 7.0)               # it stays solved
     for cell in cells("00.1"):                                  # the notebook's own do not count
         exercises.check("00.1", answer_in(cell, "00.1"))
-    assert json.loads(written.read_text()) == ["00.2"]
+    assert json.loads(record.read_text()) == ["00.2"]
     capsys.readouterr()
     exercises.progress()
     lines = capsys.readouterr().out.splitlines()
@@ -173,24 +173,24 @@ def test_progress_counts_what_was_right_once(written, capsys):
     assert lines[-1].split() == ["all", "1", "of", str(len(NAMES))]
 
 
-def test_a_right_answer_is_right_where_nothing_can_be_written(written, capsys):
-    written.mkdir()
-    exercises.check("00.2", right)
-    assert capsys.readouterr().out.startswith("00.2: right (not written down: ")
+def test_an_answer_is_correct_even_where_it_cannot_be_recorded(record, capsys):
+    record.mkdir()
+    exercises.check("00.2", correct)
+    assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
 
 
-def test_the_record_lies_beside_the_notebook(tmp_path, monkeypatch, capsys):
+def test_the_record_is_beside_the_notebook(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MINIMAMBA_SOLVED")
     monkeypatch.chdir(tmp_path)
-    exercises.check("00.2", right)
+    exercises.check("00.2", correct)
     assert (tmp_path / ".solved.json").read_text() == '["00.2"]\n'
 
 
-@pytest.mark.parametrize("left", ['["00.2', "5", ""])
-def test_a_record_that_was_cut_off_is_told_of_and_stays(written, capsys, left):
-    written.write_text(left)
-    exercises.check("00.2", right)
-    assert "00.2: right (not written down: " in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"should be a list of names and is not; delete it"):
+@pytest.mark.parametrize("content", ['["00.2', "5", ""])
+def test_a_damaged_record_is_reported_and_not_overwritten(record, capsys, content):
+    record.write_text(content)
+    exercises.check("00.2", correct)
+    assert "00.2: correct (not recorded: " in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"expected a list of names; delete the file"):
         exercises.progress()
-    assert written.read_text() == left
+    assert record.read_text() == content

@@ -1,147 +1,235 @@
-"""Writing: greedy, drawn, stopped, padded, streamed; the same as reading everything again."""
+"""Generation: greedy, sampled, ended, padded, streamed, with ids and with text."""
+
+from math import inf
 
 import pytest
 import torch
-from test_lm import SMALL, shake, tokens
+from models import TOKENS, random_ids, small_model, write_tokenizer
 
-from minimamba import MambaConfig, MambaLM, generation
+from minimamba import MambaLM, generate, generation
+from minimamba.generation import Sampler, prefill, stream
 from minimamba.scan import compiled
 
 
 @pytest.fixture
 def model(double):
-    model = MambaLM(MambaConfig(**SMALL))
-    shake(model)
-    return model
+    return small_model()
 
 
-def again(model, prompt, count, choose=lambda scores, text: scores.argmax(-1)):
-    """Without a memory: all that there is, read anew for each token. prompt (1, length)."""
-    text = prompt
+@pytest.fixture
+def bytes_model():
+    return small_model(vocab_size=256)
+
+
+@pytest.fixture
+def text_model(tmp_path):
+    """A model with a tokenizer.json, which writes letters more often than bytes."""
+    model = small_model(vocab_size=len(TOKENS))
+    model.embedding.weight.data[:TOKENS.index("▁")] = 0
+    model.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    return MambaLM.from_pretrained(tmp_path)
+
+
+def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax(-1)):
+    """Run the model over everything again for each new token; prompt (1, length)."""
+    ids = prompt
     for _ in range(count):
-        text = torch.cat([text, choose(model(text)[:, -1], text)[:, None]], 1)
-    return text[0, prompt.shape[1]:]
+        ids = torch.cat([ids, choose(model(ids)[:, -1], ids)[:, None]], 1)
+    return ids
 
 
-def test_the_memory_stands_for_all_that_was_read(model):
-    for row, prompt in zip(generation.generate(model, tokens(), 25), tokens(), strict=True):
-        assert torch.equal(row, again(model, prompt[None], 25))
-
-
-def test_prompts_of_any_lengths_together(model):
-    prompts = [tokens(1, length, seed=length)[0] for length in (1, 30, 7)]
-    together = generation.generate(model, prompts, 20)
-    for row, prompt in zip(together, prompts, strict=True):
-        assert torch.equal(row, again(model, prompt[None], 20))
+@pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+def test_generation_with_a_cache_equals_generation_without(pattern, double):
+    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
+    given = generate(model, random_ids(), 15)
+    assert given.shape == (2, 45)
+    for row, prompt in zip(given, random_ids(), strict=True):
+        assert torch.equal(row, without_cache(model, prompt[None], 15)[0])
+    prompts = [random_ids(1, length, seed=length)[0] for length in (1, 12, 5)]
+    for row, prompt in zip(model.generate(prompts, 6), prompts, strict=True):
+        assert torch.equal(row, without_cache(model, prompt[None], 6)[0])
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 30, 100])
-def test_a_prompt_may_be_read_in_chunks(model, chunk):
-    real = torch.arange(30) >= torch.tensor([[0], [17]])
-    scores, memory = generation.prefill(model, tokens(), real, chunk)
-    wanted, last = model(tokens(), real=real, return_memory=True)
-    torch.testing.assert_close(scores, wanted[:, -1])
-    for one, other in zip(memory, last, strict=True):
-        torch.testing.assert_close(one.h, other.h)
-        torch.testing.assert_close(one.inputs, other.inputs)
+def test_prefill_in_chunks_equals_forward(model, chunk):
+    mask = torch.arange(30) >= torch.tensor([[0], [17]])
+    logits, cache = prefill(model, random_ids(), mask, chunk)
+    expected, last = model(random_ids(), attention_mask=mask, return_cache=True)
+    torch.testing.assert_close(logits, expected[:, -1])
+    for given, layer_cache in zip(cache, last, strict=True):
+        torch.testing.assert_close(given.ssm_state, layer_cache.ssm_state)
+        torch.testing.assert_close(given.conv_state, layer_cache.conv_state)
 
 
-def test_a_text_ends_with_its_stop_token(model):
-    plain = generation.generate(model, tokens(), 25)
-    stop = plain[0][4].item()
-    rows = generation.generate(model, tokens(), 25, stop=[stop])
-    for row, whole in zip(rows, plain, strict=True):
-        where = (whole == stop).nonzero()
-        end = where[0].item() + 1 if len(where) else 25
-        assert torch.equal(row, whole[:end])
+def test_sequences_end_after_their_end_token(model):
+    whole = generate(model, random_ids(), 25)
+    eos = whole[0, 34].item()
+    ends = [next((i + 1 for i in range(30, 55) if row[i] == eos), 55) for row in whole]
+    assert ends == [35, 31]                                  # one earlier than the other
+    for end_ids in (eos, [eos], {eos, 1000}):
+        rows = generate(model, list(random_ids()), 25, eos_token_id=end_ids)
+        for row, expected, end in zip(rows, whole, ends, strict=True):
+            assert torch.equal(row, expected[:end])
+    # In a tensor, the end token fills up the row.
+    rows = generate(model, random_ids(), 25, eos_token_id=eos)
+    assert torch.equal(rows[0], whole[0, :35])
+    assert torch.equal(rows[1, :31], whole[1, :31])
+    assert (rows[1, 31:] == eos).all()
+    columns = torch.stack(list(stream(model, random_ids(), 25, eos_token_id=eos)), 1)
+    assert torch.equal(columns[0], whole[0, 30:35])
+    assert columns[1].tolist() == [eos] + 4 * [generation.ENDED]
 
 
-def test_when_all_have_stopped_nothing_more_is_made(model):
-    first = {row[0].item() for row in generation.generate(model, tokens(), 1)}
-    assert len(list(generation.stream(model, tokens(), 25, stop=first))) == 1
+def test_end_token_of_the_config_is_the_default(double):
+    plain = small_model()
+    eos = generate(plain, random_ids(1), 9)[0, 34].item()
+    model = small_model(eos_token_id=eos)
+    expected = generate(plain, random_ids(1), 25, eos_token_id=eos)
+    assert expected.shape[1] < 40
+    assert torch.equal(generate(model, random_ids(1), 25), expected)
+    assert generate(model, random_ids(1), 25, eos_token_id=()).shape == (1, 55)
 
 
-def test_a_stream_gives_each_token_as_it_is_made(model):
-    columns = generation.stream(model, tokens(), 25)
+def test_generation_stops_when_all_sequences_have_ended(model):
+    first = set(generate(model, random_ids(), 1)[:, -1].tolist())
+    assert len(list(stream(model, random_ids(), 25, eos_token_id=first))) == 1
+    assert generate(model, random_ids(), 25, eos_token_id=first).shape == (2, 31)
+
+
+def test_stream_yields_the_tokens_that_generate_returns(model):
+    columns = model.stream(random_ids(), 25)
     first = next(columns)
     assert first.shape == (2,)
-    assert torch.equal(torch.stack([first, *columns], 1),
-                       torch.stack(generation.generate(model, tokens(), 25)))
+    assert torch.equal(torch.stack([first, *columns], 1), generate(model, random_ids(), 25)[:, 30:])
 
 
-def test_draws_follow_the_probabilities(model):
-    prompt = tokens(1, 9).expand(3000, -1)
-    drawn = torch.cat(generation.generate(model, prompt, 1, temperature=2.0)).bincount(minlength=40)
-    wanted = (model(prompt[:1])[0, -1] / 2).softmax(-1)
-    # Five standard deviations for each.
-    assert ((drawn / 3000 - wanted).abs() < 5 * (wanted / 3000).sqrt() + 1e-9).all()
+def test_result_has_the_form_of_the_prompts(bytes_model):
+    ids = torch.tensor([list(b"ab"), list(b"cd")])
+    rows = bytes_model.generate(ids, 3)
+    assert rows.shape == (2, 5)
+    assert torch.equal(rows[:, :2], ids)
+    listed = bytes_model.generate(list(ids), 3)
+    assert all(map(torch.equal, listed, rows))
+    texts = bytes_model.generate(["ab", "cd"], 3)
+    assert texts == [bytes(row.tolist()).decode(errors="replace") for row in rows]
+    assert bytes_model.generate("ab", 3) == texts[0]
+    assert generate(bytes_model, "ab", 3) == texts[0]
 
 
-def test_top_k_and_top_p_leave_the_best(model):
-    prompt = tokens(1, 9).expand(2000, -1)
-    chance, order = (model(prompt[:1])[0, -1] / 3).softmax(-1).sort(descending=True)
-    for kept, options in ((3, {"top_k": 3}), (1, {"top_p": 1e-6}),
-                          (4, {"top_p": chance[:4].sum().item() - 1e-3}),
-                          (2, {"top_k": 2, "top_p": 0.999999}), (40, {"top_k": 100})):
-        drawn = torch.cat(generation.generate(model, prompt, 1, temperature=3.0, **options))
-        best = set(order[:kept].tolist())
-        assert set(drawn.tolist()) == best if kept < 40 else set(drawn.tolist()) <= best
+def test_text_of_a_tokenizer_file_equals_its_decoded_ids(text_model):
+    tokenizer = text_model.tokenizer
+    prompts = ["a cab", "naïve 日本語", " b,"]
+    ids = [torch.tensor(tokenizer.encode(prompt)) for prompt in prompts]
+    texts, rows = text_model.generate(prompts, 40), text_model.generate(ids, 40)
+    for text, prompt, prompt_ids, row in zip(texts, prompts, ids, rows, strict=True):
+        assert torch.equal(row[:len(prompt_ids)], prompt_ids)
+        decoded_prompt = tokenizer.decode(prompt_ids.tolist())
+        assert text == prompt + tokenizer.decode(row.tolist()).removeprefix(decoded_prompt)
+    assert len("".join(texts)) > 80
 
 
-def test_what_has_occurred_is_penalised(model):
-    def choose(scores, text):
-        seen = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, text, True)
-        penalised = torch.where(scores < 0, scores * 1.7, scores / 1.7)
-        return torch.where(seen, penalised, scores).argmax(-1)
+@pytest.mark.parametrize("kind", ["bytes_model", "text_model"])
+def test_streamed_text_joins_to_what_generate_returns(kind, request):
+    model, prompt = request.getfixturevalue(kind), "a cab 日"
+    for seed in range(3):
+        pieces = list(model.stream(prompt, 60, temperature=1.0, seed=seed))
+        assert len(pieces) > 5
+        assert all(pieces)
+        assert prompt + "".join(pieces) == model.generate(prompt, 60, temperature=1.0, seed=seed)
 
-    prompts = [tokens(1, length, seed=length)[0] for length in (5, 30)]
-    rows = generation.generate(model, prompts, 25, repetition_penalty=1.7)
+
+def test_text_ends_with_the_end_token_whose_text_is_empty(text_model):
+    eos = 1
+    # An embedding that points along every hidden state makes its token the most likely one.
+    hidden_states, _ = text_model.hidden_states(torch.tensor([text_model.tokenizer.encode("a b")]))
+    text_model.embedding.weight.data[eos] = 10 * text_model.norm_f(hidden_states)[0, -1].detach()
+    assert text_model.generate("a b", 5, eos_token_id=eos) == "a b"
+    assert list(text_model.stream("a b", 5, eos_token_id=eos)) == []
+
+
+def test_samples_follow_the_probabilities(model):
+    prompt = random_ids(1, 9)
+    samples = generate(model, prompt.expand(3000, -1), 1, temperature=2.0, seed=0)[:, -1]
+    expected = (model(prompt)[0, -1] / 2).softmax(-1)
+    error = (samples.bincount(minlength=40) / 3000 - expected).abs()
+    assert (error < 5 * (expected / 3000).sqrt() + 1e-9).all()   # five standard deviations
+
+
+def test_top_k_and_top_p_keep_the_most_likely_tokens(model):
+    prompt = random_ids(1, 9)
+    probabilities, order = (model(prompt)[0, -1] / 3).softmax(-1).sort(descending=True)
+    for count, options in ((3, {"top_k": 3}), (1, {"top_p": 1e-6}),
+                           (4, {"top_p": probabilities[:4].sum().item() - 1e-3}),
+                           (2, {"top_k": 2, "top_p": 0.999999}), (40, {"top_k": 100})):
+        samples = generate(model, prompt.expand(1000, -1), 1, temperature=3.0, seed=0,
+                           **options)[:, -1]
+        kept = set(order[:count].tolist())
+        if count < 40:
+            assert set(samples.tolist()) == kept
+        else:
+            assert len(set(samples.tolist())) > 10
+
+
+def test_repetition_penalty_equals_its_definition(model):
+    def choose(logits, ids):
+        occurred = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True)
+        penalized = torch.where(logits < 0, logits * 1.7, logits / 1.7)
+        return torch.where(occurred, penalized, logits).argmax(-1)
+
+    prompts = [random_ids(1, length, seed=length)[0] for length in (5, 30)]
+    rows = generate(model, prompts, 25, repetition_penalty=1.7)
     for row, prompt in zip(rows, prompts, strict=True):
-        assert torch.equal(row, again(model, prompt[None], 25, choose))
-    assert not torch.equal(rows[1], generation.generate(model, prompts, 25)[1])
+        assert torch.equal(row, without_cache(model, prompt[None], 25, choose)[0])
+    assert not torch.equal(rows[1], generate(model, prompts, 25)[1])
 
 
-def test_a_penalty_lowers_negative_scores_too_and_spares_what_fills_up():
-    prompts = [torch.tensor([2]), torch.tensor([3, 1, 3])]
-    tokens_, real = generation._to_the_right(prompts)
-    seen = generation._holds(tokens_, real, 4)
-    assert seen.tolist() == [[False, False, True, False], [False, True, False, True]]
-    scores = torch.tensor([[-5.0, -5.0, -1.0, -1.2], [-5.0, -1.0, -1.2, -5.0]])
-    for penalty, best in ((1.0, [2, 1]), (1.7, [3, 2])):
-        chosen = generation._choose(scores, seen, 0.0, None, 1.0, penalty, torch.Generator())
-        assert chosen.tolist() == best
+def test_repetition_penalty_lowers_negative_logits_and_ignores_padding():
+    input_ids, mask = generation._left_pad([torch.tensor([2]), torch.tensor([3, 1, 3])])
+    occurred = generation._occurrences(input_ids, mask, 4)
+    assert occurred.tolist() == [[False, False, True, False], [False, True, False, True]]
+    logits = torch.tensor([[-5.0, -5.0, -1.0, -1.2], [-5.0, -1.0, -1.2, -5.0]])
+    for penalty, expected in ((1.0, [2, 1]), (1.7, [3, 2])):
+        sampler = Sampler(0.0, None, 1.0, penalty, None, logits.device)
+        assert sampler(logits, occurred).tolist() == expected
 
 
-def test_a_seed_settles_the_draws(model):
-    def draw(seed):
-        return torch.stack(generation.generate(model, tokens(), 25, temperature=1.0, seed=seed))
+def test_seed_repeats_and_none_differs(model):
+    def sample(seed):
+        torch.manual_seed(3)                                 # has no effect
+        return generate(model, random_ids(), 25, temperature=1.0, seed=seed)
 
-    torch.manual_seed(3)
-    first = draw(1)
-    torch.manual_seed(4)
-    assert torch.equal(first, draw(1))
-    assert not torch.equal(first, draw(2))
+    first = sample(0)
+    assert torch.equal(first, sample(0))
+    assert not torch.equal(first, sample(1))
+    assert not torch.equal(sample(None), sample(None))
 
 
-@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
-def test_a_long_text_is_written_by_a_compiled_step(model, monkeypatch):
-    plain = generation.generate(model, tokens(1), 12)[0]
-    asked = []
+@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
+def test_only_long_texts_are_generated_by_compiled_steps(model, monkeypatch):
+    plain = generate(model, random_ids(1), 12)
+    calls = []
     step = MambaLM.step
-    monkeypatch.setattr(MambaLM, "step", lambda self, *given, compiled: asked.append(compiled)
-                        or step(self, *given, compiled=compiled))
-    monkeypatch.setattr(generation, "WORTH", 100)
-    assert torch.equal(generation.generate(model, tokens(1), 12)[0], plain)
-    monkeypatch.setattr(generation, "WORTH", 2**33)          # three tokens more are not worth it
-    generation.generate(model, tokens(1), 3)
-    assert asked == [True] * 11 + [False] * 2
+
+    def recording_step(self, *args, compiled):
+        calls.append(compiled)                               # test_lm.py compiles; here none is
+        return step(self, *args)
+
+    monkeypatch.setattr(MambaLM, "step", recording_step)
+    monkeypatch.setattr(generation, "WORTH_COMPILING", 100)
+    assert torch.equal(generate(model, random_ids(1), 12), plain)
+    monkeypatch.setattr(generation, "WORTH_COMPILING", 2**33)
+    generate(model, random_ids(1), 3)
+    assert calls == [True] * 11 + [False] * 2
 
 
-def test_the_model_is_left_in_its_mode(model):
-    for mode in (True, False):
-        model.train(mode)
-        generation.generate(model, tokens(), 2)
-        assert model.training == mode
+def test_model_is_left_in_its_mode(model):
+    for training in (True, False):
+        model.train(training)
+        generate(model, random_ids(), 2)
+        assert model.training == training
+        next(stream(model, random_ids(), 2))
+        assert model.training == training
 
 
 @pytest.mark.parametrize(("change", "message"), [
@@ -149,11 +237,29 @@ def test_the_model_is_left_in_its_mode(model):
     ({"temperature": -1.0}, "^temperature: expected a number from 0 up, got -1.0"),
     ({"top_k": 0}, "^top_k: "), ({"top_p": 0.0}, "^top_p: expected a number above 0, at most 1"),
     ({"repetition_penalty": 0.0}, "^repetition_penalty: "),
+    ({"repetition_penalty": inf}, "^repetition_penalty: "),
+    ({"seed": 1.5}, "^seed: expected a whole number from 0 up, got 1.5"),
+    ({"eos_token_id": -1}, "^eos_token_id: "), ({"eos_token_id": ["a"]}, "^eos_token_id: "),
     ({"prompts": []}, "^prompts: expected at least one, got none"),
+    ({"prompts": 3}, "^prompts: expected token ids or texts, got int"),
+    ({"prompts": torch.tensor([1, 2])}, r"^prompts: expected shape \(batch, length\), not empty"),
     ({"prompts": [torch.tensor([1]), torch.tensor([], dtype=torch.int64)]},
-     r"^prompts\[1\]: expected a tensor of shape \(length,\), not empty, got \(0,\)"),
-    ({"prompts": ["abc"]}, r"^prompts\[0\]: .+ got str$"),
+     r"^prompts\[1\]: expected a tensor of shape \(length,\), not empty, got shape \(0,\)"),
+    ({"prompts": [torch.tensor([1]), "abc"]}, r"^prompts\[1\]: .+ got str$"),
+    ({"prompts": random_ids() + 40}, "^prompts: expected token ids from 0 to 39, got 4"),
+    ({"prompts": random_ids().float()}, "^prompts: expected dtype int64, got float32"),
+    ({"prompts": "abc"}, "^prompts: expected token ids, since this model has no tokenizer"),
 ])
-def test_bad_input_is_named(model, change, message):
-    with pytest.raises(ValueError, match=message):
-        generation.generate(model, **{"prompts": tokens(), "max_new_tokens": 3} | change)
+def test_bad_arguments_are_refused_at_the_call(model, change, message):
+    arguments = {"prompts": random_ids(), "max_new_tokens": 3} | change
+    for call in (generate, stream, MambaLM.generate, MambaLM.stream):
+        with pytest.raises(ValueError, match=message):
+            call(model, **arguments)
+
+
+def test_empty_and_mixed_texts_are_refused(bytes_model):
+    for call in (generate, stream):
+        with pytest.raises(ValueError, match=r"^prompts: expected a text of at least one token"):
+            call(bytes_model, "", 3)
+    with pytest.raises(ValueError, match=r"^prompts: expected .+ one text, .+ got a list of texts"):
+        stream(bytes_model, ["a", "b"], 3)

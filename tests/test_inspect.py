@@ -1,56 +1,60 @@
-"""What is watched is what the model does."""
+"""What `course.inspect` records is what the model computes."""
 
 import pytest
 import torch
+from models import SMALL, random_ids, small_model
 from systems import close
-from test_lm import SMALL, shake, tokens
 
 from minimamba import MambaConfig, MambaLM
-from minimamba.course.inspect import watch
+from minimamba.course.inspect import attention_weights, trace_states
 
 
 @pytest.fixture
 def model(double):
-    model = MambaLM(MambaConfig(**SMALL))
-    shake(model)
-    return model
+    return small_model()
 
 
-def test_the_last_states_are_those_that_the_model_remembers(model):
-    given = tokens(batch=1)
-    _, memory = model(given, return_memory=True)
-    seen = watch(model, given[0])
-    assert len(seen) == 2
-    for one, kept in zip(seen, memory, strict=True):
-        assert one.h.shape == one.decay.shape == (30, 24, 16)
-        assert one.delta.shape == one.norm.shape == (30, 24)
-        close(one.h[-1], kept.h[0])
+def test_every_state_is_the_cache_after_that_token(model):
+    input_ids = random_ids(batch=1, length=9)
+    traces = trace_states(model, input_ids[0])
+    assert len(traces) == 2
+    for t in range(9):
+        _, cache = model(input_ids[:, :t + 1], return_cache=True)
+        for trace, layer_cache in zip(traces, cache, strict=True):
+            close(trace.h[t], layer_cache.ssm_state[0])
 
 
-def test_every_state_is_that_of_the_text_up_to_it(model):
-    given = tokens(batch=1, length=9)
-    seen = watch(model, given[0])
-    for t in range(1, 10):
-        _, memory = model(given[:, :t], return_memory=True)
-        for one, kept in zip(seen, memory, strict=True):
-            close(one.h[t - 1], kept.h[0])
+def test_decay_and_norm_follow_from_delta_and_the_state(model):
+    traces = trace_states(model, random_ids()[0])
+    for trace, layer in zip(traces, model.layers, strict=True):
+        assert trace.h.shape == trace.decay.shape == (30, 24, 16)
+        assert trace.delta.shape == trace.norm.shape == (30, 24)
+        close(trace.decay, torch.exp(trace.delta[..., None] * layer.mixer.A))
+        close(trace.norm, trace.h.square().sum(-1).sqrt())
 
 
-def test_the_decays_are_those_of_the_steps(model):
-    for one, layer in zip(watch(model, tokens()[0]), model.layers, strict=True):
-        close(one.decay, torch.exp(one.delta[..., None] * layer.mixer.ssm.A))
-        close(one.norm, one.h.square().sum(-1).sqrt())
+def test_hybrid_gives_states_of_mamba_layers_and_weights_of_attention_layers(double):
+    model, input_ids = small_model(layers="MAFM", n_layer=None, n_heads=2), random_ids(1, 20)
+    traces, weights = trace_states(model, input_ids[0]), attention_weights(model, input_ids[0])
+    assert [trace.h.shape for trace in traces] == [(20, 24, 16)] * 2
+    assert [each.shape for each in weights] == [(2, 20, 20)]
+    close(weights[0].sum(-1), torch.ones(2, 20))
+    x = model.layers[0](model.embedding(input_ids))
+    close(weights[0], model.layers[1].mixer.attention_weights(model.layers[1].norm(x))[0])
 
 
-def test_the_model_is_left_as_it_was(model):
-    watch(model, tokens()[0])
-    assert not any(layer.mixer.ssm._forward_pre_hooks for layer in model.layers)
-    with pytest.raises(ValueError, match="tokens: expected numbers from 0 to 39"):
-        watch(model, torch.tensor([40]))
-    assert not any(layer.mixer.ssm._forward_pre_hooks for layer in model.layers)
+def test_no_hook_stays_behind_also_after_an_error(model):
+    def hooks():
+        return [hook for layer in model.layers for hook in layer.mixer._forward_pre_hooks]
+
+    trace_states(model, random_ids()[0])
+    assert not hooks()
+    with pytest.raises(ValueError, match="input_ids: expected numbers from 0 to 39"):
+        trace_states(model, torch.tensor([40]))
+    assert not hooks()
 
 
-def test_weights_in_half_precision_are_watched_in_float32():
+def test_bfloat16_model_is_traced_in_float32():
     model = MambaLM(MambaConfig(**SMALL)).bfloat16()
-    for one in watch(model, tokens()[0]):
-        assert one.h.dtype == one.decay.dtype == one.delta.dtype == torch.float32
+    for trace in trace_states(model, random_ids()[0]):
+        assert trace.h.dtype == trace.decay.dtype == trace.delta.dtype == torch.float32

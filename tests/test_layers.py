@@ -1,200 +1,87 @@
-"""Every letter of a pattern, alone and in a stack: one face, whatever stands behind it."""
+"""The residual layer, and the mixers that Mamba is compared with, against their equations."""
 
 import pytest
 import torch
-from systems import close
-from test_lm import shake
+from systems import close, randn
+from torch.nn.functional import gelu
 
-from minimamba import MambaConfig, MambaLM, checkpoint, generation
-from minimamba.course.inspect import looks, watch
-from minimamba.lm import MIXERS
-from minimamba.nn.layers import LSTM, MLP
+from minimamba import MambaConfig, MambaLM
+from minimamba.nn import LSTM, MLP, S6, Layer, Mamba, S4Block
+from minimamba.nn.layers import add_norm
+from minimamba.s4 import S4D
 
 pytestmark = pytest.mark.usefixtures("double")
-PATTERNS = [*MIXERS, "MMMAMMMM", "AFAF", "MFAF", "L46MA"]
-every = pytest.mark.parametrize("pattern", PATTERNS)
 
 
-def make(pattern, **options):
-    torch.manual_seed(0)
-    model = MambaLM(MambaConfig(40, 16, layers=pattern, d_state=4, **options))
-    shake(model, 0.1)
-    return model
+def test_mlp_matches_its_equation():
+    mlp, x = MLP(6), randn(2, 3, 6)
+    a, b = mlp.in_proj(x).split(16, -1)
+    close(mlp(x), mlp.out_proj(a * a.sigmoid() * b))
 
 
-def tokens(batch=2, length=20, seed=0):
-    return torch.randint(0, 40, (batch, length), generator=torch.Generator().manual_seed(seed))
+def test_lstm_matches_that_of_pytorch():
+    layer, x = LSTM(6), randn(2, 3, 6)
+    close(layer(x), layer.out_proj(layer.lstm(x)[0]))
 
 
-def alike(one, other):
-    for a, b in zip(one, other, strict=True):
-        if isinstance(a, tuple):
-            alike(a, b)
-        elif a is not None or b is not None:
-            close(a, b)
+@pytest.mark.parametrize("ssm", [lambda: S4D(6, 4), lambda: S6(6, 4)], ids=["S4D", "S6"])
+def test_s4_block_matches_its_equation(ssm):
+    block, x = S4Block(ssm(), 6), randn(2, 9, 6)
+    a, b = block.out_proj(gelu(block.ssm(x))).chunk(2, -1)
+    close(block(x), a * b.sigmoid())
 
 
-@every
-def test_steps_and_parts_are_the_whole(pattern):
-    model, given = make(pattern), tokens()
-    whole, last = model(given, return_memory=True)
-    first, memory = model(given[:, :11], return_memory=True)
-    second, memory = model(given[:, 11:], memory, return_memory=True)
-    close(torch.cat([first, second], 1), whole)
-    alike(memory, last)
-    memory, outputs = model.empty(2), []
-    for now in given.unbind(1):
-        scores, memory = model.step(now, memory)
-        outputs.append(scores)
-    close(torch.stack(outputs, 1), whole)
-    alike(memory, last)
-    close(model(given, model.empty(2)), whole)
+def test_layer_adds_the_mixer_of_the_normalized_input():
+    layer, x = Layer(Mamba(6), 6, norm_epsilon=1e-2), randn(2, 3, 6)
+    layer.norm.weight.data += randn(6, seed=1)
+    normed = x * (x.square().mean(-1, keepdim=True) + 1e-2).rsqrt() * layer.norm.weight
+    close(layer(x), x + layer.mixer(normed))
+    y, cache = layer(x, return_cache=True)
+    close(y, layer(x))
+    close(cache.ssm_state, layer.mixer(normed, return_cache=True)[1].ssm_state)
 
 
-@every
-def test_nothing_looks_ahead_and_all_but_the_mlp_look_back(pattern):
-    model, given = make(pattern), tokens(1)
-    seen = model.embedding(given).detach().requires_grad_()
-    model.embedding.register_forward_hook(lambda *_: seen)
-    gradient, = torch.autograd.grad(model(given)[0, 12].logsumexp(-1), seen)
-    # Not exactly zero, where a convolution goes through an FFT.
-    felt = gradient[0].abs().amax(-1) > 1e-12
-    assert not felt[13:].any()
-    assert felt[12]
-    assert felt[:12].all() == (pattern != "F")
+def test_layer_steps_equal_forward_and_in_place_steps_equal_steps():
+    layer, x = Layer(Mamba(6), 6), randn(2, 4, 6)
+    expected = layer(x)
+    cache, own = layer.mixer.init_cache(2), layer.mixer.init_cache(2)
+    for t in range(4):
+        # A layer is given its input in two parts: the residual stream, and what to add to it.
+        part = randn(2, 6, seed=t)
+        y, residual, cache = layer.step(part, x[:, t] - part, cache)
+        close(residual, x[:, t])
+        close(residual + y, expected[:, t])
+        y_in_place, residual_in_place = layer.step_(part, x[:, t] - part, own)
+        close(y_in_place, y)
+        close(residual_in_place, residual)
+        close(own.ssm_state, cache.ssm_state)
 
 
-@every
-def test_padding_to_the_left_changes_nothing(pattern):
-    model, given = make(pattern), tokens()
-    real = torch.arange(20) >= torch.tensor([[0], [9]])
-    given[1, :9] = 7
-    scores, memory = model(given, real=real, return_memory=True)
-    close(scores[:1], model(given[:1]))
-    wanted, last = model(given[1:, 9:], return_memory=True)
-    close(scores[1:, 9:], wanted)
-    now = tokens(2, 1, seed=3)[:, 0]
-    close(model.step(now, memory)[0][1:], model.step(now[1:], last)[0])
+@pytest.mark.parametrize("residual_in_fp32", [True, False])
+def test_residual_stream_stays_in_float32_if_asked(residual_in_fp32):
+    layer = Layer(MLP(6), 6, residual_in_fp32=residual_in_fp32).bfloat16()
+    x = randn(2, 6).bfloat16()
+    wanted = torch.float32 if residual_in_fp32 else torch.bfloat16
+    assert layer(x[:, None]).dtype == wanted
+    y, residual, _ = layer.step(x, x, ())
+    assert (y.dtype, residual.dtype) == (torch.bfloat16, wanted)
 
 
-@every
-def test_packed_sequences_see_nothing_of_each_other(pattern):
-    model, given = make(pattern), tokens()
-    packed = model(given, seq_idx=torch.tensor([[0] * 8 + [1] * 1 + [5] * 11, [3] * 20]))
-    for part in (slice(0, 8), slice(8, 9), slice(9, 20)):
-        close(packed[:1, part], model(given[:1, part]))
-    close(packed[1:], model(given[1:]))
+def test_add_norm_adds_and_normalizes_in_the_dtype_of_the_weight():
+    norm = torch.nn.RMSNorm(6, 1e-2)
+    norm.weight.data += randn(6, seed=1)
+    x, residual = randn(3, 6), randn(3, 6, seed=2)
+    normed, total = add_norm(norm, x, residual)
+    close(total, x + residual)
+    close(normed, norm(x + residual))
+    normed, total = add_norm(norm.float(), x.float(), residual)
+    assert (normed.dtype, total.dtype) == (torch.float32, torch.float64)
 
 
-@every
-def test_it_writes_by_steps_what_it_would_by_reading(pattern):
-    model = make(pattern).float()
-    prompts = [tokens(1, length, seed=length)[0] for length in (5, 12)]
-    rows = generation.generate(model, prompts, 6)
-    for row, prompt in zip(rows, prompts, strict=True):
-        text = prompt[None]
-        for new in row:
-            assert model(text)[0, -1].argmax() == new
-            text = torch.cat([text, new[None, None]], 1)
-
-
-@every
-def test_products_may_be_in_half_precision(pattern):
-    """As the training loop has them on a GPU."""
-    model = make(pattern).float()
-    wanted = model(tokens())
-    with torch.autocast("cpu", torch.bfloat16):
-        scores, memory = model(tokens(), return_memory=True)
-        more = model(tokens(), memory)
-        scores.float().logsumexp(-1).sum().backward()
-    for given in (scores, more):
-        assert given.dtype == torch.bfloat16
-        assert given.isfinite().all()
-    assert (scores - wanted).norm() < 0.02 * wanted.norm()
-    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
-
-
-@every
-def test_every_weight_learns(pattern):
-    model = make(pattern)
-    for name, parameter in model.named_parameters():
-        gradient, = torch.autograd.grad(model(tokens()).logsumexp(-1).sum(), parameter)
-        assert gradient.abs().max() > 0, name
-
-
-@every
-def test_what_is_saved_comes_back(pattern, tmp_path):
-    model = make(pattern, n_heads=2, rotary=False).float()
-    checkpoint.save(model, tmp_path, layout="minimamba")
-    again = checkpoint.load(tmp_path)
-    assert again.config == model.config
-    assert torch.equal(again(tokens()), model(tokens()))
-
-
-def size(memory):
-    """Numbers in a memory."""
-    if isinstance(memory, (tuple, list)):
-        return sum(size(part) for part in memory)
-    return 0 if memory is None else memory.numel()
-
-
-def test_attention_remembers_more_with_every_step_and_the_others_do_not():
-    for pattern in PATTERNS:
-        model = make(pattern)
-        short, long = (size(model(tokens(1, length), return_memory=True)[1]) for length in (9, 19))
-        assert long - short == pattern.count("A") * 2 * 16 * 10
-    assert size(make("AFAF").empty(1)) == 0
-
-
-def test_a_transformer_layer_has_the_weights_of_two_mamba_blocks():
+def test_transformer_layer_has_as_many_parameters_as_two_mamba_blocks():
     def count(pattern):
         with torch.device("meta"):
             model = MambaLM(MambaConfig(1, 768, layers=pattern))
-        return sum(p.numel() for p in model.layers.parameters())
+        return sum(parameter.numel() for parameter in model.layers.parameters())
 
     assert 0.9 < count("AF") / count("MM") < 1.05
-
-
-def test_all_letters_mean_what_their_table_says():
-    model = make("L46MA")
-    assert [type(layer.mixer).__name__ for layer in model.layers] == [
-        "LSTM", "SSM", "SSM", "Mamba", "Attention"]
-    assert [type(layer.mixer.ssm).__name__ for layer in model.layers[1:3]] == ["S4D", "S6"]
-    assert model.config.n_layer == 5
-    assert MambaConfig(3, 8, n_layer=2).pattern == "MM"
-
-
-def test_an_mlp_is_its_equation():
-    mlp, u = MLP(6), torch.randn(2, 3, 6)
-    a, b = mlp.in_proj(u).split(16, -1)
-    close(mlp(u), mlp.out_proj(a * a.sigmoid() * b))
-
-
-def test_an_lstm_is_pytorchs():
-    layer, u = LSTM(6), torch.randn(2, 3, 6)
-    close(layer(u), layer.out_proj(layer.lstm(u)[0]))
-
-
-def test_a_hybrid_is_watched_layer_by_layer():
-    model = make("MAFM", n_heads=2)
-    states, attention = watch(model, tokens(1)[0]), looks(model, tokens(1)[0])
-    assert [part.h.shape for part in states] == [(20, 32, 4)] * 2
-    assert [part.shape for part in attention] == [(2, 20, 20)]
-    close(attention[0].sum(-1), torch.ones(2, 20))
-
-
-def test_only_mamba_has_the_published_layouts(tmp_path):
-    with pytest.raises(ValueError, match=r"^layout: expected 'minimamba' .+'original' for MA$"):
-        checkpoint.save(make("MA"), tmp_path, layout="original")
-
-
-def test_only_mamba_steps_in_place():
-    model = make("MA")
-    with pytest.raises(ValueError, match=r"^in_place: expected False for other layers"):
-        model.step(tokens(1)[:, 0], model.empty(1), in_place=True)
-
-
-@pytest.mark.parametrize("layers", ["", "MX", 3, ("M",)])
-def test_unknown_letters_are_named(layers):
-    with pytest.raises(ValueError, match=r"^layers: expected letters among MAFL64, got"):
-        MambaConfig(40, layers=layers)

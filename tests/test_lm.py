@@ -1,152 +1,219 @@
-"""The language model beside Hugging Face's, in steps and parts, packed and padded."""
+"""The language model, of every layer pattern: steps, parts, padding, packing, initial weights."""
 
 import pytest
 import torch
+from models import SMALL, random_ids, small_model
 from systems import close
 
-from minimamba import MambaConfig, MambaLM
+from minimamba import MambaConfig, MambaLM, scan
 from minimamba.scan import compiled
 
-SMALL = {"vocab_size": 40, "d_model": 12, "n_layer": 2}
+PATTERNS = ["MM", "MMMA", "AFAF", "L46MA"]
+every_pattern = pytest.mark.parametrize("pattern", PATTERNS)
 
 
 @pytest.fixture
 def model(double):
-    model = MambaLM(MambaConfig(**SMALL))
-    shake(model)
-    return model
+    return small_model()
 
 
-def shake(model, by=0.3):
-    """Weights far from where they start: there, much of a block shows too little."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += by * torch.randn_like(parameter)
+def hybrid(pattern, **options):
+    return small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2, **options)
 
 
-def tokens(batch=2, length=30, seed=0):
-    return torch.randint(0, 40, (batch, length), generator=torch.Generator().manual_seed(seed))
+def caches_close(given, expected):
+    for given_part, expected_part in zip(given, expected, strict=True):
+        if isinstance(given_part, tuple):
+            caches_close(given_part, expected_part)
+        elif given_part is not None or expected_part is not None:
+            close(given_part, expected_part)
 
 
-def test_steps_and_parts_are_the_whole(model):
-    given = tokens()
-    whole, last = model(given, return_memory=True)
-    first, memory = model(given[:, :11], return_memory=True)
-    second, memory = model(given[:, 11:], memory, return_memory=True)
-    close(torch.cat([first, second], 1), whole)
-    memory, outputs = model.empty(2), []
-    for now in given.unbind(1):
-        scores, memory = model.step(now, memory)
-        outputs.append(scores)
-    close(torch.stack(outputs, 1), whole)
-    for one, other in zip(memory, last, strict=True):
-        close(one.h, other.h)
-        close(one.inputs, other.inputs)
+@every_pattern
+def test_steps_and_parts_equal_forward(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids(length=20)
+    logits, last = model(input_ids, return_cache=True)
+    first, cache = model(input_ids[:, :11], return_cache=True)
+    second, cache = model(input_ids[:, 11:], cache, return_cache=True)
+    close(torch.cat([first, second], 1), logits)
+    caches_close(cache, last)
+    cache = model.init_cache(2)
+    outputs = []
+    for ids in input_ids.unbind(1):
+        step_logits, cache = model.step(ids, cache)
+        outputs.append(step_logits)
+    close(torch.stack(outputs, 1), logits)
+    caches_close(cache, last)
+    close(model(input_ids, model.init_cache(2)), logits)
 
 
-@pytest.mark.skipif(bool(compiled.missing()), reason=str(compiled.missing()))
+@every_pattern
+def test_hidden_states_and_logits_equal_forward(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids(length=9)
+    hidden_states, cache = model.hidden_states(input_ids)
+    logits, expected_cache = model(input_ids, return_cache=True)
+    assert hidden_states.shape == (2, 9, 12)
+    close(model.logits(hidden_states[:, -1]), logits[:, -1])
+    caches_close(cache, expected_cache)
+
+
+@pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
 @pytest.mark.parametrize("batch", [1, 2])
-def test_compiled_steps_are_the_same(double, batch):
-    model = MambaLM(MambaConfig(**SMALL, bias=True))
-    shake(model)
-    one = other = model.empty(batch)
+def test_compiled_steps_equal_steps(double, batch):
+    model = small_model(bias=True)
+    cache = compiled_cache = model.init_cache(batch)
     with torch.inference_mode():
-        for now in tokens(batch, 5).unbind(1):
-            wanted, one = model.step(now, one)
-            scores, other = model.step(now, other, compiled=True)
-            close(scores, wanted)
-    for kept, given in zip(one, other, strict=True):
-        close(given.h, kept.h)
-        close(given.inputs, kept.inputs)
+        for ids in random_ids(batch, 5).unbind(1):
+            expected, cache = model.step(ids, cache)
+            logits, compiled_cache = model.step(ids, compiled_cache, compiled=True)
+            close(logits, expected)
+    caches_close(compiled_cache, cache)
 
 
-def test_nothing_looks_ahead(model):
-    given = tokens()
-    other = given.clone()
-    other[:, 17:] = tokens(seed=1)[:, 17:]
-    close(model(given)[:, :17], model(other)[:, :17])
-    assert (model(given)[:, 17:] - model(other)[:, 17:]).abs().max() > 0.1
+def test_in_place_steps_equal_steps(model):
+    cache, own = model.init_cache(2), model.init_cache(2)
+    with torch.no_grad():
+        for ids in random_ids(2, 5).unbind(1):
+            logits, cache = model.step(ids, cache)
+            assert torch.equal(model.step_(ids, own), logits)
+    caches_close(own, cache)
 
 
-def test_padding_to_the_left_changes_nothing(model):
-    given, real = tokens(), torch.arange(30) >= torch.tensor([[0], [9]])
-    given[1, :9] = 7                                         # whatever stands there
-    scores = model(given, real=real)
-    close(scores[:1], model(given[:1]))
-    close(scores[1:, 9:], model(given[1:, 9:]))
+@every_pattern
+def test_logits_do_not_depend_on_later_tokens(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids()
+    changed = input_ids.clone()
+    changed[:, 17:] = random_ids(seed=1)[:, 17:]
+    close(model(changed)[:, :17], model(input_ids)[:, :17])
+    assert (model(changed)[:, 17:] - model(input_ids)[:, 17:]).abs().max() > 0.1
 
 
-def test_packed_sequences_see_nothing_of_each_other(model):
-    given = tokens()
-    packed = model(given, seq_idx=torch.tensor([[0] * 12 + [1] * 1 + [5] * 17, [3] * 30]))
-    for part in (slice(0, 12), slice(12, 13), slice(13, 30)):
-        close(packed[:1, part], model(given[:1, part]))
-    close(packed[1:], model(given[1:]))
-    gradient, = torch.autograd.grad(
-        model(given, seq_idx=(torch.arange(30) >= 20).long().expand(2, -1))[:, 20:].sum(),
-        model.embedding.weight)
-    assert gradient[given[0, 25]].abs().max() > 0
+@every_pattern
+def test_left_padding_changes_nothing(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids(length=20)
+    mask = torch.arange(20) >= torch.tensor([[0], [9]])
+    input_ids[1, :9] = 7                                     # any token may stand there
+    logits, cache = model(input_ids, attention_mask=mask, return_cache=True)
+    close(logits[:1], model(input_ids[:1]))
+    expected, last = model(input_ids[1:, 9:], return_cache=True)
+    close(logits[1:, 9:], expected)
+    ids = random_ids(2, 1, seed=3)[:, 0]
+    close(model.step(ids, cache)[0][1:], model.step(ids[1:], last)[0])
+    assert torch.equal(model(input_ids, attention_mask=mask.long()), logits)
 
 
-def test_every_weight_learns(model):
-    for name, parameter in model.named_parameters():
-        gradient, = torch.autograd.grad(model(tokens()).logsumexp(-1).sum(), parameter)
-        assert gradient.abs().max() > 0, name
+@every_pattern
+def test_packed_sequences_do_not_see_each_other(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids(length=20)
+    logits = model(input_ids, seq_idx=torch.tensor([[0] * 8 + [1] + [5] * 11, [3] * 20]))
+    for part in (slice(0, 8), slice(8, 9), slice(9, 20)):
+        close(logits[:1, part], model(input_ids[:1, part]))
+    close(logits[1:], model(input_ids[1:]))
 
 
-def test_the_published_model_has_its_published_size():
-    """130M: 129,135,360 parameters, with a vocabulary of 50,280 and the head's weights shared."""
+@every_pattern
+def test_every_parameter_has_a_gradient_also_from_packed_sequences(pattern, double):
+    model, input_ids = hybrid(pattern), random_ids(length=20)
+    seq_idx = (torch.arange(20) >= 15).long().expand(2, -1)
+    for logits in (model(input_ids), model(input_ids, seq_idx=seq_idx)):
+        gradients = torch.autograd.grad(logits.logsumexp(-1).sum(), list(model.parameters()))
+        for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+            assert gradient.abs().max() > 0, name
+
+
+@every_pattern
+def test_forward_and_backward_run_under_bfloat16_autocast(pattern):
+    """As `train_steps` uses it on a GPU."""
+    model = hybrid(pattern, scale=0.1)
+    expected = model(random_ids())
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, cache = model(random_ids(), return_cache=True)
+        continued = model(random_ids(), cache)
+        logits.float().logsumexp(-1).sum().backward()
+    for given in (logits, continued):
+        assert given.dtype == torch.bfloat16
+        assert given.isfinite().all()
+    assert (logits - expected).norm() < 0.02 * expected.norm()
+    assert all(parameter.grad.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_letters_build_the_mixers_that_the_table_names():
+    model = hybrid("L46MAF", selective=("delta",), dt_rank=3)
+    mixers = [layer.mixer for layer in model.layers]
+    assert [type(mixer).__name__ for mixer in mixers] == [
+        "LSTM", "S4Block", "S4Block", "Mamba", "Attention", "MLP"]
+    assert [type(mixer.ssm).__name__ for mixer in mixers[1:3]] == ["S4D", "S6"]
+    assert mixers[2].ssm.x_proj.out_features == mixers[3].dt_proj.in_features == 3
+    assert mixers[4].n_heads == 2
+
+
+def test_published_130m_model_has_its_published_size():
+    """129,135,360 parameters, with a vocabulary of 50,280 and the embedding shared."""
     with torch.device("meta"):
-        model = MambaLM(MambaConfig(vocab_size=50280))
+        model = MambaLM(MambaConfig())
     assert sum(parameter.numel() for parameter in model.parameters()) == 129_135_360
 
 
-def test_it_starts_as_the_official_code_does():
+def test_initial_weights_are_those_of_the_official_code():
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(vocab_size=2000, d_model=64, n_layer=9))
     assert 0.0195 < model.embedding.weight.std() < 0.0205
-    assert model.head.weight is model.embedding.weight
+    assert model.lm_head.weight is model.embedding.weight
     mixer = model.layers[3].mixer
-    # PyTorch draws a linear layer's weights within 1/√inputs; here a third of that.
+    # PyTorch draws a linear layer's weights within 1/√inputs; here that is divided by √9.
     assert 0.95 * 128**-0.5 / 3 < mixer.out_proj.weight.abs().max() <= 128**-0.5 / 3
-    close(mixer.ssm.A[5].double(), -torch.arange(1.0, 17).double(), rtol=1e-6)
-    step = torch.nn.functional.softplus(mixer.ssm.dt_bias)
-    assert 0.001 <= step.min() < 0.01 < 0.05 < step.max() <= 0.1001
+    close(mixer.A[5].double(), -torch.arange(1.0, 17).double(), rtol=1e-6)
+    delta = torch.nn.functional.softplus(mixer.dt_bias)
+    assert 0.001 <= delta.min() < 0.01 < 0.05 < delta.max() <= 0.1001
 
 
-def test_the_residual_may_be_kept_wide():
-    kept = {}
-    for wide in (True, False):
-        model = MambaLM(MambaConfig(**SMALL, residual_in_fp32=wide)).bfloat16()
-        model.norm.register_forward_pre_hook(
-            lambda module, given, wide=wide: kept.__setitem__(wide, given))
-        seen = []
-        model.layers[0].register_forward_hook(lambda module, given, out, seen=seen:
-                                              seen.append(out[0].dtype))
-        assert model(tokens()).dtype == torch.bfloat16
-        assert seen == [torch.float32 if wide else torch.bfloat16]
+@pytest.mark.parametrize("residual_in_fp32", [True, False])
+def test_residual_stream_stays_in_float32_if_asked(residual_in_fp32):
+    model = MambaLM(MambaConfig(**SMALL, residual_in_fp32=residual_in_fp32)).bfloat16()
+    dtypes = []
+    model.layers[0].register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))
+    assert model(random_ids()).dtype == torch.bfloat16
+    assert dtypes == [torch.float32 if residual_in_fp32 else torch.bfloat16]
+
+
+def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
+    model, calls = hybrid("M6AM"), []
+    expected = model(random_ids())
+    reference = scan.METHODS["reference"]
+    monkeypatch.setitem(scan.METHODS, "reference",
+                        lambda *args, **kwargs: calls.append(1) or reference(*args, **kwargs))
+    assert model.use_scan_method("reference") is model
+    close(model(random_ids()), expected)
+    assert len(calls) == 3
+    with pytest.raises(ValueError, match=r"^method: expected 'auto', .+ got 'fast'$"):
+        model.use_scan_method("fast")
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda m: m(tokens().float()), "^tokens: expected a torch.Tensor of dtype int64, got .+32"),
-    (lambda m: m([1, 2]), "^tokens: .+ got list$"),
-    (lambda m: m(tokens()[0]), r"^tokens: expected shape \(batch, length\), not empty, got shape"),
-    (lambda m: m(tokens()[:, :0]), r"^tokens: .+ got shape \(2, 0\)$"),
-    (lambda m: m(tokens() + 40), "^tokens: expected numbers from 0 to 39, got 4"),
-    (lambda m: m(tokens() - 40), "^tokens: expected numbers from 0 to 39, got -"),
-    (lambda m: m(tokens(), m.empty(2)[:1]), "^memory: expected one of 2 layers, got one of 1$"),
-    (lambda m: m(tokens(), seq_idx=torch.zeros(2, 3)), r"^seq_idx: expected shape \(2, 30\)"),
-    (lambda m: m(tokens(), m.empty(2), seq_idx=torch.zeros(2, 30)), "^seq_idx: expected no memory"),
-    (lambda m: m(tokens(), real=torch.arange(30).expand(2, -1) < 20),
-     "^real: expected padding to the left alone, got some after a token$"),
-    (lambda m: m(tokens(), real=torch.ones(2, 30)), "^real: expected dtype bool, got float64$"),
-    (lambda m: m(tokens(), real=torch.ones(2, 3) > 0), r"^real: expected shape \(2, 30\)"),
-    (lambda m: m.step(tokens(), m.empty(2)), r"^tokens: expected shape \(batch,\)"),
-    (lambda m: MambaConfig(vocab_size=0), "^vocab_size: expected a whole number from 1 up, got 0$"),
-    (lambda m: MambaConfig(10, dt_rank=0), "^dt_rank: "),
-    (lambda m: MambaConfig(10, norm_epsilon=0.0), "^norm_epsilon: "),
+    (lambda m: m(random_ids().float()),
+     r"^input_ids: expected a torch.Tensor of dtype int64, got torch.float32$"),
+    (lambda m: m([1, 2]), "^input_ids: .+ got list$"),
+    (lambda m: m(random_ids()[0]),
+     r"^input_ids: expected shape \(batch, length\), not empty, got shape \(30,\)$"),
+    (lambda m: m(random_ids()[:, :0]), r"^input_ids: .+ got shape \(2, 0\)$"),
+    (lambda m: m(random_ids() + 40), "^input_ids: expected numbers from 0 to 39, got 4"),
+    (lambda m: m(random_ids() - 40), "^input_ids: expected numbers from 0 to 39, got -"),
+    (lambda m: m(random_ids(), m.init_cache(2)[:1]),
+     "^cache: expected one of 2 layers, got one of 1$"),
+    (lambda m: m(random_ids(), seq_idx=torch.zeros(2, 3)), r"^seq_idx: expected shape \(2, 30\)"),
+    (lambda m: m(random_ids(), m.init_cache(2), seq_idx=torch.zeros(2, 30)),
+     "^seq_idx: expected no cache and no attention_mask beside it, got one of them$"),
+    (lambda m: m(random_ids(), attention_mask=torch.arange(30).expand(2, -1) < 20),
+     "^attention_mask: expected padding to the left alone, got some after a token$"),
+    (lambda m: m(random_ids(), attention_mask=torch.ones(2, 30)),
+     "^attention_mask: expected dtype bool or int64 or int32, got float64$"),
+    (lambda m: m(random_ids(), attention_mask=torch.ones(2, 3) > 0),
+     r"^attention_mask: expected shape \(2, 30\)"),
+    (lambda m: m.step(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
+    (lambda m: m.step_(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
+    (lambda m: hybrid("MA").step_(random_ids()[:, 0], None),
+     "^step_: expected a model of Mamba blocks alone, got layers 'MA'$"),
 ])
-def test_bad_input_is_named(model, call, message):
+def test_bad_input_is_refused_by_name(model, call, message):
     with pytest.raises(ValueError, match=message):
         call(model)

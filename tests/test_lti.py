@@ -1,10 +1,10 @@
-"""The three faces against loops and scipy, and against one another."""
+"""Recurrence, kernel and convolution against numpy loops and scipy, and against one another."""
+
+import itertools
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.signal import dlsim
 from systems import C128, F64, close, leaves, randn, stable_diagonal, stable_system, uniform
 from torch.autograd import gradcheck
@@ -12,17 +12,15 @@ from torch.autograd import gradcheck
 from minimamba.continuous import simulate
 from minimamba.discretize import zoh
 from minimamba.lti import convolve, kernel, recurrence, step
-from minimamba.shapes import act
+from minimamba.shapes import apply_A
 
 FORMS = ("dense", "diagonal", "complex", "channels", "complex channels", "dense channels")
 every_form = pytest.mark.parametrize("form", FORMS)
-lengths = pytest.mark.parametrize("length", [1, 2, 3, 63, 64, 65, 1000])
-properties = settings(max_examples=30, deadline=None, derandomize=True)
 CHANNELS = 3
 
 
 def discrete_system(form, N=4, seed=0):
-    """(A_bar, B_bar, C) that fades, with an axis of channels where the form says so."""
+    """A stable (A_bar, B_bar, C), with an axis of channels where the form says so."""
     if "channels" not in form:
         A, B, C = stable_system(form, N, seed)
         return *zoh(A, B, 0.3), C
@@ -47,7 +45,7 @@ def state_shape(form, *batch, N=4):
 
 
 def matrices(A_bar, B_bar):
-    """A_bar as a matrix a channel: (channels, N, N) or (N, N)."""
+    """A_bar as one matrix per channel: (channels, N, N) or (N, N)."""
     A_bar = A_bar.numpy()
     return A_bar if A_bar.ndim > B_bar.ndim else A_bar[..., None] * np.eye(A_bar.shape[-1])
 
@@ -63,25 +61,21 @@ def by_loop(system, x, h):
 
 
 @every_form
-@properties
-@given(data=st.data())
-def test_recurrence_equals_a_loop(form, data):
-    N, length = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 9))
-    batch = data.draw(st.sampled_from([(), (1,), (2, 3)]))
-    seed, given_state = data.draw(st.integers(0, 99)), data.draw(st.booleans())
-    system = discrete_system(form, N, seed)
-    x, h = signal(form, *batch, length, seed=seed), randn(*state_shape(form, *batch, N=N))
-    y, last = recurrence(*system, x, initial_state=h if given_state else None,
-                         return_last_state=True)
-    wanted_y, wanted_last = by_loop(system, time_last(form, x).numpy(),
-                                    h.numpy() if given_state else np.zeros(h.shape))
-    assert y.shape == x.shape
-    close(time_last(form, y), wanted_y)
-    close(last, wanted_last)
-    close(recurrence(*system, x, initial_state=h if given_state else None), y, atol=0)
+@pytest.mark.parametrize(("N", "length", "batch"), [(4, 9, ()), (1, 5, (1,)), (3, 1, (2, 3))])
+def test_recurrence_matches_a_numpy_loop(form, N, length, batch):
+    system = discrete_system(form, N)
+    x, h = signal(form, *batch, length), randn(*state_shape(form, *batch, N=N))
+    for initial_state in (None, h):
+        y, last = recurrence(*system, x, initial_state=initial_state, return_last_state=True)
+        start = np.zeros(h.shape) if initial_state is None else h.numpy()
+        wanted_y, wanted_last = by_loop(system, time_last(form, x).numpy(), start)
+        assert y.shape == x.shape
+        close(time_last(form, y), wanted_y)
+        close(last, wanted_last)
+        close(recurrence(*system, x, initial_state=initial_state), y, atol=0)
 
 
-def test_recurrence_equals_dlsim():
+def test_recurrence_matches_scipy_dlsim():
     A_bar, B_bar, C = discrete_system("dense")
     x = randn(50)
     A, B, C_row = A_bar.numpy(), B_bar.numpy()[:, None], C.numpy()[None]
@@ -90,12 +84,12 @@ def test_recurrence_equals_dlsim():
 
 
 @pytest.mark.parametrize("form", ["dense", "diagonal", "complex"])
-def test_zoh_and_recurrence_follow_the_continuous_state_of_a_held_input(form):
+def test_zoh_and_recurrence_give_the_exact_solution_for_a_held_input(form):
     A, B, _ = stable_system(form, 3)
     x, t = randn(20), torch.arange(21, dtype=F64) * 0.25
     exact = simulate(A, B, torch.cat([x, torch.zeros(1, dtype=F64)]), t)
-    for n, read in enumerate(torch.eye(3, dtype=F64)):
-        close(recurrence(*zoh(A, B, 0.25), read, x), exact[1:, n])
+    for n, C in enumerate(torch.eye(3, dtype=F64)):
+        close(recurrence(*zoh(A, B, 0.25), C, x), exact[1:, n])
 
 
 @every_form
@@ -113,17 +107,17 @@ def test_step_by_step_equals_recurrence(form):
 
 
 @every_form
-@lengths
-def test_kernel_of_any_length_equals_the_powers(form, length):
+def test_kernel_matches_matrix_powers_at_any_length(form):
     system = discrete_system(form)
     A, B, C = matrices(*system[:2]), system[1].numpy(), system[2].numpy()
-    wanted = [np.einsum("...i,...ij,...j->...", C, np.linalg.matrix_power(A, l), B)
-              for l in range(length)]
-    close(kernel(*system, length), np.array(wanted))
+    wanted = np.array([np.einsum("...i,...ij,...j->...", C, np.linalg.matrix_power(A, l), B)
+                       for l in range(130)])
+    for length in (1, 2, 3, 63, 64, 65, 130):
+        close(kernel(*system, length), wanted[:length])
 
 
 @every_form
-def test_kernel_is_what_an_impulse_leaves_behind(form):
+def test_kernel_is_the_response_to_a_unit_impulse(form):
     system = discrete_system(form)
     impulse = torch.zeros_like(signal(form, 20))
     impulse[0] = 1
@@ -143,53 +137,50 @@ def test_one_complex_part_makes_the_output_complex(complex_part, form):
 
 
 @every_form
-def test_a_complex_input_is_two_real_ones(form):
+def test_a_complex_input_equals_its_real_and_imaginary_parts(form):
     system = discrete_system(form)
     real, imaginary = signal(form, 2, 12, seed=1), signal(form, 2, 12, seed=2)
-    K, x = kernel(*system, 12), torch.complex(real, imaginary)
+    x = torch.complex(real, imaginary)
     wanted = recurrence(*system, real) + 1j * recurrence(*system, imaginary)
     close(recurrence(*system, x), wanted)
-    close(convolve(K, x), wanted)
+    close(convolve(kernel(*system, 12), x), wanted)
 
 
 @every_form
-@properties
-@given(length=st.integers(1, 70), batch=st.sampled_from([(), (1,), (2, 3)]),
-       seed=st.integers(0, 99))
-def test_recurrence_equals_convolution_with_the_kernel(form, length, batch, seed):
-    system, x = discrete_system(form, 3, seed), signal(form, *batch, length, seed=seed)
-    y = convolve(kernel(*system, length), x)
-    assert y.shape == x.shape
-    close(y, recurrence(*system, x))
+def test_convolution_with_the_kernel_equals_recurrence(form):
+    system = discrete_system(form, 3)
+    for length, batch in ((1, ()), (2, (1,)), (63, ()), (64, (2, 3)), (65, ())):
+        x = signal(form, *batch, length)
+        y = convolve(kernel(*system, length), x)
+        assert y.shape == x.shape
+        close(y, recurrence(*system, x))
 
 
-@properties
-@given(taps=st.integers(1, 40), length=st.integers(1, 40), channels=st.sampled_from([None, 1, 3]),
-       dtype=st.sampled_from([F64, C128]), seed=st.integers(0, 99))
-def test_convolve_equals_numpy_whatever_the_number_of_taps(taps, length, channels, dtype, seed):
-    axes = () if channels is None else (channels,)
-    K, x = randn(taps, *axes, seed=seed, dtype=dtype), randn(2, length, *axes, seed=seed + 1)
-    y = convolve(K, x)
-    assert y.shape == x.shape
-    for b, c in np.ndindex(2, channels or 1):
-        one_K, one_x, one_y = (a.reshape(*a.shape[:a.ndim - len(axes)], -1)[..., c].numpy()
-                               for a in (K, x[b], y[b]))
-        close(one_y, np.convolve(one_K, one_x)[:length])
+@pytest.mark.parametrize("axes", [(), (3,)])
+@pytest.mark.parametrize("dtype", [F64, C128])
+def test_convolve_matches_numpy_at_any_number_of_taps(axes, dtype):
+    for taps, length in itertools.product((1, 2, 7, 8, 9, 40), repeat=2):
+        K, x = randn(taps, *axes, dtype=dtype), randn(2, length, *axes, seed=1)
+        y = convolve(K, x)
+        assert y.shape == x.shape
+        for b, *c in np.ndindex(2, *axes):
+            one_K, one_x, one_y = (a[(..., *c)].numpy() for a in (K, x[b], y[b]))
+            close(one_y, np.convolve(one_K, one_x)[:length])
 
 
-@pytest.mark.parametrize("taps", [1, 5, 20, 64, 200])
 @pytest.mark.parametrize("length", [1, 2, 31, 64])
-def test_the_last_sample_reaches_nothing_before_it(taps, length):
+def test_the_last_input_does_not_wrap_around_to_earlier_outputs(length):
     x = torch.zeros(length, dtype=F64)
     x[-1] = 1
-    K = 1 + uniform(0, 1, taps)
-    y = convolve(K, x)
-    close(y[:-1], np.zeros(length - 1), atol=1e-14)
-    assert y[-1].item() == pytest.approx(K[0].item(), rel=1e-13)
+    for taps in (1, 5, 20, 64, 200):
+        K = 1 + uniform(0, 1, taps)
+        y = convolve(K, x)
+        close(y[:-1], np.zeros(length - 1), atol=1e-14)
+        assert y[-1].item() == pytest.approx(K[0].item(), rel=1e-13)
 
 
 @every_form
-def test_the_output_knows_nothing_of_later_input(form):
+def test_outputs_do_not_depend_on_later_inputs(form):
     system, x = discrete_system(form), signal(form, 24)
     other = x.clone()
     other[10:] = 100
@@ -199,46 +190,40 @@ def test_the_output_knows_nothing_of_later_input(form):
 
 
 @every_form
-@properties
-@given(seed=st.integers(0, 99))
-def test_the_output_is_linear_in_input_and_initial_state(form, seed):
-    system = discrete_system(form, seed=seed)
-    x, h = signal(form, 2, 9, seed=seed), randn(*state_shape(form, 2), seed=seed)
+def test_outputs_are_linear_in_the_input_and_the_initial_state(form):
+    system = discrete_system(form)
+    x, h = signal(form, 2, 9), randn(*state_shape(form, 2))
     a, b = recurrence(*system, x, initial_state=h)
-    both = recurrence(*system, 2 * x[0] - 3 * x[1], initial_state=2 * h[0] - 3 * h[1])
-    close(both, 2 * a - 3 * b)
+    combined = recurrence(*system, 2 * x[0] - 3 * x[1], initial_state=2 * h[0] - 3 * h[1])
+    close(combined, 2 * a - 3 * b)
 
 
 @every_form
-@properties
-@given(shift=st.integers(1, 15), seed=st.integers(0, 99))
-def test_a_later_input_gives_the_same_output_later(form, shift, seed):
-    system, x = discrete_system(form, seed=seed), signal(form, 20, seed=seed)
-    later = torch.cat([torch.zeros_like(x[:shift]), x])[:20]
+def test_a_delayed_input_gives_the_delayed_output(form):
+    system, x = discrete_system(form), signal(form, 20)
     y, K = recurrence(*system, x), kernel(*system, 20)
-    y_later = recurrence(*system, later)
-    assert (y_later[:shift] == 0).all()
-    close(y_later[shift:], y[:20 - shift])
-    close(convolve(K, later), y_later)
+    for delay in (1, 15):
+        delayed = torch.cat([torch.zeros_like(x[:delay]), x])[:20]
+        y_delayed = recurrence(*system, delayed)
+        assert (y_delayed[:delay] == 0).all()
+        close(y_delayed[delay:], y[:20 - delay])
+        close(convolve(K, delayed), y_delayed)
 
 
 @every_form
-@properties
-@given(data=st.data())
-def test_two_halves_with_the_state_carried_are_one_run(form, data):
-    length, seed = data.draw(st.integers(2, 20)), data.draw(st.integers(0, 99))
-    cut = data.draw(st.integers(1, length - 1))
-    system, x = discrete_system(form, seed=seed), signal(form, length, seed=seed)
-    h0 = randn(*state_shape(form), seed=seed)
+def test_two_parts_with_the_state_carried_over_equal_one_run(form):
+    system, x = discrete_system(form), signal(form, 13)
+    h0 = randn(*state_shape(form))
     whole, whole_last = recurrence(*system, x, initial_state=h0, return_last_state=True)
-    first, carried = recurrence(*system, x[:cut], initial_state=h0, return_last_state=True)
-    second, last = recurrence(*system, x[cut:], initial_state=carried, return_last_state=True)
-    close(torch.cat([first, second]), whole)
-    close(last, whole_last)
+    for cut in (1, 7, 12):
+        first, carried = recurrence(*system, x[:cut], initial_state=h0, return_last_state=True)
+        second, last = recurrence(*system, x[cut:], initial_state=carried, return_last_state=True)
+        close(torch.cat([first, second]), whole)
+        close(last, whole_last)
 
 
 @every_form
-def test_the_gradient_passes_through_a_carried_state(form):
+def test_gradients_flow_through_a_carried_state(form):
     system, x = discrete_system(form), signal(form, 12)
     weights = randn(*x.shape, seed=8)
 
@@ -251,22 +236,12 @@ def test_the_gradient_passes_through_a_carried_state(form):
         loss = (torch.cat(outputs) * weights).sum() + h.sum()
         return torch.autograd.grad(loss.abs(), parts)
 
-    for halves, whole in zip(gradients(5), gradients(0), strict=True):
-        close(halves, whole)
-
-
-@every_form
-def test_without_input_the_state_is_a_power_of_A_bar_times_the_first(form):
-    system = discrete_system(form)
-    h0 = randn(*state_shape(form))
-    _, last = recurrence(*system, torch.zeros_like(signal(form, 6)), initial_state=h0,
-                         return_last_state=True)
-    power = np.linalg.matrix_power(matrices(*system[:2]), 6)
-    close(last, np.einsum("...ij,...j->...i", power, h0.numpy()))
+    for in_parts, whole in zip(gradients(5), gradients(0), strict=True):
+        close(in_parts, whole)
 
 
 @pytest.mark.parametrize("form", ["channels", "complex channels", "dense channels"])
-def test_every_channel_runs_alone(form):
+def test_channels_are_independent(form):
     system, x = discrete_system(form), signal(form, 2, 9)
     y = recurrence(*system, x)
     for c in range(CHANNELS):
@@ -275,7 +250,7 @@ def test_every_channel_runs_alone(form):
         close(kernel(*system, 9)[:, c], kernel(*alone, 9))
 
 
-def test_as_many_channels_as_states_stay_diagonal():
+def test_a_square_A_bar_beside_a_square_B_bar_is_diagonal():
     A_bar, B_bar, C = (uniform(0.1, 0.9, 3, 3, seed=k) for k in range(3))
     x = randn(7, 3)
     y = recurrence(A_bar, B_bar, C, x)
@@ -284,10 +259,10 @@ def test_as_many_channels_as_states_stay_diagonal():
 
 
 def test_a_conjugate_pair_equals_its_real_two_by_two_form():
-    keep, turn = 0.9, 0.7
-    pair = keep * torch.exp(torch.tensor([turn * 1j, -turn * 1j], dtype=C128))
-    rotation = keep * torch.tensor([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]],
-                                   dtype=F64)
+    radius, angle = 0.9, 0.7
+    pair = radius * torch.exp(torch.tensor([angle * 1j, -angle * 1j], dtype=C128))
+    rotation = radius * torch.tensor(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=F64)
     ones, half = torch.ones(2, dtype=C128), torch.full((2,), 0.5, dtype=C128)
     first = torch.tensor([1.0, 0], dtype=F64)
     x = randn(40)
@@ -295,11 +270,11 @@ def test_a_conjugate_pair_equals_its_real_two_by_two_form():
     close(y.real, recurrence(rotation, first, first, x))
     close(y.imag, np.zeros(40))
     powers = np.arange(40)
-    close(kernel(rotation, first, first, 40), keep**powers * np.cos(turn * powers))
+    close(kernel(rotation, first, first, 40), radius**powers * np.cos(angle * powers))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
-def test_single_precision_stays_single(dtype):
+def test_single_precision_is_kept(dtype):
     system = (torch.full((2,), 0.5, dtype=dtype), torch.ones(2, dtype=dtype),
               torch.ones(2, dtype=dtype))
     x = torch.ones(4)
@@ -314,7 +289,7 @@ def test_single_precision_stays_single(dtype):
 @every_form
 def test_gradients_of_recurrence_through_output_and_last_state(form):
     system = discrete_system(form, N=2)
-    x, h = signal(form, 2, 4), randn(*state_shape(form, 2, N=2), dtype=system[1].dtype)
+    x, h = signal(form, 2, 3), randn(*state_shape(form, 2, N=2), dtype=system[1].dtype)
 
     def run(A_bar, B_bar, C, x, h):
         return recurrence(A_bar, B_bar, C, x, initial_state=h, return_last_state=True)
@@ -330,21 +305,19 @@ def test_gradients_of_step(form):
 
 
 @every_form
-@pytest.mark.parametrize("length", [1, 6])
-def test_gradients_of_kernel(form, length):
+def test_gradients_of_kernel(form):
     system = discrete_system(form, N=2)
-    assert gradcheck(lambda *parts: kernel(*parts, length), leaves(*system))
+    assert gradcheck(lambda *parts: kernel(*parts, 6), leaves(*system))
 
 
-@pytest.mark.parametrize("axes", [(), (2,)])
-@pytest.mark.parametrize("dtype", [F64, C128])
-@pytest.mark.parametrize("taps", [3, 7])
+@pytest.mark.parametrize(("axes", "dtype", "taps"), [((), F64, 2), ((), C128, 5), ((2,), F64, 5),
+                                                     ((2,), C128, 2)])
 def test_gradients_of_convolve(axes, dtype, taps):
-    assert gradcheck(convolve, leaves(randn(taps, *axes, dtype=dtype), randn(2, 5, *axes)))
+    assert gradcheck(convolve, leaves(randn(taps, *axes, dtype=dtype), randn(2, 3, *axes)))
 
 
 @pytest.mark.parametrize("axes", [(), (2,)])
-def test_a_dense_A_is_not_copied_for_every_state(axes):
+def test_a_dense_A_is_not_copied_for_every_state_in_the_backward_pass(axes):
     N, many = 16, 200
     A = randn(*axes, N, N).requires_grad_()
     h = randn(many, *axes, N).requires_grad_()
@@ -352,5 +325,5 @@ def test_a_dense_A_is_not_copied_for_every_state(axes):
     with torch.autograd.graph.saved_tensors_hooks(
             lambda x: sizes.append(x.untyped_storage().nbytes() // x.element_size()) or x,
             lambda x: x):
-        act(A, h, dense=True)
+        apply_A(A, h, dense=True)
     assert max(sizes) <= h.numel()

@@ -1,118 +1,166 @@
-"""The Mamba block: causal, the same in steps and in parts, deaf to padding."""
+"""The Mamba block: figure 3 of the paper, and the interface of `mamba_ssm.Mamba`."""
+
+import inspect
+import os
 
 import pytest
 import torch
+from models import perturb
 from systems import close, randn
+from torch.nn.functional import conv1d, pad, softplus
 
-from minimamba.nn.mamba import Mamba, Memory
+from minimamba.nn import Mamba, MambaCache
 
 pytestmark = pytest.mark.usefixtures("double")
 OPTIONS = [{}, {"d_state": 3, "d_conv": 1, "expand": 3, "dt_rank": 2},
            {"d_conv": 3, "bias": True, "conv_bias": False}]
+OFFICIAL_CONSTRUCTOR = {
+    "d_model": inspect.Parameter.empty, "d_state": 16, "d_conv": 4, "expand": 2,
+    "dt_rank": "auto", "dt_min": 0.001, "dt_max": 0.1, "dt_init": "random", "dt_scale": 1.0,
+    "dt_init_floor": 1e-4, "conv_bias": True, "bias": False, "use_fast_path": True,
+    "layer_idx": None, "device": None, "dtype": None}
+"""Of `mamba_ssm.modules.mamba_simple.Mamba`, in its order, with its defaults."""
 
 
-@pytest.fixture(params=OPTIONS, ids=str)
-def block(request):
-    return Mamba(8, **request.param)
+def official_shapes(d_model, d_state=16, d_conv=4, expand=2, dt_rank=None, *, conv_bias=True,
+                    bias=False):
+    """The state_dict of the official block, read off its constructor: names, order, shapes."""
+    d_inner = expand * d_model
+    dt_rank = dt_rank or -(-d_model // 16)
+    shapes = {"A_log": (d_inner, d_state), "D": (d_inner,),
+              "in_proj.weight": (2 * d_inner, d_model)}
+    if bias:
+        shapes["in_proj.bias"] = (2 * d_inner,)
+    shapes["conv1d.weight"] = (d_inner, 1, d_conv)
+    if conv_bias:
+        shapes["conv1d.bias"] = (d_inner,)
+    shapes |= {"x_proj.weight": (dt_rank + 2 * d_state, d_inner),
+               "dt_proj.weight": (d_inner, dt_rank), "dt_proj.bias": (d_inner,),
+               "out_proj.weight": (d_model, d_inner)}
+    if bias:
+        shapes["out_proj.bias"] = (d_model,)
+    return shapes
 
 
-def by_hand(block, u):
-    """Figure 3, line by line, with PyTorch's own convolution."""
-    x, z = block.in_proj(u).chunk(2, -1)
-    x = torch.nn.functional.conv1d(torch.nn.functional.pad(x.mT, (block.d_conv - 1, 0)),
-                                   block.conv1d.weight, block.conv1d.bias, groups=block.d_inner).mT
-    x = x * x.sigmoid()
-    return block.out_proj(block.ssm(x, method="reference") * z * z.sigmoid())
-
-
-def test_it_is_the_figure(block):
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_block_matches_figure_3(options):
+    block = Mamba(8, **options)
     u = randn(2, 11, 8)
-    assert block(u).shape == (2, 11, 8)
-    close(block(u), by_hand(block, u))
+    x, z = block.in_proj(u).chunk(2, -1)
+    x = conv1d(pad(x.mT, (block.d_conv - 1, 0)), block.conv1d.weight, block.conv1d.bias,
+               groups=block.d_inner).mT
+    x = x * x.sigmoid()
+    close(block.ssm_input(u), x)
+    expected = block.out_proj(block.scan(x) * z * z.sigmoid())
+    for method in ("auto", "reference"):
+        block.scan_method = method
+        close(block(u), expected)
 
 
-def test_one_step_after_the_other_is_the_same(block):
-    u = randn(2, 9, 8)
-    whole, last = block(u, return_memory=True)
-    memory, outputs = block.empty(2), []
-    for now in u.unbind(1):
-        out, memory = block.step(now, memory)
-        outputs.append(out)
-    close(torch.stack(outputs, 1), whole)
-    close(memory.h, last.h)
-    close(memory.inputs, last.inputs)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_state_dict_has_the_official_names_order_and_shapes(options):
+    shapes = {name: tuple(value.shape) for name, value in Mamba(24, **options).state_dict().items()}
+    expected = official_shapes(24, **options)
+    assert list(shapes.items()) == list(expected.items())
 
 
-@pytest.mark.parametrize("cut", [1, 2, 3, 8])
-def test_a_sequence_may_be_cut_anywhere(block, cut):
-    u = randn(2, 9, 8)
-    first, memory = block(u[:, :cut], return_memory=True)
-    second, last = block(u[:, cut:], memory, return_memory=True)
-    whole, wanted = block(u, return_memory=True)
-    close(torch.cat([first, second], 1), whole)
-    close(last.h, wanted.h)
-    close(last.inputs, wanted.inputs)
+def test_constructor_has_the_official_arguments_in_the_official_order():
+    parameters = list(inspect.signature(Mamba).parameters.values())
+    assert {p.name: p.default for p in parameters} == OFFICIAL_CONSTRUCTOR
+    assert [p.name for p in parameters] == list(OFFICIAL_CONSTRUCTOR)
+    assert all(p.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD for p in parameters)
+    block = Mamba(8, 3, 2, 3, 5, 0.01, 0.02, "constant", 0.5, 0.015, False, True, False, 7, "cpu",
+                  torch.float32)
+    assert (block.layer_idx, block.dt_proj.in_features) == (7, 5)
+    assert {name: tuple(p.shape) for name, p in block.named_parameters()} == official_shapes(
+        8, 3, 2, 3, 5, conv_bias=False, bias=True)
 
 
-def test_padding_to_the_left_changes_nothing(block):
-    u = randn(1, 7, 8)
-    padded, real = torch.cat([randn(1, 4, 8, seed=1), u], 1), torch.arange(11) >= 4
-    given, memory = block(padded, real=real[None], return_memory=True)
-    wanted, last = block(u, return_memory=True)
-    close(given[:, 4:], wanted)
-    close(memory.h, last.h)
-    close(memory.inputs[:, -min(7, block.d_conv - 1):], last.inputs)
+def test_A_log_and_D_stay_float32_in_a_bfloat16_block():
+    block = Mamba(8, dtype=torch.bfloat16)
+    dtypes = {name: p.dtype for name, p in block.named_parameters()}
+    assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {"A_log", "D"}
+    assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
+    assert block(randn(1, 5, 8).bfloat16()).dtype == torch.bfloat16
 
 
-def test_nothing_looks_ahead(block):
-    """The gradient of the output at a step is zero in every later input, and not in its own."""
-    u = randn(1, 10, 8).requires_grad_()
-    for t in (0, 4, 9):
-        gradient, = torch.autograd.grad(block(u)[0, t].sum(), u)
-        assert (gradient[0, t + 1:] == 0).all()
-        assert (gradient[0, t] != 0).all()
-        assert (gradient[0, :t + 1] != 0).any(-1).all()
+def test_device_meta_allocates_nothing():
+    block = Mamba(8, bias=True, device="meta")
+    assert {p.device.type for p in block.parameters()} == {"meta"}
+    assert {name: tuple(p.shape) for name, p in block.named_parameters()} == official_shapes(
+        8, bias=True)
 
 
-def test_the_memory_has_one_size(block):
-    sizes = {tuple(part.shape for part in block(randn(2, length, 8), return_memory=True)[1])
-             for length in (1, 2, 30)}
-    assert sizes == {tuple(part.shape for part in block.empty(2))}
+def test_initial_delta_is_between_dt_min_and_dt_max_and_not_below_the_floor():
+    def initial_delta(**options):
+        block = Mamba(500, 1, dt_min=0.01, dt_max=0.05, **options)
+        return softplus(block.dt_proj.bias.detach())
+
+    delta = initial_delta()
+    assert 0.01 - 1e-9 <= delta.min() < 0.011
+    assert 0.049 < delta.max() <= 0.05 + 1e-9
+    floored = initial_delta(dt_init_floor=0.02)
+    assert floored.min() == pytest.approx(0.02)
+    assert floored.max() > 0.049
 
 
-def test_gradients_of_all_weights_reach_through_the_memory(block):
-    u = randn(1, 6, 8)
-    _, memory = block(u[:, :3], return_memory=True)
-    in_parts = torch.autograd.grad(block(u[:, 3:], memory).sum(), list(block.parameters()))
-    whole = torch.autograd.grad(block(u)[:, 3:].sum(), list(block.parameters()))
-    for one, other in zip(in_parts, whole, strict=True):
-        close(one, other)
-        assert one.abs().max() > 0
+def test_dt_init_and_dt_scale_set_the_weight_of_dt_proj():
+    constant = Mamba(64, dt_init="constant", dt_scale=3.0).dt_proj.weight
+    close(constant, torch.full((128, 4), 3.0 * 4**-0.5))
+    drawn = Mamba(64, dt_scale=3.0).dt_proj.weight.abs().max()
+    assert 0.95 * 3.0 * 4**-0.5 < drawn <= 3.0 * 4**-0.5
 
 
-def test_half_precision_keeps_its_state_in_float32():
-    block = Mamba(8).bfloat16()
-    out, memory = block(randn(1, 5, 8).bfloat16(), return_memory=True)
-    assert out.dtype == memory.inputs.dtype == torch.bfloat16
-    assert memory.h.dtype == block.ssm.A.dtype == torch.float32
-    step, after = block.step(randn(1, 8).bfloat16(), memory)
-    assert step.dtype == torch.bfloat16
-    assert after.h.dtype == torch.float32
+def test_bfloat16_block_keeps_its_state_in_float32():
+    block = Mamba(8).bfloat16()                              # A_log and D too
+    y, cache = block(randn(1, 5, 8).bfloat16(), return_cache=True)
+    assert y.dtype == cache.conv_state.dtype == torch.bfloat16
+    assert cache.ssm_state.dtype == block.A.dtype == torch.float32
+    assert block.init_cache(1).ssm_state.dtype == torch.float32
+    y_t, cache = block.step(randn(1, 8).bfloat16(), cache)
+    assert y_t.dtype == torch.bfloat16
+    assert cache.ssm_state.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda b: b(randn(2, 3, 7)), r"^u: expected shape \(batch, length, 8\), got .+\(2, 3, 7\)"),
-    (lambda b: b(randn(2, 8)), r"^u: .+ got shape \(2, 8\)$"),
-    (lambda b: b.step(randn(2, 3, 8), b.empty(2)), r"^u: expected shape \(batch, 8\)"),
-    (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 4, dtype=torch.bool)),
-     r"^real: expected shape \(2, 3\)"),
-    (lambda b: b(randn(2, 3, 8), real=torch.ones(2, 3)), "^real: expected dtype bool, got float64"),
-    (lambda b: b(randn(2, 3, 8), b.empty(1)), r"^memory.inputs: expected shape \(2, 3, 16\)"),
-    (lambda b: b.step(randn(1, 8), Memory(b.empty(1).inputs, b.empty(2).h)),
-     r"^memory.h: expected shape \(1, 16, 16\)"),
-    (lambda b: Mamba(0), "^d_model: expected a whole number from 1 up, got 0"),
-    (lambda b: Mamba(8, d_conv=0), "^d_conv: "),
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_weights_move_to_and_from_transformers_with_plain_load_state_dict(options):
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.mamba.modeling_mamba import MambaMixer
+
+    names = {"d_state": "state_size", "d_conv": "conv_kernel", "dt_rank": "time_step_rank",
+             "bias": "use_bias", "conv_bias": "use_conv_bias", "expand": "expand"}
+    config = transformers.MambaConfig(
+        hidden_size=24, **{names[name]: value for name, value in options.items()})
+    x = randn(2, 9, 24)
+    for seed in (1, 2):
+        ours = Mamba(24, **options)
+        theirs = MambaMixer(config, layer_idx=0)
+        source, target = (ours, theirs) if seed == 1 else (theirs, ours)
+        perturb(source, 0.1)
+        target.load_state_dict(source.state_dict())
+        with torch.no_grad():
+            # Theirs computes in float32 between its projections.
+            close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"d_model": 0}, "^d_model: expected a whole number from 1 up, got 0"),
+    ({"d_state": 0}, "^d_state: "), ({"d_conv": 0}, "^d_conv: "), ({"expand": 1.5}, "^expand: "),
+    ({"dt_rank": "broadcast"}, "^dt_rank: expected a whole number from 1 up or 'auto', got 'broad"),
+    ({"dt_rank": 0}, "^dt_rank: "), ({"dt_rank": True}, "^dt_rank: "),
+    ({"dt_min": 0.0}, "^dt_min: expected a step greater than 0"),
+    ({"dt_min": 1.0, "dt_max": 0.5}, "^dt_min: expected at most dt_max = 0.5, got 1.0"),
+    ({"dt_init": "zero"}, "^dt_init: expected 'random' or 'constant', got 'zero'"),
+    ({"dt_scale": 0.0}, "^dt_scale: "), ({"dt_init_floor": 0.0}, "^dt_init_floor: "),
 ])
-def test_bad_input_is_named(call, message):
+def test_bad_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
-        call(Mamba(8))
+        Mamba(**{"d_model": 8} | arguments)
+
+
+def test_cache_with_one_part_of_another_batch_is_refused():
+    block = Mamba(8)
+    cache = MambaCache(block.init_cache(1).conv_state, block.init_cache(2).ssm_state)
+    with pytest.raises(ValueError, match=r"^cache.ssm_state: expected shape \(1, 16, 16\)"):
+        block.step(randn(1, 8), cache)

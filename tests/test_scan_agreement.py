@@ -1,4 +1,4 @@
-"""All machines of the scan agree, values to 1e-10 and gradients to 1e-8, also where it is hard."""
+"""All methods of the scan agree, values to 1e-10 and gradients to 1e-8, on hard inputs too."""
 
 import weakref
 
@@ -8,13 +8,20 @@ from systems import F64, close, leaves, randn, uniform
 
 from minimamba import scan as scan_package
 from minimamba import selective_scan
-from minimamba.scan import chunked, compiled, methods, reference
+from minimamba.scan import chunked, compiled, methods, reference, why_not
 from minimamba.scan.triton import operator
 
-WHY_NOT = methods()["compiled"]
-COMPILED = pytest.param("compiled", marks=pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT)))
-every_other = pytest.mark.parametrize("method", ["chunked", COMPILED])
-"""The compiled one takes half a minute for each new shape of A, so these tests share one."""
+WHY_NOT = why_not("compiled")
+needs_compiler = pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
+COMPILED = pytest.param("compiled", marks=needs_compiler)
+faster_methods = pytest.mark.parametrize("method", ["chunked", COMPILED])
+
+
+@pytest.fixture(autouse=True)
+def compiled_chunks_of_eight(monkeypatch):
+    """A quarter of the steps compiles in a quarter of the time, once for all tests: A's shape
+    and dtype are the same in each."""
+    monkeypatch.setattr(compiled, "CHUNK_SIZE", 8)
 
 
 def inputs(length, *, batch=2, d_inner=6, d_state=4, groups=1, delta=(1e-3, 1.0)):
@@ -29,7 +36,7 @@ def inputs(length, *, batch=2, d_inner=6, d_state=4, groups=1, delta=(1e-3, 1.0)
 
 
 def run(method, arguments, **options):
-    """y, the last state, and the gradient of all arguments."""
+    """Return y, the last state, and the gradients of all arguments."""
     names = list(arguments)
     tensors = leaves(*arguments.values())
     y, h = selective_scan(**dict(zip(names, tensors, strict=True)), return_last_state=True,
@@ -49,37 +56,37 @@ def agree(method, arguments, **options):
         close(gradients[name], wanted, rtol=1e-8, atol=1e-8)
 
 
-@every_other
+@faster_methods
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 97])
-def test_at_awkward_lengths(method, length):
+def test_method_matches_reference_at_lengths_around_a_chunk(method, length):
     agree(method, inputs(length))
 
 
-@every_other
-def test_at_a_great_length(method):
-    agree(method, inputs(4096, batch=1))
+@faster_methods
+def test_method_matches_reference_over_many_chunks(method):
+    agree(method, inputs(1024, batch=1))
 
 
-@every_other
+@faster_methods
 @pytest.mark.parametrize("delta", [(1e-6, 1e-5), (1e-6, 1e3), (10, 1e3)])
-def test_from_the_smallest_step_to_the_largest(method, delta):
-    # exp(−16 · 1000) is zero: what underflows is forgotten, and gives no NaN.
+def test_method_matches_reference_from_smallest_to_largest_delta(method, delta):
+    # exp(−16 · 1000) underflows to zero, which is right, and must not give NaN.
     agree(method, inputs(70, delta=delta))
 
 
-@every_other
-def test_a_state_that_grows(method):
+@faster_methods
+def test_method_matches_reference_if_the_state_grows(method):
     agree(method, inputs(20) | {"A": uniform(0, 1, 6, 4)})
 
 
 @pytest.mark.parametrize("groups", [2, 3, 6])
-def test_with_groups(groups):
+def test_chunked_scan_matches_reference_with_groups(groups):
     agree("chunked", inputs(33, groups=groups))
 
 
-@every_other
+@faster_methods
 @pytest.mark.parametrize("unused", ["y", "last_state"])
-def test_a_loss_of_one_output_alone(method, unused):
+def test_gradients_match_reference_if_one_output_is_unused(method, unused):
     results = []
     for name in (method, "reference"):
         arguments = {key: value.clone().requires_grad_() for key, value in inputs(20).items()}
@@ -92,31 +99,32 @@ def test_a_loss_of_one_output_alone(method, unused):
         close(given, wanted, rtol=1e-8, atol=1e-8)
 
 
-@every_other
-def test_inputs_that_are_not_contiguous(method):
+@faster_methods
+def test_method_matches_reference_for_noncontiguous_inputs(method):
     arguments = inputs(20)
-    turned = {name: value.mT.contiguous().mT for name, value in arguments.items() if value.ndim > 1}
-    assert not turned["x"].is_contiguous()
-    close(selective_scan(**arguments | turned, method=method),
+    transposed = {name: value.mT.contiguous().mT for name, value in arguments.items()
+                  if value.ndim > 1}
+    assert not transposed["x"].is_contiguous()
+    close(selective_scan(**arguments | transposed, method=method),
           selective_scan(**arguments, method="reference"))
 
 
-@every_other
+@faster_methods
 @pytest.mark.parametrize("without", [(), ("D",), ("z",), ("z", "D"), ("delta_bias",)])
-def test_with_a_softplus_and_without_some(method, without):
+def test_method_matches_reference_with_softplus_and_missing_options(method, without):
     arguments = inputs(40) | {"delta": randn(2, 40, 6, seed=1), "delta_bias": randn(6, seed=10)}
     for name in without:
         del arguments[name]
     agree(method, arguments, delta_softplus=True)
 
 
-@every_other
-def test_with_a_bias_and_no_softplus(method):
+@faster_methods
+def test_method_matches_reference_with_bias_and_no_softplus(method):
     agree(method, inputs(40) | {"delta_bias": uniform(0, 1, 6)})
 
 
-@pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
-def test_the_polynomial_is_exp_to_the_last_digits():
+@needs_compiler
+def test_polynomial_equals_exp_to_single_precision():
     x = torch.cat([torch.linspace(-120, 92, 100_001), torch.tensor([0.0, -1e-30, -1e30, 1e30])])
     exact = torch.exp(x.double())
     normal = (x >= -87.3) & (x < 88.37)
@@ -127,8 +135,8 @@ def test_the_polynomial_is_exp_to_the_last_digits():
     assert given[-4] == 1
 
 
-def test_no_state_is_held_where_nothing_learns():
-    """Not even where a weight would require a gradient."""
+def test_chunk_states_are_kept_only_if_gradients_are_needed():
+    # Without gradients, also where a parameter has requires_grad.
     alive = []
 
     def forward(*arguments):
@@ -139,48 +147,49 @@ def test_no_state_is_held_where_nothing_learns():
 
     arguments = inputs(200) | {"delta_bias": None, "delta_softplus": False}
     arguments["A"].requires_grad_()
-    for learns, most in ((False, 1), (True, 12)):
+    functions = chunked.ChunkFunctions(forward, chunked.backward, 16)
+    for needs_grad, most in ((False, 1), (True, 12)):
         states = []
         alive.clear()
-        with torch.set_grad_enabled(learns):
-            chunked.scan(**arguments, chunk=chunked.Chunk(forward, chunked.backward, 16))
+        with torch.set_grad_enabled(needs_grad):
+            chunked.scan(**arguments, functions=functions)
         assert max(alive) == most
 
 
-def test_no_state_of_every_step_is_kept():
-    length, batch, d_inner, d_state = 512, 1, 64, 64
+def test_chunked_scan_does_not_save_the_states_of_all_steps():
+    length, batch, d_inner, d_state = 128, 1, 64, 64
     arguments = {name: value.requires_grad_() for name, value in
                  inputs(length, batch=batch, d_inner=d_inner, d_state=d_state).items()}
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.numel()) or x,
+    sizes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x,
                                                   lambda x: x):
         selective_scan(**arguments, method="chunked").sum().backward()
-    assert max(kept) <= batch * length * d_inner * 2
-    assert sum(kept) < batch * length * d_inner * d_state / 3
+    assert max(sizes) <= batch * length * d_inner * 2
+    assert sum(sizes) < batch * length * d_inner * d_state / 3
 
 
-def test_the_compiled_one_says_so_once_while_it_compiles(capsys, monkeypatch):
+def test_compilation_is_announced_once(capsys, monkeypatch):
     monkeypatch.setattr(compiled.torch, "compile", lambda steps, **_: steps)
     compiled._compile.cache_clear()
     arguments = inputs(48)
     for _ in range(2):
         y = selective_scan(**arguments, method="compiled")
-    said = capsys.readouterr().err
-    assert said.count("compiling") == 1
-    assert "forward scan for 6 channels of 4 states, torch.float64" in said
+    printed = capsys.readouterr().err
+    assert printed.count("compiling") == 1
+    assert "forward scan for d_inner = 6, d_state = 4, torch.float64" in printed
     close(y, selective_scan(**arguments, method="reference"))
     compiled._compile.cache_clear()
 
 
-def test_a_machine_that_cannot_run_here_says_why_and_nothing_else_is_run(monkeypatch):
+def test_method_that_cannot_run_is_refused_with_the_reason(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert methods()["compiled"] == "no C++ compiler was found; looked for no-such-compiler"
-    with pytest.raises(ValueError, match=r"^method: .+ can run here, got 'compiled': no C"):
+    with pytest.raises(ValueError, match=r"^method: .+ can run .+, got 'compiled': no C"):
         selective_scan(**inputs(4), method="compiled")
 
 
 class OnGPU:
-    """What is looked at of inputs, where they are on a GPU; this machine may have none."""
+    """Has what the choice of a method reads of x, on a GPU that may not be there."""
 
     device = torch.device("cuda")
 
@@ -194,22 +203,40 @@ class OnGPU:
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
     (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
     (OnGPU(batch=70_000), 16, "chunked")])
-def test_auto_takes_the_fused_one_on_a_gpu_if_it_can(monkeypatch, x, d_state, chosen):
-    monkeypatch.setattr(operator, "missing", lambda: None)
+def test_auto_picks_triton_on_a_gpu_for_inputs_it_can_take(monkeypatch, x, d_state, chosen):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert scan_package._choose("auto", x, d_state) == chosen
-    monkeypatch.setattr(operator, "missing", lambda: "there is no triton")
-    assert scan_package._choose("auto", x, d_state) == "chunked"
+    assert (why_not("triton", x=x, d_state=d_state) is None) == (chosen == "triton")
 
 
-def test_auto_takes_the_compiled_one_for_large_inputs_where_there_is_a_compiler(monkeypatch):
+def test_auto_picks_chunked_on_a_gpu_without_triton(monkeypatch):
+    monkeypatch.setattr(operator, "TRITON", False)
+    assert scan_package._choose("auto", OnGPU(), 16) == "chunked"
+
+
+def test_compiled_method_is_refused_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
+    assert why_not("compiled") is None
+    assert why_not("compiled", x=OnGPU()) == "it runs on the CPU, and the tensors are on cuda"
+    with pytest.raises(ValueError, match="got 'compiled': it runs on the CPU"):
+        scan_package._choose("compiled", OnGPU(), 16)
+
+
+def test_why_not_names_an_unknown_method():
+    with pytest.raises(ValueError, match=r"^method: expected 'reference', .+, got 'fast'$"):
+        why_not("fast")
+
+
+def test_auto_picks_compiled_for_large_cpu_inputs_if_there_is_a_compiler(monkeypatch):
     ran = []
-    monkeypatch.setattr(scan_package, "MACHINES", {
+    monkeypatch.setattr(scan_package, "METHODS", {
         name: lambda *a, name=name, **k: ran.append(name) or reference.scan(*a, **k)
-        for name in scan_package.MACHINES})
-    monkeypatch.setattr(scan_package, "LARGE", 2 * 20 * 6 * 4)
-    monkeypatch.setattr(compiled, "missing", lambda: None)
+        for name in scan_package.METHODS})
+    monkeypatch.setattr(scan_package, "WORTH_COMPILING", 2 * 20 * 6 * 4)
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
     selective_scan(**inputs(19))
     selective_scan(**inputs(20))
-    monkeypatch.setattr(compiled, "missing", lambda: "none here")
+    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     selective_scan(**inputs(20))
     assert ran == ["chunked", "compiled", "chunked"]

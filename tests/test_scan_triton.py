@@ -183,7 +183,7 @@ def test_more_sequences_than_a_grid_has_are_refused():
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"x": lambda x: x.double()}, "^method: .+ such as 'chunked', got 'triton' for float64"),
+    ({"x": lambda x: x.double()}, "^method: .+ such as 'chunked', got 'triton': float64"),
     ({name: lambda part: part[..., [0, 1, 1]] for name in ("A", "B", "C", "initial_state")},
      "d_state = 3, and it takes powers of two up to 256$"),
 ])

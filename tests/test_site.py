@@ -1,8 +1,11 @@
-"""The course as static pages, in Chromium: whole, alive and searchable, and asking no one else."""
+"""The static site, in Chromium: complete, interactive, searchable, and without a network."""
 
 import functools
 import http.server
-import importlib.util
+import inspect
+import json
+import logging
+import posixpath
 import re
 import sys
 import threading
@@ -14,9 +17,17 @@ import nbformat
 import pytest
 import yaml
 
+import minimamba
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "site"))
+import build
+import docstrings
+import prose
+from api import Reference
+
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-MODULE = """
+WIDGET_MODULE = """
 export default { render({ model, el }) {
   const button = document.createElement("button");
   const say = () => { button.textContent = `${model.get("count")} of ${model.get("unit")}`; };
@@ -28,137 +39,252 @@ export default { render({ model, el }) {
   el.append(button);
 } };
 """
+PACKAGE = {
+    "__init__.py": '''
+"""A small package."""
+
+from minimamba.filters import Filter, smooth
+
+__all__ = ["Filter", "smooth"]
+''',
+    "filters.py": '''
+"""Filters, such as `smooth`.
+
+    y_t = a y_{t-1} + x_t
+"""
+
+from typing import NamedTuple, overload
+
+ORDER = 2
+"""The order of every filter."""
+
+
+class Filter(NamedTuple):
+    """A filter's <weights>, as Smith et al. chose them. There are two."""
+
+    weights: list
+    """(taps,), oldest first."""
+    gain: float = 1.0
+
+    @property
+    def taps(self) -> int:
+        """The number of weights."""
+
+    def _hidden(self) -> None:
+        """Not for users."""
+
+
+@overload
+def smooth(signal: list, *, with_state: bool = False) -> list: ...
+@overload
+def smooth(signal: list, *, with_state: bool) -> tuple[list, list]: ...
+def smooth(signal, *, with_state=False):
+    """Smooth a signal.
+
+    Uses a `Filter`.
+
+    Args:
+        signal: (length,), the samples. A second sentence,
+            on a second line.
+        with_state: whether to return the last state too.
+
+    Returns:
+        (length,), as long as `signal`.
+
+    Raises:
+        ValueError: if `signal` is empty.
+
+    Example:
+        >>> smooth([1.0])
+        [1.0]
+
+    Source:
+        Smith 1997, equation 19-1.
+    """
+    return signal
+
+
+class Wide(Filter):
+    """A filter with more weights."""
+
+
+def undocumented_and_long(first_argument: int, second_argument: dict[str, int], third=(1, 2)):
+    pass
+''',
+    "_private.py": '"""Not for users."""\n',
+}
+SCREEN = {"width": 1280, "height": 900}
+PHONE = {"width": 400, "height": 800}
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def builder():
-    folder = ROOT / "tools" / "site"
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location("build", folder / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(folder))
-
-
-def built(builder, folder, **options):
-    builder.build(folder, **options)
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    build.build(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def site(builder, tmp_path_factory):
-    return built(builder, tmp_path_factory.mktemp("site"))
-
-
-@pytest.fixture(scope="module")
-def other_site(builder, tmp_path_factory):
-    """A notebook with a widget that needs no kernel, one with a formula that LaTeX alone reads."""
+def small_site(tmp_path_factory):
+    """A notebook with a widget that needs no kernel, a formula and a solution; a small package."""
     notebooks = tmp_path_factory.mktemp("notebooks")
     widget = {"module": "counter.js", "state": {"count": 1, "unit": "</script> & 3"}}
-    still = (ROOT / "notebooks" / f"{CHAPTERS[0]}.ipynb").read_text(encoding="utf-8")
-    png = re.search(r'"image/png": "(.+?)"', still).group(1).replace("\\n", "")
+    executed = (ROOT / "notebooks" / f"{CHAPTERS[0]}.ipynb").read_text(encoding="utf-8")
+    png = re.search(r'"image/png": "(.+?)"', executed).group(1).replace("\\n", "")
     output = nbformat.v4.new_output(
         "execute_result", {"application/vnd.minimamba.widget+json": widget, "image/png": png,
                            "text/plain": "Counter()"}, metadata={"image/png": {"alt": "one"}})
     nbformat.write(nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell("# A widget\n\n## Here"),
+        nbformat.v4.new_markdown_cell("# A widget\n\n## About `smooth`\n\nCall `smooth(x)`."),
+        nbformat.v4.new_markdown_cell(r"$$\bar A = \frac{\Delta}{2}$$"),
         nbformat.v4.new_code_cell("Counter()", outputs=[output]),
+        nbformat.v4.new_code_cell("answer = 42", metadata={"tags": ["solution"]}),
     ]), notebooks / "00_widget.ipynb")
-    return built(builder, tmp_path_factory.mktemp("other"), notebooks=notebooks,
-                 module={"counter.js": MODULE}.get)
+    package = tmp_path_factory.mktemp("package") / "minimamba"
+    package.mkdir()
+    for name, text in PACKAGE.items():
+        (package / name).write_text(text.lstrip(), encoding="utf-8")
+    folder = tmp_path_factory.mktemp("small_site")
+    build.build(folder, notebooks, package, {"counter.js": WIDGET_MODULE}.get)
+    return folder
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def served(site):
-    handler = functools.partial(Quiet, directory=str(site))
+    """The address of the site on a server; the other tests open it from the disk."""
+    handler = functools.partial(QuietHandler, directory=str(site))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """One for all tests, so that the browser loads the style and the scripts once."""
+    context = browser.new_context()
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def page(browser):
-    """A page that remembers what it asked for and what went wrong."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(10_000)
-    page.asked, page.wrong = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("requestfailed", lambda request: page.wrong.append(request.url))
-    page.on("response", lambda it: page.wrong.append(it.url) if it.status >= 400 else None)
-    page.on("console", lambda said: page.wrong.append(said.text) if said.type == "error" else None)
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+def page(context):
+    """A page that records the addresses it loads, and every error."""
+    page = context.new_page()
+    page.set_viewport_size(SCREEN)
+    page.requested, page.errors = [], []
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.on("requestfailed", lambda request: page.errors.append(request.url))
+    page.on("response", lambda it: page.errors.append(it.url) if it.status >= 400 else None)
+    page.on("console", lambda it: page.errors.append(it.text) if it.type == "error" else None)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
     yield page
     page.close()
 
 
-@pytest.fixture(scope="module")
-def names(site):
-    """Every page with the names that a link can point at."""
-    return {path.name: set(map(unescape, re.findall(r'\bid="([^"]*)"', path.read_text("utf-8"))))
-            for path in site.glob("*.html")}
+def loads_only_files(page):
+    return {urlsplit(url).scheme for url in page.requested} <= {"file", "blob", "data"}
 
 
-def leads_somewhere(link, here, site, names):
-    address, name = urldefrag(unquote(link))
-    address = address or here
-    if urlsplit(address).scheme:
-        return re.fullmatch(r"https://[\w.-]+\.\w+(/\S*)?", address)
-    return (site / address).is_file() and (not name or name in names[address])
+def fits_a_phone(page):
+    return page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def search_index(site):
+    text = (site / "index.js").read_text(encoding="utf-8")
+    return json.loads(text.removeprefix("window.COURSE = ").removesuffix(";\n"))
+
+
+def search(page, words):
+    """Type into the search box; the status line and the results' addresses below the site."""
+    page.keyboard.press("/")
+    page.keyboard.insert_text(words)
+    page.locator("form[role=search] li a").first.wait_for()
+    folder = page.evaluate("site.href")
+    links = page.locator("form[role=search] li a").evaluate_all("all => all.map(a => a.href)")
+    return (page.locator("form[role=search] [role=status]").inner_text(),
+            [link.removeprefix(folder) for link in links])
+
+
+# All pages
+
+def test_every_link_leads_to_an_existing_page_and_id(site):
+    pages = {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8")
+             for path in site.rglob("*.html")}
+    ids = {name: list(map(unescape, re.findall(r'\bid="([^"]*)"', html)))
+           for name, html in pages.items()}
+    assert [name for name, all_ids in ids.items() if len(all_ids) != len(set(all_ids))] == []
+    broken = []
+    for name, html in pages.items():
+        for link in set(re.findall(r'<a\b[^>]*? href="([^"]*)"', html)):
+            address, anchor = urldefrag(unquote(unescape(link)))
+            if urlsplit(address).scheme:
+                right = re.fullmatch(r"https://[\w.-]+\.\w+(/\S*)?", address)
+            else:
+                file = posixpath.normpath(posixpath.join(posixpath.dirname(name), address)) \
+                    if address else name
+                right = (site / file).is_file() and (not anchor or anchor in ids[file])
+            if not right:
+                broken.append((name, link))
+    assert broken == []
+    assert len(pages) > len(CHAPTERS) + 40
+    assert all('api/index.html"' in html for html in pages.values())
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_a_chapter_is_whole_and_asks_no_one_else(chapter, site, served, names, page):
-    page.goto(f"{served}/{chapter}.html", wait_until="load")
-    assert {urlsplit(url).netloc for url in page.asked if not url.startswith(("data:", "blob:"))} \
-        == {urlsplit(served).netloc}
+def test_chapter_is_complete_and_loads_nothing_from_elsewhere(chapter, site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/{chapter}.html", wait_until="load")
+    assert loads_only_files(page)
     assert page.locator("main h1").count() == 1
-
-    links = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
-    assert [a for a in links if not leads_somewhere(a, f"{chapter}.html", site, names)] == []
     assert page.locator("main a[href$='.svg'] img").count() >= 1
     assert page.locator("figure:not(:has(a)):not(:has(.note))").count() == 0   # each has its SVG
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
-    pictures = page.locator("img").evaluate_all("all => all.map(i => i.naturalWidth)")
-    assert all(pictures)
+    assert all(page.locator("img").evaluate_all("all => all.map(i => i.naturalWidth)"))
 
     notebook = nbformat.read(ROOT / "notebooks" / f"{chapter}.ipynb", 4)
-    prose = "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    assert (page.locator("math").count() > 0) == ("$" in prose)
+    text = "".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    assert (page.locator("math").count() > 0) == ("$" in text)
+    html = (site / f"{chapter}.html").read_text(encoding="utf-8")
+    shown = prose.text(re.sub(r"<(pre|code|script)\b.*?</\1>", "", html, flags=re.S))
+    assert not re.search(r"\$|\\[a-zA-Z]+|</\w+>", shown)   # no LaTeX and no HTML
     page.wait_for_function("[...document.querySelectorAll('.widget .still')].every(e => e.hidden)")
-    page.locator("pre, code").evaluate_all("all => all.forEach(code => code.remove())")
-    assert not re.search(r"\$|\\[a-zA-Z]+", page.locator("main").inner_text())
-
-    page.set_viewport_size({"width": 400, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 400
-    assert page.wrong == []
+    assert fits_a_phone(page)
+    assert page.errors == []
 
 
-def test_the_glossary_is_a_page_whose_words_the_search_finds(site, served, names, page):
-    page.goto(f"{served}/glossary.html")
-    links = page.locator("a[href]").evaluate_all("all => all.map(a => a.getAttribute('href'))")
-    assert [a for a in links if not leads_somewhere(a, "glossary.html", site, names)] == []
-    assert page.locator("nav [aria-current=page]").inner_text() == "Glossary"
-    entries = page.locator("main tbody tr").evaluate_all("all => all.map(row => row.id)")
-    assert all(entries)
-    assert len(entries) == len(set(entries)) > 60
+def test_text_contrasts_with_its_background_in_both_themes(site, page):
+    for path, least in (("02_discretization_and_delta.html", 500), ("api/scan.html", 150)):
+        page.goto(f"{site.as_uri()}/{path}")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            contrast = page.evaluate("""() => {
+                const channel = c =>
+                    (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+                const luminance = colour => colour.match(/\\d+/g).slice(0, 3)
+                    .reduce((sum, c, i) => sum + channel(c) * [0.2126, 0.7152, 0.0722][i], 0);
+                const background = e => /^rgba.* 0\\)$/.test(getComputedStyle(e).backgroundColor)
+                    ? background(e.parentElement) : getComputedStyle(e).backgroundColor;
+                const all = "p, body a, body pre span, samp, summary, th span";
+                return [...document.querySelectorAll(all)]
+                    .filter(e => e.checkVisibility()).map(e => {
+                        const [a, b] = [getComputedStyle(e).color, background(e)].map(luminance);
+                        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+                    });
+            }""")
+            assert len(contrast) > least
+            assert min(contrast) > 4.5
 
-    page.keyboard.press("/")
-    page.keyboard.type("grouped queries")
-    page.locator("form[role=search] li a[href='glossary.html#grouped-queries']").click()
-    assert page.locator("[id='grouped-queries']").is_visible()
-    assert page.wrong == []
 
-
-def test_formulas_are_set_in_the_font_beside_the_pages(served, page):
-    page.goto(f"{served}/04_s4.html")
+def test_formulas_are_typeset_in_the_font_of_the_site(small_site, page):
+    page.goto(f"{small_site.as_uri()}/index.html")
     assert page.evaluate("document.fonts.ready.then(() => "
                          "document.fonts.check('16px \"Course Math\"', 'Δ'))")
     fraction = page.locator("mfrac").first.bounding_box()
@@ -167,49 +293,16 @@ def test_formulas_are_set_in_the_font_beside_the_pages(served, page):
     assert fraction["height"] > above.bounding_box()["height"] + below.bounding_box()["height"]
 
 
-def test_what_a_formula_cannot_say_stops_the_build(builder):
-    with pytest.raises(Exception, match="nosuchcommand"):
-        builder.prose.render(r"Here $\nosuchcommand$ is.")
-
-
-def test_search_by_keyboard(served, page):
-    page.goto(f"{served}/index.html")
-    page.keyboard.press("/")
-    page.keyboard.type("Discount factor")
-    found = page.locator("form[role=search] li a")
-    found.first.wait_for()
-    said = page.locator("form[role=search] [role=status]")
-    assert said.inner_text().endswith("sections")
-    assert {m.lower() for m in page.locator("mark").all_inner_texts()} == {"discount", "factor"}
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowUp")
-    goal = page.evaluate("document.activeElement.href")
-    assert goal.endswith(found.first.get_attribute("href"))
-    page.keyboard.press("Enter")
-    page.wait_for_url(goal)
-    assert "discount-factor" in page.url
-    top = page.locator(f"[id='{unquote(urlsplit(page.url).fragment)}']").bounding_box()["y"]
-    assert 0 <= top < 900                              # the section is in view, below the header
-
-    page.keyboard.press("/")
-    page.keyboard.type("zebrafish")
-    page.get_by_text("Nothing found").wait_for()
-    page.keyboard.press("Escape")
-    assert page.get_by_role("searchbox").input_value() == ""
-    assert page.wrong == []
-
-
-def test_the_first_tab_skips_to_the_chapter(served, page):
-    page.goto(f"{served}/index.html")
+def test_first_tab_stop_skips_to_the_main_content(site, page):
+    page.goto(f"{site.as_uri()}/index.html")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the chapter"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to main content"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.tagName") == "MAIN"
 
 
-def test_solutions_are_folded_on_the_screen_and_printed_on_paper(served, page):
-    page.goto(f"{served}/02_discretization_and_delta.html")
+def test_solutions_are_folded_on_screen_and_printed_on_paper(small_site, page):
+    page.goto(f"{small_site.as_uri()}/index.html")
     solution = page.locator("main details pre").first
     assert not solution.is_visible()
     page.locator("main summary").first.click()
@@ -221,27 +314,155 @@ def test_solutions_are_folded_on_the_screen_and_printed_on_paper(served, page):
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_words_stand_out_from_their_page(served, page, scheme):
-    page.emulate_media(color_scheme=scheme)
-    page.goto(f"{served}/02_discretization_and_delta.html")
-    contrast = page.evaluate("""() => {
-        const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
-        const light = colour => colour.match(/\\d+/g).slice(0, 3)
-            .reduce((sum, c, i) => sum + channel(c) * [0.2126, 0.7152, 0.0722][i], 0);
-        const ground = e => /^rgba.* 0\\)$/.test(getComputedStyle(e).backgroundColor)
-            ? ground(e.parentElement) : getComputedStyle(e).backgroundColor;
-        return [...document.querySelectorAll("body p, body a, body pre span, samp, summary")]
-            .filter(e => e.checkVisibility()).map(e => {
-                const [a, b] = [getComputedStyle(e).color, ground(e)].map(light);
-                return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-            });
-    }""")
-    assert len(contrast) > 500
-    assert min(contrast) > 4.5
+# Search
+
+def test_search_works_by_keyboard(site, page):
+    page.goto(f"{site.as_uri()}/index.html")
+    status, found = search(page, "Discount factor")
+    assert status.endswith("sections")
+    assert {m.lower() for m in page.locator("mark").all_inner_texts()} == {"discount", "factor"}
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    target = page.evaluate("document.activeElement.href")
+    assert target.endswith(found[0])
+    page.keyboard.press("Enter")
+    page.wait_for_url(target)
+    assert "discount-factor" in page.url
+    top = page.locator(f"[id='{unquote(urlsplit(page.url).fragment)}']").bounding_box()["y"]
+    assert 0 <= top < 900                              # the section is in view, below the header
+
+    page.keyboard.press("/")
+    page.keyboard.insert_text("zebrafish")
+    page.get_by_text("No results").wait_for()
+    page.keyboard.press("Escape")
+    assert page.get_by_role("searchbox").input_value() == ""
+    assert page.errors == []
 
 
-def answers(page):
+def test_search_finds_the_entries_of_the_glossary(site, page):
+    page.goto(f"{site.as_uri()}/glossary.html")
+    assert page.locator("nav [aria-current=page]").inner_text() == "Glossary"
+    ids = page.locator("main tbody tr").evaluate_all("all => all.map(row => row.id)")
+    assert all(ids)
+    assert len(ids) == len(set(ids)) > 60
+    search(page, "grouped queries")
+    page.locator("form[role=search] li a[href$='glossary.html#grouped-queries']").click()
+    assert page.locator("[id='grouped-queries']").is_visible()
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(("words", "first"), [
+    ("selective_scan", "api/scan.html#selective_scan"),
+    ("minimamba.selective_scan", "api/scan.html#selective_scan"),
+    pytest.param("attention_mask", None, marks=pytest.mark.xfail(
+        reason="the argument gets this name elsewhere", run=False)),
+])
+def test_search_finds_the_api_reference_beside_the_chapters(served, page, words, first):
+    page.goto(f"{served}/api/lti.html")                # from a page in a folder of its own
+    status, found = search(page, words)
+    assert re.fullmatch(r"\d+ sections?, \d+ API entr(y|ies)", status)
+    assert any(url.startswith("api/") for url in found)
+    assert any(url[:2].isdigit() for url in found)
+    assert first in (found[0], None)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{served}/{found[0]}")
+    assert page.errors == []
+
+
+# The API reference
+
+@pytest.mark.parametrize("name", minimamba.__all__)
+def test_every_public_name_has_an_api_entry_with_its_first_sentence(site, name):
+    words = " ".join(inspect.getdoc(getattr(minimamba, name)).split("\n\n")[0].split())
+    opening = words.replace("`", "").split(". ")[0].removesuffix(".")
+    overview = (site / "api" / "index.html").read_text(encoding="utf-8")
+    row = re.search(rf'<a href="\.\./(api/[^"]+)"><code>{name}</code></a>.*?</tr>', overview, re.S)
+    assert opening in prose.text(row.group())
+    page, _, anchor = row.group(1).partition("#")
+    html = (site / page).read_text(encoding="utf-8")
+    assert f'id="{anchor}"' in html or not anchor
+    assert opening in prose.text(html)
+    entry, = (entry for entry in search_index(site) if entry["url"] == row.group(1))
+    assert opening in entry["text"]
+    assert not anchor or f".{name}" in entry["text"]
+
+
+def test_api_pages_load_nothing_from_elsewhere_and_fit_a_phone(site, page):
+    page.set_viewport_size(PHONE)
+    for name in ("index", "scan", "lm", "course.widgets"):
+        page.goto(f"{site.as_uri()}/api/{name}.html")
+        assert page.locator("main h1").count() == 1
+        assert page.locator("nav [aria-current=page]").count() == 1
+        assert page.locator("header [aria-current=true]").inner_text() == "API reference"
+        assert fits_a_phone(page)
+    assert loads_only_files(page)
+    assert page.errors == []
+
+
+def test_api_page_shows_every_part_of_a_docstring(small_site, page):
+    page.goto((small_site / "api" / "filters.html").as_uri())
+    assert page.locator("main h1").inner_text() == "minimamba.filters"
+    assert page.locator("main > pre").first.inner_text().strip() == "y_t = a y_{t-1} + x_t"
+    assert page.locator("main > p a.api").first.get_attribute("href").endswith("#smooth")
+    assert page.locator("main h2").all_inner_texts() == [
+        "Filter", "smooth", "Wide", "undocumented_and_long", "Constants"]
+
+    text = page.locator("main").inner_text()
+    for shown in ("class Filter(weights: list, gain: float = 1.0)", "Base class: NamedTuple.",
+                  "Base class: minimamba.filters.Filter.",
+                  "A filter's <weights>, as Smith et al. chose them. There are two.",
+                  "smooth(signal: list, *, with_state: bool = False) -> list",
+                  "smooth(signal: list, *, with_state: bool) -> tuple[list, list]",
+                  ">>> smooth([1.0])", "Smith 1997, equation 19-1.",
+                  "    first_argument: int,\n    second_argument: dict[str, int],\n"
+                  "    third=(1, 2),\n)"):
+        assert shown in text
+    assert "_hidden" not in text
+    assert page.locator(".part").all_inner_texts() == [
+        "Attributes", "Args", "Returns", "Raises", "Example", "Source"]
+
+    def row(name):
+        cells = page.get_by_role("row").filter(has=page.get_by_role(
+            "rowheader", name=re.compile(rf"^{name}\b"))).locator("td")
+        return " ".join(cells.inner_text().split())
+
+    assert row("weights") == "(taps,), oldest first."
+    assert row("taps") == "The number of weights."
+    assert row("signal") == "(length,), the samples. A second sentence, on a second line."
+    assert row("ValueError") == "if signal is empty."
+    assert row("ORDER") == "The order of every filter."
+    assert page.locator("td code", has_text="(length,)").count() == 1
+    page.get_by_text(re.compile(r"^Source: minimamba/filters\.py, line \d+$")).nth(1).click()
+    assert page.locator("details[open] pre").inner_text().startswith("def smooth(")
+    assert page.errors == []
+
+    page.goto((small_site / "api" / "index.html").as_uri())
+    assert row("Filter") == "A filter's <weights>, as Smith et al. chose them."
+    assert row("minimamba.filters") == "Filters, such as smooth."
+    assert not (small_site / "api" / "_private.html").exists()
+
+
+def test_code_in_a_chapter_links_to_the_api_reference(small_site, page):
+    page.goto((small_site / "index.html").as_uri())
+    assert page.locator("main p a.api").get_attribute("href") == "api/filters.html#smooth"
+    assert page.locator("h2 a").count() == 0
+
+
+@pytest.mark.xfail(reason="docstrings with two arguments in one entry are being split",
+                   strict=False)
+def test_documented_arguments_are_those_of_the_signatures(caplog):
+    with caplog.at_level(logging.WARNING):
+        reference = Reference(ROOT / "minimamba")
+        for module in reference.modules:
+            for thing in (module, *docstrings.contents(module)):
+                docstrings.docstring(thing)
+    assert caplog.messages == []
+
+
+# Widgets
+
+def check_widget_counts(page):
     button = page.locator(".widget button")
     button.wait_for()
     assert not page.locator(".widget .still").is_visible()
@@ -251,33 +472,40 @@ def answers(page):
     assert button.inner_text() == "2 of </script> & 3"
     button.click()
     assert button.inner_text() == "3 of </script> & 3"
-    assert page.wrong == []
+    assert page.errors == []
 
 
-def test_a_widget_answers_to_key_and_mouse_from_a_folder_on_the_disk(other_site, page):
-    page.goto((other_site / "index.html").as_uri())
-    answers(page)
-    assert {urlsplit(url).scheme for url in page.asked} <= {"file", "blob", "data"}
+def test_widget_responds_to_key_and_mouse_in_a_page_opened_from_a_disk(small_site, page):
+    page.goto((small_site / "index.html").as_uri())
+    check_widget_counts(page)
+    assert loads_only_files(page)
 
 
-def test_without_javascript_a_widget_is_its_still_picture(other_site, browser):
+def test_without_javascript_a_widget_shows_its_still_picture(small_site, browser):
     page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto((other_site / "index.html").as_uri())
+    page.goto((small_site / "index.html").as_uri())
     assert page.locator(".widget .still img").is_visible()
     assert not page.get_by_role("search").is_visible()
     page.context.close()
 
 
-def test_the_workflow_builds_the_site_and_publishes_it():
+# The build
+
+def test_formula_that_cannot_be_converted_stops_the_build():
+    with pytest.raises(Exception, match="nosuchcommand"):
+        prose.render(r"Here $\nosuchcommand$ is.")
+
+
+def test_folder_with_other_files_is_not_deleted(tmp_path):
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(ValueError, match="expected an empty folder or an earlier site"):
+        build.build(tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_workflow_builds_and_publishes_the_site():
     workflow = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text())
     *_, make, upload = workflow["jobs"]["build"]["steps"]
     assert make["run"] == "make site"
     assert upload["with"]["path"] == "site"
     assert workflow["jobs"]["deploy"]["needs"] == "build"
-
-
-def test_another_folder_is_not_swept_away(builder, tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ValueError, match="holds something else"):
-        builder.build(tmp_path)
-    assert (tmp_path / "mine.txt").read_text() == "keep"

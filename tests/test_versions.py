@@ -25,8 +25,8 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 PLATFORMS = [{"python_version": v, "python_full_version": f"{v}.9", "sys_platform": s}
              for v in ("3.10", "3.11", "3.12", "3.13", "3.14")
              for s in ("linux", "darwin", "win32")]
-# What each CUDA wheel of torch asks for; the CPU wheels ask for none, so only this test would
-# notice a pair that does not fit.
+# The triton that each CUDA wheel of torch requires. CPU wheels require none, so only this test
+# would fail for a pair that does not fit.
 TRITON_OF_TORCH = {"2.11.0": "3.6.0", "2.12.1": "3.7.1", "2.13.0": "3.7.1", "2.14.0": "3.8.0",
                    "2.15.0": "3.9.0"}
 
@@ -51,24 +51,24 @@ def test_every_requirement_has_one_pin_within_its_range(requirement):
             assert pin(requirement.name, platform) in requirement.specifier
 
 
-def test_the_pinned_triton_is_the_one_that_the_pinned_torch_asks_for():
+def test_pinned_triton_is_the_version_that_pinned_torch_requires():
     torch, triton = (pin(name, PLATFORMS[0]) for name in ("torch", "triton"))
     assert str(triton) == TRITON_OF_TORCH[str(torch)]
 
 
 @pytest.mark.parametrize(("torch", "triton"), TRITON_OF_TORCH.items())
-def test_the_ranges_admit_each_torch_with_its_triton(torch, triton):
+def test_version_ranges_include_each_torch_with_its_triton(torch, triton):
     ranges = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
     assert Version(torch) in ranges["torch"]
     assert Version(triton) in ranges["triton"]
 
 
-def test_triton_is_asked_for_on_linux_only():
+def test_triton_is_required_on_linux_only():
     triton = next(r for r in map(Requirement, PROJECT["dependencies"]) if r.name == "triton")
     assert {p["sys_platform"] for p in PLATFORMS if triton.marker.evaluate(p)} == {"linux"}
 
 
-def test_conda_installs_the_project_with_the_same_constraints():
+def test_conda_environment_installs_the_project_with_the_constraints():
     *packages, pip = CONDA["dependencies"]
     assert "pip" in packages
     assert pip == {"pip": ["--constraint .constraints.txt", "--editable .[course]"]}
@@ -76,18 +76,18 @@ def test_conda_installs_the_project_with_the_same_constraints():
     assert Version(f"{python}.0") in SpecifierSet(PROJECT["requires-python"])
 
 
-def test_every_installation_reads_the_constraints():
+def test_every_way_to_install_uses_the_constraints():
     for file in ("Makefile", "README.md", ".github/workflows/test.yml", "environment.yml"):
         assert ".constraints.txt" in (ROOT / file).read_text(encoding="utf-8"), file
 
 
-def test_one_version_of_the_project():
+def test_citation_has_the_version_of_the_package():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == minimamba.__version__
     assert "version" in PROJECT["dynamic"]
 
 
-def test_the_workflow_runs_every_python_that_the_project_admits():
+def test_workflow_runs_every_supported_python():
     workflow = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
     pythons = workflow["jobs"]["linux"]["strategy"]["matrix"]["python"]
     assert pythons[0] == re.search(r"[\d.]+", PROJECT["requires-python"]).group()

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Usage: course.sh BIN IP PORT. Serves the course with JupyterLab until Ctrl-C.
+# Usage: course.sh BIN IP PORT. Serves the course in JupyterLab until Ctrl-C.
 set -eu
 bin=$1
 ip=$2
 port=$3
 
 if ! "$bin/jupyter" --runtime-dir >/dev/null 2>&1; then
-    echo "$bin does not work any more (moved, or its Python is gone): make clean, then again." >&2
+    echo "$bin is broken: it was moved, or its Python was removed. Run make clean and try again." >&2
     exit 1
 fi
 
-# The next free port is chosen here and not by Jupyter, so that what is said below is true.
+# The next free port is chosen here, not by Jupyter, so that the messages below are right.
 free=$("$bin/python" - "$ip" "$port" <<'END'
 import socket, sys
 for port in range(int(sys.argv[2]), int(sys.argv[2]) + 50):
@@ -27,15 +27,15 @@ for port in range(int(sys.argv[2]), int(sys.argv[2]) + 50):
 END
 )
 if [ -z "$free" ]; then
-    echo "No free port from $port on at $ip." >&2
+    echo "$ip has no free port from $port to $((port + 49))." >&2
     exit 1
 fi
 if [ "$free" != "$port" ]; then
-    echo "Port $port is taken; using $free."
+    echo "Port $port is in use; using $free."
     port=$free
 fi
 
-# No pop-up about news and updates over a newcomer's first page.
+# No pop-up about news and updates on the first page that a newcomer sees.
 mkdir -p "$bin/../share/jupyter/lab/settings"
 cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"
 
@@ -44,13 +44,13 @@ set -- --ServerApp.ip="$ip" --ServerApp.port="$port" --ServerApp.port_retries=0 
 if [ "$(uname)" = Linux ]; then
     set -- "$@" --KernelManager.transport=ipc  # no kernel listens on the network
     if [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
-        echo "No screen here: open the address below in a browser. From another machine, first run"
+        echo "There is no display: open the address below in a browser. On another machine, first run"
         echo "    ssh -L $port:127.0.0.1:$port THIS_MACHINE"
         set -- "$@" --no-browser
     fi
 fi
 if [ "$(id -u)" = 0 ]; then
-    set -- "$@" --allow-root  # as in a container, where root is the only user
+    set -- "$@" --allow-root  # in a container, root is often the only user
 fi
-echo "Starting JupyterLab; Ctrl-C twice stops it."
+echo "Starting JupyterLab; press Ctrl-C twice to stop it."
 exec "$bin/jupyter" lab --Application.log_level=WARN "$@"

@@ -1,8 +1,8 @@
-"""Plant small faults in minimamba, one at a time, and see the tests and a chapter turn red.
+"""Plant small faults in minimamba, one at a time, and check that the tests detect each.
 
-`mutants.py` plants all of faults.py and writes tests/mutants.md; `mutants.py WORD …` plants those
-whose name or file holds a word, and prints the table only. The repository itself is never
-changed: each fault goes into a copy. All of them take about half an hour on two quiet cores.
+`mutants.py` plants all faults of faults.py and writes tests/mutants.md; `mutants.py WORD …` plants
+those whose name or file contains one of the words and only prints the table. Each fault is planted
+in a copy: the repository is never changed. A whole run takes about half an hour on two idle cores.
 """
 
 import contextlib
@@ -10,81 +10,111 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from faults import FAULTS, Fault
-from forks import GREEN, ROOT, apart, import_large_packages, read, red_test
+from forked_runs import (
+    ROOT,
+    ChapterRun,
+    Shown,
+    first_failing_test,
+    import_large_packages,
+    run_chapter,
+    run_in_fork,
+)
 
 TABLE = ROOT / "tests" / "mutants.md"
 
 
-class Caught(NamedTuple):
-    """What turned red: a test's name and a cell's place; None if all stayed green."""
+class Detection(NamedTuple):
+    """Where a fault was detected; None where it was not."""
 
     fault: Fault
     test: str | None
+    """The name of the first test that failed."""
     cell: str | None
+    """The first cell that failed, and how."""
 
 
 def plant(fault: Fault, package: Path) -> None:
-    """Write one fault into a copy of the package."""
+    """Write a fault into a copy of the package.
+
+    Raises:
+        ValueError: if the file does not contain the text to replace exactly once.
+    """
     file = package / fault.file
     text = file.read_text(encoding="utf-8")
     if text.count(fault.before) != 1:
-        raise ValueError(f"{fault.name}: {fault.file} should hold once, and holds "
-                         f"{text.count(fault.before)} times: {fault.before}")
+        raise ValueError(f"{fault.name}: expected {fault.before!r} once in {fault.file}, "
+                         f"got it {text.count(fault.before)} times")
     file.write_text(text.replace(fault.before, fault.after), encoding="utf-8")
 
 
 @contextlib.contextmanager
-def copied():
-    """A folder with a copy of the package, for as long as it is needed."""
+def package_copy() -> Iterator[Path]:
+    """A temporary folder with a copy of the package."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "minimamba", Path(folder) / "minimamba",
                         ignore=shutil.ignore_patterns("__pycache__"))
         yield Path(folder)
 
 
-def check_green(faults: list[Fault]) -> None:
-    """Without a fault nothing may be red; what the chapters show then is kept in GREEN."""
+def run_without_faults(faults: list[Fault]) -> dict[str, list[Shown]]:
+    """Run the tests and chapters of some faults without any fault; exit if one fails.
+
+    Returns:
+        What the cells of each chapter show.
+    """
     from tqdm import tqdm
 
-    runs = [(red_test, tests) for tests in sorted({fault.tests for fault in faults})]
-    runs += [(read, chapter) for chapter in sorted({fault.chapter for fault in faults})]
-    with copied() as folder:
-        for work, what in (bar := tqdm(runs, "green without a fault")):
-            bar.set_postfix_str(what)
-            found = apart(partial(work, what), folder)
-            if work is read and not isinstance(found, str):
-                found, GREEN[what] = found
-            if found:
-                sys.exit(f"Red without any fault: {found}\n{(folder / 'log').read_text()[-3000:]}")
+    tests = sorted({fault.tests for fault in faults})
+    chapters = sorted({fault.chapter for fault in faults})
+    expected = {}
+    with package_copy() as folder:
+        for name in (bar := tqdm([*tests, *chapters], "without a fault")):
+            bar.set_postfix_str(name)
+            work = run_chapter if name in chapters else first_failing_test
+            failure = run_in_fork(partial(work, name), folder)
+            if isinstance(failure, ChapterRun):
+                failure, expected[name] = failure
+            if failure:
+                log = (folder / "log").read_text()
+                sys.exit(f"Failed without any fault: {failure}\n{log[-3000:]}")
+    return expected
 
 
-def hunt(fault: Fault) -> Caught:
-    """Plant one fault, and see what turns red."""
-    pictures = fault.file.startswith(("plots", "widgets"))
-    with copied() as folder:
+def detect(fault: Fault, expected: list[Shown]) -> Detection:
+    """Plant one fault, and run its tests and its chapter.
+
+    Args:
+        fault: the fault.
+        expected: what the cells of its chapter show without it.
+    """
+    is_drawing = fault.file.startswith(("course/plots", "course/widgets"))
+    with package_copy() as folder:
         plant(fault, folder / "minimamba")
-        test = apart(partial(red_test, fault.tests), folder)
-        cell = apart(partial(read, fault.chapter, pictures), folder)
-        return Caught(fault, test, cell if isinstance(cell, str) else cell[0])
+        test = run_in_fork(partial(first_failing_test, fault.tests), folder)
+        chapter = run_in_fork(partial(run_chapter, fault.chapter, expected,
+                                      compare_pictures=is_drawing), folder)
+    return Detection(fault, test, chapter.failure if isinstance(chapter, ChapterRun) else chapter)
 
 
-def table(caught: list[Caught]) -> str:
-    """Which fault was caught by what, in Markdown."""
-    lines = ["# Small faults, and what catches them", "",
-             "`make mutants` plants each of these (`tools/faults.py`) in a copy of the library, "
-             "and sees a unit test and a chapter turn red.", "",
+def table(detections: list[Detection]) -> str:
+    """Which test and which cell detected each fault, in Markdown."""
+    lines = ["# Planted faults, and the tests that detect them", "",
+             "`make mutants` plants each of these faults (`tools/faults.py`) in a copy of the "
+             "library and checks that a unit test and a cell of a chapter fail.", "",
              "| fault | in `minimamba/` | unit test | chapter |", "|---|---|---|---|"]
     lines += [f"| {fault.name} | `{fault.file}` | {test or '**SURVIVED**'} | "
-              f"{cell or f'**SURVIVED {fault.chapter}**'} |" for fault, test, cell in caught]
+              f"{cell or f'**SURVIVED {fault.chapter}**'} |" for fault, test, cell in detections]
     return "\n".join(lines) + "\n"
 
 
 def main(words: list[str]) -> int:
+    """Plant the faults that the words choose; 1 if one survived, else 0."""
     from tqdm import tqdm
 
     chosen = [fault for fault in FAULTS
@@ -93,20 +123,21 @@ def main(words: list[str]) -> int:
         sys.exit(f"No fault has {' or '.join(words)} in its name or file.")
     import_large_packages()
     begin = time.monotonic()
-    check_green(chosen)
-    caught = []
+    expected = run_without_faults(chosen)
+    detections = []
     for fault in (bar := tqdm(chosen, "faults")):
         bar.set_postfix_str(fault.name)
-        caught.append(hunt(fault))
-        if None in caught[-1]:
-            bar.write(f"SURVIVED: {fault.name} ({caught[-1].test}; {caught[-1].cell})")
+        detections.append(detect(fault, expected[fault.chapter]))
+        if None in detections[-1]:
+            _, test, cell = detections[-1]
+            bar.write(f"SURVIVED: {fault.name} (test: {test}; cell: {cell})")
     if words:
-        print(table(caught))
+        print(table(detections))
     else:
-        TABLE.write_text(table(caught), encoding="utf-8")
-    alive = sum(None in one for one in caught)
-    print(f"{len(caught)} faults, {alive} survived; {time.monotonic() - begin:.0f} s")
-    return 1 if alive else 0
+        TABLE.write_text(table(detections), encoding="utf-8")
+    survived = sum(None in detection for detection in detections)
+    print(f"{len(detections)} faults, {survived} survived; {time.monotonic() - begin:.0f} s")
+    return 1 if survived else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Run the notebooks: `notebooks.py save` saves them, `notebooks.py figures` draws figures/.
+"""Run the notebooks: `notebooks.py save` saves them, `notebooks.py figures` redraws figures/.
 
-Each runs from a fresh kernel, two at a time, and what changed is printed. Saved notebooks hold
-nothing that changes from run to run: no times, no widget state, no progress bars.
+Each notebook runs in a fresh kernel, two notebooks at a time; what changed is printed. Saved
+notebooks contain nothing that differs from run to run: no times, no widget state, no progress bars.
 """
 
 import os
@@ -17,13 +17,13 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is saved shows the progress of someone who has just begun.
-os.environ["MINIMAMBA_SOLVED"] = str(ROOT / ".venv" / "solved-by-nobody")
-WIDGET = "application/vnd.jupyter.widget-view+json"
+# Saved notebooks show no exercise as solved.
+os.environ["MINIMAMBA_SOLVED"] = str(ROOT / ".venv" / "no-exercise-solved")
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def run(path: Path) -> NotebookNode:
-    """The notebook, executed from a fresh kernel and cleaned."""
+    """Execute a notebook in a fresh kernel, and remove what differs from run to run."""
     book = nbformat.read(path, as_version=4)
     NotebookClient(book, timeout=600, kernel_name="python3", record_timing=False,
                    coalesce_streams=True,
@@ -35,21 +35,21 @@ def run(path: Path) -> NotebookNode:
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            # A cell whose output nbval does not compare shows progress and nothing else.
-            progress = "nbval-ignore-output" in cell.metadata.get("tags", [])
-            cell.outputs = [] if progress else [clean(output) for output in cell.outputs]
+            # nbval ignores the output of cells that show nothing but progress.
+            ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
+            cell.outputs = [] if ignored else [without_view(output) for output in cell.outputs]
     return book
 
 
-def clean(output: NotebookNode) -> NotebookNode:
-    """Where a widget brings a still picture, the saved page shows that: it needs no kernel."""
+def without_view(output: NotebookNode) -> NotebookNode:
+    """Remove the view of a widget that has a still picture: the picture needs no kernel."""
     if "image/png" in output.get("data", {}):
-        output.data.pop(WIDGET, None)
+        output.data.pop(WIDGET_VIEW, None)
     return output
 
 
 def changes(old: NotebookNode, new: NotebookNode) -> list[str]:
-    """What differs, a line a cell."""
+    """Describe the differences between two runs, one line per cell."""
     lines = []
     for number, (a, b) in enumerate(zip(old.cells, new.cells, strict=True)):
         if a.cell_type == "code" and a.get("outputs") != b.outputs:
@@ -59,11 +59,12 @@ def changes(old: NotebookNode, new: NotebookNode) -> list[str]:
 
 
 def texts(cell: NotebookNode) -> list[str]:
+    """The text of each output of a cell."""
     return [o.get("text") or str(o.get("data", {}).get("text/plain")) for o in cell.outputs]
 
 
 def run_all() -> dict[Path, NotebookNode]:
-    """Every notebook, executed, two at a time under one progress bar."""
+    """Execute every notebook, two at a time."""
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     with ThreadPoolExecutor(2) as pool:
         jobs = {pool.submit(run, path): path for path in paths}
@@ -73,6 +74,7 @@ def run_all() -> dict[Path, NotebookNode]:
 
 
 def save() -> None:
+    """Run and save every notebook, and print what changed."""
     for path, book in run_all().items():
         old = nbformat.read(path, as_version=4)
         lines = changes(old, book)
@@ -83,6 +85,7 @@ def save() -> None:
 
 
 def figures() -> None:
+    """Replace figures/ by what the notebooks draw, and print what changed."""
     folder = ROOT / "figures"
     with tempfile.TemporaryDirectory() as fresh:
         os.environ["MINIMAMBA_FIGURES"] = fresh
@@ -102,9 +105,9 @@ def figures() -> None:
 
 
 def index(drawn: dict[str, bytes]) -> str:
-    """figures/README.md: every figure with its caption, which the SVG carries."""
-    lines = ["# Figures", "", "Drawn by the chapters (`make figures`), the first two digits of a "
-             "name saying which. Take what you can use in a lecture."]
+    """The text of figures/README.md: every figure with the caption that its SVG contains."""
+    lines = ["# Figures", "", "Drawn by the chapters (`make figures`). The first two digits of a "
+             "name are the chapter's. Use what you like in a lecture."]
     for name, svg in sorted(drawn.items()):
         words = caption(svg.decode())
         lines += ["", f"![{words}]({name})", "", f"**{name}** {words}"]

@@ -1,4 +1,4 @@
-"""Readers of sequences: SSM layers in residual blocks, and an LSTM to compare with."""
+"""Classifiers of sequences: SSM layers in residual blocks, and an LSTM as the baseline."""
 
 from collections.abc import Callable
 
@@ -6,99 +6,132 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from minimamba.s4.layers import System
+from minimamba.s4.layers import S4Layer
 
 
 class Block(nn.Module):
-    """x + GLU(mix(GELU(SSM(norm(x))))): along time in `ssm`, across features in `mix`."""
+    """A residual block, x + GLU(mix(GELU(ssm(norm(x))))): `ssm` mixes steps, `mix` features.
+
+    Args:
+        ssm: the layer that mixes along the sequence, (batch, length, d_model) to the same.
+        d_model: the number of features.
+        dropout: the fraction that is set to zero in training, before `mix` and after the GLU.
+    """
 
     def __init__(self, ssm: nn.Module, d_model: int, dropout: float) -> None:
         super().__init__()
-        self.norm, self.ssm = nn.LayerNorm(d_model), ssm
-        self.mix, self.dropout = nn.Linear(d_model, 2 * d_model), nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(d_model)
+        self.ssm = ssm
+        self.mix = nn.Linear(d_model, 2 * d_model)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self._across(self.ssm(self.norm(x)))
+        """Apply the block to all steps at once.
 
-    def step(self, x: Tensor, h: Tensor, system: tuple) -> tuple[Tensor, Tensor]:
-        y, h = self.ssm.step(self.norm(x), h, system)
-        return x + self._across(y), h
+        Args:
+            x: (batch, length, d_model).
 
-    def _across(self, y: Tensor) -> Tensor:
+        Returns:
+            (batch, length, d_model).
+        """
+        return x + self._mix_features(self.ssm(self.norm(x)))
+
+    def step(self, x: Tensor, cache: Tensor, system: tuple) -> tuple[Tensor, Tensor]:
+        """Apply the block to one step.
+
+        Args:
+            x: (batch, d_model), the input of this step.
+            cache: the cache of `ssm` before it.
+            system: the discrete system of `ssm`.
+
+        Returns:
+            The output (batch, d_model) and the cache after the step.
+        """
+        y, cache = self.ssm.step(self.norm(x), cache, system)
+        return x + self._mix_features(y), cache
+
+    def _mix_features(self, y: Tensor) -> Tensor:
         y = self.mix(self.dropout(functional.gelu(y)))
         return self.dropout(functional.glu(y, -1))
 
 
 class S4Classifier(nn.Module):
-    """Reads a signal, averages its features over time, and says which class it is.
+    """A classifier that averages the features of stacked S4 blocks over time.
 
     Args:
-        layer: makes one S4 layer for a number of features, such as `S4D`.
-        d_input: numbers at each step. classes: how many.
-        d_model: features inside. n_layer: blocks. dropout: the share set to zero in training.
+        layer: makes one S4 layer, given the number of features; `S4D`, for example.
+        d_input: features of the signal.
+        classes: the number of classes.
+        d_model: features inside the blocks.
+        n_layer: the number of blocks.
+        dropout: the fraction that is set to zero in training.
     """
 
-    def __init__(self, layer: Callable[[int], System], d_input: int, classes: int, *,
+    def __init__(self, layer: Callable[[int], S4Layer], d_input: int, classes: int, *,
                  d_model: int = 64, n_layer: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
-        self.enter = nn.Linear(d_input, d_model)
+        self.encoder = nn.Linear(d_input, d_model)
         self.blocks = nn.ModuleList(
             Block(layer(d_model), d_model, dropout) for _ in range(n_layer))
-        self.norm, self.leave = nn.LayerNorm(d_model), nn.Linear(d_model, classes)
+        self.norm = nn.LayerNorm(d_model)
+        self.decoder = nn.Linear(d_model, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, length, d_input) to (batch, classes), all steps at once, by convolution."""
-        x = self.enter(x)
+        """Classify signals, all steps at once, by convolution.
+
+        Args:
+            x: (batch, length, d_input).
+
+        Returns:
+            Logits, (batch, classes).
+        """
+        x = self.encoder(x)
         for block in self.blocks:
             x = block(x)
-        return self.leave(self.norm(x).mean(1))
+        return self.decoder(self.norm(x).mean(1))
 
     @torch.no_grad()
-    def read(self, x: Tensor) -> Tensor:
-        """The same, one step after the other, in memory that does not grow with the length."""
-        systems = [block.ssm.discrete() for block in self.blocks]
-        states = [block.ssm.initial_state(len(x)) for block in self.blocks]
-        total = 0
-        for now in self.enter(x).unbind(1):
+    def forward_recurrent(self, x: Tensor) -> Tensor:
+        """Classify signals step by step, by recurrence, in memory independent of the length.
+
+        Args:
+            x: (batch, length, d_input).
+
+        Returns:
+            Logits, (batch, classes), those of `forward` up to rounding; without a gradient.
+        """
+        systems = [block.ssm.discrete_system() for block in self.blocks]
+        caches = [block.ssm.init_cache(len(x)) for block in self.blocks]
+        total = torch.zeros(())
+        for features in self.encoder(x).unbind(1):
             for i, block in enumerate(self.blocks):
-                now, states[i] = block.step(now, states[i], systems[i])
-            total = total + self.norm(now)
-        return self.leave(total / x.shape[1])
+                features, caches[i] = block.step(features, caches[i], systems[i])
+            total = total + self.norm(features)
+        return self.decoder(total / x.shape[1])
 
 
 class LSTMClassifier(nn.Module):
-    """One LSTM layer; its last output, which has seen everything, says which class it is."""
+    """A classifier that reads the last output of one LSTM layer.
+
+    Args:
+        d_input: features of the signal.
+        classes: the number of classes.
+        d_hidden: features of the LSTM's state.
+    """
 
     def __init__(self, d_input: int, classes: int, d_hidden: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(d_input, d_hidden, batch_first=True)
-        self.leave = nn.Linear(d_hidden, classes)
+        self.decoder = nn.Linear(d_hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, length, d_input) to (batch, classes)."""
-        return self.leave(self.lstm(x)[0][:, -1])
+        """Classify signals.
 
+        Args:
+            x: (batch, length, d_input).
 
-class Tagger(nn.Module):
-    """Reads tokens and gives scores for an answer after each, by the same blocks as above.
-
-    Args:
-        layer: makes the SSM of a block for a number of features, such as `S4D` or `S6`.
-        vocabulary: how many tokens there are. answers: how many answers.
-        d_model: features inside. n_layer: blocks.
-    """
-
-    def __init__(self, layer: Callable[[int], nn.Module], vocabulary: int, answers: int, *,
-                 d_model: int = 32, n_layer: int = 2) -> None:
-        super().__init__()
-        self.enter = nn.Embedding(vocabulary, d_model)
-        self.blocks = nn.ModuleList(
-            Block(layer(d_model), d_model, dropout=0.0) for _ in range(n_layer))
-        self.norm, self.leave = nn.LayerNorm(d_model), nn.Linear(d_model, answers)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, length) int64 to (batch, length, answers)."""
-        x = self.enter(tokens)
-        for block in self.blocks:
-            x = block(x)
-        return self.leave(self.norm(x))
+        Returns:
+            Logits, (batch, classes).
+        """
+        outputs, _ = self.lstm(x)
+        return self.decoder(outputs[:, -1])

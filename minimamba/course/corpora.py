@@ -1,4 +1,8 @@
-"""Real data that is already on the reader's machine: nothing is downloaded."""
+"""Real data that is already on the reader's machine: nothing is downloaded.
+
+Recordings come with matplotlib, digits with scikit-learn, code with Python itself; `folder` and
+`dna` read files of your own.
+"""
 
 import gzip
 import hashlib
@@ -20,28 +24,43 @@ from minimamba.arguments import refuse
 
 
 class Recording(NamedTuple):
-    """A signal sampled evenly: `t` (length,) in seconds, `x` (length,) in `unit`, float64."""
+    """A signal at evenly spaced times."""
 
     t: Tensor
+    """(length,), float64: the times, in seconds."""
     x: Tensor
+    """(length,), float64: the values, in `unit`."""
     unit: str
+    """The unit of the values, such as "mV"."""
 
 
 def neuron() -> Recording:
-    """A neuron's membrane potential while a current makes it fire: 6 s at 2 kHz, in mV.
+    """Load a neuron's membrane potential while a current makes it fire.
 
-    `membrane.dat` of matplotlib's sample data; matplotlib's own logo example gives its sample
-    interval, 0.5 ms, and its scale, 100 mV a unit.
+    The file is `membrane.dat` of matplotlib's sample data; matplotlib's own logo example gives its
+    sample interval, 0.5 ms, and its scale, 100 mV per unit.
+
+    Returns:
+        A recording of 6 s at 2 kHz, in mV.
     """
     raw = _sample("membrane.dat", np.float32)
     return Recording(torch.arange(len(raw), dtype=torch.float64) / 2000, 100 * raw, "mV")
 
 
 def eeg(channel: int = 0) -> Recording:
-    """One of four channels of a human electroencephalogram: 10 s at 80 Hz, standardised.
+    """Load one channel of a human electroencephalogram.
 
-    `eeg.dat` of matplotlib's sample data; matplotlib's own example gives its duration. Its
-    amplitude has no published unit, so it is divided by its standard deviation.
+    The file is `eeg.dat` of matplotlib's sample data; matplotlib's own example gives its duration.
+    Its amplitude has no published unit, so it is divided by its standard deviation.
+
+    Args:
+        channel: which of the four channels, 0 to 3.
+
+    Returns:
+        A recording of 10 s at 80 Hz, in standard deviations.
+
+    Raises:
+        ValueError: if there is no such channel.
     """
     if channel not in range(4):
         raise ValueError(f"channel: expected 0, 1, 2 or 3, got {channel!r}")
@@ -51,18 +70,22 @@ def eeg(channel: int = 0) -> Recording:
 
 
 class Digits(NamedTuple):
-    """Handwritten digits read pixel by pixel: `x` (count, 64, 1) float32 between −1 and 1, row
-    by row from the top left, and `y` (count,) int64, which digit it is."""
+    """Handwritten digits as sequences of pixels."""
 
     x: Tensor
+    """(count, 64, 1), float32 from −1 to 1: the pixels, row by row from the top left."""
     y: Tensor
+    """(count,), int64: which digit it is."""
 
 
 def digits() -> tuple[Digits, Digits]:
-    """scikit-learn's 1,797 handwritten digits of 8 × 8 pixels: (1,437 to learn from, 360 held out).
+    """Load scikit-learn's 1,797 handwritten digits of 8 × 8 pixels.
 
-    The held-out ones are the last 360 as the set is ordered, and not drawn at random: digits
-    that stand near each other are alike, so a random draw would be easier.
+    The last 360, in the order of the data set, are held out. A random split would be easier, since
+    digits that are near each other in the set look alike.
+
+    Returns:
+        1,437 digits to train on, and 360 to test on.
     """
     from sklearn.datasets import load_digits
 
@@ -74,37 +97,45 @@ def digits() -> tuple[Digits, Digits]:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Bytes to learn from and bytes held out: `learn, hold = corpora.code()`. Printed, it says
-    what it is, so that a result can say what it was measured on."""
+    """A text as bytes, split into a training part and a held-out part.
+
+    It unpacks into the two (`train, val = corpora.code()`) and prints as a description, so that a
+    result can say which data it was measured on.
+    """
 
     name: str
-    learn: Tensor
-    """(bytes,), uint8."""
-    hold: Tensor
-    """(bytes,), uint8."""
+    """What it is, with its version."""
+    train: Tensor
+    """(bytes,), uint8: the training part."""
+    val: Tensor
+    """(bytes,), uint8: the held-out part, for validation."""
     licence: str
+    """The terms of use."""
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter((self.learn, self.hold))
+        return iter((self.train, self.val))
 
     @property
     def sha256(self) -> str:
-        """Of all bytes to learn from and then all held out."""
-        digest = hashlib.sha256(self.learn.numpy().tobytes())
-        digest.update(self.hold.numpy().tobytes())
+        """The checksum of the training bytes followed by the held-out ones, in hexadecimal."""
+        digest = hashlib.sha256(self.train.numpy().tobytes())
+        digest.update(self.val.numpy().tobytes())
         return digest.hexdigest()
 
     def __str__(self) -> str:
-        return (f"{self.name}: {len(self.learn):,} bytes to learn from, {len(self.hold):,} held "
+        return (f"{self.name}: {len(self.train):,} training bytes, {len(self.val):,} held "
                 f"out; sha256 {self.sha256[:16]}; licence: {self.licence}")
 
 
 def code() -> Corpus:
-    """The source of Python's own standard library as bytes.
+    """Load the source of Python's standard library: its top-level modules, about 4 MB.
 
-    Its top-level modules, some 4 MB; each file whole on one side, one in eight held out, chosen by
-    the check sum of its name, so that another version of Python holds out the same ones; files
-    that are much alike go together. A byte 0 stands before each file.
+    One file in eight is held out. The checksum of its name decides, so that another version of
+    Python holds out the same files; similar files stay on the same side. A zero byte precedes each
+    file.
+
+    Returns:
+        A corpus with both parts.
     """
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     return Corpus(f"standard library of Python {platform.python_version()}",
@@ -113,13 +144,18 @@ def code() -> Corpus:
 
 
 def folder(path: str | Path) -> Corpus:
-    """Your own text: every file below a folder that is UTF-8, split as `code` is, but by a
-    stronger sum: CRCs of names such as 001.txt, 002.txt, … hardly differ in their last bits.
+    """Load every UTF-8 file below a folder; hidden files and folders are skipped.
 
-    Hidden files and folders are passed over.
+    One file in eight is held out, as in `code`, and a zero byte precedes each.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        A corpus with both parts.
 
     Raises:
-        ValueError: where there is too little to hold a part out.
+        ValueError: if there is no such folder, or if one of the parts would be empty.
     """
     root = Path(path)
     if not root.is_dir():
@@ -131,57 +167,70 @@ def folder(path: str | Path) -> Corpus:
             raw = file.read_bytes()
             if raw and _is_text(raw):
                 files[inside.as_posix()] = raw
-    learn, hold = _split(files, lambda name: hashlib.sha256(name).digest()[0])
-    if not len(learn) or not len(hold):
-        refuse("path", "a folder with files to hold out: one in eight is, those alike together",
-               f"{len(files)} of text, of which {'none' if len(learn) else 'all'} would be")
-    return Corpus(f"text in {root.resolve().name}", learn, hold, "yours to know")
+    # Not a CRC as in `code`: those of 001.txt, 002.txt, … hardly differ in their last bits.
+    train, val = _split(files, lambda name: hashlib.sha256(name).digest()[0])
+    if not len(train) or not len(val):
+        refuse("path", "a folder from which one file in eight can be held out",
+               f"{len(files)} text files, of which {'none' if len(train) else 'all'} would be")
+    return Corpus(f"text in {root.resolve().name}", train, val, "yours to know")
 
 
 def dna(path: str | Path) -> Corpus:
-    """The sequences of a FASTA file, plain or gzipped, in capital letters; a byte 0 before each.
+    """Load the sequences of a FASTA file, plain or gzipped, in capital letters.
 
-    The last eighth of each sequence is held out: neighbours resemble each other less than
-    repeats do, which stand everywhere and can't be kept apart.
+    The last eighth of each sequence is held out. Repeats all over a genome make both parts similar
+    in any case, so neighbouring stretches are not kept apart. A zero byte precedes each part of a
+    sequence.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A corpus with both parts.
 
     Raises:
-        ValueError: where it is no FASTA file: a line that begins with ">" before each sequence.
+        ValueError: if it isn't a FASTA file, in which a line that begins with ">" precedes each
+            sequence.
     """
     raw = Path(path).read_bytes()
     text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).upper()
     if not text.startswith(b">"):
         refuse("path", "a FASTA file, which begins with '>'", repr(text[:20]))
-    sides: tuple[list[bytes], list[bytes]] = [], []
+    train, val = [], []
     for record in text[1:].split(b"\n>"):
         sequence = b"".join(record.splitlines()[1:])
         if not sequence.isalpha():
             refuse("path", "letters after each line with '>'", repr(sequence[:20]))
         cut = len(sequence) * 7 // 8
-        sides[0].append(b"\0" + sequence[:cut])
-        sides[1].append(b"\0" + sequence[cut:])
-    return Corpus(f"DNA of {Path(path).name}", *map(_as_bytes, sides),
+        train.append(b"\0" + sequence[:cut])
+        val.append(b"\0" + sequence[cut:])
+    return Corpus(f"DNA of {Path(path).name}", _as_bytes(train), _as_bytes(val),
                   "that of the file's source")
 
 
-ALIKE, LINE, SHORT = 1 / 3, 12, 20
-"""Two files are alike if more than a third of the lines of the one with fewer stand in the other;
-lines of 12 characters or more, in files that have 20 or more such, and not in eight files or more,
-as licences and imports do."""
+SIMILAR = 1 / 3
+"""Two files are similar if they share more than this fraction of the lines of the shorter one."""
+LINE = 12
+"""Characters that a line must have to count."""
+SHORT = 20
+"""Lines that a file must have to be compared."""
+COMMON = 8
+"""A line in this many files or more doesn't count: licences and imports are everywhere."""
 
 
 def _split(files: dict[str, bytes],
-           check_sum: Callable[[bytes], int]) -> tuple[Tensor, Tensor]:
-    """One file in eight held out, by the check sum of its name; files that are alike go where
-    the first of them goes."""
-    first = _first_alike(files)
-    sides: tuple[list[bytes], list[bytes]] = [], []
+           checksum: Callable[[bytes], int]) -> tuple[Tensor, Tensor]:
+    """Hold one file in eight out, by the checksum of the name of the first file similar to it."""
+    representatives = _representatives(files)
+    train, val = [], []
     for name, raw in files.items():
-        sides[check_sum(first[name].encode()) % 8 == 0].append(b"\0" + raw)
-    return _as_bytes(sides[0]), _as_bytes(sides[1])
+        held_out = checksum(representatives[name].encode()) % 8 == 0
+        (val if held_out else train).append(b"\0" + raw)
+    return _as_bytes(train), _as_bytes(val)
 
 
-def _first_alike(files: dict[str, bytes]) -> dict[str, str]:
-    """For each file the first one that it is like, over any number of others."""
+def _representatives(files: dict[str, bytes]) -> dict[str, str]:
+    """The first file, by name, of the group of similar files that each one belongs to."""
     lines = {name: {line.strip() for line in raw.splitlines() if len(line.strip()) >= LINE}
              for name, raw in files.items()}
     lines = {name: held for name, held in lines.items() if len(held) >= SHORT}
@@ -189,13 +238,13 @@ def _first_alike(files: dict[str, bytes]) -> dict[str, str]:
     for name, held in lines.items():
         for line in held:
             holders[line].append(name)
-    shared = Counter(pair for names in holders.values() if len(names) < 8
+    shared = Counter(pair for names in holders.values() if len(names) < COMMON
                      for pair in combinations(names, 2))
     first = {name: name for name in files}
     for (one, other), count in shared.items():
-        if count > ALIKE * min(len(lines[one]), len(lines[other])):
-            old, new = sorted((first[one], first[other]), reverse=True)
-            first = {name: new if leader == old else leader for name, leader in first.items()}
+        if count > SIMILAR * min(len(lines[one]), len(lines[other])):
+            kept, merged = sorted((first[one], first[other]))
+            first = {name: kept if leader == merged else leader for name, leader in first.items()}
     return first
 
 

@@ -1,5 +1,7 @@
-"""What a language model does at each token, its states and where its attention looks: to be
-looked at, not to be fast."""
+"""What a language model does at each token: its Δ, decays and states, and its attention weights.
+
+To look at, not to be fast.
+"""
 
 from typing import NamedTuple
 
@@ -9,68 +11,84 @@ from torch import Tensor, nn
 from minimamba.lm import MambaLM
 from minimamba.nn.attention import Attention
 from minimamba.nn.mamba import Mamba
-from minimamba.nn.s6 import S6
+from minimamba.nn.s6 import SelectiveSSM
 
 
-class Watched(NamedTuple):
-    """One layer, token by token."""
+class StateTrace(NamedTuple):
+    """The SSM of one layer, token by token."""
 
     delta: Tensor
-    """(length, d_inner), the steps."""
+    """(length, d_inner), the step sizes Δ."""
     decay: Tensor
-    """(length, d_inner, d_state), exp(ΔA): the share of each number of the state that is kept."""
+    """(length, d_inner, d_state), exp(ΔA): the fraction of each component that is kept."""
     h: Tensor
-    """(length, d_inner, d_state), the state after each token."""
+    """(length, d_inner, d_state), the hidden state after each token."""
 
     @property
     def norm(self) -> Tensor:
-        """(length, d_inner), the length of each channel's state."""
+        """The Euclidean norm of each channel's state, (length, d_inner)."""
         return self.h.norm(dim=-1)
 
 
 @torch.no_grad()
-def watch(model: MambaLM, tokens: Tensor) -> list[Watched]:
-    """Run the model over (length,) tokens, int64, and give one `Watched` a Mamba block, in
-    float32 (or float64).
+def trace_states(model: MambaLM, input_ids: Tensor) -> list[StateTrace]:
+    """Run a model over one sequence and record the SSM of each Mamba block.
+
+    Args:
+        model: a language model.
+        input_ids: (length,), int64.
+
+    Returns:
+        One `StateTrace` per Mamba block, in float32 or float64.
 
     Raises:
-        ValueError: as the model does, for tokens that it can't take.
+        ValueError: as the model does, for token ids it can't take.
     """
-    ssms = [layer.mixer.ssm for layer in model.layers if isinstance(layer.mixer, Mamba)]
-    return [_states(ssm, x) for ssm, x in zip(ssms, _given(model, tokens, ssms), strict=True)]
+    blocks = [layer.mixer for layer in model.layers if isinstance(layer.mixer, Mamba)]
+    return [_trace(block, block.ssm_input(x)) for block, x in
+            zip(blocks, _inputs_of(model, input_ids, blocks), strict=True)]
 
 
 @torch.no_grad()
-def looks(model: MambaLM, tokens: Tensor) -> list[Tensor]:
-    """Run the model over (length,) tokens, int64, and give for each attention layer where each
-    head looks from each token, (n_heads, length, length), rows that sum to 1.
+def attention_weights(model: MambaLM, input_ids: Tensor) -> list[Tensor]:
+    """Run a model over one sequence and compute the weights of each attention layer.
+
+    Args:
+        model: a language model.
+        input_ids: (length,), int64.
+
+    Returns:
+        One (n_heads, length, length) per attention layer; each row sums to 1.
 
     Raises:
-        ValueError: as the model does, for tokens that it can't take.
+        ValueError: as the model does, for token ids it can't take.
     """
     layers = [layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)]
-    return [layer.looks(u)[0] for layer, u in zip(layers, _given(model, tokens, layers),
-                                                  strict=True)]
+    return [layer.attention_weights(x)[0] for layer, x in
+            zip(layers, _inputs_of(model, input_ids, layers), strict=True)]
 
 
-def _given(model: MambaLM, tokens: Tensor, modules: list[nn.Module]) -> list[Tensor]:
-    """What each of some modules is given while the model reads."""
-    given: list[Tensor] = []
-    hooks = [module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+def _inputs_of(model: MambaLM, input_ids: Tensor, modules: list[nn.Module]) -> list[Tensor]:
+    """What each of some modules is given while the model runs."""
+    inputs: list[Tensor] = []
+    hooks = [module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
              for module in modules]
     try:
-        model(tokens[None])
+        model(input_ids[None])
     finally:
         for hook in hooks:
             hook.remove()
-    return given
+    return inputs
 
 
-def _states(ssm: S6, x: Tensor) -> Watched:
-    delta, B, _ = (part[0].to(ssm.A.dtype) for part in ssm.parameters_for(x))
+def _trace(ssm: SelectiveSSM, x: Tensor) -> StateTrace:
+    """The states of an SSM for its input x (1, length, d_inner)."""
+    delta, B, _ = (parameter[0].to(ssm.A.dtype) for parameter in ssm.ssm_parameters(x))
     decay = torch.exp(delta[..., None] * ssm.A)                      # (length, d_inner, d_state)
-    writes = (delta * x[0])[..., None] * B[:, None]
-    h = [torch.zeros_like(writes[0])]
-    for keep, write in zip(decay, writes, strict=True):
-        h.append(keep * h[-1] + write)
-    return Watched(delta, decay, torch.stack(h[1:]))
+    B_bar_x = (delta * x[0])[..., None] * B[:, None]
+    h = torch.zeros_like(B_bar_x[0])
+    states = []
+    for decay_t, B_bar_x_t in zip(decay, B_bar_x, strict=True):
+        h = decay_t * h + B_bar_x_t
+        states.append(h)
+    return StateTrace(delta, decay, torch.stack(states))

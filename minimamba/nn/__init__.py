@@ -1,1 +1,17 @@
-"""Layers that mix a sequence, all with one interface: see `mixer.Mixer`."""
+"""Sequence mixers, all with the interface of `minimamba.nn.mixer.Mixer`, and the layer around one.
+
+`Mamba` is the block of the paper; `S6`, `Attention`, `LSTM`, `S4Block` and `MLP` are what it is
+compared and combined with.
+"""
+
+from minimamba.nn.attention import Attention, KVCache
+from minimamba.nn.layers import Layer
+from minimamba.nn.lstm import LSTM, LSTMCache
+from minimamba.nn.mamba import Mamba, MambaCache
+from minimamba.nn.mixer import Mixer
+from minimamba.nn.mlp import MLP
+from minimamba.nn.s4 import S4Block
+from minimamba.nn.s6 import S6, SSMParameters
+
+__all__ = ["LSTM", "MLP", "S6", "Attention", "KVCache", "LSTMCache", "Layer", "Mamba",
+           "MambaCache", "Mixer", "S4Block", "SSMParameters"]

@@ -1,136 +1,194 @@
-"""Causal attention with the face of the Mamba block (Vaswani et al. 2017, arXiv:1706.03762).
+"""Causal self-attention as a mixer (Vaswani et al. 2017, arXiv:1706.03762).
 
-    q, k, v = u W_in                      split into heads
+    q, k, v = in_proj(x)                  split into heads
     y_t = Σ_{s ≤ t} softmax_s(⟨q_t, k_s⟩ / √d_head) v_s
-    out = y W_out
+    output = out_proj(y)
 
-What it keeps of the past is every key and every value: nothing is lost, and the memory grows.
+Its cache holds every key and every value: nothing is lost, and the cache grows with the length.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
-from minimamba.ops.linear import apply
+from minimamba.arguments import check_count, check_shape, refuse
+from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
+from minimamba.ops.linear import linear_layer
 
-BASE = 10000.0
-"""The slowest pair of rotary positions turns by about 1/BASE a step."""
+ROTARY_BASE = 10000.0
+"""The lowest frequency of the rotary position embedding is about 1/ROTARY_BASE per step."""
 
 
-class KeysValues(NamedTuple):
-    """All that attention keeps of what it has read: as long as that was."""
+class KVCache(NamedTuple):
+    """The keys and values of all steps so far."""
 
     keys: Tensor
-    """(batch, n_heads, length, d_head), turned by their positions if these are rotary."""
+    """(batch, n_heads, length, d_head), after the rotary position embedding if there is one."""
     values: Tensor
     """(batch, n_heads, length, d_head)."""
-    real: Tensor | None
-    """(batch, length) of bool, False at padding; None: there was none."""
+    attention_mask: Tensor | None
+    """(batch, length), bool, False at padding; None: there was no padding."""
 
 
 class Attention(nn.Module):
-    """(batch, length, d_model) to the same.
+    """Causal multi-head self-attention.
 
     Args:
-        d_model: features outside. n_heads: heads, which share them evenly.
-        rotary: whether q and k are turned by their positions (Su et al. 2021,
-            arXiv:2104.09864), so that a score depends on how far back a step is. Without, an
-            order can come from other layers alone, as in Jamba.
+        d_model: the number of features.
+        n_heads: the number of heads, which share the features evenly.
+        rotary: whether queries and keys get a rotary position embedding (Su et al. 2021,
+            arXiv:2104.09864). Without it the layer knows no positions, as in Jamba, where the
+            Mamba layers provide the order.
+
+    Raises:
+        ValueError: if the heads can't share the features evenly.
     """
 
     def __init__(self, d_model: int, n_heads: int, *, rotary: bool = True) -> None:
         super().__init__()
-        for name, size in (("d_model", d_model), ("n_heads", n_heads)):
-            check_count(name, size)
-        even = 2 if rotary else 1
-        if d_model % (even * n_heads):
+        check_count("d_model", d_model)
+        check_count("n_heads", n_heads)
+        multiple = 2 * n_heads if rotary else n_heads
+        if d_model % multiple:
             refuse("n_heads", f"a number that divides d_model = {d_model} into equal heads"
                    + (" of an even size" if rotary else ""), n_heads)
-        self.d_model, self.n_heads, self.rotary = d_model, n_heads, rotary
+        self.d_model = d_model
+        self.n_heads = n_heads
+        self.rotary = rotary
         self.in_proj = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out_proj = nn.Linear(d_model, d_model, bias=False)
 
-    def empty(self, batch: int) -> KeysValues:
-        """The memory of a layer that has read nothing."""
-        none = self.in_proj.weight.new_zeros(batch, self.n_heads, 0, self.d_model // self.n_heads)
-        return KeysValues(none, none, None)
+    def init_cache(self, batch: int) -> KVCache:
+        """Create the cache of a layer that has seen nothing yet: no keys and no values.
 
-    def forward(self, u: Tensor, memory: KeysValues | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, KeysValues]:
-        """All steps at once; arguments as in `block.Mamba`, of which `method` changes nothing."""
-        if u.ndim != 3 or u.shape[2] != self.d_model:
-            refuse("u", f"shape (batch, length, {self.d_model})", shape_of(u))
-        if real is not None:
-            check_tensor("real", real, (torch.bool,))
-            check_shape("real", real, tuple(u.shape[:2]), "(batch, length)")
-        q, memory = self._looked_up(u, memory, real)
-        mask = _mask(u.shape[1], memory)
+        Args:
+            batch: the number of sequences.
+        """
+        check_count("batch", batch)
+        empty = self.in_proj.weight.new_zeros(batch, self.n_heads, 0, self.d_model // self.n_heads)
+        return KVCache(empty, empty, None)
+
+    @overload
+    def forward(self, x: Tensor, cache: KVCache | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, cache: KVCache | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[True]) -> tuple[Tensor, KVCache]: ...
+    def forward(self, x, cache=None, *, attention_mask=None, return_cache=False):
+        """Process all steps at once.
+
+        Args:
+            x: (batch, length, d_model).
+            cache: what an earlier call returned for the steps before x; None at the start.
+            attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
+                at padding, which stands to the left.
+            return_cache: whether to return the cache after the last step too.
+
+        Returns:
+            (batch, length, d_model); with `return_cache`, a pair of that and a `KVCache`.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
+        """
+        check_input(x, self.d_model)
+        if attention_mask is not None:
+            attention_mask = as_bool_mask(attention_mask, *x.shape[:2])
+        queries, cache = self._queries_and_cache(x, cache, attention_mask)
+        mask = _causal_mask(x.shape[1], cache)
         y = scaled_dot_product_attention(
-            q, memory.keys, memory.values, mask,
-            is_causal=mask is None and u.shape[1] > 1)           # (batch, n_heads, length, d_head)
-        out = apply(self.out_proj, y.transpose(1, 2).flatten(2))
-        return (out, memory) if return_memory else out
+            queries, cache.keys, cache.values, mask,
+            is_causal=mask is None and x.shape[1] > 1)           # (batch, n_heads, length, d_head)
+        output = linear_layer(self.out_proj, y.transpose(1, 2).flatten(2))
+        return (output, cache) if return_cache else output
 
-    def step(self, u: Tensor, memory: KeysValues) -> tuple[Tensor, KeysValues]:
-        """One step, (batch, d_model) to the same, and the memory after it, one longer."""
-        if u.ndim != 2 or u.shape[1] != self.d_model:
-            refuse("u", f"shape (batch, {self.d_model})", shape_of(u))
-        out, memory = self(u[:, None], memory, return_memory=True)
-        return out[:, 0], memory
+    def step(self, x: Tensor, cache: KVCache) -> tuple[Tensor, KVCache]:
+        """Process one step.
 
-    def looks(self, u: Tensor) -> Tensor:
-        """(batch, n_heads, length, length): how much each step takes from each; rows sum to 1.
-        To be looked at: `forward` never stores it."""
-        q, memory = self._looked_up(u, None, None)
-        scores = q @ memory.keys.mT * q.shape[-1]**-0.5
-        ahead = torch.ones(u.shape[1], u.shape[1], dtype=torch.bool, device=u.device).triu(1)
-        return scores.masked_fill(ahead, -torch.inf).softmax(-1)
+        Args:
+            x: (batch, d_model).
+            cache: that of the steps before; it is not changed.
 
-    def _looked_up(self, u: Tensor, memory: KeysValues | None,
-                   real: Tensor | None) -> tuple[Tensor, KeysValues]:
-        """The queries of these steps, and the memory after them."""
-        q, k, v = apply(self.in_proj, u).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        before = 0 if memory is None else memory.keys.shape[2]
+        Returns:
+            The output (batch, d_model), and the cache after this step, longer by one.
+        """
+        check_step_input(x, self.d_model)
+        output, cache = self(x[:, None], cache, return_cache=True)
+        return output[:, 0], cache
+
+    def attention_weights(self, x: Tensor) -> Tensor:
+        """Compute how much each step attends to each other one.
+
+        For inspection: `forward` never stores these.
+
+        Args:
+            x: (batch, length, d_model).
+
+        Returns:
+            (batch, n_heads, length, length): row t holds the weights of step t, which sum to 1.
+        """
+        check_input(x, self.d_model)
+        queries, cache = self._queries_and_cache(x, None, None)
+        scores = queries @ cache.keys.mT * queries.shape[-1]**-0.5
+        future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(future, -torch.inf).softmax(-1)
+
+    def _queries_and_cache(self, x: Tensor, cache: KVCache | None,
+                           attention_mask: Tensor | None) -> tuple[Tensor, KVCache]:
+        """The queries of these steps, and the cache after them."""
+        qkv = linear_layer(self.in_proj, x).unflatten(2, (3, self.n_heads, -1))
+        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)       # (batch, n_heads, length, d_head)
+        past = cache.keys.shape[2] if isinstance(cache, KVCache) else 0
         if self.rotary:
-            q, k = _turned(q, before), _turned(k, before)
-        if memory is None:
-            return q, KeysValues(k, v, real)
-        check_shape("memory.keys", memory.keys, (*k.shape[:2], before, k.shape[3]),
+            queries = _rotate(queries, past)
+            keys = _rotate(keys, past)
+        if cache is None:
+            return queries, KVCache(keys, values, attention_mask)
+        if not isinstance(cache, KVCache):
+            refuse("cache", "a KVCache, such as `init_cache` creates", type(cache).__name__)
+        check_shape("cache.keys", cache.keys, (*keys.shape[:2], past, keys.shape[3]),
                     "(batch, n_heads, length, d_head)")
-        check_shape("memory.values", memory.values, tuple(memory.keys.shape), "that of the keys")
-        if real is not None or memory.real is not None:
-            real = torch.cat([u.new_ones(len(u), length, dtype=torch.bool) if given is None
-                              else given for given, length in
-                              ((memory.real, before), (real, u.shape[1]))], 1)
-        return q, KeysValues(torch.cat([memory.keys, k], 2), torch.cat([memory.values, v], 2), real)
+        check_shape("cache.values", cache.values, tuple(cache.keys.shape), "that of the keys")
+        if attention_mask is not None or cache.attention_mask is not None:
+            masks = [x.new_ones(len(x), length, dtype=torch.bool) if mask is None else mask
+                     for mask, length in ((cache.attention_mask, past),
+                                          (attention_mask, x.shape[1]))]
+            attention_mask = torch.cat(masks, 1)
+        return queries, KVCache(torch.cat([cache.keys, keys], 2),
+                                torch.cat([cache.values, values], 2), attention_mask)
 
 
-def _turned(x: Tensor, first: int) -> Tensor:
-    """Each pair of features turned by position × its frequency: (…, length, d_head) to the same.
+def _rotate(x: Tensor, first_position: int) -> Tensor:
+    """Apply the rotary position embedding: rotate each pair of features by position × frequency.
 
-    The angles in float64: float32 knows a million radians to a sixteenth only.
+    x is (…, length, d_head). The angles are computed in float64: float32 resolves an angle of a
+    million radians to a sixteenth only.
     """
     half = x.shape[-1] // 2
-    frequency = BASE ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
-    place = torch.arange(first, first + x.shape[-2], device=x.device, dtype=torch.float64)
-    angle = place[:, None] * frequency                           # (length, d_head/2)
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
+    position = torch.arange(first_position, first_position + x.shape[-2], device=x.device,
+                            dtype=torch.float64)
+    angle = position[:, None] * frequency                        # (length, d_head/2)
+    cos = angle.cos().to(x.dtype)
+    sin = angle.sin().to(x.dtype)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-def _mask(length: int, memory: KeysValues) -> Tensor | None:
-    """Which of the memory each of its last `length` steps may look at; None: all before it."""
-    total, real = memory.keys.shape[2], memory.real
-    if real is None and length in (1, total):
+def _causal_mask(length: int, cache: KVCache) -> Tensor | None:
+    """Which cached steps each of the last `length` steps may attend to; None: all before it."""
+    total = cache.keys.shape[2]
+    is_token = cache.attention_mask
+    if is_token is None and length in (1, total):
         return None
-    place = torch.arange(total, device=memory.keys.device)
-    mine = place[-length:, None]
-    if real is None:
-        return place <= mine                                     # (length, total)
-    # Padding sees itself, since a softmax over nothing is no number; nothing real sees padding.
-    return ((place <= mine) & real[:, None] | (place == mine))[:, None]  # (batch, 1, length, total)
+    position = torch.arange(total, device=cache.keys.device)
+    query_position = position[-length:, None]
+    causal = position <= query_position                          # (length, total)
+    if is_token is None:
+        return causal
+    # Padding attends to itself, since a softmax over nothing is NaN; no token attends to padding.
+    allowed = causal & is_token[:, None] | (position == query_position)
+    return allowed[:, None]                                      # (batch, 1, length, total)

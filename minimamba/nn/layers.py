@@ -1,130 +1,113 @@
-"""What may stand in Mamba's place, or beside it, in a stack: an LSTM, S4D or S6 alone, an MLP.
+"""A layer of a language model: a mixer with a norm before it and a residual connection around it.
 
-All have the face of `block.Mamba`: (batch, length, d_model) to the same, a memory that goes in
-and comes out, `step`, `empty`.
+    x + mixer(RMSNorm(x))
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, glu, silu
 
-from minimamba.arguments import check_count
-from minimamba.nn.s6 import S6
-from minimamba.ops.linear import apply
-from minimamba.s4.layers import S4D
+from minimamba.nn.attention import KVCache
+from minimamba.nn.lstm import LSTMCache
+from minimamba.nn.mamba import MambaCache
+from minimamba.nn.mixer import Mixer
+from minimamba.ops import decode
+
+LayerCache = MambaCache | KVCache | LSTMCache | Tensor | tuple[()]
+"""The cache of one layer: which of these depends on its mixer."""
 
 
-class SSM(nn.Module):
-    """GLU(W GELU(ssm(u))): along time in `ssm`, across features in W, as in S4's own block.
+class Layer(nn.Module):
+    """x + mixer(RMSNorm(x)), the pre-norm residual layer of Mamba and of most Transformers.
 
     Args:
-        ssm: an `S4D` or an `S6` of d_model features.
-        d_model: features.
+        mixer: a module with the interface of `Mixer`.
+        d_model: the number of features.
+        norm_epsilon: added to the mean square inside the norm.
+        residual_in_fp32: whether the residual stream is kept in float32, whatever the dtype of
+            the parameters.
     """
 
-    def __init__(self, ssm: S4D | S6, d_model: int) -> None:
+    def __init__(self, mixer: Mixer, d_model: int, *, norm_epsilon: float = 1e-5,
+                 residual_in_fp32: bool = True) -> None:
         super().__init__()
-        self.ssm, self.out_proj = ssm, nn.Linear(d_model, 2 * d_model)
+        self.norm = nn.RMSNorm(d_model, norm_epsilon)
+        self.mixer = mixer
+        self.residual_in_fp32 = residual_in_fp32
 
-    def empty(self, batch: int) -> Tensor:
-        return self.ssm.initial_state(batch)
+    def forward(self, x: Tensor, cache: LayerCache | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: bool = False) -> Tensor | tuple[Tensor, LayerCache]:
+        """Process all steps at once.
 
-    def forward(self, u: Tensor, memory: Tensor | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, Tensor]:
-        """All steps at once; arguments as in `block.Mamba`."""
-        if real is not None:
-            u = u * real[..., None]  # an input of zero writes nothing
-        how = {"method": method} if isinstance(self.ssm, S6) else {}
-        # In half precision, a power of Ā would be no power of it.
-        with torch.autocast(u.device.type, enabled=False):
-            y = self.ssm(u, initial_state=memory, return_last_state=return_memory, **how)
-        y, memory = y if return_memory else (y, None)
-        return (self._across(y), memory) if return_memory else self._across(y)
+        Args:
+            x: (batch, length, d_model), the residual stream.
+            cache: what an earlier call returned for the steps before x; None at the start.
+            attention_mask: (batch, length), 1 or True where there is a token; None: everywhere.
+            return_cache: whether to return the cache after the last step too.
 
-    def step(self, u: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        y, memory = self.ssm.step(u, memory)
-        return self._across(y), memory
+        Returns:
+            (batch, length, d_model); with `return_cache`, a pair of that and the cache.
+        """
+        normed = self.norm(x.to(self.norm.weight.dtype))
+        y = self.mixer(normed, cache, attention_mask=attention_mask, return_cache=return_cache)
+        if not return_cache:
+            return self._residual(x) + y
+        y, cache = y
+        return self._residual(x) + y, cache
 
-    def _across(self, y: Tensor) -> Tensor:
-        return glu(apply(self.out_proj, gelu(y)), -1)
+    def step(self, hidden_states: Tensor, residual: Tensor,
+             cache: LayerCache) -> tuple[Tensor, Tensor, LayerCache]:
+        """Process one step, with the addition before it fused into the norm.
 
+        As in the official code, a layer adds the output of the one before it to the residual
+        stream, so that the addition and the norm can be one kernel.
 
-class Cells(NamedTuple):
-    """What an LSTM remembers, (batch, d_model) each: its output and its cells."""
+        Args:
+            hidden_states: (batch, d_model), the output of the layer before.
+            residual: (batch, d_model), the residual stream before that is added.
+            cache: the cache before this step; it is not changed.
 
-    h: Tensor
-    c: Tensor
+        Returns:
+            This mixer's output, the residual stream it is to be added to, and the new cache.
+        """
+        normed, residual = add_norm(self.norm, hidden_states, self._residual(residual))
+        hidden_states, cache = self.mixer.step(normed, cache)
+        return hidden_states, residual, cache
 
+    def step_(self, hidden_states: Tensor, residual: Tensor,
+              cache: LayerCache) -> tuple[Tensor, Tensor]:
+        """Process one step and write the new cache over the old one.
 
-class LSTM(nn.Module):
-    """An LSTM of d_model cells (Hochreiter and Schmidhuber 1997), and a projection."""
+        Args:
+            hidden_states: (batch, d_model), the output of the layer before.
+            residual: (batch, d_model), the residual stream before that is added.
+            cache: the cache before this step, and afterwards that after it.
 
-    def __init__(self, d_model: int) -> None:
-        super().__init__()
-        check_count("d_model", d_model)
-        self.lstm = nn.LSTM(d_model, d_model, batch_first=True)
-        self.out_proj = nn.Linear(d_model, d_model, bias=False)
+        Returns:
+            This mixer's output, and the residual stream it is to be added to.
+        """
+        normed, residual = add_norm(self.norm, hidden_states, self._residual(residual))
+        return self.mixer.step_(normed, cache), residual
 
-    def empty(self, batch: int) -> Cells:
-        none = self.out_proj.weight.new_zeros(batch, self.lstm.hidden_size)
-        return Cells(none, none)
-
-    def forward(self, u: Tensor, memory: Cells | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, Cells]:
-        """All steps at once; arguments as in `block.Mamba`, of which `method` changes nothing."""
-        memory = memory or self.empty(len(u))
-        if real is None:
-            y, memory = self._run(u, memory)
-        else:
-            # Its biases write whatever the input: after each step of padding, all is forgotten.
-            parts = []
-            for now, there in zip(u.split(1, 1), real.split(1, 1), strict=True):
-                part, memory = self._run(now, memory)
-                memory = Cells(*(state * there for state in memory))
-                parts.append(part)
-            y = torch.cat(parts, 1)
-        out = apply(self.out_proj, y)
-        return (out, memory) if return_memory else out
-
-    def step(self, u: Tensor, memory: Cells) -> tuple[Tensor, Cells]:
-        out, memory = self(u[:, None], memory, return_memory=True)
-        return out[:, 0], memory
-
-    def _run(self, u: Tensor, memory: Cells) -> tuple[Tensor, Cells]:
-        # PyTorch's own cells do not all run in half precision beside states that are not.
-        with torch.autocast(u.device.type, enabled=False):
-            y, states = self.lstm(u, tuple(state[None] for state in memory))
-        return y, Cells(*(state[0] for state in states))
+    def _residual(self, x: Tensor) -> Tensor:
+        """x in the dtype of the residual stream."""
+        if self.residual_in_fp32:
+            return x.to(torch.promote_types(x.dtype, torch.float32))
+        return x
 
 
-class MLP(nn.Module):
-    """W_out (SiLU(a) · b) with a, b = u W_in: each step by itself (Shazeer 2020,
-    arXiv:2002.05202). It remembers nothing.
+def add_norm(norm: nn.RMSNorm, hidden_states: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Add to the residual stream and normalize the sum.
 
-    Inside it is 8/3 as wide, so that attention and this have the 12 d_model² weights of a
-    Transformer's layer, and as many as two Mamba blocks.
+    Args:
+        norm: an RMS norm of d_model features.
+        hidden_states: (batch, d_model), what is added.
+        residual: (batch, d_model), the residual stream.
+
+    Returns:
+        The norm of the sum, in the dtype of the norm's weight, and the sum, in that of residual.
     """
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__()
-        check_count("d_model", d_model)
-        inside = 8 * -(-d_model // 3)
-        self.in_proj = nn.Linear(d_model, 2 * inside, bias=False)
-        self.out_proj = nn.Linear(inside, d_model, bias=False)
-
-    def empty(self, batch: int) -> tuple[()]:
-        return ()
-
-    def forward(self, u: Tensor, memory: tuple[()] | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, tuple[()]]:
-        a, b = apply(self.in_proj, u).chunk(2, -1)
-        out = apply(self.out_proj, silu(a) * b)
-        return (out, ()) if return_memory else out
-
-    def step(self, u: Tensor, memory: tuple[()]) -> tuple[Tensor, tuple[()]]:
-        return self(u), ()
+    if decode.can_use_kernels(hidden_states):
+        return decode.add_rms_norm(hidden_states, residual, norm.weight, norm.eps)
+    residual = residual + hidden_states
+    return norm(residual.to(norm.weight.dtype)), residual

@@ -1,128 +1,218 @@
 """The Mamba block: what stands around the selective SSM (Gu and Dao 2023, section 3.4, figure 3).
 
-    x, z = u W_in                 two branches, each `expand` times as wide as the model
-    x = SiLU(conv(x))             along time, each channel by itself, over its last d_conv steps
-    y = S6(x) · SiLU(z)           the selective SSM, and the gate
-    out = y W_out
+    x, z = in_proj(u)                  two branches, each `expand` times as wide as the model
+    x = silu(conv1d(x))                causal, depthwise, over the last d_conv steps
+    y = SSM(x) · silu(z)               the selective SSM, and the gate
+    output = out_proj(y)
 """
 
-from typing import NamedTuple
+from math import ceil
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
-from minimamba.nn.s6 import S6
-from minimamba.ops import causal_conv1d, decode
-from minimamba.ops.linear import apply, linear
+from minimamba.arguments import check_count, check_shape, refuse
+from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
+from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
+from minimamba.ops import decode
+from minimamba.ops.causal_conv1d import causal_conv1d_silu
+from minimamba.ops.linear import linear, linear_layer
 
 
-class Memory(NamedTuple):
-    """All that a block keeps of what it has read: of a size that no length changes."""
+class MambaCache(NamedTuple):
+    """What a block needs to know of the past: its size does not grow with the length."""
 
-    inputs: Tensor
-    """(batch, d_conv − 1, d_inner): what the convolution still looks back at, oldest first."""
-    h: Tensor
-    """(batch, d_inner, d_state): the state of the SSM, in float32 (or float64)."""
+    conv_state: Tensor
+    """(batch, d_conv − 1, d_inner): the last inputs of the convolution, oldest first."""
+    ssm_state: Tensor
+    """(batch, d_inner, d_state): the hidden state of the SSM, in float32 or float64."""
 
 
-class Mamba(nn.Module):
-    """(batch, length, d_model) to the same.
+class Mamba(SelectiveSSM):
+    """The Mamba block, with the constructor and the state_dict of `mamba_ssm.Mamba`.
+
+    Weights move between the two with `load_state_dict(other.state_dict())`.
 
     Args:
-        d_model: features outside. d_state: numbers of state a channel.
-        d_conv: steps that the convolution sees. expand: d_inner / d_model.
-        dt_rank: through how many numbers Δ is made; d_model/16, rounded up, if None.
-        bias: whether the projections in and out have one. conv_bias: whether the convolution has.
+        d_model: the number of features outside.
+        d_state: the state dimension N: how many components the state of each channel has.
+        d_conv: the width of the causal convolution.
+        expand: d_inner / d_model.
+        dt_rank: the rank of Δ's projection; "auto" is d_model / 16, rounded up.
+        dt_min: the smallest initial Δ.
+        dt_max: the largest initial Δ; it is drawn uniformly in log Δ.
+        dt_init: how dt_proj's weight is initialized, "random" or "constant".
+        dt_scale: scales dt_proj's initial weight.
+        dt_init_floor: initial Δ are not smaller than this.
+        conv_bias: whether the convolution has a bias.
+        bias: whether in_proj and out_proj have one.
+        use_fast_path: accepted for compatibility; the fastest way that can run is always used.
+        layer_idx: kept as an attribute; it has no effect here.
+        device: where the parameters are created.
+        dtype: that of the parameters; A_log and D are in float32 at least.
+
+    Raises:
+        ValueError: for a size that is not a positive whole number, or an unknown name.
+
+    Example:
+        >>> block = Mamba(d_model=16, d_state=16, d_conv=4, expand=2)
+        >>> block(torch.randn(2, 64, 16)).shape
+        torch.Size([2, 64, 16])
     """
 
     def __init__(self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2,
-                 dt_rank: int | None = None, *, bias: bool = False,
-                 conv_bias: bool = True) -> None:
+                 dt_rank: int | Literal["auto"] = "auto", dt_min: float = 0.001,
+                 dt_max: float = 0.1, dt_init: Literal["random", "constant"] = "random",
+                 dt_scale: float = 1.0, dt_init_floor: float = 1e-4, conv_bias: bool = True,
+                 bias: bool = False, use_fast_path: bool = True, layer_idx: int | None = None,
+                 device: torch.device | str | None = None,
+                 dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        for name, size in (("d_model", d_model), ("d_conv", d_conv), ("expand", expand)):
+        for name, size in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv),
+                           ("expand", expand)):
             check_count(name, size)
-        self.d_model, self.d_conv, self.d_inner = d_model, d_conv, expand * d_model
-        self.in_proj = nn.Linear(d_model, 2 * self.d_inner, bias=bias)
-        self.conv1d = nn.Conv1d(self.d_inner, self.d_inner, d_conv, groups=self.d_inner,
-                                bias=conv_bias)
-        self.ssm = S6(self.d_inner, d_state, dt_rank=-(-d_model // 16) if dt_rank is None
-                      else dt_rank)
-        self.out_proj = nn.Linear(self.d_inner, d_model, bias=bias)
+        check_dt_rank(dt_rank, ("auto",))
+        check_dt_init(dt_init, dt_scale, dt_init_floor)
+        self.d_model = d_model
+        self.d_conv = d_conv
+        self.layer_idx = layer_idx
+        d_inner = expand * d_model
+        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=bias, device=device, dtype=dtype)
+        self.conv1d = nn.Conv1d(d_inner, d_inner, d_conv, groups=d_inner, bias=conv_bias,
+                                device=device, dtype=dtype)
+        self._create_ssm(d_inner, d_state, ceil(d_model / 16) if dt_rank == "auto" else dt_rank,
+                         selective=SELECTIVE, dt_min=dt_min, dt_max=dt_max, dt_init=dt_init,
+                         dt_scale=dt_scale, dt_init_floor=dt_init_floor, device=device,
+                         dtype=dtype)
+        self.out_proj = nn.Linear(d_inner, d_model, bias=bias, device=device, dtype=dtype)
 
-    def empty(self, batch: int) -> Memory:
-        """The memory of a block that has read nothing."""
-        weight = self.in_proj.weight
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        return Memory(weight.new_zeros(batch, self.d_conv - 1, self.d_inner),
-                      weight.new_zeros(batch, *self.ssm.A_log.shape, dtype=wide))
-
-    def forward(self, u: Tensor, memory: Memory | None = None, *, real: Tensor | None = None,
-                return_memory: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, Memory]:
-        """All steps at once.
+    def init_cache(self, batch: int) -> MambaCache:
+        """Create the cache of a block that has seen nothing yet: zeros.
 
         Args:
-            u: (batch, length, d_model).
-            memory: what came before; nothing if None.
-            real: (batch, length) of bool, False at padding to the left, which leaves no trace.
-            return_memory: whether to give the memory after the last step too.
-            method: as in `minimamba.selective_scan`.
+            batch: the number of sequences.
         """
-        if u.ndim != 3 or u.shape[2] != self.d_model:
-            refuse("u", f"shape (batch, length, {self.d_model})", shape_of(u))
-        if real is not None:
-            check_tensor("real", real, (torch.bool,))
-            check_shape("real", real, tuple(u.shape[:2]), "(batch, length)")
-        inputs, h = (None, None) if memory is None else self._checked(memory, len(u))
-        x, z = self._branches(u)
-        if real is not None:
-            x = x * real[..., None]
-        seen = x
-        x = causal_conv1d.causal(x, self.conv1d.weight[:, 0], self.conv1d.bias, inputs)
-        if real is not None:
-            x = x * real[..., None]  # the convolution's bias has written there
-        y, h = self.ssm(x, z, initial_state=h, return_last_state=True, method=method)
-        out = apply(self.out_proj, y)
-        if not return_memory:
-            return out
-        inputs = self.empty(len(u)).inputs if inputs is None else inputs
-        inputs = torch.cat([inputs, seen[:, max(0, u.shape[1] - self.d_conv + 1):]], 1)
-        # (Not from the end: of a convolution that sees one step, nothing is kept.)
-        return out, Memory(inputs[:, inputs.shape[1] - self.d_conv + 1:], h)
+        ssm_state = self._init_ssm_state(batch)
+        weight = self.in_proj.weight
+        return MambaCache(weight.new_zeros(batch, self.d_conv - 1, self.d_inner), ssm_state)
 
-    def step(self, u: Tensor, memory: Memory, *,
-             in_place: bool = False) -> tuple[Tensor, Memory]:
-        """One step, (batch, d_model) to the same, and the memory after it, with `in_place` in the
-        tensors of the one before."""
-        if u.ndim != 2 or u.shape[1] != self.d_model:
-            refuse("u", f"shape (batch, {self.d_model})", shape_of(u))
-        memory = self._checked(memory, len(u))
-        if decode.runs(u):
-            x, z = apply(self.in_proj, u).chunk(2, -1)
-            x, inputs = decode.convolution(x, self.conv1d.weight[:, 0], self.conv1d.bias,
-                                         memory.inputs, in_place=in_place)
+    @overload
+    def forward(self, x: Tensor, cache: MambaCache | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, cache: MambaCache | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[True]) -> tuple[Tensor, MambaCache]: ...
+    def forward(self, x, cache=None, *, attention_mask=None, return_cache=False):
+        """Process all steps at once.
+
+        Args:
+            x: (batch, length, d_model).
+            cache: what an earlier call returned for the steps before x; None at the start.
+            attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
+                at padding, which stands to the left and leaves the outputs unchanged.
+            return_cache: whether to return the cache after the last step too.
+
+        Returns:
+            (batch, length, d_model); with `return_cache`, a pair of that and a `MambaCache`.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
+        """
+        check_input(x, self.d_model)
+        batch, length, _ = x.shape
+        conv_state, ssm_state = None, None
+        if cache is not None:
+            self._check_cache(cache, batch)
+            conv_state, ssm_state = cache
+        x, z = self._in_branches(x)
+        if attention_mask is not None:
+            attention_mask = as_bool_mask(attention_mask, batch, length)[..., None]
+            x = x * attention_mask
+        conv_input = x
+        x = causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
+        if attention_mask is not None:
+            x = x * attention_mask  # the convolution's bias has written there
+        y, ssm_state = self.scan(x, z, initial_state=ssm_state, return_last_state=True)
+        output = linear_layer(self.out_proj, y)
+        if not return_cache:
+            return output
+        if conv_state is None:
+            conv_state = conv_input.new_zeros(batch, self.d_conv - 1, self.d_inner)
+        recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
+        # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
+        conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
+        return output, MambaCache(conv_state, ssm_state)
+
+    def step(self, x: Tensor, cache: MambaCache) -> tuple[Tensor, MambaCache]:
+        """Process one step.
+
+        Args:
+            x: (batch, d_model).
+            cache: that of the steps before; it is not changed.
+
+        Returns:
+            The output (batch, d_model), and the cache after this step.
+        """
+        return self._step(x, cache, in_place=False)
+
+    def step_(self, x: Tensor, cache: MambaCache) -> Tensor:
+        """Process one step and write the new cache over the old one.
+
+        Args:
+            x: (batch, d_model).
+            cache: that of the steps before, and afterwards that after this step.
+
+        Returns:
+            The output (batch, d_model).
+        """
+        return self._step(x, cache, in_place=True)[0]
+
+    def ssm_input(self, x: Tensor) -> Tensor:
+        """Compute what the SSM is given, after in_proj, the convolution and SiLU, to inspect it.
+
+        Args:
+            x: (batch, length, d_model), a sequence from its start.
+
+        Returns:
+            (batch, length, d_inner).
+        """
+        x, _ = self._in_branches(x)
+        return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+
+    def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
+        check_step_input(x, self.d_model)
+        self._check_cache(cache, len(x))
+        if decode.can_use_kernels(x):
+            x, z = linear_layer(self.in_proj, x).chunk(2, -1)
+            x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,
+                                             cache.conv_state, in_place=in_place)
         else:
-            x, z = self._branches(u)
-            seen = torch.cat([memory.inputs, x[:, None]], 1)     # (batch, d_conv, d_inner)
-            inputs = memory.inputs.copy_(seen[:, 1:]) if in_place else seen[:, 1:]
-            x = (seen * self.conv1d.weight[:, 0].T).sum(1)
+            x, z = self._in_branches(x)
+            window = torch.cat([cache.conv_state, x[:, None]], 1)        # (batch, d_conv, d_inner)
+            conv_state = window[:, 1:]
+            if in_place:
+                conv_state = cache.conv_state.copy_(conv_state)
+            x = (window * self.conv1d.weight[:, 0].T).sum(1)
             x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-        y, h = self.ssm.step(x, memory.h, z, in_place=in_place)
-        return apply(self.out_proj, y), Memory(inputs, h)
+        y, ssm_state = self.scan_step(x, cache.ssm_state, z, in_place=in_place)
+        return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
-    def _branches(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """x and z, each by a product of its own: halves of one would have to be copied apart."""
-        biases = (None, None) if self.in_proj.bias is None else self.in_proj.bias.chunk(2)
-        return tuple(linear(u, weight, bias) for weight, bias
-                     in zip(self.in_proj.weight.chunk(2), biases, strict=True))
+    def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute x and z by one product each: halves of a single one would have to be copied."""
+        weight_x, weight_z = self.in_proj.weight.chunk(2)
+        bias_x, bias_z = None, None
+        if self.in_proj.bias is not None:
+            bias_x, bias_z = self.in_proj.bias.chunk(2)
+        return linear(x, weight_x, bias_x), linear(x, weight_z, bias_z)
 
-    def _checked(self, memory: Memory, batch: int) -> Memory:
-        if memory is None:
-            refuse("memory", "a Memory, such as `empty` makes", "None")
-        check_shape("memory.inputs", memory.inputs, (batch, self.d_conv - 1, self.d_inner),
+    def _check_cache(self, cache: MambaCache, batch: int) -> None:
+        if not isinstance(cache, MambaCache):
+            refuse("cache", "a MambaCache, such as `init_cache` creates", type(cache).__name__)
+        check_shape("cache.conv_state", cache.conv_state, (batch, self.d_conv - 1, self.d_inner),
                     "(batch, d_conv - 1, d_inner)")
-        check_shape("memory.h", memory.h, (batch, *self.ssm.A_log.shape),
+        check_shape("cache.ssm_state", cache.ssm_state, (batch, self.d_inner, self.d_state),
                     "(batch, d_inner, d_state)")
-        return memory

@@ -1,128 +1,341 @@
-"""S6: Δ, B and C made from the input (Gu and Dao 2023, arXiv:2312.00752, section 3.2).
+"""S6: an SSM whose Δ, B and C depend on the input (Gu and Dao 2023, arXiv:2312.00752, section 3.2).
 
-    (Δ_low, B, C) = x W_x                 one projection, (batch, length, dt_rank + 2 d_state)
-    Δ = softplus(Δ_low W_Δ + bias)        back up to one step a channel
-    A = −exp(A_log)                       the same for every input
+    (Δ_low, B, C) = x_proj(x)              one projection, to dt_rank + 2 d_state features
+    Δ = softplus(dt_proj(Δ_low))           back up to one step size per channel
+    A = −exp(A_log)                        the same for every input
+    y = SSM(A, B, C, Δ)(x) + D x
+
+`SelectiveSSM` has these parameters, under the names of the official code, and runs the scan with
+them. `S6` is the mixer that is nothing but that; `minimamba.nn.Mamba` adds the rest of the block.
 """
 
 from collections.abc import Collection
 from math import ceil
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from minimamba.arguments import check_count, refuse, shape_of
+from minimamba.arguments import check_count, check_one_of, check_positive, check_shape, refuse
+from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.ops import decode
-from minimamba.ops.linear import apply
+from minimamba.ops.linear import linear, linear_layer
 from minimamba.scan import selective_scan
 from minimamba.shapes import log_uniform
 
+SELECTIVE = ("delta", "B", "C")
+"""The parameters that depend on the input in S6."""
 
-class Parameters(NamedTuple):
-    """What the scan is run with, for one input."""
+
+class SSMParameters(NamedTuple):
+    """The input-dependent parameters of the SSM, for one input sequence."""
 
     delta: Tensor
-    """(batch, length, d_inner), after the softplus."""
+    """(batch, length, d_inner), the step size Δ, after the softplus."""
     B: Tensor
     """(batch, length, d_state)."""
     C: Tensor
     """(batch, length, d_state)."""
 
 
-class S6(nn.Module):
-    """The selective SSM of Mamba: y = SSM(A, B(x), C(x), Δ(x)) x + D x.
+class SelectiveSSM(nn.Module):
+    """The parameters of a selective SSM, and the scan that runs with them.
 
-    Args:
-        d_inner: channels. d_state: numbers of state a channel.
-        dt_rank: through how many numbers Δ is made; d_inner/16, rounded up, if None. With
-            "broadcast", the paper's plain form: one number a step, for all channels, which
-            differ in their bias alone.
-        selective: which of "delta", "B" and "C" depend on the input; the others are learned
-            constants of the same shape at each step.
-        delta_min, delta_max: between which softplus(bias) starts, uniformly in its logarithm.
+    A base class: a subclass calls `_create_ssm` where it wants these parameters created. They are
+    `x_proj`, `dt_proj`, `A_log` and `D`, as in `mamba_ssm.Mamba`.
     """
 
-    def __init__(self, d_inner: int, d_state: int = 16, *,
-                 dt_rank: int | Literal["broadcast"] | None = None,
-                 selective: Collection[str] = ("delta", "B", "C"),
-                 delta_min: float = 0.001, delta_max: float = 0.1) -> None:
-        super().__init__()
-        for name, size in (("d_inner", d_inner), ("d_state", d_state)):
-            check_count(name, size)
-        if dt_rank is None:
-            dt_rank = ceil(d_inner / 16)
-        if dt_rank != "broadcast" and (not isinstance(dt_rank, int) or isinstance(dt_rank, bool)
-                                       or dt_rank < 1):
-            refuse("dt_rank", "a whole number from 1 up or 'broadcast'", repr(dt_rank))
-        if not set(selective) <= {"delta", "B", "C"}:
-            refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
+    scan_method: str = "auto"
+    """How the scan is computed; one of the names in `minimamba.selective_scan`."""
+
+    def _create_ssm(self, d_inner: int, d_state: int, dt_rank: int | Literal["broadcast"], *,
+                    selective: Collection[str], dt_min: float, dt_max: float, dt_init: str,
+                    dt_scale: float, dt_init_floor: float, device: torch.device | str | None,
+                    dtype: torch.dtype | None) -> None:
+        """Create the parameters; the arguments are those of `S6` and `Mamba`."""
+        check_positive("dt_min", dt_min, "a step")
+        check_positive("dt_max", dt_max, "a step")
+        if dt_min > dt_max:
+            refuse("dt_min", f"at most dt_max = {dt_max:g}", repr(dt_min))
+        self.d_inner = d_inner
+        self.d_state = d_state
         rank = 1 if dt_rank == "broadcast" else dt_rank
-        self.widths = [rank * ("delta" in selective), d_state * ("B" in selective),
-                       d_state * ("C" in selective)]
-        self.x_proj = nn.Linear(d_inner, sum(self.widths), bias=False) if selective else None
+        self._split_sizes = [rank if "delta" in selective else 0,
+                             d_state if "B" in selective else 0,
+                             d_state if "C" in selective else 0]
+        self.x_proj = None
+        if selective:
+            self.x_proj = nn.Linear(d_inner, sum(self._split_sizes), bias=False, device=device,
+                                    dtype=dtype)
         self.dt_proj = None
         if "delta" in selective and dt_rank != "broadcast":
-            self.dt_proj = nn.Linear(rank, d_inner, bias=False)
-            nn.init.uniform_(self.dt_proj.weight, -rank**-0.5, rank**-0.5)
-        start = log_uniform(d_inner, delta_min, delta_max).exp()
-        # The inverse of softplus: with Δ_low near 0, Δ starts where it was drawn.
-        self.dt_bias = nn.Parameter(start + (-torch.expm1(-start)).log())
-        self.A_log = nn.Parameter(torch.arange(1.0, d_state + 1).log().repeat(d_inner, 1))
-        self.D = nn.Parameter(torch.ones(d_inner))
-        self.B = None if "B" in selective else nn.Parameter(torch.randn(d_state))
-        self.C = None if "C" in selective else nn.Parameter(torch.randn(d_state))
+            # Its bias is created below, from step sizes; Linear would only draw numbers for it.
+            self.dt_proj = nn.Linear(rank, d_inner, bias=False, device=device, dtype=dtype)
+            bound = dt_scale * rank**-0.5
+            if dt_init == "constant":
+                nn.init.constant_(self.dt_proj.weight, bound)
+            else:
+                nn.init.uniform_(self.dt_proj.weight, -bound, bound)
+        initial_delta = log_uniform(d_inner, dt_min, dt_max).exp().clamp(min=dt_init_floor)
+        # The inverse of softplus: while Δ_low is near 0, Δ is what was drawn.
+        bias = initial_delta + (-torch.expm1(-initial_delta)).log()
+        bias = nn.Parameter(bias.to(device=device, dtype=dtype))
+        if self.dt_proj is None:
+            self.delta_bias = bias
+        else:
+            self.dt_proj.bias = bias
+        # In float32 at least, whatever the other weights are in: exp would magnify the rounding.
+        wide = torch.promote_types(dtype or torch.get_default_dtype(), torch.float32)
+        A = torch.arange(1, d_state + 1, device=device, dtype=wide).repeat(d_inner, 1)
+        self.A_log = nn.Parameter(A.log())
+        self.D = nn.Parameter(torch.ones(d_inner, device=device, dtype=wide))
+        self.B = self.C = None
+        if "B" not in selective:
+            self.B = nn.Parameter(torch.randn(d_state, device=device, dtype=dtype))
+        if "C" not in selective:
+            self.C = nn.Parameter(torch.randn(d_state, device=device, dtype=dtype))
 
     @property
     def A(self) -> Tensor:
-        """(d_inner, d_state), negative whatever A_log is; in float32 at the least."""
+        """A = −exp(A_log), (d_inner, d_state), in float32 or float64: negative for any A_log."""
         return -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
 
-    def initial_state(self, batch: int) -> Tensor:
-        """The state before the first step: zeros, (batch, d_inner, d_state)."""
-        return torch.zeros_like(self.A).expand(batch, -1, -1)
+    @property
+    def dt_bias(self) -> Tensor:
+        """The bias (d_inner,) inside the softplus: `dt_proj.bias` if there is a `dt_proj`."""
+        return self.delta_bias if self.dt_proj is None else self.dt_proj.bias
 
-    def parameters_for(self, x: Tensor) -> Parameters:
-        """Δ, B and C for this input."""
-        raw, B, C = self._raw(x)
-        return Parameters(softplus(raw + self.dt_bias), B, C)
+    def ssm_parameters(self, x: Tensor) -> SSMParameters:
+        """Compute Δ, B and C for an input.
 
-    def _raw(self, x: Tensor) -> Parameters:
-        """The same, Δ before its bias and softplus, which the scan adds; in x's dtype, also where
-        autocast multiplies in a narrower one."""
-        if x.ndim != 3 or x.shape[-1] != len(self.D):
-            refuse("x", f"shape (batch, length, {len(self.D)})", shape_of(x))
-        made = apply(self.x_proj, x) if self.x_proj else x[..., :0]
-        low, B, C = made.to(x.dtype).split(self.widths, -1)
-        if self.dt_proj:
-            raw = apply(self.dt_proj, low).to(x.dtype)
+        Args:
+            x: (batch, length, d_inner), the input of the SSM.
+
+        Returns:
+            Δ (batch, length, d_inner), B and C (batch, length, d_state).
+
+        Raises:
+            ValueError: for an x of another shape.
+        """
+        dt, B, C = self._project(x)
+        return SSMParameters(softplus(dt + self.dt_bias), B, C)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute dt, B and C, where Δ = softplus(dt + dt_bias); the scan does the latter. They
+        are in x's dtype, also under autocast."""
+        check_input(x, self.d_inner)
+        projected = x[..., :0]
+        if self.x_proj is not None:
+            projected = linear_layer(self.x_proj, x).to(x.dtype)
+        low_rank_dt, B, C = projected.split(self._split_sizes, -1)
+        if self.dt_proj is not None:
+            dt = linear(low_rank_dt, self.dt_proj.weight).to(x.dtype)
+        elif low_rank_dt.shape[-1] == 1:
+            dt = low_rank_dt.expand_as(x)
         else:
-            # One number for all channels, or none.
-            raw = (low if low.shape[-1] else torch.zeros_like(x[..., :1])).expand_as(x)
-        steps = (*x.shape[:2], self.A_log.shape[1])
-        return Parameters(raw, B if self.B is None else self.B.expand(steps),
-                          C if self.C is None else self.C.expand(steps))
+            dt = torch.zeros_like(x[..., :1]).expand_as(x)
+        shape = (*x.shape[:2], self.d_state)
+        B = B if self.B is None else self.B.expand(shape)
+        C = C if self.C is None else self.C.expand(shape)
+        return dt, B, C
 
-    def forward(self, x: Tensor, z: Tensor | None = None, *,
-                initial_state: Tensor | None = None, return_last_state: bool = False,
-                method: str = "auto") -> Tensor | tuple[Tensor, Tensor]:
-        """(batch, length, d_inner) to the same; the rest as in `selective_scan`."""
-        raw, B, C = self._raw(x)
-        return selective_scan(x, raw, self.A, B, C, self.D, z, delta_bias=self.dt_bias,
+    def scan(self, x: Tensor, z: Tensor | None = None, *, initial_state: Tensor | None = None,
+             return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Run the selective scan over a sequence.
+
+        Args:
+            x: (batch, length, d_inner), the input of the SSM.
+            z: (batch, length, d_inner), the gate: y is multiplied by silu(z); none if None.
+            initial_state: (batch, d_inner, d_state), the state before the first step; zero if
+                None.
+            return_last_state: whether to return the state after the last step too.
+
+        Returns:
+            y (batch, length, d_inner); with `return_last_state`, (y, last_state).
+        """
+        dt, B, C = self._project(x)
+        return selective_scan(x, dt, self.A, B, C, self.D, z, delta_bias=self.dt_bias,
                               delta_softplus=True, initial_state=initial_state,
-                              return_last_state=return_last_state, method=method)
+                              return_last_state=return_last_state, method=self.scan_method)
 
-    def step(self, x: Tensor, h: Tensor, z: Tensor | None = None, *,
-             in_place: bool = False) -> tuple[Tensor, Tensor]:
-        """One step: x (batch, d_inner), the state before it and, as in `selective_scan`, z; to y
-        and the state after it, with `in_place` in the tensor of the one before."""
-        raw, B, C = (part[:, 0] for part in self._raw(x[:, None]))
-        if decode.runs(x):
-            return decode.scan(x, raw, self.A_log, B, C, self.D, z, self.dt_bias, h,
-                             in_place=in_place)
-        delta = softplus(raw.to(h.dtype) + self.dt_bias)[..., None]      # (batch, d_inner, 1)
-        wide = x[..., None].to(h.dtype)
-        after = torch.exp(delta * self.A) * h + delta * wide * B[:, None]
-        y = (after @ C.to(h.dtype)[..., None] + self.D[:, None] * wide)[..., 0].to(x.dtype)
-        return y if z is None else y * silu(z), h.copy_(after) if in_place else after
+    def scan_step(self, x: Tensor, ssm_state: Tensor, z: Tensor | None = None, *,
+                  in_place: bool = False) -> tuple[Tensor, Tensor]:
+        """Advance the SSM by one step.
+
+        Args:
+            x: (batch, d_inner), the input of this step.
+            ssm_state: (batch, d_inner, d_state), the state before it.
+            z: (batch, d_inner), the gate; none if None.
+            in_place: whether to write the new state over `ssm_state`.
+
+        Returns:
+            y (batch, d_inner), and the state after the step.
+        """
+        dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
+        if decode.can_use_kernels(x):
+            return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias,
+                                    ssm_state, in_place=in_place)
+        wide = ssm_state.dtype
+        delta = softplus(dt.to(wide) + self.dt_bias)[..., None]          # (batch, d_inner, 1)
+        x_wide = x[..., None].to(wide)
+        new_state = torch.exp(delta * self.A) * ssm_state + delta * x_wide * B[:, None]
+        y = new_state @ C.to(wide)[..., None] + self.D[:, None] * x_wide
+        y = y[..., 0].to(x.dtype)
+        if in_place:
+            new_state = ssm_state.copy_(new_state)
+        return (y if z is None else y * silu(z)), new_state
+
+    def _init_ssm_state(self, batch: int) -> Tensor:
+        """Zeros, (batch, d_inner, d_state), in float32 or float64."""
+        check_count("batch", batch)
+        wide = torch.promote_types(self.A_log.dtype, torch.float32)
+        return self.A_log.new_zeros(batch, self.d_inner, self.d_state, dtype=wide)
+
+
+class S6(SelectiveSSM):
+    """The selective SSM as a mixer of its own, without the rest of the Mamba block.
+
+    Args:
+        d_inner: the number of channels.
+        d_state: the state dimension N: how many components the state of each channel has.
+        dt_rank: the rank of Δ's projection; "auto" is d_inner / 16, rounded up. With "broadcast",
+            the paper's plain form, one value per step is shared by all channels, which differ in
+            their bias alone.
+        selective: which of "delta", "B" and "C" depend on the input; the others are learned
+            parameters, constant over time.
+        dt_min: the smallest initial Δ.
+        dt_max: the largest initial Δ; it is drawn uniformly in log Δ.
+        device: where the parameters are created.
+        dtype: that of the parameters; A_log and D are in float32 at least.
+
+    Raises:
+        ValueError: for a size that is not a positive whole number, or an unknown name.
+
+    Example:
+        >>> x = torch.randn(2, 100, 8)
+        >>> S6(d_inner=8, d_state=16)(x).shape
+        torch.Size([2, 100, 8])
+    """
+
+    def __init__(self, d_inner: int, d_state: int = 16, *,
+                 dt_rank: int | Literal["auto", "broadcast"] = "auto",
+                 selective: Collection[str] = SELECTIVE, dt_min: float = 0.001,
+                 dt_max: float = 0.1, device: torch.device | str | None = None,
+                 dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        check_count("d_inner", d_inner)
+        check_count("d_state", d_state)
+        if dt_rank == "auto":
+            dt_rank = ceil(d_inner / 16)
+        check_dt_rank(dt_rank, ("auto", "broadcast"))
+        if not set(selective) <= set(SELECTIVE):
+            refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
+        self._create_ssm(d_inner, d_state, dt_rank, selective=selective, dt_min=dt_min,
+                         dt_max=dt_max, dt_init="random", dt_scale=1.0, dt_init_floor=0.0,
+                         device=device, dtype=dtype)
+
+    @overload
+    def forward(self, x: Tensor, cache: Tensor | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, cache: Tensor | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[True]) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x, cache=None, *, attention_mask=None, return_cache=False):
+        """Process all steps at once.
+
+        Args:
+            x: (batch, length, d_inner).
+            cache: (batch, d_inner, d_state), the state before the first step; zero if None.
+            attention_mask: (batch, length), 1 or True where there is a token; None: everywhere.
+            return_cache: whether to return the state after the last step too.
+
+        Returns:
+            y (batch, length, d_inner); with `return_cache`, (y, cache).
+        """
+        check_input(x, self.d_inner)
+        if cache is not None:
+            self._check_cache(cache, len(x))
+        if attention_mask is not None:
+            # An input of zero writes nothing, and a state of zero stays zero.
+            x = x * as_bool_mask(attention_mask, *x.shape[:2])[..., None]
+        return self.scan(x, initial_state=cache, return_last_state=return_cache)
+
+    def step(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """Process one step.
+
+        Args:
+            x: (batch, d_inner).
+            cache: (batch, d_inner, d_state), the state before it.
+
+        Returns:
+            y (batch, d_inner), and the state after the step.
+        """
+        check_step_input(x, self.d_inner)
+        self._check_cache(cache, len(x))
+        return self.scan_step(x, cache)
+
+    def step_(self, x: Tensor, cache: Tensor) -> Tensor:
+        """Process one step and write the new state over the old one.
+
+        Args:
+            x: (batch, d_inner).
+            cache: (batch, d_inner, d_state), the state before it, and afterwards that after it.
+
+        Returns:
+            y (batch, d_inner).
+        """
+        check_step_input(x, self.d_inner)
+        self._check_cache(cache, len(x))
+        return self.scan_step(x, cache, in_place=True)[0]
+
+    def init_cache(self, batch: int) -> Tensor:
+        """Create the state before the first step: zeros, (batch, d_inner, d_state).
+
+        Args:
+            batch: the number of sequences.
+        """
+        return self._init_ssm_state(batch)
+
+    def _check_cache(self, cache: Tensor, batch: int) -> None:
+        if not isinstance(cache, Tensor):
+            refuse("cache", "a torch.Tensor, such as `init_cache` creates", type(cache).__name__)
+        check_shape("cache", cache, (batch, self.d_inner, self.d_state),
+                    "(batch, d_inner, d_state)")
+
+
+def check_dt_rank(dt_rank: object, names: tuple[str, ...]) -> None:
+    """Check a rank: a positive whole number, or one of some names.
+
+    Args:
+        dt_rank: what was given.
+        names: the names that may stand in place of a number.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(dt_rank, str):
+        if dt_rank in names:
+            return
+    elif isinstance(dt_rank, int) and not isinstance(dt_rank, bool) and dt_rank > 0:
+        return
+    refuse("dt_rank", f"a whole number from 1 up or {' or '.join(map(repr, names))}",
+           repr(dt_rank))
+
+
+def check_dt_init(dt_init: str, dt_scale: float, dt_init_floor: float) -> None:
+    """Check how Δ's projection is initialized.
+
+    Args:
+        dt_init: "random" or "constant".
+        dt_scale: a positive number.
+        dt_init_floor: a positive number.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    check_one_of("dt_init", dt_init, ("random", "constant"))
+    check_positive("dt_scale", dt_scale, "a scale")
+    check_positive("dt_init_floor", dt_init_floor, "a step")

@@ -1,117 +1,119 @@
-"""The causal convolution of a block and its SiLU: along time, each channel by itself.
+"""The causal depthwise convolution of a Mamba block, with its SiLU.
 
-On an NVIDIA GPU it is a Triton kernel each way, and an operator of PyTorch: cuDNN's convolutions of
-one channel a group are made for pictures, and take longer than the scan. Elsewhere it is PyTorch's.
+On an NVIDIA GPU it is one Triton kernel forward and one backward: cuDNN's grouped convolutions are
+made for images, and take longer than the scan. Elsewhere it is PyTorch's convolution.
 """
-
-from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
+from minimamba.ops.operator import differentiable
 from minimamba.scan.triton.operator import TRITON
 
-STEPS, CHANNELS, WARPS = 32, 64, 8
-"""Of a program's tile, and of a program."""
+TILE_STEPS = 32
+"""Time steps that one program of a kernel computes."""
+TILE_CHANNELS = 64
+"""Channels that it computes."""
+NUM_WARPS = 8
 
 
-def runs(x: Tensor) -> bool:
-    """Whether the kernels take this input."""
+def can_use_kernels(x: Tensor) -> bool:
+    """Say whether the Triton kernels can take this input.
+
+    Args:
+        x: the input of the convolution.
+    """
     return TRITON and x.is_cuda and x.dtype != torch.float64
 
 
-def causal(x: Tensor, weight: Tensor, bias: Tensor | None,
-           inputs: Tensor | None = None) -> Tensor:
-    """SiLU(bias + Σ_k weight_k x_{t − d_conv + 1 + k}).
+def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
+                       conv_state: Tensor | None = None) -> Tensor:
+    """Compute silu(bias + Σ_k weight_k x_{t − d_conv + 1 + k}).
 
     Args:
-        x: (batch, length, d_inner). weight: (d_inner, d_conv). bias: (d_inner,).
-        inputs: (batch, d_conv − 1, d_inner), what came before x; zeros if None.
+        x: (batch, length, d_inner).
+        weight: (d_inner, d_conv).
+        bias: (d_inner,), or None.
+        conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first; zeros if None.
+
+    Returns:
+        (batch, length, d_inner), in x's dtype.
     """
-    if runs(x):
-        return _operate(x, weight, bias, inputs)
-    # As a picture of one row: its channels may lie next to each other, as they do here,
-    # where a one-dimensional convolution would first turn everything over.
-    seen = pad(x, (0, 0, weight.shape[1] - 1, 0)) if inputs is None else torch.cat([inputs, x], 1)
-    y = conv2d(seen.mT[:, :, None], weight[:, None, None], bias, groups=x.shape[2])
+    if can_use_kernels(x):
+        return _apply(x, weight, bias, conv_state)
+    if conv_state is None:
+        inputs = pad(x, (0, 0, weight.shape[1] - 1, 0))
+    else:
+        inputs = torch.cat([conv_state, x], 1)
+    # As an image of one row: a two-dimensional convolution takes channels that lie next to each
+    # other in memory, where a one-dimensional one would first transpose everything.
+    y = conv2d(inputs.mT[:, :, None], weight[:, None, None], bias, groups=x.shape[2])
     return silu(y[:, :, 0].mT)
 
 
-def _causal(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Tensor | None) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
+             conv_state: Tensor | None) -> Tensor:
     from minimamba.ops import causal_conv1d_kernels
 
-    x, weight, inputs = _contiguous(x, weight, inputs)
+    x, weight, conv_state = _contiguous(x, weight, conv_state)
+    _, length, d_inner = x.shape
     y = torch.empty_like(x)
-    causal_conv1d_kernels.forward[_grid(x, x.shape[1])](
-        x, weight, bias, inputs, y, x.shape[1], x.shape[2], WIDTH=weight.shape[1], STEPS=STEPS,
-        CHANNELS=CHANNELS, num_warps=WARPS)
+    causal_conv1d_kernels.forward[_grid(x, length)](
+        x, weight, bias, conv_state, y, length, d_inner, WIDTH=weight.shape[1],
+        TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
     return y
 
 
-def _causal_backward(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Tensor | None,
-                     dy: Tensor) -> list[Tensor]:
-    """The gradients of x, weight, bias and inputs, whether or not there are the last two."""
+def _backward(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor | None,
+              dy: Tensor) -> list[Tensor]:
+    """The gradients of x, weight, bias and conv_state, whether or not the last two are given."""
     from minimamba.ops import causal_conv1d_kernels
 
-    x, weight, inputs, dy = _contiguous(x, weight, inputs, dy)
-    (batch, length, d_inner), width = x.shape, weight.shape[1]
+    x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
+    batch, length, d_inner = x.shape
+    width = weight.shape[1]
     grid = _grid(x, length + width - 1)
-    dx, d_inputs = torch.empty_like(x), x.new_empty(batch, width - 1, d_inner)
+    dx = torch.empty_like(x)
+    d_conv_state = x.new_empty(batch, width - 1, d_inner)
+    # Each program's part of the gradients of the weights and, last, of the bias.
     sums = x.new_empty(batch, grid[1], width + 1, d_inner, dtype=torch.float32)
-    causal_conv1d_kernels.backward[grid](x, weight, bias, inputs, dy, dx, d_inputs, sums, length, d_inner,
-                                WIDTH=width, STEPS=STEPS, CHANNELS=CHANNELS, num_warps=WARPS)
-    d_weight, d_bias = sums[:, :, :-1].sum((0, 1)).T, sums[:, :, -1].sum((0, 1))
-    return [dx, d_weight.contiguous().to(weight.dtype), d_bias.to(weight.dtype), d_inputs]
+    causal_conv1d_kernels.backward[grid](
+        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, WIDTH=width,
+        TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
+    d_weight = sums[:, :, :-1].sum((0, 1)).T.contiguous().to(weight.dtype)
+    d_bias = sums[:, :, -1].sum((0, 1)).to(weight.dtype)
+    return [dx, d_weight, d_bias, d_conv_state]
 
 
-def _keep(ctx, inputs, output):
+def _save(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
 
-def _differentiate(back, ctx, dy):
-    dx, d_weight, d_bias, d_inputs = back(*ctx.saved_tensors, dy)
-    _, _, bias, inputs = ctx.saved_tensors
-    return dx, d_weight, None if bias is None else d_bias, None if inputs is None else d_inputs
+def _gradients(backward, ctx, dy):
+    x, weight, bias, conv_state = ctx.saved_tensors
+    dx, d_weight, d_bias, d_conv_state = backward(x, weight, bias, conv_state, dy)
+    return (dx, d_weight, None if bias is None else d_bias,
+            None if conv_state is None else d_conv_state)
 
 
-class _Causal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *arguments):
-        output = _causal(*arguments)
-        _keep(ctx, arguments, output)
-        return output
-
-    backward = staticmethod(partial(_differentiate, _causal_backward))
-
-
-def _operate(*arguments) -> Tensor:
-    """As an operator where something is compiled; see `scan.fused`."""
-    return (torch.ops.minimamba.causal_convolution if torch.compiler.is_compiling()
-            else _Causal.apply)(*arguments)
-
-
-_operator = torch.library.custom_op("minimamba::causal_convolution", _causal, mutates_args=())
-_backward = torch.library.custom_op("minimamba::causal_convolution_backward", _causal_backward,
-                                    mutates_args=())
-_operator.register_autograd(partial(_differentiate, _backward), setup_context=_keep)
-
-
-@_operator.register_fake
-def _(x, weight, bias, inputs):
+def _fake(x, weight, bias, conv_state):
     return x.new_empty(x.shape)
 
 
-@_backward.register_fake
-def _(x, weight, bias, inputs, dy):
+def _fake_backward(x, weight, bias, conv_state, dy):
     return [x.new_empty(x.shape), weight.new_empty(weight.shape),
             weight.new_empty(weight.shape[0]),
             x.new_empty(x.shape[0], weight.shape[1] - 1, x.shape[2])]
 
 
+_apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
+                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward)
+
+
 def _grid(x: Tensor, steps: int) -> tuple[int, int, int]:
-    return -(-x.shape[2] // CHANNELS), -(-steps // STEPS), len(x)
+    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS), len(x)
 
 
-def _contiguous(*parts: Tensor | None) -> list[Tensor | None]:
-    return [part if part is None else part.contiguous() for part in parts]
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.contiguous() for tensor in tensors]

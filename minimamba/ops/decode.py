@@ -1,7 +1,7 @@
-"""One step of a layer on an NVIDIA GPU: three Triton kernels in place of some thirty of PyTorch's.
+"""The decoding step on an NVIDIA GPU: three Triton kernels in place of some thirty of PyTorch's.
 
-Without gradients: for these, and anywhere else, who calls does the same in PyTorch.
-Half precision is computed in float32 and rounded once.
+They compute no gradients; where those are needed, and anywhere else, the callers do the same in
+PyTorch. Half precision is computed in float32 and rounded once.
 """
 
 import torch
@@ -10,73 +10,107 @@ from torch import Tensor
 from minimamba.ops import causal_conv1d
 
 BLOCK = 32
-"""Channels of a program, which is one warp."""
+"""Channels that one program computes, which is one warp."""
 
 
-def runs(x: Tensor) -> bool:
-    """Whether the kernels are what should be used for this input."""
-    return (causal_conv1d.runs(x) and not torch.is_grad_enabled()
+def can_use_kernels(x: Tensor) -> bool:
+    """Say whether the kernels can be used for this input, and nothing needs a gradient.
+
+    Args:
+        x: the input of the step.
+    """
+    return (causal_conv1d.can_use_kernels(x) and not torch.is_grad_enabled()
             and not torch.compiler.is_compiling())
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, inputs: Tensor, *,
-                in_place: bool) -> tuple[Tensor, Tensor]:
-    """SiLU of the causal convolution at one step, and what it looks back at from the next.
+def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor, *,
+              in_place: bool) -> tuple[Tensor, Tensor]:
+    """Compute the SiLU of the causal convolution at one step.
 
     Args:
-        x: (batch, d_inner), each row in one piece. weight: (d_inner, d_conv). bias: (d_inner,).
-        inputs: (batch, d_conv − 1, d_inner), oldest first; written over, with `in_place`.
+        x: (batch, d_inner), each row contiguous.
+        weight: (d_inner, d_conv).
+        bias: (d_inner,), or None.
+        conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first.
+        in_place: whether to write the new conv_state over this one.
+
+    Returns:
+        (batch, d_inner), and the conv_state after this step.
     """
     from minimamba.ops import decode_kernels
 
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    after = _room_for(inputs, in_place)
+    new_state = _output_state(conv_state, in_place)
     grid = len(x), -(-x.shape[1] // BLOCK)
-    decode_kernels.convolution[grid](x, weight.contiguous(), bias, inputs.contiguous(), after, y,
-                                   x.stride(0), x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK,
-                                   num_warps=1)
-    return y, _into(inputs, after) if in_place else after
+    decode_kernels.conv_step[grid](
+        x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x.stride(0),
+        x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK, num_warps=1)
+    return y, (_write_back(conv_state, new_state) if in_place else new_state)
 
 
-def scan(x: Tensor, raw: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
-         z: Tensor | None, bias: Tensor, h: Tensor, *, in_place: bool) -> tuple[Tensor, Tensor]:
-    """y and the states after one step of the selective scan.
+def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
+              z: Tensor | None, dt_bias: Tensor, ssm_state: Tensor, *,
+              in_place: bool) -> tuple[Tensor, Tensor]:
+    """Compute one step of the selective scan.
 
     Args:
-        x: (batch, d_inner). z: the same. raw: the same, Δ before bias and softplus.
-        A_log: (d_inner, d_state). D, bias: (d_inner,). B, C: (batch, d_state).
-        h: (batch, d_inner, d_state), float32; written over, with `in_place`.
+        x: (batch, d_inner).
+        dt: (batch, d_inner), Δ before its bias and softplus.
+        A_log: (d_inner, d_state), where A = −exp(A_log).
+        B: (batch, d_state).
+        C: (batch, d_state).
+        D: (d_inner,).
+        z: (batch, d_inner), the gate; none if None.
+        dt_bias: (d_inner,).
+        ssm_state: (batch, d_inner, d_state), float32.
+        in_place: whether to write the new state over this one.
+
+    Returns:
+        y (batch, d_inner), and the state after this step.
     """
     from minimamba.ops import decode_kernels
 
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    after = _room_for(h, in_place)
+    new_state = _output_state(ssm_state, in_place)
     d_inner, d_state = A_log.shape
     z_strides = (0, 0) if z is None else z.stride()
-    decode_kernels.scan[len(x), -(-d_inner // BLOCK)](
-        x, raw, A_log, B, C, D, z, bias, h.contiguous(), after, y, *x.stride(), *raw.stride(),
-        *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
+    decode_kernels.scan_step[len(x), -(-d_inner // BLOCK)](
+        x, dt, A_log, B, C, D, z, dt_bias, ssm_state.contiguous(), new_state, y, *x.stride(),
+        *dt.stride(), *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
         N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
-    return y, _into(h, after) if in_place else after
+    return y, (_write_back(ssm_state, new_state) if in_place else new_state)
 
 
-def add_norm(x: Tensor, added: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """x + added, (batch, d_model), in the precision of x; and, rounded to that of the weights
-    (d_model,), its RMS norm."""
+def add_rms_norm(hidden_states: Tensor, residual: Tensor, weight: Tensor,
+                 epsilon: float) -> tuple[Tensor, Tensor]:
+    """Add to the residual stream, and compute the RMS norm of the sum.
+
+    Args:
+        hidden_states: (batch, d_model), what is added.
+        residual: (batch, d_model), the residual stream.
+        weight: (d_model,), the weight of the norm.
+        epsilon: added to the mean square.
+
+    Returns:
+        The norm, in weight's dtype, and the sum, in residual's, both (batch, d_model).
+    """
     from minimamba.ops import decode_kernels
 
-    total, normed = torch.empty_like(x), torch.empty_like(x, dtype=weight.dtype)
-    decode_kernels.add_norm[len(x),](x, added, weight, total, normed, epsilon, d_model=x.shape[1],
-                                   BLOCK=1 << (x.shape[1] - 1).bit_length())
-    return total, normed
+    d_model = residual.shape[1]
+    total = torch.empty_like(residual)
+    normed = torch.empty_like(residual, dtype=weight.dtype)
+    decode_kernels.add_rms_norm[len(residual),](
+        residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
+        BLOCK=1 << (d_model - 1).bit_length())
+    return normed, total
 
 
-def _room_for(memory: Tensor, in_place: bool) -> Tensor:
-    """What a kernel writes to: the memory itself only if it is in one piece."""
-    if in_place and memory.is_contiguous():
-        return memory
-    return torch.empty_like(memory, memory_format=torch.contiguous_format)
+def _output_state(state: Tensor, in_place: bool) -> Tensor:
+    """What a kernel writes to: the state itself only if it is contiguous."""
+    if in_place and state.is_contiguous():
+        return state
+    return torch.empty_like(state, memory_format=torch.contiguous_format)
 
 
-def _into(memory: Tensor, after: Tensor) -> Tensor:
-    return memory if after is memory else memory.copy_(after)
+def _write_back(state: Tensor, new_state: Tensor) -> Tensor:
+    return state if new_state is state else state.copy_(new_state)

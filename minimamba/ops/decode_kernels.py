@@ -1,5 +1,8 @@
-"""The kernels of `step`. A program of `convolution` and `scan` is one warp, BLOCK channels of one
-sequence; of `add_norm`, one sequence."""
+"""The Triton kernels of `minimamba.ops.decode`.
+
+A program of `conv_step` and `scan_step` is one warp, which computes BLOCK channels of one sequence;
+a program of `add_rms_norm` computes one sequence.
+"""
 
 import triton
 import triton.language as tl
@@ -8,67 +11,77 @@ from minimamba.scan.triton.kernels import LOG2_E, decay_of, sigmoid, softplus
 
 
 @triton.jit
-def convolution(x, weight, bias, inputs, after, y, x_stride, d_inner, WIDTH: tl.constexpr,
-                BLOCK: tl.constexpr):
-    """`after` may be `inputs`: a program writes a step only after it has read that and the next."""
-    batch, channel = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    there = channel < d_inner
+def conv_step(x, weight, bias, conv_state, new_state, y, x_stride, d_inner, WIDTH: tl.constexpr,
+              BLOCK: tl.constexpr):
+    """One step of the convolution. Grid: (batch, blocks of channels).
+
+    `new_state` may be `conv_state`: a program writes each row after it has read it and the next.
+    """
+    batch = tl.program_id(0).to(tl.int64)
+    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    exists = channel < d_inner
     total = tl.zeros((BLOCK,), tl.float32)
     if bias is not None:
-        total += tl.load(bias + channel, there, 0.0).to(tl.float32)
-    kept = batch.to(tl.int64) * (WIDTH - 1) * d_inner + channel
+        total += tl.load(bias + channel, exists, 0.0).to(tl.float32)
+    offset = batch * (WIDTH - 1) * d_inner + channel
     for k in tl.static_range(WIDTH - 1):
-        seen = tl.load(inputs + kept + k * d_inner, there, 0.0)
-        total += seen.to(tl.float32) * tl.load(weight + channel * WIDTH + k, there, 0.0)
+        value = tl.load(conv_state + offset + k * d_inner, exists, 0.0)
+        total += value.to(tl.float32) * tl.load(weight + channel * WIDTH + k, exists, 0.0)
         if k > 0:
-            tl.store(after + kept + (k - 1) * d_inner, seen, there)
-    now = tl.load(x + batch.to(tl.int64) * x_stride + channel, there, 0.0)
-    total += now.to(tl.float32) * tl.load(weight + channel * WIDTH + WIDTH - 1, there, 0.0)
+            tl.store(new_state + offset + (k - 1) * d_inner, value, exists)
+    value = tl.load(x + batch * x_stride + channel, exists, 0.0)
+    total += value.to(tl.float32) * tl.load(weight + channel * WIDTH + WIDTH - 1, exists, 0.0)
     if WIDTH > 1:
-        tl.store(after + kept + (WIDTH - 2) * d_inner, now, there)
-    tl.store(y + batch.to(tl.int64) * d_inner + channel,
-             (total * sigmoid(total)).to(y.dtype.element_ty), there)
+        tl.store(new_state + offset + (WIDTH - 2) * d_inner, value, exists)
+    tl.store(y + batch * d_inner + channel, (total * sigmoid(total)).to(y.dtype.element_ty),
+             exists)
 
 
 @triton.jit
-def scan(x, raw, A_log, B, C, D, z, bias, h, after, y, x_batch, x_channel, raw_batch, raw_channel,
-         B_batch, B_number, C_batch, C_number, z_batch, z_channel, d_inner, d_state: tl.constexpr,
-         N: tl.constexpr, BLOCK: tl.constexpr):
-    """N is d_state, or the next power of two. The strides are those of (batch, channel or
-    number)."""
+def scan_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch, x_channel,
+              dt_batch, dt_channel, B_batch, B_state, C_batch, C_state, z_batch, z_channel,
+              d_inner, d_state: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
+    """One step of the selective scan. Grid: (batch, blocks of channels).
+
+    N is d_state, or the next power of two. `x_batch`, `x_channel` and so on are strides.
+    """
     batch = tl.program_id(0).to(tl.int64)
-    channel, number = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK), tl.arange(0, N)
-    there = channel < d_inner
-    both = there[:, None] & (number < d_state)[None, :]
-    row = tl.load(raw + batch * raw_batch + channel * raw_channel, there, 0.0).to(tl.float32)
-    step = softplus(row + tl.load(bias + channel, there, 0.0).to(tl.float32))
-    x_ = tl.load(x + batch * x_batch + channel * x_channel, there, 0.0).to(tl.float32)
-    B_ = tl.load(B + batch * B_batch + number * B_number, number < d_state, 0.0).to(tl.float32)
-    C_ = tl.load(C + batch * C_batch + number * C_number, number < d_state, 0.0).to(tl.float32)
-    place = channel[:, None] * d_state + number[None, :]
-    rates = -LOG2_E * tl.exp2(tl.load(A_log + place, both, 0.0).to(tl.float32) * LOG2_E)
-    kept = batch * d_inner * d_state + place
-    h_ = (decay_of(step[:, None], rates) * tl.load(h + kept, both, 0.0)
-          + (step * x_)[:, None] * B_[None, :])
-    tl.store(after + kept, h_, both)
-    out = (tl.sum(h_ * C_[None, :], 1)
-           + tl.load(D + channel, there, 0.0).to(tl.float32) * x_)
+    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    n = tl.arange(0, N)
+    exists = channel < d_inner
+    state_exists = exists[:, None] & (n < d_state)[None, :]
+    delta = tl.load(dt + batch * dt_batch + channel * dt_channel, exists, 0.0).to(tl.float32)
+    delta = softplus(delta + tl.load(dt_bias + channel, exists, 0.0).to(tl.float32))
+    x_t = tl.load(x + batch * x_batch + channel * x_channel, exists, 0.0).to(tl.float32)
+    B_t = tl.load(B + batch * B_batch + n * B_state, n < d_state, 0.0).to(tl.float32)
+    C_t = tl.load(C + batch * C_batch + n * C_state, n < d_state, 0.0).to(tl.float32)
+    place = channel[:, None] * d_state + n[None, :]
+    A_log_ = tl.load(A_log + place, state_exists, 0.0).to(tl.float32)
+    A_log2e = -LOG2_E * tl.exp2(A_log_ * LOG2_E)
+    offset = batch * d_inner * d_state + place
+    h = tl.load(ssm_state + offset, state_exists, 0.0)
+    h = decay_of(delta[:, None], A_log2e) * h + (delta * x_t)[:, None] * B_t[None, :]
+    tl.store(new_state + offset, h, state_exists)
+    y_t = tl.sum(h * C_t[None, :], 1) + tl.load(D + channel, exists, 0.0).to(tl.float32) * x_t
     if z is not None:
-        gate = tl.load(z + batch * z_batch + channel * z_channel, there, 0.0).to(tl.float32)
-        out *= gate * sigmoid(gate)
-    tl.store(y + batch * d_inner + channel, out.to(y.dtype.element_ty), there)
+        gate = tl.load(z + batch * z_batch + channel * z_channel, exists, 0.0).to(tl.float32)
+        y_t *= gate * sigmoid(gate)
+    tl.store(y + batch * d_inner + channel, y_t.to(y.dtype.element_ty), exists)
 
 
 @triton.jit
-def add_norm(x, added, weight, total, normed, epsilon, d_model: tl.constexpr,
-             BLOCK: tl.constexpr):
+def add_rms_norm(residual, hidden_states, weight, total, normed, epsilon, d_model: tl.constexpr,
+                 BLOCK: tl.constexpr):
+    """The sum of residual and hidden_states, and its RMS norm. Grid: (batch,)."""
     feature = tl.arange(0, BLOCK)
-    there, place = feature < d_model, tl.program_id(0).to(tl.int64) * d_model + feature
-    both = tl.load(x + place, there, 0.0).to(tl.float32) + tl.load(added + place, there, 0.0)
-    both = both.to(total.dtype.element_ty)
-    tl.store(total + place, both, there)
-    # Rounded first, as in `lm.Layer`.
-    both = both.to(normed.dtype.element_ty).to(tl.float32)
-    both *= 1.0 / tl.sqrt(tl.sum(both * both, 0) / d_model + epsilon)
-    tl.store(normed + place, (both * tl.load(weight + feature, there, 0.0)).to(
-        normed.dtype.element_ty), there)
+    exists = feature < d_model
+    offset = tl.program_id(0).to(tl.int64) * d_model + feature
+    added = tl.load(hidden_states + offset, exists, 0.0)
+    value = tl.load(residual + offset, exists, 0.0).to(tl.float32) + added
+    value = value.to(total.dtype.element_ty)
+    tl.store(total + offset, value, exists)
+    # Rounded to the weight's dtype before the norm, as `add_norm` in nn/layers.py does.
+    value = value.to(normed.dtype.element_ty).to(tl.float32)
+    value *= 1.0 / tl.sqrt(tl.sum(value * value, 0) / d_model + epsilon)
+    value = value * tl.load(weight + feature, exists, 0.0)
+    tl.store(normed + offset, value.to(normed.dtype.element_ty), exists)

@@ -1,38 +1,52 @@
-"""A product with a matrix. Of a few rows it is a matter of reading the matrix, once."""
+"""Linear layers, written so that decoding on a CPU is fast."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-BLOCK = 256
-"""Rows of the matrix, at least, that are multiplied at once: a core's share of its cache."""
+MIN_BLOCK_ROWS = 256
+"""Rows of the weight, at least, that are multiplied at once: what fits a core's cache."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x (…, inputs), weight (outputs, inputs), bias (outputs,): (…, outputs).
+    """Compute x @ weight.T + bias.
 
-    In a graph that is compiled for a CPU, as for writing a text, the library's product leaves much
-    of the machine unused, so it is written out: of one row as one loop over the matrix, of
-    several, (batch, inputs), as products with one block of the matrix after another.
+    With few rows of x, the product is bound by reading the weight once, and PyTorch's own uses a
+    CPU poorly for that. Where a step is compiled for a CPU, it is therefore written out: one loop
+    over the weight for a single row, and one block of the weight after another for several.
+
+    Args:
+        x: (…, inputs).
+        weight: (outputs, inputs).
+        bias: (outputs,), or None.
+
+    Returns:
+        (…, outputs).
     """
     if torch.compiler.is_compiling() and x.device.type == "cpu":
         if x.numel() == x.shape[-1]:
-            return _plus((x.flatten() * weight).sum(-1).view(*x.shape[:-1], -1), bias)
+            y = (x.flatten() * weight).sum(-1).view(*x.shape[:-1], -1)
+            return y if bias is None else y + bias
         if x.ndim == 2:
-            blocks = weight.view(_blocks(len(weight)), -1, weight.shape[1])
-            return _plus((x @ blocks.mT).transpose(0, 1).flatten(1), bias)
+            blocks = weight.view(_block_count(len(weight)), -1, weight.shape[1])
+            y = (x @ blocks.mT).transpose(0, 1).flatten(1)
+            return y if bias is None else y + bias
     return functional.linear(x, weight, bias)
 
 
-def apply(module: nn.Linear, x: Tensor) -> Tensor:
-    """The same with a layer's weights."""
-    return linear(x, module.weight, module.bias)
+def linear_layer(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer by `linear`.
+
+    Args:
+        layer: its weight and bias are used.
+        x: (…, layer.in_features).
+
+    Returns:
+        (…, layer.out_features).
+    """
+    return linear(x, layer.weight, layer.bias)
 
 
-def _blocks(rows: int) -> int:
-    """In how many equal blocks of at least BLOCK rows a matrix can be cut, at most."""
-    return next((count for count in range(rows // BLOCK, 1, -1) if rows % count == 0), 1)
-
-
-def _plus(y: Tensor, bias: Tensor | None) -> Tensor:
-    return y if bias is None else y + bias
+def _block_count(rows: int) -> int:
+    """The largest number of equal blocks of at least MIN_BLOCK_ROWS rows."""
+    return next((count for count in range(rows // MIN_BLOCK_ROWS, 1, -1) if rows % count == 0), 1)

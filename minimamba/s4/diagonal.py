@@ -1,11 +1,11 @@
-"""S4D: a diagonal A, whose kernel is a Vandermonde product.
+"""S4D: a diagonal A, whose convolution kernel is a Vandermonde product.
 
     K_l = Σₙ Cₙ B̄ₙ Āₙˡ
 
-(Gu et al. 2022, arXiv:2206.11893.) A state of complex numbers that gives real outputs has
-them in conjugate pairs, and one of each is enough: **a complex A stands for itself and its
-conjugate**, here and in `layers`, so K is twice the real part of the sum. A real A stands for
-itself alone.
+(Gu et al. 2022, arXiv:2206.11893.) The components of a complex state come in conjugate pairs, so
+that the output is real, and it is enough to compute one of each pair. So **a complex A stands for
+itself and its conjugate**, here and in `minimamba.s4.layers`, and K is twice the real part of the
+sum. A real A stands for itself alone.
 """
 
 from collections.abc import Callable
@@ -23,78 +23,107 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.s4.dplr import legs
-from minimamba.shapes import a_channel
+from minimamba.shapes import per_channel_delta
 
-Rule = Callable[[Tensor, Tensor, Tensor | float], tuple[Tensor, Tensor]]
+Discretization = Callable[[Tensor, Tensor, Tensor | float], tuple[Tensor, Tensor]]
+"""A function (A, B, delta) → (A_bar, B_bar), such as `discretize.zoh`."""
 
 
-def initial(kind: str, d_state: int) -> Tensor:
-    """A of one feature at the start of training, d_state numbers or half as many pairs.
+def initial_A(init: str, d_state: int) -> Tensor:
+    """Construct the A that one channel is initialized with.
 
-    | kind | Aₙ | |
+    | init | Aₙ | |
     |---|---|---|
-    | "lin" | −1/2 + iπn | waves of evenly spaced frequencies: S4D-Lin |
-    | "inv" | −1/2 + i(N/π)(N/(2n + 1) − 1) | few fast ones, many slow ones: S4D-Inv |
+    | "lin" | −1/2 + iπn | S4D-Lin: evenly spaced frequencies |
+    | "inv" | −1/2 + i(N/π)(N/(2n + 1) − 1) | S4D-Inv: few high frequencies, many low ones |
     | "legs" | the diagonal part of HiPPO-LegS | S4D-LegS |
-    | "real" | −(n + 1) | no waves at all: S4D-Real, and Mamba's |
+    | "real" | −(n + 1) | S4D-Real: no oscillation; Mamba's initialization |
+
+    Args:
+        init: one of the four names.
+        d_state: the state dimension N; even unless `init` is "real".
 
     Returns:
-        (d_state/2,) complex128, or (d_state,) float64 for "real".
+        (d_state/2,) complex128, one of each conjugate pair; (d_state,) float64 for "real".
+
+    Raises:
+        ValueError: for another name, or a d_state that is no positive (even) integer.
     """
-    check_one_of("kind", kind, ("lin", "inv", "legs", "real"))
+    check_one_of("init", init, ("lin", "inv", "legs", "real"))
     check_count("d_state", d_state)
-    if kind == "real":
+    if init == "real":
         return -torch.arange(1, d_state + 1, dtype=torch.float64)
     if d_state % 2:
         refuse("d_state", "an even number, for conjugate pairs", d_state)
-    if kind == "legs":
+    if init == "legs":
         return legs(d_state).Lambda
     n = torch.arange(d_state // 2, dtype=torch.float64)
+    evenly_spaced = torch.pi * n
     inverse = d_state / torch.pi * (d_state / (2 * n + 1) - 1)
-    return torch.complex(torch.full_like(n, -0.5), torch.pi * n if kind == "lin" else inverse)
+    frequency = evenly_spaced if init == "lin" else inverse
+    return torch.complex(torch.full_like(n, -0.5), frequency)
 
 
 def kernel(A: Tensor, B: Tensor, C: Tensor, delta: Tensor | float, length: int,
-           rule: Rule) -> Tensor:
-    """The kernel of a continuous diagonal system.
+           discretization: Discretization) -> Tensor:
+    """Compute the convolution kernel of a continuous diagonal system.
 
     Args:
-        A, B, C: (N,) or (channels, N), in 1/unit of delta. Complex: of each pair, one.
-        delta: a number, or (channels,).
-        length: how many entries.
-        rule: `discretize.zoh`, `discretize.bilinear` or another.
+        A: (N,) or (channels, N), in the unit of 1/delta; if complex, one of each conjugate pair.
+        B: of A's shape.
+        C: of A's shape.
+        delta: the step size Δ, a number or (channels,).
+        length: the number of entries.
+        discretization: a function such as `discretize.zoh` or `discretize.bilinear`.
 
     Returns:
-        Real, (length,) or (length, channels).
+        K, real, (length,) or (length, channels).
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, NaN, a Δ that is not positive, or a length
+            below 1.
     """
     check_system(A=A, B=B, C=C)
     if A.ndim not in (1, 2):
         refuse("A", "shape (N,) or (channels, N)", shape_of(A))
     for name, part in (("B", B), ("C", C)):
         check_shape(name, part, tuple(A.shape), "that of A")
-    if not callable(rule):
-        refuse("rule", "a function, such as discretize.zoh", repr(rule))
-    A_bar, B_bar = rule(A, B, a_channel(delta, A))
-    return vandermonde(A_bar, fold(A, C) * B_bar, length).real
+    if not callable(discretization):
+        refuse("discretization", "a function, such as discretize.zoh", repr(discretization))
+    A_bar, B_bar = discretization(A, B, per_channel_delta(delta, A))
+    return vandermonde(A_bar, include_conjugates(A, C) * B_bar, length).real
 
 
-def fold(A: Tensor, C: Tensor) -> Tensor:
-    """C such that Re(C h) is what the whole state, conjugates too, gives for h of one half."""
+def include_conjugates(A: Tensor, C: Tensor) -> Tensor:
+    """Scale C so that Re(C h) is the output of the whole state, with h one of each pair.
+
+    Args:
+        A: the A of the system; complex if h holds one of each conjugate pair.
+        C: any shape.
+
+    Returns:
+        2 C for a complex A, C itself for a real one.
+    """
     return 2 * C if A.is_complex() else C
 
 
 def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
-    """Σₙ weightsₙ A_barₙˡ for l = 0 … length − 1.
+    """Compute Σₙ weightsₙ A_barₙˡ for l = 0 … length − 1, in blocks of about √length.
 
-    With l = row · width + column and width ≈ √length, A_barˡ is a power for the row times one
-    for the column, and the sum a product of two matrices: 2 N √length powers are computed and
-    kept for the backward pass, where a table of all of them has N · length.
+    With l = row · width + column, A_barˡ is a power for the row times a power for the column, and
+    the sum over n is a product of two matrices. Only 2 N √length powers are computed and saved
+    for the backward pass, instead of a table of N · length.
 
     Args:
-        A_bar, weights: (N,) or (channels, N).
+        A_bar: (N,) or (channels, N).
+        weights: of A_bar's shape.
+        length: the number of entries.
 
     Returns:
-        (length,) or (length, channels), complex if either is.
+        (length,) or (length, channels), complex if either argument is.
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, NaN, or a length below 1.
     """
     check_system(A_bar=A_bar, weights=weights)
     if A_bar.ndim not in (1, 2):
@@ -110,12 +139,23 @@ def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
 
 
 def powers(base: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """base⁰ … base^(count − 1), stacked before the last axis, and base^count; by doubling."""
-    found, power, made = torch.ones_like(base)[..., None, :], base, 1
-    while 2 * made <= count:
-        found = torch.cat([found, found * power[..., None, :]], -2)
-        power, made = power * power, 2 * made
-    rest = count - made
-    if rest:
-        found = torch.cat([found, found[..., :rest, :] * power[..., None, :]], -2)
-    return found, found[..., -1, :] * base
+    """Compute base⁰ … base^(count − 1) and base^count, by doubling.
+
+    Args:
+        base: (..., N), raised elementwise.
+        count: the number of powers, at least 1.
+
+    Returns:
+        The powers (..., count, N), and base^count (..., N).
+    """
+    result = torch.ones_like(base)[..., None, :]
+    power = base                                                # base^computed
+    computed = 1
+    while 2 * computed <= count:
+        result = torch.cat([result, result * power[..., None, :]], -2)
+        power = power * power
+        computed *= 2
+    missing = count - computed
+    if missing:
+        result = torch.cat([result, result[..., :missing, :] * power[..., None, :]], -2)
+    return result, result[..., -1, :] * base

@@ -1,11 +1,11 @@
-"""S4: HiPPO's A as a normal matrix minus one of low rank, and its kernel without any power.
+"""S4: HiPPO's A as diagonal plus low rank (DPLR), and its kernel without a power per step.
 
-    A = S − P Pᵀ               S normal: orthogonal eigenvectors, safe to change to   (NPLR)
-      = V (Λ − P' P'*) V*      in those coordinates, diagonal plus low rank           (DPLR)
+    A = S − P Pᵀ               S normal, with orthonormal eigenvectors            (NPLR)
+      = V (Λ − P' P'*) V*      in those eigenvectors, diagonal plus low rank      (DPLR)
 
 (Gu et al. 2021, arXiv:2111.00396, theorems 1 and 3.) S is −c times the identity plus a
-skew-symmetric matrix, so its eigenvalues come in conjugate pairs, and as in `diagonal` one of
-each pair is kept: Lambda, B and C have N/2 complex numbers for a state of N.
+skew-symmetric matrix, so its eigenvalues come in conjugate pairs. As in `minimamba.s4.diagonal`,
+only one of each pair is kept: Lambda, B and C have N/2 complex components for a state of N.
 """
 
 from typing import NamedTuple
@@ -15,26 +15,33 @@ from torch import Tensor
 
 from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
 from minimamba.s4 import hippo
-from minimamba.shapes import a_channel
+from minimamba.shapes import per_channel_delta
 
 
 class DPLR(NamedTuple):
-    """A = Λ − P P* and B, one of each conjugate pair; leading axes are channels."""
+    """A continuous system with A = Λ − P P*: one of each conjugate pair, with or without channels.
+
+    The leading axes are () for one system, (channels,) for one per channel.
+    """
 
     Lambda: Tensor
-    """(..., N/2) complex, real parts below 0."""
+    """Λ, (..., N/2), complex, with negative real parts."""
     P: Tensor
-    """(..., N/2, rank)."""
+    """(..., N/2, rank), complex."""
     B: Tensor
-    """(..., N/2)."""
+    """(..., N/2), complex."""
 
 
 def nplr(measure: hippo.Measure, N: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """HiPPO's A and B with the low-rank part that makes A normal: A = S − P Pᵀ.
+    """Construct HiPPO's A and B and the low-rank term that makes A normal: A = S − P Pᵀ.
+
+    Args:
+        measure: "legs", "legt" or "fout".
+        N: the state dimension; odd for "fout".
 
     Returns:
-        A (N, N), B (N,), S (N, N) and P (N, rank), float64; rank 1 for "legs" and "fout", 2
-        for "legt".
+        A (N, N), B (N,), S (N, N) and P (N, rank), float64; the rank is 1 for "legs" and "fout",
+        2 for "legt".
     """
     A, B = hippo.matrices(measure, N)
     root = (2 * torch.arange(N, dtype=A.dtype) + 1).sqrt()
@@ -49,100 +56,133 @@ def nplr(measure: hippo.Measure, N: int) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 
 def legs(N: int) -> DPLR:
-    """HiPPO-LegS in the coordinates in which its normal part is diagonal; N even."""
+    """Construct HiPPO-LegS in the eigenvectors of its normal part S.
+
+    Args:
+        N: the state dimension, even.
+
+    Returns:
+        Lambda (N/2,), P (N/2, 1) and B (N/2,), complex128.
+    """
     check_count("N", N)
     if N % 2:
         refuse("N", "an even number, for conjugate pairs", N)
     _, B, S, P = nplr("legs", N)
-    # −i (S + I/2) is Hermitian, so its eigenvectors are orthogonal to the last digit.
+    # −i (S + I/2) is Hermitian, so `eigh` gives eigenvectors that are orthonormal to rounding.
     frequency, V = torch.linalg.eigh(-1j * (S + torch.eye(N, dtype=S.dtype) / 2))
     half = frequency > 0
-    V, frequency = V[:, half], frequency[half]
+    V = V[:, half]
+    frequency = frequency[half]
     Lambda = torch.complex(torch.full_like(frequency, -0.5), frequency)
     return DPLR(Lambda, V.mH @ P.to(V.dtype), V.mH @ B.to(V.dtype))
 
 
-def dense(system: DPLR, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same system with real matrices: A (..., N, N), B and C (..., N).
+def to_dense(system: DPLR, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Write the system with real, dense matrices.
 
-    A pair (h, its conjugate) becomes the two real numbers √2 (Re h, Im h).
+    A component h and its conjugate become the two real numbers √2 Re h and √2 Im h.
+
+    Args:
+        system: Λ, P and B.
+        C: of B's shape, complex.
+
+    Returns:
+        A (..., N, N), B and C (..., N), real.
     """
     _check(system, C)
     Lambda, P, B = system
-    decay, turn = torch.diag_embed(Lambda.real), torch.diag_embed(Lambda.imag)
-    diagonal = torch.cat([torch.cat([decay, -turn], -1), torch.cat([turn, decay], -1)], -2)
-    P = _real(P.mT).mT
-    return diagonal - P @ P.mT, _real(B), _real(C.conj())
+    decay = torch.diag_embed(Lambda.real)
+    rotation = torch.diag_embed(Lambda.imag)
+    diagonal = torch.cat([torch.cat([decay, -rotation], -1), torch.cat([rotation, decay], -1)], -2)
+    P_real = _to_real(P.mT).mT
+    return diagonal - P_real @ P_real.mT, _to_real(B), _to_real(C.conj())
 
 
-def discrete(system: DPLR, C: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-    """The bilinear rule for `dense`: A_bar (..., N, N), B_bar and C (..., N), all real."""
-    A, B, C = dense(system, C)
-    step = a_channel(delta, system.Lambda)[..., None, None]
+def bilinear(system: DPLR, C: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """Discretize the system of `to_dense` by the bilinear rule.
+
+    Args:
+        system: Λ, P and B.
+        C: of B's shape, complex.
+        delta: the step size Δ, a number or (channels,).
+
+    Returns:
+        A_bar (..., N, N), B_bar and C (..., N), real.
+    """
+    A, B, C_real = to_dense(system, C)
+    step = per_channel_delta(delta, system.Lambda)[..., None, None]
     one = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    both = torch.cat([one + step / 2 * A, step * B[..., None]], -1)
-    A_bar, B_bar = torch.linalg.solve(one - step / 2 * A, both).split([A.shape[-1], 1], -1)
-    return A_bar, B_bar[..., 0], C
+    right_sides = torch.cat([one + step / 2 * A, step * B[..., None]], -1)
+    A_bar, B_bar = torch.linalg.solve(one - step / 2 * A, right_sides).split([A.shape[-1], 1], -1)
+    return A_bar, B_bar[..., 0], C_real
 
 
 def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tensor:
-    """The bilinear kernel, from its generating function at the roots of unity.
+    """Compute the kernel under the bilinear rule, from its generating function.
 
-    At z with z^L = 1, Σ_l K_l z^l = C (I − Ā^L) (I − Ā z)⁻¹ B̄, and for the bilinear rule the
-    last two factors are ((1 − z) I − (1 + z) Δ/2 A)⁻¹ Δ B: A itself, no power of it. Its
-    diagonal part inverts number by number (a Cauchy product), its low-rank part by Woodbury's
-    identity; an inverse FFT then gives K (algorithm 1 of the paper, which divides by 1 + z and
-    so must leave out z = −1; this form need not).
+    At z with z^L = 1 the generating function is Σ_l K_l z^l = C (I − Ā^L) (I − Ā z)⁻¹ B̄, and for
+    the bilinear rule the last two factors are ((1 − z) I − (1 + z) Δ/2 A)⁻¹ ΔB, which has A itself
+    and no power of Ā. The diagonal part of that inverse is a Cauchy product, its low-rank part
+    follows by Woodbury's identity, and an inverse FFT over the roots of unity gives K. This is
+    algorithm 1 of the paper, which divides by 1 + z, so must leave out z = −1; this form need not.
 
-    The paper learns C (I − Ā^L) itself, for one L. Here C is given, so the same numbers serve
-    any length and the recurrence, and Ā^L, one power, is computed.
+    The paper learns C (I − Ā^L) as a parameter, for one L. Here C is the parameter, so that the
+    same C serves any length and the recurrence; one power, Ā^L, is computed.
 
     Args:
-        system: one, or with a leading axis of channels.
-        C: of B's shape.
-        delta: a number, or (channels,).
+        system: Λ, P and B; one system, or one per channel.
+        C: of B's shape, complex.
+        delta: the step size Δ, a number or (channels,).
+        length: the number of entries.
 
     Returns:
-        Real, (length,) or (length, channels).
+        K, real, (length,) or (length, channels).
+
+    Raises:
+        ValueError: for a wrong shape, dtype or device, NaN, a Λ whose real parts are not below 0,
+            a Δ that is not positive, or a length below 1.
     """
     check_count("length", length)
-    A_bar, _, C_real = discrete(system, C, delta)
-    C_real = C_real - (C_real[..., None, :] @ torch.linalg.matrix_power(A_bar, length))[..., 0, :]
-    C = torch.complex(*C_real.chunk(2, -1)).conj() / 2**0.5
+    A_bar, _, C_real = bilinear(system, C, delta)
+    C_power = (C_real[..., None, :] @ torch.linalg.matrix_power(A_bar, length))[..., 0, :]
+    C_tilde = torch.complex(*(C_real - C_power).chunk(2, -1)).conj() / 2**0.5
     Lambda, P, B = system
     rank = P.shape[-1]
-    step = a_channel(delta, Lambda)
-    # Half of the roots: K is real, so the others are their conjugates. In float64, since an
-    # angle rounded to float32 is off by as much as K's last digits.
+    step = per_channel_delta(delta, Lambda)
+    # Half of the roots of unity: K is real, so the others give the conjugates. Computed in
+    # float64, since an angle rounded to float32 would cost K its last digits.
     angle = torch.arange(length // 2 + 1, dtype=torch.float64) * (-2 * torch.pi / length)
     z = torch.polar(torch.ones_like(angle), angle).to(Lambda)
-    half_step = (1 + z) * step[..., None] / 2                        # (..., nodes)
-    # Rows C and P*, columns B and P, over the whole state: each pair's second half is the
-    # conjugate of its first.
-    left = _pair(torch.cat([C[..., None, :], P.mH], -2), -1)         # (..., 1 + rank, N)
-    right = _pair(torch.cat([B[..., None], P], -1), -2)              # (..., N, 1 + rank)
-    products = (left[..., None, :] * right.mT[..., None, :, :]).flatten(-3, -2)
-    # Everything above is small. This is the large array: channels · nodes · N.
-    inverse = 1 / ((1 - z)[:, None] - half_step[..., None] * _pair(Lambda, -1)[..., None, :])
+    w = (1 + z) * step[..., None] / 2                                # (..., roots)
+    # The rows C̃ and P*, and the columns B and P, over the whole state: one half and its conjugate.
+    rows = _with_conjugate(torch.cat([C_tilde[..., None, :], P.mH], -2), -1)  # (..., 1 + rank, N)
+    columns = _with_conjugate(torch.cat([B[..., None], P], -1), -2)           # (..., N, 1 + rank)
+    products = (rows[..., None, :] * columns.mT[..., None, :, :]).flatten(-3, -2)
+    # Everything above is small. This is the large array: channels · roots · N.
+    inverse = 1 / ((1 - z)[:, None] - w[..., None] * _with_conjugate(Lambda, -1)[..., None, :])
     cauchy = (inverse @ products.mT).unflatten(-1, (1 + rank, 1 + rank))
-    CB, CP = cauchy[..., :1, :1], cauchy[..., :1, 1:]
-    PB, PP = cauchy[..., 1:, :1], cauchy[..., 1:, 1:]
-    w = half_step[..., None, None]
+    CB = cauchy[..., :1, :1]
+    CP = cauchy[..., :1, 1:]
+    PB = cauchy[..., 1:, :1]
+    PP = cauchy[..., 1:, 1:]
+    w = w[..., None, None]
     one = torch.eye(rank, dtype=z.dtype, device=z.device)
     spectrum = CB - w * CP @ torch.linalg.solve(one + w * PP, PB)
-    spectrum = spectrum[..., 0, 0] * step[..., None]
-    return torch.fft.irfft(spectrum, length).movedim(-1, 0)
+    return torch.fft.irfft(spectrum[..., 0, 0] * step[..., None], length).movedim(-1, 0)
 
 
-def _real(v: Tensor) -> Tensor:
+def _to_real(v: Tensor) -> Tensor:
+    """The coordinates of `to_dense`: (..., N/2) complex to (..., N) real."""
     return 2**0.5 * torch.cat([v.real, v.imag], -1)
 
 
-def _pair(v: Tensor, axis: int) -> Tensor:
+def _with_conjugate(v: Tensor, axis: int) -> Tensor:
+    """Append the conjugates along an axis: from one of each pair to the whole state."""
     return torch.cat([v, v.conj()], axis)
 
 
 def _check(system: DPLR, C: Tensor) -> None:
+    """Check the dtypes and shapes of a system, and that Λ decays."""
     Lambda, P, B = system
     check_system(Lambda=Lambda, P=P, B=B, C=C)
     for name, part in (("Lambda", Lambda), ("P", P), ("B", B), ("C", C)):

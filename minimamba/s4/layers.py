@@ -1,40 +1,50 @@
-"""S4 as a neural network layer: one linear time-invariant system a feature, and a skip.
+"""S4 as a neural network layer: one linear time-invariant system per channel, and a skip.
 
-    y = K * x + D x        while training, all steps at once
-    h = Ā h + B̄ x, …       while generating, one step after the other, from the same parameters
+    y = K * x + D x                         as a convolution, all steps at once: training, prefill
+    h_t = Ā h_{t−1} + B̄ x_t, …              as a recurrence, step by step: generation
 
-A layer mixes along time alone and is linear; mixing the features and a nonlinearity are the
-business of the block around it.
+Both use the same parameters. A layer is linear and mixes a sequence along time only; the block
+around it mixes the channels and has the nonlinearity.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 
 from minimamba import discretize, lti
-from minimamba.arguments import check_count, check_one_of, check_shape, refuse, shape_of
+from minimamba.arguments import (
+    check_count,
+    check_one_of,
+    check_shape,
+    check_system,
+    check_tensor,
+    refuse,
+    shape_of,
+)
 from minimamba.s4 import diagonal, dplr
 from minimamba.shapes import log_uniform
 
-RULES = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
+DISCRETIZATIONS = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
 
 
 def _parameter(x: Tensor) -> nn.Parameter:
-    """In the default dtype; a complex number as two real ones, which every optimizer knows."""
-    x = torch.view_as_real(x) if x.is_complex() else x
-    return nn.Parameter(x.to(torch.get_default_dtype()).clone(
+    """Create a parameter in the default dtype; complex values get a last axis (real, imaginary)."""
+    values = torch.view_as_real(x) if x.is_complex() else x
+    # A copy with strides of its own: x may be expanded along the channels.
+    return nn.Parameter(values.to(torch.get_default_dtype()).clone(
         memory_format=torch.contiguous_format))
 
 
-class System(nn.Module, ABC):
-    """What S4D and S4 share: Δ and D a feature, the convolution, the steps.
+class S4Layer(nn.Module, ABC):
+    """Base class of S4D and S4: the step size Δ, the skip D, convolution and recurrence.
 
     Args:
-        d_model: the number of features, each with a system of its own.
-        delta_min, delta_max: Δ starts between these, uniformly in its logarithm. A system with
-            step Δ sees about 1/Δ steps of the past, so these are many different horizons.
+        d_model: the number of channels, each with a system of its own.
+        delta_min: the smallest initial Δ. Δ is initialized uniformly in log Δ. A channel with step
+            size Δ remembers about 1/Δ steps, so these are many different horizons.
+        delta_max: the largest initial Δ.
     """
 
     def __init__(self, d_model: int, delta_min: float, delta_max: float) -> None:
@@ -45,133 +55,258 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def kernel(self, length: int) -> Tensor:
-        """K, real, (length, d_model)."""
+        """Compute the convolution kernels K of all channels.
+
+        Args:
+            length: the number of entries.
+
+        Returns:
+            K, real, (length, d_model).
+        """
 
     @abstractmethod
-    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(A_bar, B_bar, C) for `step`: compute them once, then take as many steps as you like."""
+    def discrete_system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Discretize the system for `step`. Do it once, then take any number of steps.
+
+        Returns:
+            A_bar, B_bar and C, with the shapes of `minimamba.lti`.
+        """
 
     def forward(self, x: Tensor) -> Tensor:
-        """All steps at once: (batch, length, d_model) to the same, in O(length log length)."""
-        d_model = len(self.D)
-        if not isinstance(x, Tensor):
-            refuse("x", "a torch.Tensor", type(x).__name__)
-        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
-            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+        """Process all steps at once, as a convolution, in O(length log length).
+
+        The layer starts from the zero state and does not return the one it ends with. For a
+        sequence in parts, use `step`, or `S4D`, whose `forward` takes and returns a cache.
+
+        Args:
+            x: (batch, length, d_model), the input sequence.
+
+        Returns:
+            (batch, length, d_model).
+
+        Raises:
+            ValueError: for a wrong shape or dtype, or NaN.
+        """
+        self._check_input(x)
         return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
 
-    def initial_state(self, batch: int) -> Tensor:
-        """The state before the first step: zeros, (batch, d_model, numbers of state)."""
+    def init_cache(self, batch: int) -> Tensor:
+        """Create the cache of a layer that has seen nothing yet: the zero state.
+
+        Args:
+            batch: the number of sequences.
+
+        Returns:
+            Zeros, (batch, d_model, N); in `S4D` with a complex A, (batch, d_model, N/2) complex.
+        """
         check_count("batch", batch)
-        _, B_bar, _ = self.discrete()
+        _, B_bar, _ = self.discrete_system()
         return B_bar.new_zeros(batch, *B_bar.shape)
 
-    def step(self, x: Tensor, h: Tensor, system: tuple[Tensor, Tensor, Tensor] | None = None
-             ) -> tuple[Tensor, Tensor]:
-        """One step, which costs the same however long it has been running.
+    def step(self, x: Tensor, cache: Tensor,
+             system: tuple[Tensor, Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Process one step, as a recurrence; its cost does not depend on the position.
 
         Args:
             x: (batch, d_model), the input of this step.
-            h: the state before it; `initial_state` at the start.
-            system: what `discrete` gave; computed anew if None.
+            cache: the state before it, as `init_cache` or the last step returned it; it is not
+                changed.
+            system: what `discrete_system` returned; computed again if None.
 
         Returns:
-            y (batch, d_model) and the state after it.
+            The output (batch, d_model), and the state after this step.
+
+        Raises:
+            ValueError: for a wrong shape or dtype, or NaN.
         """
-        check_shape("x", x, (len(h), len(self.D)), "(batch, d_model)")
-        y, h = lti.step(*(system or self.discrete()), x, h)
+        A_bar, B_bar, C = system or self.discrete_system()
+        check_shape("x", x, (len(cache), len(self.D)), "(batch, d_model)")
+        check_shape("cache", cache, (len(cache), *B_bar.shape), "that of init_cache(batch)")
+        y, h = lti.step(A_bar, B_bar, C, x, cache)
         return (y.real if y.is_complex() else y) + self.D * x, h
 
+    def _check_input(self, x: Tensor) -> None:
+        """Check the input of `forward`: (batch, length, d_model)."""
+        if not isinstance(x, Tensor):
+            refuse("x", "a torch.Tensor", type(x).__name__)
+        d_model = len(self.D)
+        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
+            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
 
-class S4D(System):
-    """A diagonal system a feature (Gu et al. 2022, arXiv:2206.11893).
+
+class S4D(S4Layer):
+    """S4 with a diagonal A (Gu et al. 2022, arXiv:2206.11893).
 
     Args:
-        d_model: the number of features.
-        d_state: how many numbers of state each has, conjugates counted.
-        init: where A starts, see `diagonal.initial`.
-        rule: how A and B become steps.
-        delta_min, delta_max: between which Δ starts.
+        d_model: the number of channels.
+        d_state: the state dimension N of each channel, counting both of a conjugate pair.
+        init: how A is initialized, "lin", "inv", "legs" or "real"; see `diagonal.initial_A`.
+        discretization: "zoh" or "bilinear".
+        delta_min: the smallest initial Δ.
+        delta_max: the largest initial Δ.
+
+    Example:
+        One part of a sequence after the other gives what the whole sequence gives:
+
+        >>> import torch
+        >>> layer = S4D(d_model=4, d_state=8)
+        >>> x = torch.randn(2, 10, 4)
+        >>> first, cache = layer(x[:, :6], return_cache=True)
+        >>> cache.shape, cache.dtype
+        (torch.Size([2, 4, 4]), torch.complex64)
+        >>> rest = layer(x[:, 6:], cache)
+        >>> torch.allclose(torch.cat([first, rest], 1), layer(x), atol=1e-4)
+        True
     """
 
     def __init__(self, d_model: int, d_state: int = 64, *,
                  init: Literal["lin", "inv", "legs", "real"] = "lin",
-                 rule: Literal["zoh", "bilinear"] = "zoh",
+                 discretization: Literal["zoh", "bilinear"] = "zoh",
                  delta_min: float = 0.001, delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
-        check_one_of("rule", rule, RULES)
-        self.rule = RULES[rule]
-        A = diagonal.initial(init, d_state).repeat(d_model, 1)
+        check_one_of("discretization", discretization, DISCRETIZATIONS)
+        self.discretize = DISCRETIZATIONS[discretization]
+        A = diagonal.initial_A(init, d_state).repeat(d_model, 1)
         self.log_decay = _parameter((-A.real).log())
         self.frequency = _parameter(A.imag) if A.is_complex() else None
-        self.B, self.C = _parameter(torch.ones_like(A)), _parameter(torch.randn_like(A))
+        self.B = _parameter(torch.ones_like(A))
+        self.C = _parameter(torch.randn_like(A))
 
     @property
     def A(self) -> Tensor:
-        """(d_model, d_state) real, or (d_model, d_state/2) complex; always fading."""
+        """A, (d_model, N) real or (d_model, N/2) complex; its real parts are always negative."""
         decay = -self.log_decay.exp()
         return decay if self.frequency is None else torch.complex(decay, self.frequency)
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+    def continuous_system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the continuous parameters A, B and C.
+
+        Returns:
+            Three of shape (d_model, N) real, or (d_model, N/2) complex, one of each pair.
+        """
         if self.frequency is None:
             return self.A, self.B, self.C
         return self.A, torch.view_as_complex(self.B), torch.view_as_complex(self.C)
 
-    def forward(self, x: Tensor, *, initial_state: Tensor | None = None,
-                return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """All steps at once, from a state, (batch, d_model, numbers of state), if one is given;
-        with `return_last_state`, (y, the state after them). To carry it takes memory of length
-        times the state, so a long signal is better read in parts."""
-        y = super().forward(x)
-        if initial_state is None and not return_last_state:
-            return y
-        A_bar, B_bar, C = self.discrete()
-        powers, last = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, …)
-        h = torch.einsum("dln,bld->bdn", powers.flip(1) * B_bar[:, None], x.to(powers.dtype))
-        if initial_state is not None:
-            seen = powers * (A_bar * C)[:, None]
-            y = y + torch.einsum("dln,bdn->bld", seen, initial_state).real
-            h = h + last * initial_state
-        return (y, h) if return_last_state else y
+    def discrete_system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Discretize the system for `step`. Do it once, then take any number of steps.
+
+        Returns:
+            A_bar, B_bar and C, (d_model, N) real or (d_model, N/2) complex. The output is the
+            real part of C h, so C counts both of a conjugate pair.
+        """
+        A, B, C = self.continuous_system()
+        A_bar, B_bar = self.discretize(A, B, self.log_delta.exp())
+        return A_bar, B_bar, diagonal.include_conjugates(A, C)
 
     def kernel(self, length: int) -> Tensor:
-        A, B, C = self._parts()
-        return diagonal.kernel(A, B, C, self.log_delta.exp(), length, self.rule)
+        """Compute the convolution kernels K of all channels, as a Vandermonde product.
 
-    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
-        A, B, C = self._parts()
-        return *self.rule(A, B, self.log_delta.exp()), diagonal.fold(A, C)
+        Args:
+            length: the number of entries.
+
+        Returns:
+            K, real, (length, d_model).
+        """
+        A, B, C = self.continuous_system()
+        return diagonal.kernel(A, B, C, self.log_delta.exp(), length, self.discretize)
+
+    @overload
+    def forward(self, x: Tensor, cache: Tensor | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[False] = False) -> Tensor: ...
+    @overload
+    def forward(self, x: Tensor, cache: Tensor | None = None, *,
+                attention_mask: Tensor | None = None,
+                return_cache: Literal[True]) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x, cache=None, *, attention_mask=None, return_cache=False):
+        """Process all steps at once, as a convolution, in O(length log length).
+
+        Taking or returning a cache needs memory of length times the size of the state, so split a
+        very long sequence into parts.
+
+        Args:
+            x: (batch, length, d_model), the input sequence.
+            cache: the state before the first step, as `init_cache` or an earlier call returned
+                it; zeros if None.
+            attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
+                at padding. Padding stands to the left and leaves the state at zero.
+            return_cache: whether to return the state after the last step too.
+
+        Returns:
+            (batch, length, d_model); with `return_cache`, a pair of that and the cache.
+
+        Raises:
+            ValueError: for a wrong shape or dtype, or NaN.
+        """
+        self._check_input(x)
+        if attention_mask is not None:
+            check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
+            check_shape("attention_mask", attention_mask, tuple(x.shape[:2]), "(batch, length)")
+            x = x.masked_fill(~attention_mask.bool()[..., None], 0)
+        y = super().forward(x)
+        if cache is None and not return_cache:
+            return y
+        A_bar, B_bar, C = self.discrete_system()
+        A_powers, A_power_length = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, N)
+        h = torch.einsum("dln,bld->bdn", A_powers.flip(1) * B_bar[:, None], x.to(A_powers.dtype))
+        if cache is not None:
+            check_system(x=x, cache=cache)
+            check_shape("cache", cache, (len(x), *B_bar.shape), "that of init_cache(batch)")
+            readout = A_powers * (A_bar * C)[:, None]
+            y = y + torch.einsum("dln,bdn->bld", readout, cache).real
+            h = h + A_power_length * cache
+        return (y, h) if return_cache else y
 
 
-class S4(System):
-    """A DPLR system a feature, from HiPPO-LegS, by the bilinear rule (arXiv:2111.00396).
+class S4(S4Layer):
+    """S4 with HiPPO-LegS as diagonal plus low rank, and the bilinear rule (arXiv:2111.00396).
 
-    A = Λ − P P* with the real parts of Λ below 0, so no parameters make it unstable
-    (Goel et al. 2022, arXiv:2202.09729).
+    A = Λ − P P*, and the real parts of Λ are negative whatever the parameters are, so the system
+    is always stable (Goel et al. 2022, arXiv:2202.09729).
 
     Args:
-        d_model: the number of features.
-        d_state: how many numbers of state each has, an even number.
-        delta_min, delta_max: between which Δ starts.
+        d_model: the number of channels.
+        d_state: the state dimension N of each channel, even.
+        delta_min: the smallest initial Δ.
+        delta_max: the largest initial Δ.
     """
 
     def __init__(self, d_model: int, d_state: int = 64, *, delta_min: float = 0.001,
                  delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
         Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
-        self.log_decay, self.frequency = _parameter((-Lambda.real).log()), _parameter(Lambda.imag)
-        self.P, self.B = _parameter(P), _parameter(B)
+        self.log_decay = _parameter((-Lambda.real).log())
+        self.frequency = _parameter(Lambda.imag)
+        self.P = _parameter(P)
+        self.B = _parameter(B)
         self.C = _parameter(torch.randn_like(Lambda))
 
-    @property
-    def continuous(self) -> dplr.DPLR:
-        """Λ, P and B, one system a feature."""
+    def continuous_system(self) -> tuple[dplr.DPLR, Tensor]:
+        """Return the continuous parameters.
+
+        Returns:
+            Λ, P and B as a `dplr.DPLR` with d_model channels, and C (d_model, N/2); complex.
+        """
         Lambda = torch.complex(-self.log_decay.exp(), self.frequency)
-        return dplr.DPLR(Lambda, torch.view_as_complex(self.P), torch.view_as_complex(self.B))
+        system = dplr.DPLR(Lambda, torch.view_as_complex(self.P), torch.view_as_complex(self.B))
+        return system, torch.view_as_complex(self.C)
+
+    def discrete_system(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Discretize the system for `step`. Do it once, then take any number of steps.
+
+        Returns:
+            A_bar (d_model, N, N), B_bar and C (d_model, N), real.
+        """
+        return dplr.bilinear(*self.continuous_system(), self.log_delta.exp())
 
     def kernel(self, length: int) -> Tensor:
-        C, delta = torch.view_as_complex(self.C), self.log_delta.exp()
-        return dplr.kernel(self.continuous, C, delta, length)
+        """Compute the convolution kernels K of all channels, as Cauchy products.
 
-    def discrete(self) -> tuple[Tensor, Tensor, Tensor]:
-        return dplr.discrete(self.continuous, torch.view_as_complex(self.C), self.log_delta.exp())
+        Args:
+            length: the number of entries.
+
+        Returns:
+            K, real, (length, d_model).
+        """
+        return dplr.kernel(*self.continuous_system(), self.log_delta.exp(), length)

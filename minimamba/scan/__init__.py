@@ -1,17 +1,20 @@
-"""The selective scan: h_t = a_t h_{t−1} + b_t and y_t = ⟨C_t, h_t⟩. One meaning, many machines.
+"""Mamba's selective scan: h_t = Ā_t h_{t−1} + B̄_t x_t and y_t = ⟨C_t, h_t⟩, by several methods.
 
-`selective_scan` checks its arguments, picks a machine and runs it; `methods` says which can
-run here. The meaning is the loop in `definition.py`; `associative.py` shows what makes a scan
-parallel; `chunked.py` is the fast way in plain PyTorch, `compiled.py` the faster one where there
-is a C++ compiler; `fused.py`, with its `kernels.py`, is the one in Triton, for NVIDIA GPUs.
-`compat.py` is the official package's call.
+`selective_scan` checks its arguments, chooses a method and runs it; `why_not` says why a method
+can't run. `reference.py` is the loop that defines the result, `associative.py` shows what makes
+a scan parallel, `chunked.py` is the fast method in plain PyTorch, `compiled.py` the faster one
+where there is a C++ compiler, and `triton/` holds the fused kernels for NVIDIA GPUs. The official
+package's call is in `minimamba.compat`.
 """
+
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from minimamba.arguments import (
     check_finite,
+    check_one_of,
     check_same_device,
     check_shape,
     check_tensor,
@@ -21,40 +24,87 @@ from minimamba.arguments import (
 from minimamba.scan import chunked, compiled, reference
 from minimamba.scan.triton import operator
 
-MACHINES = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
-            "triton": operator.scan}
-LARGE = 2**24
-"""How many numbers of state, over all steps, are worth the half minute of a compilation."""
-INPUTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+METHODS = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
+           "triton": operator.scan}
+"""The functions that compute the scan, by method."""
+WORTH_COMPILING = 2**24
+"""The number of state components over all steps from which "auto" compiles on a CPU."""
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes that x may have."""
+
+
+def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None) -> str | None:
+    """Say why a method can't run here, or can't take an input.
+
+    Args:
+        method: a name in `METHODS`.
+        x: the scan's input, for its device, dtype and batch size; None to ask about this
+            machine alone.
+        d_state: the state dimension, considered together with x; None if it doesn't matter.
+
+    Returns:
+        The reason in a few words, or None if the method can run.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    check_one_of("method", method, tuple(METHODS))
+    if method == "compiled":
+        return compiled.why_not(x)
+    if method == "triton":
+        return _why_not_triton(x, d_state)
+    return None
+
+
+def _why_not_triton(x: Tensor | None, d_state: int | None) -> str | None:
+    """Say why the Triton kernels can't run, or None."""
+    reason = operator.missing()
+    if reason is None and x is not None:
+        reason = operator.unfit(x, 1 if d_state is None else d_state)
+    return reason
 
 
 def methods() -> dict[str, str | None]:
-    """The machines by name: None for one that can run here, else the reason why it can't."""
-    return {"reference": None, "chunked": None, "compiled": compiled.missing(),
-            "triton": operator.missing()}
+    """List the methods of the scan, with the reason why one can't run on this machine.
+
+    Returns:
+        From each method's name to None if it can run, else to the reason.
+    """
+    return {method: why_not(method) for method in METHODS}
 
 
 def _choose(method: str, x: Tensor, d_state: int) -> str:
-    """The machine to run: the one asked for, or no other."""
+    """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
     if method == "auto":
-        if x.device.type == "cuda" and operator.missing() is None and operator.unfit(x, d_state) is None:
+        if x.device.type == "cuda" and why_not("triton", x=x, d_state=d_state) is None:
             return "triton"
-        large = x.device.type == "cpu" and x.numel() * d_state >= LARGE
-        return "compiled" if large and compiled.missing() is None else "chunked"
-    if method not in MACHINES:
-        refuse("method", "'auto' or one of " + ", ".join(map(repr, MACHINES)), repr(method))
-    if method == "compiled":
-        if reason := compiled.missing():
-            refuse("method", "one that can run here", f"{method!r}: {reason}")
-        if x.device.type != "cpu":
-            refuse("method", f"one that can run on {x.device}", "'compiled', which is for the CPU")
-    if method == "triton":
-        if reason := operator.missing():
-            refuse("method", "one that can run here, such as 'chunked'", f"{method!r}: {reason}")
-        if reason := operator.unfit(x, d_state):
-            refuse("method", "one that can run with these arguments, such as 'chunked'",
-                   f"'triton' for {reason}")
+        large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
+        return "compiled" if large and why_not("compiled", x=x) is None else "chunked"
+    check_one_of("method", method, ("auto", *METHODS))
+    if reason := why_not(method, x=x, d_state=d_state):
+        refuse("method", "one that can run with these inputs, such as 'chunked'",
+               f"{method!r}: {reason}")
     return method
+
+
+@overload
+def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                   D: Tensor | None = ..., z: Tensor | None = ..., *,
+                   delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                   initial_state: Tensor | None = ..., return_last_state: Literal[False] = ...,
+                   method: str = ...) -> Tensor: ...
+@overload
+def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                   D: Tensor | None = ..., z: Tensor | None = ..., *,
+                   delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                   initial_state: Tensor | None = ..., return_last_state: Literal[True],
+                   method: str = ...) -> tuple[Tensor, Tensor]: ...
+@overload
+def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                   D: Tensor | None = ..., z: Tensor | None = ..., *,
+                   delta_bias: Tensor | None = ..., delta_softplus: bool = ...,
+                   initial_state: Tensor | None = ..., return_last_state: bool,
+                   method: str = ...) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
@@ -62,55 +112,63 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                    delta_bias: Tensor | None = None, delta_softplus: bool = False,
                    initial_state: Tensor | None = None, return_last_state: bool = False,
                    method: str = "auto") -> Tensor | tuple[Tensor, Tensor]:
-    """Mamba's selective scan (Gu and Dao 2023, arXiv:2312.00752, algorithm 2).
+    """Run Mamba's selective scan (Gu and Dao 2023, arXiv:2312.00752, algorithm 2).
 
         h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t,      y_t = ⟨C_t, h_t⟩ + D x_t,      y_t silu(z_t)
 
-    The state is kept, and all sums are taken, in float32 for inputs of half or single
-    precision and in float64 for float64 ones. Each tensor is in x's dtype or in that one.
+    The hidden state and all sums are in float32 if x has half or single precision, and in
+    float64 if x is float64. Each of the other tensors has x's dtype or the state's.
 
-    Shapes and dtypes are always checked. Values, which must be finite and delta not negative,
-    are checked except on a GPU and under `torch.compile`: to look would mean to wait.
+    Shapes and dtypes are always checked. Values, which must be finite and Δ not negative, are
+    checked except on a GPU and under `torch.compile`, where a check would have to wait for them.
 
     Args:
-        x: (batch, length, d_inner); float16, bfloat16, float32 or float64.
-        delta: (batch, length, d_inner), the step Δ in the unit of 1/A. At least 0, which
-            holds the state, unless softplus makes it so.
-        A: (d_inner, d_state), real; negative for a state that fades.
-        B, C: (batch, length, d_state), or (batch, length, groups, d_state) with
-            d_inner / groups neighbouring channels a group.
-        D: (d_inner,), the skip; none if None.
+        x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
+        delta: (batch, length, d_inner), the step Δ in units of 1/A, before bias and softplus.
+            Δ must be at least 0; Δ = 0 leaves the state unchanged.
+        A: (d_inner, d_state), real; negative for a state that decays.
+        B: (batch, length, d_state), or (batch, length, groups, d_state), where each group
+            serves d_inner / groups neighboring channels.
+        C: the shapes of B; the number of groups may differ.
+        D: (d_inner,), the skip connection; none if None.
         z: (batch, length, d_inner), the gate; none if None.
-        delta_bias: (d_inner,), added to delta before the softplus.
+        delta_bias: (d_inner,), added to delta; none if None.
         delta_softplus: whether Δ = softplus(delta + delta_bias).
-        initial_state: (batch, d_inner, d_state); zero if None.
-        return_last_state: whether to give the state after the last step too.
-        method: a name from `minimamba.scan.methods()`, or "auto", the fastest that can run: on
-            an NVIDIA GPU "triton", unless there is no triton, or for float64 and such d_state as
-            it can't take "chunked"; on a CPU "compiled" for large inputs, else "chunked".
+        initial_state: (batch, d_inner, d_state), the state before the first step; zeros if None.
+        return_last_state: whether to return the state after the last step too.
+        method: "reference", "chunked", "compiled", "triton", or "auto" for the fastest that can
+            run: "triton" on an NVIDIA GPU if it takes these inputs, "compiled" on a CPU for large
+            inputs, otherwise "chunked". `why_not` says what a method can't do.
 
     Returns:
-        y of x's shape and dtype; with `return_last_state`, (y, last_state), the latter
+        y of x's shape and dtype. With `return_last_state`, (y, last_state), where last_state is
         (batch, d_inner, d_state) in float32 or float64.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: naming the argument, what was expected and what was given.
+
+    Example:
+        >>> import torch
+        >>> from minimamba import selective_scan
+        >>> batch, length, d_inner, d_state = 2, 10, 4, 3
+        >>> x = torch.randn(batch, length, d_inner)
+        >>> delta = torch.rand(batch, length, d_inner)
+        >>> A = -torch.ones(d_inner, d_state)
+        >>> B, C = torch.randn(2, batch, length, d_state)
+        >>> y, last_state = selective_scan(x, delta, A, B, C, return_last_state=True)
+        >>> y.shape, last_state.shape
+        (torch.Size([2, 10, 4]), torch.Size([2, 4, 3]))
     """
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
     chosen = _choose(method, x, A.shape[1])
-    if not delta_softplus and _looks_at_values(x):
-        step = delta if delta_bias is None else delta + delta_bias
-        if (step < 0).any():
-            refuse("delta", "steps of at least 0 (or delta_softplus=True)",
-                   f"{step.min().item():g}")
-    A, B, C, D, delta_bias, initial_state = (
-        t if t is None else t.to(state_dtype) for t in (A, B, C, D, delta_bias, initial_state))
+    if not delta_softplus and _can_check_values(x):
+        _check_not_negative(delta if delta_bias is None else delta + delta_bias)
+    A, B, C, D, delta_bias, initial_state = _to(
+        state_dtype, A, B, C, D, delta_bias, initial_state)
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    by_step = x, delta, z
-    if chosen != "triton":  # which reads them as they are
-        by_step = (t if t is None else t.to(state_dtype) for t in by_step)
-    x_, delta, z = by_step
-    y, last_state = MACHINES[chosen](
+    # The Triton kernels read x, delta and z in the dtype that they have.
+    x_, delta, z = (x, delta, z) if chosen == "triton" else _to(state_dtype, x, delta, z)
+    y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
         initial_state=initial_state)
     y = y.to(x.dtype)
@@ -120,44 +178,62 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
            z: Tensor | None, delta_bias: Tensor | None,
            initial_state: Tensor | None) -> torch.dtype:
-    """Check all but delta's sign; give the dtype in which the state is kept."""
-    check_tensor("x", x, INPUTS)
+    """Check everything but the sign of Δ, and return the dtype of the hidden state."""
+    check_tensor("x", x, DTYPES)
     if x.ndim != 3:
         refuse("x", "shape (batch, length, d_inner)", shape_of(x))
     state_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    given = {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z,
-             "delta_bias": delta_bias, "initial_state": initial_state}
-    given = {name: t for name, t in given.items() if t is not None}
-    for name, t in given.items():
-        # dict.fromkeys keeps the order and drops the double when x is in the state's dtype.
-        check_tensor(name, t, tuple(dict.fromkeys((x.dtype, state_dtype))))
-    check_same_device(**given)
+    optional = {"D": D, "z": z, "delta_bias": delta_bias, "initial_state": initial_state}
+    tensors = {"x": x, "delta": delta, "A": A, "B": B, "C": C,
+               **{name: t for name, t in optional.items() if t is not None}}
+    # dict.fromkeys drops the second one if x is in the state's dtype.
+    dtypes = tuple(dict.fromkeys((x.dtype, state_dtype)))
+    for name, t in tensors.items():
+        check_tensor(name, t, dtypes)
+    check_same_device(**tensors)
     batch, length, d_inner = x.shape
     if A.ndim != 2 or A.shape[0] != d_inner:
         refuse("A", f"shape ({d_inner}, d_state) = (d_inner, d_state)", shape_of(A))
     d_state = A.shape[1]
-    check_shape("delta", delta, (batch, length, d_inner), "(batch, length, d_inner)")
-    for name, t in (("B", B), ("C", C)):
-        if t.ndim == 4:
-            groups = t.shape[2]
-            if d_inner % groups:
-                refuse(name, f"a number of groups that divides d_inner = {d_inner}", groups)
-            check_shape(name, t, (batch, length, groups, d_state),
-                        "(batch, length, groups, d_state)")
-        else:
-            check_shape(name, t, (batch, length, d_state), "(batch, length, d_state)")
-    shapes = {"D": ((d_inner,), "(d_inner,)"), "delta_bias": ((d_inner,), "(d_inner,)"),
+    shapes = {"delta": ((batch, length, d_inner), "(batch, length, d_inner)"),
+              "B": _shape_with_groups("B", B, x, d_state),
+              "C": _shape_with_groups("C", C, x, d_state),
+              "D": ((d_inner,), "(d_inner,)"),
               "z": ((batch, length, d_inner), "(batch, length, d_inner)"),
+              "delta_bias": ((d_inner,), "(d_inner,)"),
               "initial_state": ((batch, d_inner, d_state), "(batch, d_inner, d_state)")}
     for name, (shape, meaning) in shapes.items():
-        if name in given:
-            check_shape(name, given[name], shape, meaning)
-    if _looks_at_values(x):
-        for name, t in given.items():
+        if name in tensors:
+            check_shape(name, tensors[name], shape, meaning)
+    if _can_check_values(x):
+        for name, t in tensors.items():
             check_finite(name, t)
     return state_dtype
 
 
-def _looks_at_values(x: Tensor) -> bool:
-    """On a GPU nobody waits for the numbers to arrive, and a graph that is compiled has none."""
+def _shape_with_groups(name: str, t: Tensor, x: Tensor,
+                       d_state: int) -> tuple[tuple[int, ...], str]:
+    """Return the shape that B or C must have, and the names of its axes."""
+    batch, length, d_inner = x.shape
+    if t.ndim != 4:
+        return (batch, length, d_state), "(batch, length, d_state)"
+    groups = t.shape[2]
+    if d_inner % groups:
+        refuse(name, f"a number of groups that divides d_inner = {d_inner}", groups)
+    return (batch, length, groups, d_state), "(batch, length, groups, d_state)"
+
+
+def _check_not_negative(delta: Tensor) -> None:
+    """Check that Δ is at least 0, where no softplus makes it so."""
+    if (delta < 0).any():
+        refuse("delta", "steps of at least 0 (or delta_softplus=True)", f"{delta.min().item():g}")
+
+
+def _can_check_values(x: Tensor) -> bool:
+    """Tell whether values can be checked: not on a GPU, and not while a graph is compiled."""
     return x.device.type != "cuda" and not torch.compiler.is_compiling()
+
+
+def _to(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
+    """Convert each tensor that is not None."""
+    return [t if t is None else t.to(dtype) for t in tensors]

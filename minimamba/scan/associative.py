@@ -1,53 +1,85 @@
-"""What "parallel scan" means: an operator on pairs, and two orders to apply it in.
+"""Parallel scans: an associative operator on pairs, and two orders in which to apply it.
 
-The step h_t = a_t h_{t−1} + b_t is the pair (a_t, b_t). Two steps in a row are one step again,
+The step h_t = a_t h_{t−1} + b_t is the pair (a_t, b_t). Two consecutive steps are one step,
 
     (a₁, b₁) ∘ (a₂, b₂) = (a₂ a₁,  a₂ b₁ + b₂),
 
-and ∘ is associative: which neighbours are joined first does not matter. So the states, which
-are the joins of all steps so far, can be had in other orders than one after the other. An
-order is a list of levels; a level is a list of (source, target) places, target > source, which
-are all joined at once: pair[target] = pair[source] ∘ pair[target]. (Blelloch 1990, "Prefix
-sums and their applications", section 1.4.)
+and ∘ is associative: it does not matter which neighbors are combined first. The states are the
+combinations of all steps so far, so they can be computed in other orders than one after the
+other. An order is a list of levels. A level is a list of (source, target) positions, source <
+target, all of which are combined at once: pair[target] = pair[source] ∘ pair[target]. (Blelloch
+1990, "Prefix sums and their applications", section 1.4.)
 """
 
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_count, check_shape, check_tensor, refuse, shape_of
+from minimamba.arguments import (
+    FULL_PRECISION,
+    check_count,
+    check_shape,
+    check_tensor,
+    refuse,
+    shape_of,
+)
 
 Level = list[tuple[int, int]]
-FLOATS = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+"""The (source, target) positions that are combined at once."""
 
 
 def combine(first: tuple, second: tuple) -> tuple:
-    """Two steps as one: numbers of any kind, or tensors."""
-    (a1, b1), (a2, b2) = first, second
+    """Combine two consecutive steps into one: the operator ∘.
+
+    Args:
+        first: the pair (a₁, b₁) of the earlier step; numbers of any kind, or tensors.
+        second: the pair (a₂, b₂) of the later step.
+
+    Returns:
+        The pair (a₂ a₁, a₂ b₁ + b₂).
+    """
+    a1, b1 = first
+    a2, b2 = second
     return a2 * a1, a2 * b1 + b2
 
 
 def hillis_steele(length: int) -> list[Level]:
-    """Each place joins the one 1, then 2, then 4 … before it (Hillis and Steele 1986).
+    """List the levels of Hillis and Steele's order (1986).
 
-    The fewest levels, ⌈log₂ length⌉, and the more work: about length · log₂ length joins.
+    Each position combines with the one 1, then 2, then 4 … before it. That is the lowest depth,
+    ⌈log₂ length⌉ levels, at more work: about length · log₂ length combinations.
+
+    Args:
+        length: the number of steps.
+
+    Returns:
+        One list of (source, target) positions per level.
     """
     check_count("length", length)
-    levels, reach = [], 1
+    levels = []
+    reach = 1
     while reach < length:
-        levels.append([(place - reach, place) for place in range(reach, length)])
+        levels.append([(target - reach, target) for target in range(reach, length)])
         reach *= 2
     return levels
 
 
 def blelloch(length: int) -> list[Level]:
-    """Up a tree and down again: under 2 · length joins, in about 2 log₂ length levels.
+    """List the levels of Blelloch's order, up a tree and down again.
 
-    On the way up blocks of 2, 4, 8 … are joined into their last place; on the way down each
-    finished place is handed to the middle of the block after it. This is the form whose states
-    include their own step (Brent and Kung 1982); Blelloch's gives those before it.
+    On the way up, blocks of 2, 4, 8 … are combined into their last position; on the way down,
+    each finished position is combined into the middle of the block after it. That takes less
+    than 2 · length combinations, in about 2 log₂ length levels. This is the inclusive form,
+    whose states include their own step (Brent and Kung 1982); Blelloch's is exclusive.
+
+    Args:
+        length: the number of steps.
+
+    Returns:
+        One list of (source, target) positions per level.
     """
     check_count("length", length)
-    levels, half = [], 1
+    levels = []
+    half = 1
     while half < length:
         levels.append([(last - half, last) for last in range(2 * half - 1, length, 2 * half)])
         half *= 2
@@ -60,18 +92,30 @@ def blelloch(length: int) -> list[Level]:
 
 def scan(a: Tensor, b: Tensor, levels: list[Level],
          initial_state: Tensor | None = None) -> Tensor:
-    """All states h_t = a_t h_{t−1} + b_t, by joining pairs in the order of `levels`.
+    """Compute all states h_t = a_t h_{t−1} + b_t, combining pairs in the order of `levels`.
 
     Args:
-        a, b: (length, ...), of one shape; real or complex.
-        levels: `hillis_steele(length)` or `blelloch(length)`.
-        initial_state: (...), h before the first step; zero if None.
+        a: (length, ...), real or complex, in single or double precision.
+        b: the shape of a.
+        levels: the order: `hillis_steele(length)` or `blelloch(length)`.
+        initial_state: (...), the state before the first step; None for zeros.
 
     Returns:
-        h (length, ...).
+        The states h (length, ...).
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
+
+    Example:
+        >>> import torch
+        >>> from minimamba.scan.associative import blelloch, scan
+        >>> a = torch.full((4,), 0.5)
+        >>> b = torch.ones(4)
+        >>> scan(a, b, blelloch(4))
+        tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
     for name, x in (("a", a), ("b", b)):
-        check_tensor(name, x, FLOATS)
+        check_tensor(name, x, FULL_PRECISION)
     if a.ndim == 0:
         refuse("a", "shape (length, ...)", shape_of(a))
     check_shape("b", b, tuple(a.shape), "that of a")
@@ -80,28 +124,47 @@ def scan(a: Tensor, b: Tensor, levels: list[Level],
         b = torch.cat([b[:1] + a[:1] * initial_state, b[1:]])
     for level in levels:
         source, target = torch.tensor(level, device=a.device).T
-        joined_a, joined_b = combine((a[source], b[source]), (a[target], b[target]))
-        a, b = a.index_copy(0, target, joined_a), b.index_copy(0, target, joined_b)
+        combined_a, combined_b = combine((a[source], b[source]), (a[target], b[target]))
+        a = a.index_copy(0, target, combined_a)
+        b = b.index_copy(0, target, combined_b)
     return b
 
 
 def work(levels: list[Level]) -> int:
-    """How many joins an order takes; its depth, the levels that must wait for each other, is
-    their number."""
+    """Count the combinations of an order. (Its depth is the number of levels, `len(levels)`.)
+
+    Args:
+        levels: the order.
+
+    Returns:
+        The number of (source, target) positions over all levels.
+    """
     return sum(map(len, levels))
 
 
 def covered(length: int, levels: list[Level]) -> list[list[tuple[int, int]]]:
-    """Before the first level and after each: the first and last step that a place has joined."""
-    now = [(place, place) for place in range(length)]
-    rows = [now]
+    """Track which range of steps each position has combined, level by level.
+
+    Args:
+        length: the number of steps.
+        levels: the order.
+
+    Returns:
+        len(levels) + 1 rows, before the first level and after each. A row has the (first, last)
+        step of each position.
+
+    Raises:
+        ValueError: if a level combines ranges that are not adjacent.
+    """
+    rows = [[(position, position) for position in range(length)]]
     for level in levels:
-        now = list(now)
+        row = list(rows[-1])
         for source, target in level:
-            (first, last), (start, end) = rows[-1][source], rows[-1][target]
+            first, last = rows[-1][source]
+            start, end = rows[-1][target]
             if last + 1 != start:
-                refuse("levels", "places that join what lies next to each other",
+                refuse("levels", "positions whose steps are adjacent",
                        f"{first}–{last} with {start}–{end}")
-            now[target] = first, end
-        rows.append(now)
+            row[target] = first, end
+        rows.append(row)
     return rows

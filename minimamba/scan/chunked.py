@@ -1,14 +1,15 @@
-"""The scan chunk by chunk, with its own backward: fast in plain PyTorch, on CPU and GPU.
+"""The scan in chunks, with its own backward pass: fast in plain PyTorch, on CPU and GPU.
 
-Only the states at the chunks' borders are kept. Within a chunk everything that does not wait
-for the step before it is done for all its steps at once, and small enough to stay in the
-cache; the one thing that must wait, h_t = keep_t h_{t−1} + write_t, is a multiplication and
-an addition a step, in place. The backward pass walks the chunks from the last to the first,
-makes each chunk's states again from its border, and scans backwards:
+Only the state before each chunk is saved. Within a chunk, everything that does not depend on
+the step before it is computed for all steps at once, in arrays small enough for the CPU's cache.
+What remains sequential, h_t = Ā_t h_{t−1} + B̄_t x_t, is one multiply-add per step, in place.
+The backward pass visits the chunks from last to first, recomputes each chunk's states from the
+saved one, and scans in reverse,
 
-    g_t = C_t dy_t + keep_{t+1} g_{t+1}            g is the gradient of the state
+    g_t = C_t ∂y_t + Ā_{t+1} g_{t+1},
 
-Nothing is divided by a product of decays and no exponent is positive, so no Δ overflows.
+where g_t is the gradient of the loss with respect to h_t. Nothing is divided by a product of
+decays and no exponent is positive (for A ≤ 0), so no Δ causes an overflow.
 """
 
 from collections.abc import Callable
@@ -20,162 +21,221 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu, softplus
 
-CHUNK = 16
-"""Steps a chunk. A longer one makes arrays that leave the cache, a shorter one more calls."""
+CHUNK_SIZE = 16
+"""Steps per chunk. Larger chunks leave the CPU's cache; smaller ones mean more calls."""
 
 
-class Chunk(NamedTuple):
-    """What does one chunk, and how many steps it has."""
+class ChunkFunctions(NamedTuple):
+    """The two functions that compute one chunk, and the number of steps in it."""
 
-    forward: Callable
-    backward: Callable
-    steps: int
+    forward: Callable[..., tuple[Tensor, Tensor]]
+    """Called as the `forward` of this module."""
+    backward: Callable[..., tuple[Tensor, ...]]
+    """Called as the `backward` of this module."""
+    size: int
+    """Steps per chunk; the last chunk may have fewer."""
 
 
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None, chunk: Chunk | None = None) -> tuple[Tensor, Tensor]:
-    """As `definition.scan`. `chunk` is `forward` and `backward` below, unless given."""
+         initial_state: Tensor | None, functions: ChunkFunctions | None = None
+         ) -> tuple[Tensor, Tensor]:
+    """Run the selective scan chunk by chunk.
+
+    `minimamba.selective_scan` has checked the arguments; all tensors are already in the dtype
+    of the hidden state.
+
+    Args:
+        x: (batch, length, d_inner).
+        delta: (batch, length, d_inner), before bias and softplus.
+        A: (d_inner, d_state).
+        B: (batch, length, groups, d_state).
+        C: (batch, length, groups, d_state); may have other groups than B.
+        D: (d_inner,) or None, the skip connection.
+        z: (batch, length, d_inner) or None, the gate.
+        delta_bias: (d_inner,) or None, added to delta.
+        delta_softplus: whether Δ = softplus(delta + delta_bias).
+        initial_state: (batch, d_inner, d_state); None for zeros.
+        functions: what computes one chunk; None for this module's `forward` and `backward`.
+
+    Returns:
+        y (batch, length, d_inner) and the last state (batch, d_inner, d_state).
+    """
     batch, _, d_inner = x.shape
     h = x.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
     groups = lcm(B.shape[2], C.shape[2])
-    B, C = (part.repeat_interleave(groups // part.shape[2], 2) for part in (B, C))
-    # Asked here: within a Function gradients are off, and a weight requires one all the same.
-    parts = x, delta, A, B, C, D, z, delta_bias, h
-    learns = torch.is_grad_enabled() and any(
-        part is not None and part.requires_grad for part in parts)
-    return _Scan.apply(*parts, delta_softplus, learns,
-                       chunk or Chunk(forward, backward, CHUNK))
+    B, C = (t.repeat_interleave(groups // t.shape[2], 2) for t in (B, C))
+    tensors = x, delta, A, B, C, D, z, delta_bias, h
+    # Decided here: inside a Function gradients are always off.
+    needs_grad = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in tensors)
+    return _Scan.apply(*tensors, delta_softplus, needs_grad,
+                       functions or ChunkFunctions(forward, backward, CHUNK_SIZE))
 
 
 def forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
             ) -> tuple[Tensor, Tensor]:
-    """One chunk. Channels are split into groups, each with its own B and C, and stand last: next
-    to each other in memory, so that one instruction works on many.
+    """Compute the outputs and the last state of one chunk.
+
+    Channels are split into groups, each with its own B and C. They are the last axis, adjacent
+    in memory, so that one CPU instruction handles several.
 
     Args:
-        x, delta: (batch, steps, groups, channels). A: (groups, d_state, channels).
-        B, C: (batch, steps, groups, d_state).
+        x: (batch, steps, groups, channels).
+        delta: (batch, steps, groups, channels), the final Δ.
+        A: (groups, d_state, channels).
+        B: (batch, steps, groups, d_state).
+        C: (batch, steps, groups, d_state).
         h: (batch, groups, d_state, channels), the state before the chunk.
 
     Returns:
-        y as x, and the state after the chunk.
+        y, of x's shape and without skip and gate, and the state after the chunk.
     """
-    _, states = _run(x, delta, A, B, h)
+    _, states = _states(x, delta, A, B, h)
     return (C[..., None, :] @ states)[..., 0, :], states[:, -1].clone()
 
 
 def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor, dy: Tensor,
-             carry: Tensor) -> tuple[Tensor, ...]:
-    """The gradients of x, delta, A, B, C and h, from those of y and of the state after."""
-    keep, states = _run(x, delta, A, B, h)
+             dh: Tensor) -> tuple[Tensor, ...]:
+    """Compute the gradients of one chunk.
+
+    Args:
+        x: (batch, steps, groups, channels), as in `forward`.
+        delta: (batch, steps, groups, channels), the final Δ.
+        A: (groups, d_state, channels).
+        B: (batch, steps, groups, d_state).
+        C: (batch, steps, groups, d_state).
+        h: (batch, groups, d_state, channels), the state before the chunk.
+        dy: (batch, steps, groups, channels), the gradient of y.
+        dh: (batch, groups, d_state, channels), the gradient of the state after the chunk.
+
+    Returns:
+        The gradients of x, delta, A, B, C and h, each of its shape.
+    """
+    A_bar, states = _states(x, delta, A, B, h)
     dy = dy[..., None, :]
     dC = (states @ dy.mT)[..., 0]
     g = C[..., None] * dy
-    # In place, from the last step to the first: each g takes what the one after hands back.
-    for g_t, keep_t in zip(reversed(g.unbind(1)), reversed(keep.unbind(1)), strict=True):
-        carry = g_t.add_(carry).mul(keep_t)
+    # In place, from the last step to the first: each g_t adds what comes back from step t + 1.
+    for g_t, A_bar_t in zip(reversed(g.unbind(1)), reversed(A_bar.unbind(1)), strict=True):
+        dh = g_t.add_(dh).mul(A_bar_t)
     dB = (g @ (delta * x)[..., None]).squeeze(-1)
-    d_written = (B[..., None, :] @ g)[..., 0, :]
-    # The exponent's gradient, g · keep · (h before the step), in keep's place.
-    keep.mul_(g)
-    keep[:, 0].mul_(h)
-    keep[:, 1:].mul_(states[:, :-1])
-    dA = (keep * delta[..., None, :]).sum((0, 1))
-    d_delta = (keep * A).sum(-2) + d_written * x
-    return d_written * delta, d_delta, dA, dB, dC, carry
+    d_delta_x = (B[..., None, :] @ g)[..., 0, :]
+    # The gradient of the exponent Δ_t A, g_t Ā_t h_{t−1}, overwrites A_bar.
+    d_exponent = A_bar.mul_(g)
+    d_exponent[:, 0].mul_(h)
+    d_exponent[:, 1:].mul_(states[:, :-1])
+    dA = (d_exponent * delta[..., None, :]).sum((0, 1))
+    d_delta = (d_exponent * A).sum(-2) + d_delta_x * x
+    return d_delta_x * delta, d_delta, dA, dB, dC, dh
 
 
-def _run(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(Δ A) and h after each step, both (batch, steps, groups, d_state, channels)."""
-    keep = (delta[..., None, :] * A).exp_()
-    states = (delta * x)[..., None, :] * B[..., None]
-    for keep_t, state_t in zip(keep.unbind(1), states.unbind(1), strict=True):
-        h = state_t.addcmul_(keep_t, h)
-    return keep, states
+def _states(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute Ā and the states, both (batch, steps, groups, d_state, channels)."""
+    A_bar = (delta[..., None, :] * A).exp_()
+    states = (delta * x)[..., None, :] * B[..., None]      # B̄ x, to which Ā h is added in place
+    for A_bar_t, state in zip(A_bar.unbind(1), states.unbind(1), strict=True):
+        h = state.addcmul_(A_bar_t, h)
+    return A_bar, states
 
 
 class _Scan(torch.autograd.Function):
-    """The whole scan. What belongs to a step alone, Δ = softplus(raw + bias) and the gate, is
-    done chunk by chunk too: nothing of x's size is made on the way."""
+    """The scan over all chunks, including Δ = softplus(delta + bias), skip and gate.
+
+    Those are computed chunk by chunk too, so that no intermediate tensor has x's size.
+    """
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C, D, z, bias, h, use_softplus, learns, chunk):
+    def forward(ctx, x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, functions):
+        # Detached, because a compiled chunk would be compiled again for tensors that require
+        # gradients, which views of an input do even here.
+        x, delta, A, B, C, D, z, bias, h = _detach(x, delta, A, B, C, D, z, bias, h)
         groups = B.shape[2]
-        x, delta, z, D, bias = (_split(part, groups) for part in (x, delta, z, D, bias))
-        A, h, B, C = _by_group(A, groups), _by_group(h, groups), B.contiguous(), C.contiguous()
-        out, borders = x.new_empty(x.shape), []
-        before_gate = torch.empty_like(out) if learns and z is not None else None
-        for part in _parts(x, chunk):
-            if learns:
-                borders.append(h)
-            x_ = x[:, part].contiguous()
-            _, step = _step(delta[:, part], bias, use_softplus)
-            y, h = chunk.forward(x_, step, A, B[:, part], C[:, part], h)
+        x, delta, z, D, bias = (_split_channels(t, groups) for t in (x, delta, z, D, bias))
+        A, h = _channels_last(A, groups), _channels_last(h, groups)
+        B, C = B.contiguous(), C.contiguous()
+        out = x.new_empty(x.shape)
+        before_gate = torch.empty_like(out) if needs_grad and z is not None else None
+        chunk_states = []
+        for chunk in _chunks(x.shape[1], functions.size):
+            if needs_grad:
+                chunk_states.append(h)
+            x_chunk = x[:, chunk].contiguous()
+            _, delta_chunk = _delta(delta[:, chunk], bias, use_softplus)
+            y, h = functions.forward(x_chunk, delta_chunk, A, B[:, chunk], C[:, chunk], h)
             if D is not None:
-                y.addcmul_(D, x_)
+                y.addcmul_(D, x_chunk)
             if before_gate is not None:
-                before_gate[:, part] = y
+                before_gate[:, chunk] = y
             if z is None:
-                out[:, part] = y
+                out[:, chunk] = y
             else:
-                torch.mul(y, silu(z[:, part]), out=out[:, part])
-        ctx.use_softplus, ctx.chunk = use_softplus, chunk
-        ctx.save_for_backward(x, delta, A, B, C, D, z, bias, before_gate, *borders)
-        return out.flatten(2), _by_channel(h)
+                torch.mul(y, silu(z[:, chunk]), out=out[:, chunk])
+        ctx.use_softplus = use_softplus
+        ctx.functions = functions
+        ctx.save_for_backward(x, delta, A, B, C, D, z, bias, before_gate, *chunk_states)
+        return out.flatten(2), _state_last(h)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d_out, d_last):
-        x, delta, A, B, C, D, z, bias, before_gate, *borders = ctx.saved_tensors
-        d_out, carry = _split(d_out, A.shape[0]), _by_group(d_last, A.shape[0])
-        dx, d_delta, dB, dC = (part.new_empty(part.shape) for part in (x, delta, B, C))
-        dA, dD, dz, d_bias = (part if part is None else part.new_zeros(part.shape)
-                              for part in (A, D, z, bias))
-        for part, h in reversed(list(zip(_parts(x, ctx.chunk), borders, strict=True))):
-            x_, dy = x[:, part].contiguous(), d_out[:, part].contiguous()
-            raw, step = _step(delta[:, part], bias, ctx.use_softplus)
+        x, delta, A, B, C, D, z, bias, before_gate, *chunk_states = ctx.saved_tensors
+        d_out, dh = _split_channels(d_out, A.shape[0]), _channels_last(d_last, A.shape[0])
+        dx, d_delta, dB, dC = (t.new_empty(t.shape) for t in (x, delta, B, C))
+        dA, dD, dz, d_bias = (t if t is None else t.new_zeros(t.shape) for t in (A, D, z, bias))
+        chunks = list(zip(_chunks(x.shape[1], ctx.functions.size), chunk_states, strict=True))
+        for chunk, h in reversed(chunks):
+            x_chunk, dy = x[:, chunk].contiguous(), d_out[:, chunk].contiguous()
+            raw, delta_chunk = _delta(delta[:, chunk], bias, ctx.use_softplus)
             if z is not None:
-                dz[:, part] = torch.ops.aten.silu_backward(
-                    dy * before_gate[:, part], z[:, part])
-                dy = dy * silu(z[:, part])
-            dx[:, part], d_step, dA_, dB[:, part], dC[:, part], carry = ctx.chunk.backward(
-                x_, step, A, B[:, part], C[:, part], h, dy, carry)
-            dA += dA_
+                dz[:, chunk] = torch.ops.aten.silu_backward(
+                    dy * before_gate[:, chunk], z[:, chunk])
+                dy = dy * silu(z[:, chunk])
+            dx[:, chunk], d_raw, dA_chunk, dB[:, chunk], dC[:, chunk], dh = ctx.functions.backward(
+                x_chunk, delta_chunk, A, B[:, chunk], C[:, chunk], h, dy, dh)
+            dA += dA_chunk
             if D is not None:
-                dx[:, part].addcmul_(D, dy)
-                dD += (dy * x_).sum((0, 1))
+                dx[:, chunk].addcmul_(D, dy)
+                dD += (dy * x_chunk).sum((0, 1))
             if ctx.use_softplus:
-                d_step = torch.ops.aten.softplus_backward(d_step, raw, 1, 20)
+                d_raw = torch.ops.aten.softplus_backward(d_raw, raw, 1, 20)
             if bias is not None:
-                d_bias += d_step.sum((0, 1))
-            d_delta[:, part] = d_step
-        dx, d_delta, dz = (part if part is None else part.flatten(2) for part in (dx, d_delta, dz))
-        dD, d_bias = (part if part is None else part.flatten() for part in (dD, d_bias))
-        return (dx, d_delta, _by_channel(dA), dB, dC, dD, dz, d_bias, _by_channel(carry),
+                d_bias += d_raw.sum((0, 1))
+            d_delta[:, chunk] = d_raw
+        dx, d_delta, dz = (t if t is None else t.flatten(2) for t in (dx, d_delta, dz))
+        dD, d_bias = (t if t is None else t.flatten() for t in (dD, d_bias))
+        return (dx, d_delta, _state_last(dA), dB, dC, dD, dz, d_bias, _state_last(dh),
                 None, None, None)
 
 
-def _parts(x: Tensor, chunk: Chunk) -> list[slice]:
-    return [slice(start, start + chunk.steps) for start in range(0, x.shape[1], chunk.steps)]
+def _chunks(length: int, size: int) -> list[slice]:
+    """Cut the time axis into chunks; the last may be shorter."""
+    return [slice(start, start + size) for start in range(0, length, size)]
 
 
-def _step(delta: Tensor, bias: Tensor | None, use_softplus: bool) -> tuple[Tensor, Tensor]:
-    """Δ before the softplus and after it."""
+def _delta(delta: Tensor, bias: Tensor | None, use_softplus: bool) -> tuple[Tensor, Tensor]:
+    """Return delta + bias, and the final Δ, which is its softplus if asked for."""
     raw = delta.contiguous() if bias is None else delta + bias
     return raw, softplus(raw) if use_softplus else raw
 
 
-def _split(x: Tensor | None, groups: int) -> Tensor | None:
-    """(..., d_inner) to (..., groups, channels)."""
+def _detach(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Detach each tensor that is not None from the graph."""
+    return [t if t is None else t.detach() for t in tensors]
+
+
+def _split_channels(x: Tensor | None, groups: int) -> Tensor | None:
+    """Reshape (..., d_inner) to (..., groups, channels); None stays None."""
     return x if x is None else x.unflatten(-1, (groups, -1))
 
 
-def _by_group(x: Tensor, groups: int) -> Tensor:
-    """(..., d_inner, d_state) to (..., groups, d_state, channels)."""
-    return x.unflatten(-2, (groups, -1)).mT.contiguous()
+def _channels_last(x: Tensor, groups: int) -> Tensor:
+    """Reshape (..., d_inner, d_state) to (..., groups, d_state, channels)."""
+    # Copied even if contiguous: a group axis of size 1 may still have another stride, and a
+    # compiled chunk would be compiled again for it.
+    return x.unflatten(-2, (groups, -1)).mT.clone(memory_format=torch.contiguous_format)
 
 
-def _by_channel(x: Tensor) -> Tensor:
-    """And back."""
+def _state_last(x: Tensor) -> Tensor:
+    """Reshape (..., groups, d_state, channels) to (..., d_inner, d_state)."""
     return x.mT.flatten(-3, -2)

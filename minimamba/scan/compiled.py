@@ -1,9 +1,9 @@
 """The scan in chunks, each chunk one function that `torch.compile` turns into C++.
 
-Written out for CHUNK steps, the loop over time is straight-line code; compiled, each state
-stays in a register from its first step to its last, and nothing of its size is ever stored.
-Everything around the chunks is `chunked.py`'s. The first call for a shape compiles, which
-takes a while and is announced; PyTorch keeps the result on disk.
+Written out for CHUNK_SIZE steps, the loop over time is straight-line code. Compiled, each state
+stays in a register from the first step to the last, and no tensor of all states exists.
+Everything around the chunks is `chunked.py`'s. The first call for a shape of A compiles, which
+takes a while and is announced; PyTorch caches the result on disk.
 """
 
 import os
@@ -17,63 +17,81 @@ import torch
 from torch import Tensor
 
 from minimamba.scan import chunked
-from minimamba.scan.chunked import Chunk
+from minimamba.scan.chunked import ChunkFunctions
 
-CHUNK = 32
-"""Steps a chunk: with more of them fewer calls, and more C++ to compile."""
+CHUNK_SIZE = 32
+"""Steps per chunk. Larger chunks mean fewer calls, and more C++ to compile."""
 
 
-def missing() -> str | None:
-    """Why this can't run here, or None."""
+def why_not(x: Tensor | None = None) -> str | None:
+    """Say why this method can't run.
+
+    Args:
+        x: the scan's input, for its device; None to ask about this machine alone.
+
+    Returns:
+        The reason in a few words, or None if it can run.
+    """
     if sys.platform == "win32":
         return "torch.compile for the CPU is not set up for Windows here"
     names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if not any(map(shutil.which, names)):
         return f"no C++ compiler was found; looked for {' and '.join(names)}"
+    if x is not None and x.device.type != "cpu":
+        return f"it runs on the CPU, and the tensors are on {x.device}"
     return None
 
 
-def scan(*arguments: Tensor | None, **options: object) -> tuple[Tensor, Tensor]:
-    """As `definition.scan`."""
-    return chunked.scan(*arguments, **options, chunk=Chunk(_forward, _backward, CHUNK))
+def scan(*tensors: Tensor | None, **options: Tensor | bool | None) -> tuple[Tensor, Tensor]:
+    """Run the selective scan in compiled chunks.
+
+    Args:
+        *tensors: x, delta, A, B, C, D and z, as `minimamba.scan.chunked.scan` takes them.
+        **options: its keyword arguments, except `functions`.
+
+    Returns:
+        y (batch, length, d_inner) and the last state (batch, d_inner, d_state).
+    """
+    functions = ChunkFunctions(_forward, _backward, CHUNK_SIZE)
+    return chunked.scan(*tensors, **options, functions=functions)
 
 
 def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
              ) -> tuple[Tensor, Tensor]:
-    """As `chunked.forward`, which takes what is left over after the last whole chunk."""
-    if x.shape[1] < CHUNK:
+    """Compute one chunk as `chunked.forward` does; a shorter last chunk is left to that."""
+    if x.shape[1] < CHUNK_SIZE:
         return chunked.forward(x, delta, A, B, C, h)
-    step = _compile(_steps, A.shape, A.dtype)
-    results = [step(*parts, A, *rest) for *parts, rest in
-               zip(x, delta, zip(B, C, h, strict=True), strict=True)]
-    return _stack(results)
+    run = _compile(_forward_steps, A.shape, A.dtype)
+    return _stack([run(x_, delta_, A, B_, C_, h_) for x_, delta_, B_, C_, h_ in
+                   zip(x, delta, B, C, h, strict=True)])
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor,
-              dy: Tensor, carry: Tensor) -> tuple[Tensor, ...]:
-    """As `chunked.backward`, likewise."""
-    if x.shape[1] < CHUNK:
-        return chunked.backward(x, delta, A, B, C, h, dy, carry)
-    step = _compile(_steps_back, A.shape, A.dtype)
-    results = [step(*parts, A, *rest) for *parts, rest in
-               zip(x, delta, zip(B, C, h, dy, carry, strict=True), strict=True)]
-    dx, d_delta, dA, dB, dC, carry = _stack(results)
-    return dx, d_delta, dA.sum(0), dB, dC, carry
+              dy: Tensor, dh: Tensor) -> tuple[Tensor, ...]:
+    """Compute gradients as `chunked.backward` does; a shorter last chunk is left to that."""
+    if x.shape[1] < CHUNK_SIZE:
+        return chunked.backward(x, delta, A, B, C, h, dy, dh)
+    run = _compile(_backward_steps, A.shape, A.dtype)
+    dx, d_delta, dA, dB, dC, dh = _stack(
+        [run(x_, delta_, A, B_, C_, h_, dy_, dh_) for x_, delta_, B_, C_, h_, dy_, dh_ in
+         zip(x, delta, B, C, h, dy, dh, strict=True)])
+    return dx, d_delta, dA.sum(0), dB, dC, dh
 
 
 def _stack(results: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """One tuple of a batch from one for each sequence; a single one is not copied."""
+    """Turn one tuple per sequence into one tuple of batches; a batch of one is not copied."""
     if len(results) == 1:
-        return tuple(part[None] for part in results[0])
-    return tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+        return tuple(result[None] for result in results[0])
+    return tuple(torch.stack(batch) for batch in zip(*results, strict=True))
 
 
 @cache
 def _compile(steps: Callable, shape: tuple[int, ...], dtype: torch.dtype) -> Callable:
-    """Made anew for every shape of A: with sizes known, the code is a third faster."""
-    way = "backward" if steps is _steps_back else "forward"
-    print(f"minimamba: compiling the {way} scan for {shape[0] * shape[2]} channels of {shape[1]} "
-          f"states, {dtype}; about half a minute, once.", file=sys.stderr, flush=True)
+    """Compile for one shape of A: with sizes known, the code is a third faster."""
+    direction = "backward" if steps is _backward_steps else "forward"
+    groups, d_state, channels = shape
+    print(f"minimamba: compiling the {direction} scan for d_inner = {groups * channels}, d_state = "
+          f"{d_state}, {dtype}; about half a minute, once.", file=sys.stderr, flush=True)
     # A copy, since PyTorch counts how often one function was compiled, and gives up after eight.
     code = steps.__code__.replace(co_name=f"{steps.__name__}_{'_'.join(map(str, shape))}")
     return torch.compile(FunctionType(code, globals()), dynamic=False, fullgraph=True,
@@ -81,15 +99,16 @@ def _compile(steps: Callable, shape: tuple[int, ...], dtype: torch.dtype) -> Cal
 
 
 def _exp(x: Tensor) -> Tensor:
-    """exp, in float32 as a polynomial that the compiler can inline: it is half of the work.
+    """Compute exp, in float32 by a polynomial that the compiler can inline.
 
-    With x = i ln 2 + f, e^x = 2^i e^f and |f| < 0.35, where seven terms (Cephes, expf) are exact
-    to the last digit but one. ln 2 is taken off in two parts, the first with few digits, so
-    that i times it is exact; 2^i is made as the bits of a float, its exponent.
+    exp is half of the work. With x = i ln 2 + f, e^x = 2^i e^f and |f| < 0.35, where seven terms
+    (Cephes, expf) are accurate to the last bit but one. ln 2 is subtracted in two parts, the
+    first with few bits, so that i times it is exact; 2^i is written as the exponent bits of a
+    float32.
     """
     if x.dtype != torch.float32:
         return torch.exp(x)
-    x = x.clamp(-87.3, 88.8)                                  # to infinity, from 2^127.5 on
+    x = x.clamp(-87.3, 88.8)                                  # infinity from 2^127.5 on
     i = torch.round(x * 1.44269504)
     f = x - i * 0.693359375 + i * 2.12194440e-4
     p = torch.full_like(f, 1.9875691500e-4)
@@ -99,37 +118,47 @@ def _exp(x: Tensor) -> Tensor:
     return p * ((i.to(torch.int32) + 127) << 23).view(torch.float32)
 
 
-def _steps(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
-           ) -> tuple[Tensor, Tensor]:
-    """One sequence: x, delta (steps, groups, channels); B, C (steps, groups, d_state); A and h
-    (groups, d_state, channels). Gives y as x, and h after the chunk."""
+def _forward_steps(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
+                   ) -> tuple[Tensor, Tensor]:
+    """Compute y and the last state of one chunk of one sequence.
+
+    x and delta are (steps, groups, channels), B and C (steps, groups, d_state), A and h
+    (groups, d_state, channels).
+    """
     y = []
-    for t in range(CHUNK):
-        step = delta[t][:, None]
-        h = _exp(step * A) * h + (step * x[t][:, None]) * B[t][..., None]
+    for t in range(CHUNK_SIZE):
+        delta_t = delta[t][:, None]
+        A_bar = _exp(delta_t * A)
+        h = A_bar * h + (delta_t * x[t][:, None]) * B[t][..., None]
         y.append((h * C[t][..., None]).sum(1))
     return torch.stack(y), h
 
 
-def _steps_back(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor,
-                dy: Tensor, carry: Tensor) -> tuple[Tensor, ...]:
-    """The gradients of x, delta, A, B, C and h, from those of y and of the last state."""
-    keep, states = [], [h]
-    for t in range(CHUNK):
-        step = delta[t][:, None]
-        keep.append(_exp(step * A))
-        states.append(keep[t] * states[t] + (step * x[t][:, None]) * B[t][..., None])
-    dx, d_delta, dA, dB, dC = [], [], torch.zeros_like(A), [], []
-    for t in reversed(range(CHUNK)):
-        step = delta[t][:, None]
+def _backward_steps(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor,
+                    dy: Tensor, dh: Tensor) -> tuple[Tensor, ...]:
+    """Compute the gradients of x, delta, A, B, C and h from those of y and the last state."""
+    A_bar, states = [], [h]
+    for t in range(CHUNK_SIZE):
+        delta_t = delta[t][:, None]
+        A_bar.append(_exp(delta_t * A))
+        states.append(A_bar[t] * states[t] + (delta_t * x[t][:, None]) * B[t][..., None])
+    dx, d_delta, dB, dC = [], [], [], []
+    dA = torch.zeros_like(A)
+    for t in reversed(range(CHUNK_SIZE)):
+        delta_t = delta[t][:, None]
         dC.append((states[t + 1] * dy[t][:, None]).sum(-1))
-        g = carry + C[t][..., None] * dy[t][:, None]
-        dB.append((g * (step * x[t][:, None])).sum(-1))
-        d_written = (g * B[t][..., None]).sum(1)
-        carry = g * keep[t]
-        d_exponent = carry * states[t]
-        dA = dA + d_exponent * step
-        d_delta.append((d_exponent * A).sum(1) + d_written * x[t])
-        dx.append(d_written * delta[t])
-    dx, d_delta, dB, dC = (torch.stack(parts[::-1]) for parts in (dx, d_delta, dB, dC))
-    return dx, d_delta, dA, dB, dC, carry
+        g = dh + C[t][..., None] * dy[t][:, None]
+        dB.append((g * (delta_t * x[t][:, None])).sum(-1))
+        d_delta_x = (g * B[t][..., None]).sum(1)
+        dh = g * A_bar[t]
+        d_exponent = dh * states[t]
+        dA = dA + d_exponent * delta_t
+        d_delta.append((d_exponent * A).sum(1) + d_delta_x * x[t])
+        dx.append(d_delta_x * delta[t])
+    return (_stack_reversed(dx), _stack_reversed(d_delta), dA, _stack_reversed(dB),
+            _stack_reversed(dC), dh)
+
+
+def _stack_reversed(steps: list[Tensor]) -> Tensor:
+    """Stack what was computed from the last step to the first, in the order of time."""
+    return torch.stack(steps[::-1])

@@ -1,6 +1,7 @@
-"""Write the course as static pages: `build.py FOLDER`. Reads the executed notebooks, runs nothing.
+"""Write the course and its API reference as static pages: `build.py FOLDER`.
 
-The pages need no server, no kernel and no network: FOLDER can be opened from a disk.
+The pages show notebooks that have been executed, and need no server, no kernel and no network:
+FOLDER can be opened from a disk.
 """
 
 import json
@@ -9,11 +10,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from html import escape, unescape
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import prose
 import yaml
+from api import Reference
 from cells import Body
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -24,18 +27,32 @@ HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
 
 def module_of_library(name: str) -> str:
-    from minimamba import widgets  # only now: it takes seconds to import
+    """The JavaScript of one of the library's widgets, by its file name."""
+    from minimamba.course.widgets.javascript import bundle  # here: the import takes seconds
 
-    return widgets.module(name)
+    return bundle(name)
 
 
-def build(site: Path, notebooks: Path = ROOT / "notebooks",
+def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT / "minimamba",
           module: Callable[[str], str] = module_of_library) -> None:
-    """Write the whole site anew; `module` gives the JavaScript of a widget by its file's name."""
+    """Write the whole site, replacing an earlier one.
+
+    Args:
+        site: the folder; new, empty, or with an earlier site.
+        notebooks: the folder of the chapters and of glossary.md.
+        package: the folder of the package that the API reference describes.
+        module: gives the JavaScript of a widget by its file name.
+
+    Raises:
+        ValueError: if `site` holds other files.
+    """
     if site.exists() and any(site.iterdir()):
         if not (site / "index.js").exists():
-            raise ValueError(f"{site}: this folder holds something else than an earlier site")
+            raise ValueError(f"{site}: expected an empty folder or an earlier site, "
+                             f"got a folder with other files")
         shutil.rmtree(site)
+    site.mkdir(parents=True, exist_ok=True)
+    (site / "index.js").touch()  # marks the folder, so that an interrupted build can be replaced
     shutil.copytree(ROOT / "figures", site / "figures", ignore=shutil.ignore_patterns("*.md"),
                     dirs_exist_ok=True)
     shutil.copytree(notebooks, site / "notebooks", ignore=lambda folder, names: [
@@ -43,17 +60,25 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks",
     for name in ("style.css", "search.js", "widgets.js", "math.woff2", "math.txt"):
         shutil.copy(HERE / name, site)
 
-    body = Body(captions())
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=StrictUndefined)
+    reference = Reference(package)
+    body = Body(captions(), reference.find)
     chapters = [chapter(path, body) for path in sorted(notebooks.glob("*.ipynb"))]
     if (notebooks / "glossary.md").exists():
-        chapters.append(glossary(notebooks / "glossary.md"))
-    write_pages(chapters, site)
-    write_script(site / "index.js", "COURSE", [s for c in chapters for s in c["sections"]])
+        chapters.append(glossary(notebooks / "glossary.md", reference))
+    modules = reference.pages(environment)
+    tabs = [("Chapters", chapters), ("API reference", modules)]
+    for tab in tabs:
+        write_pages(site, environment, tabs, tab)
+    shutil.copy(site / chapters[0]["url"], site / "index.html")
+    write_script(site / "index.js", "COURSE", [
+        section for page in (*chapters, *modules) for section in page["sections"]])
     write_script(site / "modules.js", "MODULES", {n: module(n) for n in sorted(body.modules)})
 
 
 def captions() -> dict[str, str]:
-    """The name of each figure by its caption, which the SVG carries."""
+    """The file name of each figure, by the caption that the SVG contains."""
     found = {}
     for path in sorted((ROOT / "figures").glob("*.svg")):
         words = re.search("<dc:description>(.+?)</dc:description>", path.read_text("utf-8"), re.S)
@@ -62,15 +87,16 @@ def captions() -> dict[str, str]:
 
 
 def chapter(path: Path, body: Body) -> dict:
+    """The page of a notebook."""
     html = body.render(nbformat.read(path, as_version=4))
     first = HEADING.search(html)
     page = {"url": f"{path.stem}.html", "title": prose.text(first.group(3)), "html": html,
             "source": source(path.name)}
-    return page | {"sections": sections(page)}
+    return page | {"sections": sections(page), "contents": contents(page)}
 
 
-def glossary(path: Path) -> dict:
-    """The page of symbols and words; each can be pointed at, and the search finds it by itself."""
+def glossary(path: Path, reference: Reference) -> dict:
+    """The page of symbols and terms; each has an id and an entry of its own in the search."""
     found = []
 
     def entry(row: re.Match) -> str:
@@ -80,38 +106,48 @@ def glossary(path: Path) -> dict:
                       "text": prose.text(row.group(2)), "level": 3})
         return f'<tr id="{escape(name)}"><td>{row.group(1)}</td>{row.group(2)}</tr>'
 
-    html = ENTRY.sub(entry, prose.render(path.read_text("utf-8")))
+    html = ENTRY.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
     page = {"url": f"{path.stem}.html", "title": "Glossary", "html": html, "source": None}
-    return page | {"sections": [s | {"text": ""} for s in sections(page)] + found}
+    titles = [section | {"text": ""} for section in sections(page)]
+    return page | {"sections": titles + found, "contents": contents(page)}
 
 
 def source(name: str) -> str:
-    """The notebook in the repository, where CITATION.cff names one; else the copy beside."""
+    """The notebook in the repository if CITATION.cff names one, else the copy in the site."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     repository = citation.get("repository-code")
     return f"{repository}/blob/main/notebooks/{name}" if repository else f"notebooks/{name}"
 
 
 def sections(page: dict) -> list[dict]:
-    """From each heading to the next: what the search looks through, and the page's contents."""
+    """The text from each heading to the next, for the search."""
     _, *parts = HEADING.split(page["html"])
     return [{"url": f"{page['url']}#{unescape(name)}", "chapter": page["title"],
              "title": prose.text(title), "text": prose.text(html), "level": int(level)}
             for level, name, title, html in zip(*[iter(parts)] * 4, strict=True)]
 
 
-def write_pages(chapters: list[dict], site: Path) -> None:
-    template = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
-                           lstrip_blocks=True, undefined=StrictUndefined).get_template("page.html")
-    around = [None, *chapters, None]
-    for before, page, after in zip(around, chapters, around[2:], strict=False):
-        html = template.render(chapters=chapters, page=page, before=before, after=after)
-        (site / page["url"]).write_text(html, encoding="utf-8")
-    shutil.copy(site / chapters[0]["url"], site / "index.html")
+def contents(page: dict) -> list[dict]:
+    """The headings that the navigation lists below the page's title."""
+    return [{"url": f"{page['url']}#{unescape(name)}", "title": prose.text(title)}
+            for level, name, title in HEADING.findall(page["html"]) if level == "2"]
+
+
+def write_pages(site: Path, environment: Environment, tabs: list[tuple[str, list[dict]]],
+                tab: tuple[str, list[dict]]) -> None:
+    """Write the pages of one tab, each with links to the one before and the one after it."""
+    template = environment.get_template("page.html")
+    name, pages = tab
+    for before, (page, after) in zip([None, *pages], pairwise([*pages, None]), strict=False):
+        path = site / page["url"]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(template.render(
+            tabs=tabs, tab=name, pages=pages, page=page, before=before, after=after,
+            root="../" * page["url"].count("/")), encoding="utf-8")
 
 
 def write_script(path: Path, name: str, value: object) -> None:
-    """Data as a script, because a page opened from a disk may not read other files."""
+    """Write data as a script: a page opened from a disk may not read other files."""
     path.write_text(f"window.{name} = {json.dumps(value, ensure_ascii=False)};\n", "utf-8")
 
 
@@ -119,5 +155,6 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     build(folder)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"{folder}/index.html: {len(list(folder.glob('notebooks/*')))} chapters, "
-          f"{size / 1e6:.1f} MB. Open it, or serve the folder: python -m http.server -d {folder}")
+    print(f"{folder}/index.html: {len(list(folder.glob('notebooks/*')))} chapters and "
+          f"{len(list(folder.glob('api/*')))} pages of API reference, {size / 1e6:.1f} MB. "
+          f"Open it, or serve the folder: python -m http.server -d {folder}")

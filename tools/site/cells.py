@@ -1,35 +1,42 @@
-"""A notebook's cells to HTML: its code, and what the code once showed. Nothing is run."""
+"""The cells of an executed notebook as HTML: text, code, and saved outputs. Nothing is run."""
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import escape
 
 import prose
+from markupsafe import Markup
 from nbformat import NotebookNode
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+LEXER = PythonLexer()
+FORMATTER = HtmlFormatter(nowrap=True)
 WIDGET = "application/vnd.minimamba.widget+json"
-STILL = "This one moves in JupyterLab, where Python runs."
+STILL = "This explorer needs Python: it is interactive in JupyterLab."
 
 
 @dataclass
 class Body:
-    """The HTML of a notebook, made cell by cell."""
+    """Converts notebooks cell by cell."""
 
-    figures: dict[str, str]                                # the SVG of each caption
-    modules: set[str] = field(default_factory=set)         # the widgets that were met
+    figures: dict[str, str]
+    """The file in figures/ of each caption."""
+    find: Callable[[str], str | None] | None = None
+    """Gives the address of what a code span names."""
+    modules: set[str] = field(default_factory=set)
+    """The JavaScript files of the widgets found so far."""
 
     def render(self, book: NotebookNode) -> str:
         return "\n".join(map(self.cell, book.cells))
 
     def cell(self, cell: NotebookNode) -> str:
         if cell.cell_type != "code":
-            return prose.render(cell.source)
-        lines = highlight(cell.source, PythonLexer(), HtmlFormatter(nowrap=True))
-        html = f'<pre class="code"><code>{lines}</code></pre>' if cell.source else ""
+            return prose.render(cell.source, self.find)
+        html = str(highlighted(cell.source)) if cell.source else ""
         html += "".join(map(self.output, cell.outputs))
         if "solution" in cell.metadata.get("tags", []):
             return f"<details><summary>Solution</summary>{html}</details>"
@@ -50,14 +57,14 @@ class Body:
             return f'<div class="wide">{data["text/html"]}</div>'
         if "text/markdown" in data:
             is_caption = data["text/markdown"].strip("*") in self.figures
-            return "" if is_caption else prose.render(data["text/markdown"])
+            return "" if is_caption else prose.render(data["text/markdown"], self.find)
         return self.plain(data["text/plain"])
 
     def plain(self, lines: str) -> str:
         return f'<pre class="output"><samp>{escape(lines)}</samp></pre>'
 
     def figure(self, output: NotebookNode) -> str:
-        """Drawn from its SVG where there is one: sharp at any size, and on paper."""
+        """Show the SVG of a figure where there is one: it is sharp at any size and on paper."""
         about = output.metadata.get("image/png", {})
         svg = self.figures.get(about.get("alt"))
         if svg is None:
@@ -76,9 +83,15 @@ class Body:
         return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">'
 
     def widget(self, widget: dict, still: str) -> str:
-        """The still picture, and what widgets.js needs to put the moving one in its place."""
+        """Write the still picture, and the data with which widgets.js replaces it."""
         self.modules.add(widget["module"])
         state = json.dumps(widget["state"]).replace("</", r"<\/")
         return (f'<div class="widget" data-module="{escape(widget["module"])}">'
                 f'<script type="application/json">{state}</script>'
                 f'<div class="still">{still}</div></div>')
+
+
+def highlighted(code: str) -> Markup:
+    """Python as HTML, with the classes that style.css colours."""
+    lines = highlight(code, LEXER, FORMATTER)
+    return Markup(f'<pre class="code"><code>{lines}</code></pre>')

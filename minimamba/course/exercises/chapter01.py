@@ -9,14 +9,17 @@ from minimamba.course.exercises import Exercise
 
 
 def half_life(A):
+    """Time in which a state with this A (per second, negative) halves."""
     return math.log(2) / -A
 
 
 def step_response(A, B, t):
+    """State at times t after the input has stepped from 0 to 1."""
     return (torch.exp(A * t) - 1) / A * B
 
 
 def ramp_response(A, B, t):
+    """State at times t for an input that grows as t."""
     return B * t**2 * phi(2, torch.as_tensor(A * t))
 
 
@@ -26,32 +29,32 @@ EXERCISES = {
     "01.1": Exercise(
         half_life,
         ({"A": -1.0}, {"A": -0.02}, {"A": -300.0}),
-        {"That is the time constant, in which the state falls to 1/e and not to 1/2.":
+        {"That is the time constant: in it the state decays to 1/e, not to 1/2.":
             lambda A: -1 / A,
-         "A time is positive: mind the sign of A.":
+         "A time is positive, and A is negative: check the sign.":
             lambda A: math.log(2) / A}),
     "01.2": Exercise(
         step_response,
         ({"A": -1.0, "B": 1.0, "t": TIMES}, {"A": -4.0, "B": 2.0, "t": TIMES}),
-        {"Almost: the sign is turned. h rises towards −B/A, which is positive.":
+        {"Almost: the sign is wrong. h rises towards −B/A, which is positive.":
             lambda A, B, t: (1 - torch.exp(A * t)) / A * B,
          "Almost: the integral of exp(At) is exp(At)/A, so divide by −A.":
             lambda A, B, t: (1 - torch.exp(A * t)) * B,
-         "That is the response to an impulse; a step keeps pushing, so integrate it.":
+         "That is the impulse response. A step input stays on, so integrate the impulse response.":
             lambda A, B, t: torch.exp(A * t) * B,
-         "That is where it ends, −B/A, and not the way there.":
+         "That is the steady state −B/A, not how h gets there.":
             lambda A, B, t: torch.full_like(t, -B / A)}),
     "01.3": Exercise(
         ramp_response,
         ({"A": -1.0, "B": 1.0, "t": TIMES}, {"A": -3.0, "B": 2.0, "t": TIMES},
          *({"A": A, "B": 1.0, "t": TIMES} for A in (0.0, -1e-3, -1e-5, -1e-7, -1e-9))),
-        {"The formula is right and 0/0 at A = 0, and loses its digits near it: use a series "
-         "there, or φ₂ of `minimamba.continuous`.":
+        {"The formula is right, but 0/0 at A = 0 and inaccurate near it: use a series there, or "
+         "φ₂ of `minimamba.continuous`.":
             lambda A, B, t: B * (torch.exp(A * t) - 1 - A * t)
             / (torch.as_tensor(A, dtype=torch.float64)**2),
-         "At A = 0 it is right, but just beside it the formula loses its digits: use a series "
-         "for small At, or φ₂ of `minimamba.continuous`.":
+         "It is right at A = 0, but near it the formula is inaccurate: use a series for small At, "
+         "or φ₂ of `minimamba.continuous`.":
             lambda A, B, t: B * t**2 / 2 if A == 0 else B * (torch.exp(A * t) - 1 - A * t) / A**2,
-         "That is the response to a step; a ramp is its integral once more.":
+         "That is the step response. A ramp is the integral of a step, so integrate once more.":
             lambda A, B, t: B * t * phi(1, torch.as_tensor(A * t))}),
 }

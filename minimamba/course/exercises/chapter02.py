@@ -9,20 +9,24 @@ from minimamba.course.exercises import Exercise
 
 
 def zoh(A, B, delta):
+    """Ā and B̄ of one mode by zero-order hold, also for A = 0."""
     if A == 0:
         return 1.0, delta * B
     return math.exp(delta * A), math.expm1(delta * A) / A * B
 
 
 def largest_euler_step(A):
+    """Largest Δ at which forward Euler is stable for this A."""
     return 2 / A.abs().max()
 
 
-def delta_that_keeps(share, steps, A):
-    return math.log(share) / (steps * A)
+def delta_for_fraction(fraction, steps, A):
+    """Step size at which this fraction of the state is left after some steps."""
+    return math.log(fraction) / (steps * A)
 
 
 def gated_rnn(s, x):
+    """Selective SSM of chapter 02 as a gated RNN: the states for inputs x and Δ = softplus(s)."""
     h, states = 0.0, []
     for gate, x_t in zip(torch.sigmoid(s), x, strict=True):
         h = (1 - gate) * h + gate * x_t
@@ -30,10 +34,11 @@ def gated_rnn(s, x):
     return torch.stack(states)
 
 
-def _gated(s, x, keep, write, h=0.0):
+def _gated(s, x, A_bar, B_bar, h=0.0):
+    """The recurrence with Ā and B̄ as functions of the gates."""
     states = []
-    for keep_t, write_t, x_t in zip(keep(s), write(s), x, strict=True):
-        h = keep_t * h + write_t * x_t
+    for A_bar_t, B_bar_t, x_t in zip(A_bar(s), B_bar(s), x, strict=True):
+        h = A_bar_t * h + B_bar_t * x_t
         states.append(h)
     return torch.stack(states)
 
@@ -46,43 +51,44 @@ EXERCISES = {
         zoh,
         ({"A": -1.0, "B": 1.0, "delta": 0.5}, {"A": -20.0, "B": 3.0, "delta": 0.1},
          {"A": 0.0, "B": 1.0, "delta": 0.5}),
-        {"Ā is right, but B̄ = ΔB is Mamba's short cut and not zero-order hold.":
+        {"Ā is right, but B̄ = ΔB is Mamba's approximation, not zero-order hold.":
             lambda A, B, delta: (math.exp(delta * A), delta * B),
          "Almost: the integral of exp(At) over a step is (exp(ΔA) − 1)/A, so divide by A.":
             lambda A, B, delta: (math.exp(delta * A), -math.expm1(delta * A) * B),
          "Almost: (exp(ΔA) − 1) still has to be divided by A.":
             lambda A, B, delta: (math.exp(delta * A), math.expm1(delta * A) * B),
-         "That is forward Euler, the straight line that starts like the exponential.":
+         "That is forward Euler, the first-order approximation of the exponential.":
             lambda A, B, delta: (1 + delta * A, delta * B)}),
     "02.2": Exercise(
         largest_euler_step,
         ({"A": torch.tensor([-1.0, -1000.0])}, {"A": torch.tensor([-0.5, -4.0, -2.0])}),
-        {"A step is positive: take the size of A.":
+        {"A step size is positive: take the absolute value of A.":
             lambda A: 2 / A.min(),
-         "That is a step for each mode; the system has one, and its fastest mode decides.":
+         "That is one Δ per mode. The system has one Δ, and its fastest mode decides.":
             lambda A: 2 / A.abs(),
-         "The slowest mode is not the one that explodes first.":
+         "The fastest mode is the first to become unstable, not the slowest.":
             lambda A: 2 / A.abs().min(),
-         "At 1/|A| the state is cut to zero in one step; it may overshoot as far as −1.":
+         "At 1/|A| the state goes to zero in one step. It may overshoot, down to Ā = −1.":
             lambda A: 1 / A.abs().max()}),
     "02.3": Exercise(
-        delta_that_keeps,
-        ({"share": 0.3, "steps": 100, "A": -2.0}, {"share": 0.9, "steps": 10_000, "A": -16.0}),
-        {"Almost: the state fades with ΔA, and A is missing.":
-            lambda share, steps, A: -math.log(share) / steps,
+        delta_for_fraction,
+        ({"fraction": 0.3, "steps": 100, "A": -2.0},
+         {"fraction": 0.9, "steps": 10_000, "A": -16.0}),
+        {"Almost: the state decays by exp(ΔA) per step, and A is missing.":
+            lambda fraction, steps, A: -math.log(fraction) / steps,
          "That solves it for Euler's 1 + ΔA; here Ā = exp(ΔA).":
-            lambda share, steps, A: (share ** (1 / steps) - 1) / A,
-         "That keeps the share over one step; after n steps the power is n.":
-            lambda share, steps, A: math.log(share) / A,
-         "Δ is positive: log(share) and A are both negative already.":
-            lambda share, steps, A: -math.log(share) / (steps * A)}),
+            lambda fraction, steps, A: (fraction ** (1 / steps) - 1) / A,
+         "That leaves the fraction after one step. After n steps the decay is the n-th power.":
+            lambda fraction, steps, A: math.log(fraction) / A,
+         "Δ is positive: log(fraction) and A are both negative already.":
+            lambda fraction, steps, A: -math.log(fraction) / (steps * A)}),
     "02.4": Exercise(
         gated_rnn,
         ({"s": S, "x": X}, {"s": -S, "x": X}),
-        {"It starts at rest: the state before the first step is 0, not x[0].":
+        {"The initial state is 0, not x[0].":
             lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), torch.sigmoid, x[0]),
-         "The gates are swapped: σ(s) writes, 1 − σ(s) keeps.":
+         "The gates are swapped: Ā is 1 − σ(s), B̄ is σ(s).":
             lambda s, x: _gated(s, x, torch.sigmoid, lambda s: 1 - torch.sigmoid(s)),
-         "That writes with Δ = softplus(s), Mamba's ΔB; the theorem is for zero-order hold.":
+         "That has B̄ = softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
             lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), softplus)}),
 }

@@ -7,19 +7,22 @@ from minimamba.course.exercises import Exercise
 
 
 def kernel(A_bar, B_bar, C, length):
+    """The first `length` entries of the convolution kernel."""
     lags = torch.arange(length)[:, None]
     return (C * A_bar**lags * B_bar).sum(-1)
 
 
 def convolve(k, x):
+    """Causal convolution of k and x through an FFT."""
     size = len(k) + len(x) - 1
     return torch.fft.irfft(torch.fft.rfft(k, size) * torch.fft.rfft(x, size), size)[:len(x)]
 
 
-def from_a_state(A_bar, B_bar, C, x, h):
+def from_initial_state(A_bar, B_bar, C, x, h):
+    """Output of the recurrence that starts in the state h."""
     lags = range(1, len(x) + 1)
-    fading = torch.stack([(C * A_bar**lag * h).sum() for lag in lags])
-    return convolve(kernel(A_bar, B_bar, C, len(x)), x) + fading
+    from_h = torch.stack([(C * A_bar**lag * h).sum() for lag in lags])
+    return convolve(kernel(A_bar, B_bar, C, len(x)), x) + from_h
 
 
 def _wrapped(k, x):
@@ -32,9 +35,9 @@ def _correlated(k, x):
                            size)[:len(x)]
 
 
-def _one_late(A_bar, B_bar, C, x, h):
-    fading = torch.stack([(C * A_bar**lag * h).sum() for lag in range(len(x))])
-    return convolve(kernel(A_bar, B_bar, C, len(x)), x) + fading
+def _one_step_late(A_bar, B_bar, C, x, h):
+    from_h = torch.stack([(C * A_bar**lag * h).sum() for lag in range(len(x))])
+    return convolve(kernel(A_bar, B_bar, C, len(x)), x) + from_h
 
 
 A_BAR = torch.tensor([0.9, 0.5], dtype=torch.float64)
@@ -49,25 +52,25 @@ EXERCISES = {
         kernel,
         ({"A_bar": A_BAR, "B_bar": B_BAR, "C": C, "length": 5},
          {"A_bar": -A_BAR, "B_bar": C, "C": B_BAR, "length": 3}),
-        {"The first entry is C B̄: an input reaches the output in its own step, undecayed.":
+        {"The first entry is C B̄: an input reaches the output in the same step, without decay.":
             lambda A_bar, B_bar, C, length: kernel(A_bar, A_bar * B_bar, C, length),
-         "You left out B̄, which writes the impulse into the state.":
+         "B̄ is missing, which adds the impulse to the state.":
             lambda A_bar, B_bar, C, length: kernel(A_bar, torch.ones_like(B_bar), C, length)}),
     "03.2": Exercise(
         convolve,
         ({"k": K, "x": X}, {"k": torch.ones(5, dtype=torch.float64), "x": X}),
-        {"irfft must be told the size, irfft(…, size): it takes an even one unless it is.":
+        {"Pass the size to irfft, irfft(…, size): it assumes an even one otherwise.":
             lambda k, x: torch.fft.irfft(torch.fft.rfft(k, len(k) + len(x) - 1)
                                          * torch.fft.rfft(x, len(k) + len(x) - 1))[:len(x)],
-         "The end wraps round to the start: pad both to len(k) + len(x) − 1.": _wrapped,
-         "That is a correlation: it looks ahead. No conjugate is needed.": _correlated}),
+         "The end wraps around to the start: pad both to len(k) + len(x) − 1.": _wrapped,
+         "That is a correlation, which is not causal. No conjugate is needed.": _correlated}),
     "03.3": Exercise(
-        from_a_state,
+        from_initial_state,
         ({"A_bar": A_BAR, "B_bar": B_BAR, "C": C, "x": X, "h": H},
          {"A_bar": A_BAR, "B_bar": C, "C": B_BAR, "x": -X, "h": H}),
-        {"The old state fades once before the first output: Ā¹h, not Ā⁰h.": _one_late,
-         "The state fades as it is; B̄ writes inputs, and it is no input.":
-            lambda A_bar, B_bar, C, x, h: from_a_state(A_bar, B_bar, C, x, B_bar * h),
-         "You started from zero: the state h is missing.":
+        {"The initial state decays once before the first output: Ā¹h, not Ā⁰h.": _one_step_late,
+         "The initial state is not multiplied by B̄, which is for inputs.":
+            lambda A_bar, B_bar, C, x, h: from_initial_state(A_bar, B_bar, C, x, B_bar * h),
+         "The initial state h is missing: that starts from zero.":
             lambda A_bar, B_bar, C, x, h: convolve(kernel(A_bar, B_bar, C, len(x)), x)}),
 }

@@ -7,20 +7,23 @@ from minimamba.s4 import hippo
 
 
 def legs_matrix(N):
+    """HiPPO-LegS's A (N, N)."""
     return hippo.legs(N)[0]
 
 
 def s4d_kernel(A_bar, B_bar, C, length):
+    """S4D's kernel from the discretized diagonal system."""
     powers = A_bar ** torch.arange(length)[:, None]
     return 2 * (powers * C * B_bar).sum(-1).real
 
 
 def solve(d, p, q, b):
+    """Solution of (diag(d) + p qᵀ) y = b by the Woodbury identity."""
     y, column = b / d, p / d
     return y - column * (q * y).sum() / (1 + (q * column).sum())
 
 
-def _pieces(N):
+def _parts(N):
     n = torch.arange(N, dtype=torch.float64)
     return torch.outer((2 * n + 1).sqrt(), (2 * n + 1).sqrt()), torch.diag(n + 1)
 
@@ -39,36 +42,36 @@ EXERCISES = {
     "04.1": Exercise(
         legs_matrix,
         ({"N": 3}, {"N": 6}, {"N": 1}),
-        {"That is turned over: row n has its entries to the left of the diagonal, k < n.":
+        {"That is the transpose: row n has its entries to the left of the diagonal, k < n.":
             lambda N: legs_matrix(N).T,
-         "The sign is turned: this state would grow.":
+         "The sign is wrong: this state would grow.":
             lambda N: -legs_matrix(N),
-         "Above the diagonal there is nothing: a stretched polynomial of degree n has no higher "
-         "ones in it.":
-            lambda N: -_pieces(N)[0].tril(-1) - _pieces(N)[0].triu(1) - _pieces(N)[1],
-         "On the diagonal stands −(n + 1), not the value of the formula below it.":
-            lambda N: -_pieces(N)[0].tril()}),
+         "Above the diagonal all entries are zero: a polynomial of degree n needs no polynomials "
+         "of higher degree.":
+            lambda N: -_parts(N)[0].tril(-1) - _parts(N)[0].triu(1) - _parts(N)[1],
+         "On the diagonal the entry is −(n + 1), not the formula for the entries below it.":
+            lambda N: -_parts(N)[0].tril()}),
     "04.2": Exercise(
         s4d_kernel,
         ({"A_bar": A_BAR, "B_bar": B_BAR, "C": C, "length": 6},
          {"A_bar": A_BAR.conj(), "B_bar": C, "C": B_BAR, "length": 3}),
-        {"Each number stands for two: the sum is twice the real part.":
+        {"Each component stands for itself and its conjugate: the sum is twice the real part.":
             lambda A_bar, B_bar, C, length: s4d_kernel(A_bar, B_bar, C, length) / 2,
          "The outputs are real: take the real part, and twice, for the conjugates.":
             lambda A_bar, B_bar, C, length:
             (A_bar ** torch.arange(length)[:, None] * C * B_bar).sum(-1),
-         "Take the real part at the very end: that of a product is no product of real parts.":
+         "Take the real part at the end: that of a product is not the product of real parts.":
             lambda A_bar, B_bar, C, length:
             2 * ((A_bar ** torch.arange(length)[:, None]).real * (C * B_bar).real).sum(-1),
-         "C reads the state as it is: no conjugate of C.":
+         "The output is C h, without a conjugate of C.":
             lambda A_bar, B_bar, C, length: s4d_kernel(A_bar, B_bar, C.conj(), length)}),
     "04.3": Exercise(
         solve,
         ({"d": D, "p": P, "q": Q, "b": B}, {"d": D, "p": Q, "q": P, "b": B.conj()}),
-        {"The sign is turned: the low-rank part is added, so its share is taken away, and the "
-         "denominator is 1 + qᵀD⁻¹p.":
+        {"The sign is wrong: the low-rank term is added to the matrix, so the correction is "
+         "subtracted, with the denominator 1 + qᵀD⁻¹p.":
             lambda d, p, q, b: b / d + p / d * (q * b / d).sum() / (1 - (q * p / d).sum()),
-         "That is the diagonal's part alone; p qᵀ is missing.":
+         "That solves with the diagonal only: p qᵀ is missing.":
             lambda d, p, q, b: b / d,
          "The denominator 1 + qᵀD⁻¹p is missing.":
             lambda d, p, q, b: b / d - p / d * (q * b / d).sum()}),

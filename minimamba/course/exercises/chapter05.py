@@ -8,16 +8,20 @@ from minimamba.course.exercises import Exercise
 
 
 def discretize(delta, A, B, x):
-    keep = torch.exp(delta[..., None] * A)
-    return keep, (delta * x)[..., None] * B[:, None, :]
+    """Return Ā and B̄x, both (length, d_inner, d_state)."""
+    A_bar = torch.exp(delta[..., None] * A)
+    B_bar_x = (delta * x)[..., None] * B[:, None, :]
+    return A_bar, B_bar_x
 
 
 def count(d_inner, d_state, dt_rank):
+    """Return the number of parameters of an S6 layer."""
     x_proj = d_inner * (dt_rank + 2 * d_state)
     return x_proj + dt_rank * d_inner + d_inner + d_inner * d_state + d_inner
 
 
 def bias_for(delta):
+    """Return the inverse of softplus at delta."""
     return delta + math.log(-math.expm1(-delta))
 
 
@@ -31,13 +35,13 @@ EXERCISES = {
         discretize,
         ({"delta": DELTA, "A": A, "B": B, "x": X},
          {"delta": DELTA[:1], "A": 2 * A, "B": B[1:2], "x": X[2:]}),
-        {"Mamba writes ΔB, not zero-order hold's B̄ (chapter 02).":
+        {"Mamba uses B̄ = ΔB, not that of the zero-order hold (chapter 02).":
             lambda delta, A, B, x: (discretize(delta, A, B, x)[0],
                                     (torch.expm1(delta[..., None] * A) / A) * B[:, None, :]
                                     * x[..., None]),
-         "What is written is ΔB times x: the x is missing.":
+         "The input of the state is ΔBx: the x is missing.":
             lambda delta, A, B, x: discretize(delta, A, B, torch.ones_like(x)),
-         "What is written is scaled by Δ too: a step of 0 writes nothing.":
+         "The input of the state is scaled by Δ too: with Δ = 0 nothing is added.":
             lambda delta, A, B, x: (discretize(delta, A, B, x)[0], x[..., None] * B[:, None, :])}),
     "05.2": Exercise(
         count,
@@ -45,7 +49,7 @@ EXERCISES = {
                                                            "dt_rank": 1}),
         {"The bias of Δ is missing, one a channel, or D.":
             lambda d_inner, d_state, dt_rank: count(d_inner, d_state, dt_rank) - d_inner,
-         "A is missing: it is learned too, d_inner · d_state numbers.":
+         "A is missing: it is learned too, d_inner · d_state parameters.":
             lambda d_inner, d_state, dt_rank:
             count(d_inner, d_state, dt_rank) - d_inner * d_state,
          "Δ goes down to dt_rank and up again: that is two matrices.":
@@ -54,7 +58,7 @@ EXERCISES = {
     "05.3": Exercise(
         bias_for,
         tuple({"delta": delta} for delta in (0.001, 0.1, 3.0, 2e-16, 800.0)),
-        {"That is softplus. Its inverse is wanted.":
+        {"That is softplus; the question asks for its inverse.":
             lambda delta: math.log1p(math.exp(-delta)) + delta,
          "For a small Δ, e^Δ − 1 loses its digits: expm1 keeps them.":
             lambda delta: math.log(1 - math.exp(-delta)) + delta}),

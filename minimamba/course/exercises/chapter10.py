@@ -9,37 +9,67 @@ from minimamba.course.exercises import Exercise
 
 
 def warmup_cosine(step: int, steps: int, warmup: int, peak: float) -> float:
+    """Solve 10.1: the learning rate of a training step, with linear warm-up and cosine decay.
+
+    Args:
+        step: the training step, from 0.
+        steps: where the cosine reaches zero.
+        warmup: the number of steps in which the learning rate rises.
+        peak: the highest learning rate.
+
+    Returns:
+        The learning rate.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * (1 + cos(pi * (step - warmup) / (steps - warmup))) / 2
 
 
-def _from_zero(step, steps, warmup, peak):
+def _starts_at_zero(step, steps, warmup, peak):
     return peak * step / warmup if step < warmup else warmup_cosine(step, steps, warmup, peak)
 
 
-def _over_all_steps(step, steps, warmup, peak):
+def _cosine_over_all_steps(step, steps, warmup, peak):
     if step < warmup:
         return warmup_cosine(step, steps, warmup, peak)
     return peak * (1 + cos(pi * step / steps)) / 2
 
 
-def clipped(gradients: list[Tensor], most: float) -> list[Tensor]:
-    length = sqrt(sum(part.square().sum().item() for part in gradients))
-    return [most / max(length, most) * part for part in gradients]
+def clipped(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
+    """Solve 10.2: gradients scaled down to a norm.
+
+    Args:
+        gradients: the parts of the gradient, of any shapes.
+        max_norm: the largest norm of all parts together.
+
+    Returns:
+        The parts, scaled by one factor.
+    """
+    norm = sqrt(sum(part.square().sum().item() for part in gradients))
+    return [max_norm / max(norm, max_norm) * part for part in gradients]
 
 
-def _each_by_itself(gradients, most):
-    return [clipped([part], most)[0] for part in gradients]
+def _each_part_alone(gradients, max_norm):
+    return [clipped([part], max_norm)[0] for part in gradients]
 
 
-def _always(gradients, most):
-    length = sqrt(sum(part.square().sum().item() for part in gradients))
-    return [most / length * part for part in gradients]
+def _always_scaled(gradients, max_norm):
+    norm = sqrt(sum(part.square().sum().item() for part in gradients))
+    return [max_norm / norm * part for part in gradients]
 
 
-def reaches(trained: int, margin: float, keep: float) -> int:
-    return trained + floor(log(margin) / -log(keep))
+def max_length(trained_length: int, margin: float, A_bar: float) -> int:
+    """Solve 10.3: the length up to which a leaky gate still answers correctly.
+
+    Args:
+        trained_length: a length at which it does, in tokens.
+        margin: how much is left there, in multiples of the threshold.
+        A_bar: the fraction that a step keeps, from 0 to 1.
+
+    Returns:
+        The longest such length, in tokens.
+    """
+    return trained_length + floor(log(margin) / -log(A_bar))
 
 
 GRADIENTS = [torch.tensor([[3.0, -1.0], [2.0, 0.5]], dtype=torch.float64),
@@ -49,19 +79,21 @@ SCHEDULE = {"steps": 100, "warmup": 10, "peak": 0.02}
 EXERCISES = {
     "10.1": Exercise(
         warmup_cosine, tuple({"step": step, **SCHEDULE} for step in (0, 4, 9, 10, 55, 99)),
-        {"The first step has a rate too: peak / warmup.": _from_zero,
+        {"The first step has a learning rate above zero too: peak / warmup.": _starts_at_zero,
          "The cosine begins where the rise ends, and falls over the steps that are left.":
-            _over_all_steps}),
+            _cosine_over_all_steps}),
     "10.2": Exercise(
-        clipped, tuple({"gradients": GRADIENTS, "most": most} for most in (1.0, 4.0, 10.0)),
-        {"All parts are shortened by the same factor, or the direction changes.": _each_by_itself,
-         "A gradient that is shorter than that stays as it is.": _always}),
+        clipped, tuple({"gradients": GRADIENTS, "max_norm": max_norm}
+                       for max_norm in (1.0, 4.0, 10.0)),
+        {"All parts are scaled by the same factor, or the direction changes.": _each_part_alone,
+         "A gradient with a smaller norm stays as it is.": _always_scaled}),
     "10.3": Exercise(
-        reaches, ({"trained": 64, "margin": 2.0, "keep": 0.999},
-                  {"trained": 256, "margin": 1.5, "keep": 0.99},
-                  {"trained": 64, "margin": 1.0, "keep": 0.5}),
-        {"What is lost is a share of what is left, so it is a power: margin · keep^n = 1.":
-            lambda trained, margin, keep: trained + floor((margin - 1) / (1 - keep)),
+        max_length, ({"trained_length": 64, "margin": 2.0, "A_bar": 0.999},
+                     {"trained_length": 256, "margin": 1.5, "A_bar": 0.99},
+                     {"trained_length": 64, "margin": 1.0, "A_bar": 0.5}),
+        {"What is lost is a fraction of what is left, so it is a power: margin · A_bar^n = 1.":
+            lambda trained_length, margin, A_bar:
+                trained_length + floor((margin - 1) / (1 - A_bar)),
          "That is how many steps beyond the training length.":
-            lambda trained, margin, keep: floor(log(margin) / -log(keep))}),
+            lambda trained_length, margin, A_bar: floor(log(margin) / -log(A_bar))}),
 }

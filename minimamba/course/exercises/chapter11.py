@@ -8,56 +8,97 @@ from torch import Tensor
 from minimamba.course.exercises import Exercise
 
 
-def numbers_needed(people: int, digits: int, bits: int) -> int:
-    asked = (10 ** (people * digits) - 1).bit_length()           # log2, rounded up, exactly
-    return -(-asked // bits)
+def components_needed(people: int, digits: int, bits: int) -> int:
+    """Solve 11.1: how many components a state needs to hold a phone book.
+
+    Args:
+        people: the number of people.
+        digits: the number of decimal digits for each.
+        bits: how many bits a component has.
+
+    Returns:
+        The smallest number of components that can tell all phone books apart.
+    """
+    book_bits = (10 ** (people * digits) - 1).bit_length()       # log2, rounded up, exactly
+    return -(-book_bits // bits)
 
 
-def share_left(delta: Tensor, A: float, place: int) -> float:
-    return exp(A * delta[place + 1:].sum().item())
+def fraction_left(delta: Tensor, A: float, position: int) -> float:
+    """Solve 11.2: the fraction of an input that is still in the state at the end.
+
+    Args:
+        delta: (length,), the step sizes.
+        A: a negative number.
+        position: the step at which the input was written, from 0.
+
+    Returns:
+        A number from 0 to 1.
+    """
+    return exp(A * delta[position + 1:].sum().item())
 
 
-def _its_own_too(delta, A, place):
-    return exp(A * delta[place:].sum().item())
+def _own_step_too(delta, A, position):
+    return exp(A * delta[position:].sum().item())
 
 
-def _by_the_mean(delta, A, place):
-    return exp(A * delta.mean().item()) ** (len(delta) - place - 1)
+def _mean_step(delta, A, position):
+    return exp(A * delta.mean().item()) ** (len(delta) - position - 1)
 
 
-def held(layers: str, length: int, d_model: int, d_state: int) -> int:
+def cache_bytes(layers: str, length: int, d_model: int, d_state: int) -> int:
+    """Solve 11.3: the size of the cache of one sequence, in float32.
+
+    Args:
+        layers: the layer pattern, of the letters M, A and F.
+        length: the number of tokens so far.
+        d_model: the number of features.
+        d_state: the state dimension N of a Mamba block.
+
+    Returns:
+        The number of bytes.
+    """
     mamba = 2 * d_model * (d_state + 3)
     attention = 2 * length * d_model
     return 4 * (layers.count("M") * mamba + layers.count("A") * attention)
 
 
 def _keys_alone(layers, length, d_model, d_state):
-    return held(layers.replace("A", ""), length, d_model, d_state) + 4 * (
+    return cache_bytes(layers.replace("A", ""), length, d_model, d_state) + 4 * (
         layers.count("A") * length * d_model)
 
 
-def _without_the_convolution(layers, length, d_model, d_state):
-    return held(layers, length, d_model, d_state) - 4 * layers.count("M") * 6 * d_model
+def _without_conv_state(layers, length, d_model, d_state):
+    return cache_bytes(layers, length, d_model, d_state) - 4 * layers.count("M") * 6 * d_model
 
 
-def _every_step(layers, length, d_model, d_state):
-    return held(layers.replace("A", ""), length, d_model, d_state) * length + held(
+def _state_of_every_step(layers, length, d_model, d_state):
+    return cache_bytes(layers.replace("A", ""), length, d_model, d_state) * length + cache_bytes(
         layers.replace("M", ""), length, d_model, d_state)
 
 
 def corrected(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
+    """Solve 11.4: what a query reads from a state that was written by the delta rule.
+
+    Args:
+        keys: (pairs, N).
+        values: (pairs, channels).
+        query: (N,).
+
+    Returns:
+        (channels,).
+    """
     state = torch.zeros(keys.shape[1], values.shape[1], dtype=keys.dtype)
     for key, value in zip(keys, values, strict=True):
-        wrong = value - key @ state
-        state = state + torch.outer(key, wrong) / key.square().sum()
+        missing = value - key @ state
+        state = state + torch.outer(key, missing) / key.square().sum()
     return query @ state
 
 
-def _added(keys, values, query):
+def _value_added(keys, values, query):
     return query @ (keys.T / keys.square().sum(1)) @ values
 
 
-def _as_if_of_length_one(keys, values, query):
+def _keys_not_normalized(keys, values, query):
     state = torch.zeros(keys.shape[1], values.shape[1], dtype=keys.dtype)
     for key, value in zip(keys, values, strict=True):
         state = state + torch.outer(key, value - key @ state)
@@ -68,37 +109,38 @@ STEPS = torch.tensor([0.5, 0.1, 2.0, 0.01, 0.2, 0.3], dtype=torch.float64)
 KEYS = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0], [1.0, 1.0, 1.0]],
                     dtype=torch.float64)
 VALUES = torch.tensor([[1.0, -1.0], [0.5, 2.0], [3.0, 4.0], [-1.0, 0.0]], dtype=torch.float64)
-STACKS = ("MMMM", "MF" * 4, "AFAF", "MFMFMFMFAFMFMFMF")
+PATTERNS = ("MMMM", "MF" * 4, "AFAF", "MFMFMFMFAFMFMFMF")
 
 EXERCISES = {
     "11.1": Exercise(
-        numbers_needed, tuple({"people": people, "digits": digits, "bits": bits}
-                              for people, digits, bits in ((20, 4, 16), (128, 4, 32), (1, 1, 2),
-                                                           (1000, 7, 8))),
-        {"Part of a number of state can't be had: round up.":
+        components_needed, tuple({"people": people, "digits": digits, "bits": bits}
+                                 for people, digits, bits in ((20, 4, 16), (128, 4, 32),
+                                                              (1, 1, 2), (1000, 7, 8))),
+        {"A state can't have part of a component: round up.":
             lambda people, digits, bits: int(people * digits * log2(10) // bits),
          "A digit is one of ten: log2(10) bits, not four.":
             lambda people, digits, bits: -(-4 * people * digits // bits)}),
     "11.2": Exercise(
-        share_left, tuple({"delta": STEPS, "A": A, "place": place}
-                          for A, place in ((-1.0, 1), (-0.5, 2), (-2.0, 0), (-1.0, 5))),
+        fraction_left, tuple({"delta": STEPS, "A": A, "position": position}
+                             for A, position in ((-1.0, 1), (-0.5, 2), (-2.0, 0), (-1.0, 5))),
         {"The step at which it is written takes nothing from it, only from what was there before.":
-            _its_own_too,
-         "That is a fixed discount. Here each step takes its own share: their product is left.":
-            _by_the_mean}),
+            _own_step_too,
+         "That is a fixed discount. Here each step has its own decay: their product is left.":
+            _mean_step}),
     "11.3": Exercise(
-        held, tuple({"layers": layers, "length": length, "d_model": 64, "d_state": 16}
-                    for layers in STACKS for length in (1, 1024)),
-        {"Attention keeps a key and a value of every token.": _keys_alone,
-         "A Mamba block also keeps what its convolution looks back at: d_conv − 1 = 3 inputs.":
-            _without_the_convolution,
-         "A state is written over at each token: it does not grow with the length.": _every_step}),
+        cache_bytes, tuple({"layers": layers, "length": length, "d_model": 64, "d_state": 16}
+                           for layers in PATTERNS for length in (1, 1024)),
+        {"Attention caches a key and a value of every token.": _keys_alone,
+         "A Mamba block also caches the last d_conv − 1 = 3 inputs of its convolution.":
+            _without_conv_state,
+         "A state is overwritten at each token: it does not grow with the length.":
+            _state_of_every_step}),
     "11.4": Exercise(
         corrected, tuple({"keys": KEYS[:count], "values": VALUES[:count], "query": query}
                          for count, query in ((1, KEYS[0]), (3, KEYS[0] / 2), (4, KEYS[3]),
                                               (4, KEYS[1]))),
         {"Write what is missing, value − keyᵀS, not the value: a key that comes again would be "
-         "added to what it had.": _added,
+         "added to what it had.": _value_added,
          "A key of length 2 is read and written four times as strongly: divide by keyᵀkey.":
-            _as_if_of_length_one}),
+            _keys_not_normalized}),
 }

@@ -1,44 +1,60 @@
-"""Which exercises have been solved: written down beside the notebooks, and shown."""
+"""The record of solved exercises: a file beside the notebooks, and a table of progress."""
 
 import json
 import os
 from pathlib import Path
 
 
-def file() -> Path:
-    """`.solved.json` in the folder of the notebook that runs, or what MINIMAMBA_SOLVED names."""
+def record_path() -> Path:
+    """The file of the record: `.solved.json` in the notebook's folder, or MINIMAMBA_SOLVED."""
     return Path(os.environ.get("MINIMAMBA_SOLVED", ".solved.json"))
 
 
-def solved() -> set[str]:
-    """The names of those that were right once.
+def solved_exercises() -> set[str]:
+    """Read the names of all exercises that were solved so far.
+
+    Returns:
+        Names such as "02.1"; none if there is no record yet.
 
     Raises:
-        ValueError: if the file holds something else, as when it was cut off.
+        ValueError: if the file holds anything else, for example because writing it was interrupted.
     """
-    if not file().exists():
+    path = record_path()
+    if not path.exists():
         return set()
     try:
-        return set(json.loads(file().read_text()))
+        return set(json.loads(path.read_text()))
     except (TypeError, ValueError):
-        raise ValueError(f"{file()} should be a list of names and is not; delete it, and what is "
-                         "right will be written down anew") from None
+        raise ValueError(f"{path}: expected a list of names; delete the file, and solved exercises "
+                         "will be recorded again") from None
 
 
-def remember(name: str) -> str:
-    """Write down that this one is solved, whatever is tried later; if that can't be, say so."""
-    try:
-        file().write_text(json.dumps(sorted({*solved(), name})) + "\n")
-    except (OSError, ValueError) as error:
-        return f" (not written down: {error})"
-    return ""
+def mark_solved(name: str) -> None:
+    """Add an exercise to the record.
+
+    Args:
+        name: of the exercise, such as "02.1".
+
+    Raises:
+        OSError: if the file can't be written.
+        ValueError: if the file is not a record.
+    """
+    names = sorted({*solved_exercises(), name})
+    record_path().write_text(json.dumps(names) + "\n")
 
 
-def show(chapters: dict[str, list[str]]) -> None:
-    """Print a line for each chapter, of the names of its exercises: ■ is solved, □ is not yet."""
-    done = solved()
+def print_progress(chapters: dict[str, list[str]]) -> None:
+    """Print a row for each chapter with a box for each exercise, ■ for solved and □ for not yet.
+
+    Args:
+        chapters: for each chapter, such as "02", the names of its exercises.
+
+    Raises:
+        ValueError: if the file is not a record.
+    """
+    solved = solved_exercises()
     for chapter, names in chapters.items():
-        boxes = " ".join("■" if name in done else "□" for name in names)
-        print(f"{chapter}  {boxes:12} {sum(name in done for name in names)} of {len(names)}")
+        boxes = " ".join("■" if name in solved else "□" for name in names)
+        print(f"{chapter}  {boxes:12} {len(solved.intersection(names))} of {len(names)}")
     every = [name for names in chapters.values() for name in names]
-    print(f"all {'':13}{sum(name in done for name in every)} of {len(every)}")
+    print(f"all {'':13}{len(solved.intersection(every))} of {len(every)}")

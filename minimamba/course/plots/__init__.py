@@ -1,18 +1,28 @@
-"""One function a figure: arrays in, a matplotlib Figure out. No mathematics of its own."""
+"""The figures of the chapters: each function takes arrays and returns a matplotlib Figure.
 
-from minimamba.course.plots.blocks import block
+They draw what they are given and compute nothing that a chapter should show.
+"""
+
+from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.convolutions import convolution
-from minimamba.course.plots.decays import decay
+from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
-from minimamba.course.plots.hardware import beside, programs, roofline, stacked
-from minimamba.course.plots.lines import curves, spread, traces
-from minimamba.course.plots.orders import order
-from minimamba.course.plots.planes import eigenvalues, images, matrices, stability, tables
-from minimamba.course.plots.recalls import recall
-from minimamba.course.plots.states import states, tokens, watched
+from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.lines import curves, mean_and_range, traces
+from minimamba.course.plots.orders import scan_order
+from minimamba.course.plots.planes import (
+    annotated_heatmaps,
+    eigenvalues,
+    images,
+    matrices,
+    stability,
+)
+from minimamba.course.plots.recalls import associative_recall
+from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
-__all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "beside", "block", "compact",
-           "convolution", "curves", "decay", "eigenvalues", "images", "matrices", "order",
-           "programs", "recall", "roofline", "show", "spread", "stability", "stacked", "states",
-           "tables", "tokens", "traces", "watched"]
+__all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
+           "compact", "convolution", "curves", "eigenvalues", "grouped_bars", "images",
+           "layer_states", "mamba_block", "matrices", "mean_and_range", "program_tiles",
+           "roofline", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
+           "text_heatmaps", "token_states", "traces"]

@@ -1,4 +1,4 @@
-"""The Mamba block as a drawing: what flows where, and how wide it is."""
+"""The Mamba block as a diagram, with the width of every connection."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,12 +7,24 @@ from matplotlib.patches import FancyBboxPatch
 from minimamba.course.plots.style import COLOURS, styled
 
 MAIN, LOWER, AROUND = 2.0, 0.55, 3.35
-"""How high the branch x runs, the branch z, and what goes around the block."""
+"""The heights of the branch x, of the branch z and of the residual connection."""
 
 
 @styled
-def block(d_model: int, d_inner: int, d_state: int, dt_rank: int) -> Figure:
-    """The block with what stands around it, a number at each arrow: how many a token it carries."""
+def mamba_block(d_model: int, d_inner: int, d_state: int, dt_rank: int) -> Figure:
+    """Draw the Mamba block with its normalization and residual connection.
+
+    Each arrow says how many numbers per token it carries.
+
+    Args:
+        d_model: the width of the model.
+        d_inner: the width inside the block.
+        d_state: the state dimension N.
+        dt_rank: the rank of Δ's projection.
+
+    Returns:
+        The figure.
+    """
     figure = Figure(figsize=(9, 3.7), dpi=90)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(-0.35, 14.2), ylim=(-0.45, 3.9))
@@ -25,7 +37,7 @@ def block(d_model: int, d_inner: int, d_state: int, dt_rank: int) -> Figure:
     _box(ax, 2.65, MAIN, "in_proj", 1.0, COLOURS[5])
     _line(ax, [(3.15, MAIN), (4.2, MAIN)], f"x {wide}")
     _line(ax, [(2.65, MAIN - 0.3), (2.65, LOWER), (6.0, LOWER)], f"z {wide}", at=(4.2, LOWER))
-    _box(ax, 4.75, MAIN, "conv1d\n4 steps", 1.1, COLOURS[2])
+    _box(ax, 4.75, MAIN, "conv1d\nwidth 4", 1.1, COLOURS[2])
     _line(ax, [(5.3, MAIN), (5.75, MAIN)])
     _box(ax, 6.15, MAIN, "SiLU", 0.8)
     _line(ax, [(6.55, MAIN), (8.57, MAIN)], f"x {wide}", at=(7.65, MAIN))
@@ -46,11 +58,12 @@ def block(d_model: int, d_inner: int, d_state: int, dt_rank: int) -> Figure:
     _line(ax, [(13.55, MAIN), (14.1, MAIN)], narrow)
     ax.add_patch(FancyBboxPatch((2.0, 0.05), 11.0, 3.15, boxstyle="round,pad=0.02", fill=False,
                                 linestyle=(0, (4, 2)), edgecolor="#888888"))
-    ax.text(7.5, -0.1, f"the block: Δ by way of {dt_rank} numbers", ha="center", va="top")
+    ax.text(7.5, -0.1, f"the block; the projection of Δ has rank {dt_rank}", ha="center", va="top")
     return figure
 
 
 def _box(ax: Axes, x: float, y: float, text: str, width: float, colour: str = "white") -> None:
+    """A box with text, centered at (x, y)."""
     height = 0.62
     ax.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, zorder=2,
                                 boxstyle="round,pad=0.0,rounding_size=0.08", facecolor="white"))
@@ -60,12 +73,12 @@ def _box(ax: Axes, x: float, y: float, text: str, width: float, colour: str = "w
     ax.text(x, y, text, ha="center", va="center", zorder=3, fontsize=8)
 
 
-def _line(ax: Axes, points: list[tuple[float, float]], words: str = "",
+def _line(ax: Axes, points: list[tuple[float, float]], text: str = "",
           at: tuple[float, float] | None = None) -> None:
-    """A line along the points, an arrow at its end; the words above its middle, or at a place."""
+    """An arrow along the points, with text above its middle or at another position."""
     ax.plot(*zip(*points[:-1], strict=True), color="black", linestyle="-", linewidth=1.1, zorder=1)
     ax.annotate("", points[-1], points[-2], zorder=1, arrowprops={
         "arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0, "linewidth": 1.1})
     (x, y), (end, _) = points[0], points[-1]
     x, y = at or ((x + end) / 2, y)
-    ax.text(x, y + 0.08, words, ha="center", va="bottom", fontsize=8)
+    ax.text(x, y + 0.08, text, ha="center", va="bottom", fontsize=8)

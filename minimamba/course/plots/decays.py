@@ -1,8 +1,9 @@
-"""What a step does to one state: the pole, the impulse response, the memory, the state."""
+"""A scalar SSM in four panels: pole, impulse response, weight of the past, and state."""
 
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -10,35 +11,38 @@ from minimamba.course.plots.style import COLOURS, INPUT, arrays, styled
 
 
 @styled
-def decay(t: Tensor, x: Tensor, unit: str, title: str, pole: float, response: Tensor,
-          shares: Mapping[str, float], h: Tensor) -> Figure:
-    """One state in four panels.
+def scalar_ssm(t: Tensor, x: Tensor, unit: str, title: str, A_bar: float, response: Tensor,
+               fractions: Mapping[str, float], h: Tensor) -> Figure:
+    """Draw a scalar SSM and what it does with an input.
 
     Args:
-        t, x: (length,), the time in seconds and the input. unit: the input's unit.
-        title: stands over the state. pole: Ā, a real number. response: (lags,).
-        shares: from a stretch of the past, the newest first, to the share of the state that is
-            from it.
+        t: (length,), the time in seconds.
+        x: (length,), the input.
+        unit: of the input.
+        title: the title of the panel with the state.
+        A_bar: the pole Ā, a real number.
+        response: (lags,), the impulse response relative to lag 0.
+        fractions: for each range of lags, the newest first, the fraction of the kernel's weight.
         h: (length,), the state.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(9, 4.6), dpi=90)
     grid = figure.add_gridspec(2, 3, left=0.07, right=0.985, bottom=0.11, top=0.93,
                                hspace=0.6, wspace=0.35, width_ratios=(1, 1.6, 1.6))
-    plane, decay, past = (figure.add_subplot(grid[0, i]) for i in range(3))
-    state = figure.add_subplot(grid[1, :])
-    angle = np.linspace(0, 2 * np.pi, 100)
-    plane.plot(np.cos(angle), np.sin(angle), **INPUT)
-    plane.plot([pole], [0], marker="X", markersize=9, color=COLOURS[1])
-    plane.text(0, 0.45, f"{pole:.4f}", ha="center")
-    plane.set(title="discrete pole Ā", xlabel="Re", ylabel="Im", aspect="equal",
-              xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=(-1, 0, 1), yticks=(-1, 0, 1))
-    decay.step(np.arange(len(response)), *arrays(response), where="post", color=COLOURS[0],
-               linestyle="-")
-    decay.set(title="impulse response", xlabel="steps after the impulse",
-              xlim=(0, len(response)), ylabel="share left", ylim=(0, 1.05))
-    past.barh(list(shares), list(shares.values()), color=COLOURS[2])
-    past.set(title="share of the state that is from steps", xlabel="share", xlim=(0, 1))
+    _pole(figure.add_subplot(grid[0, 0]), A_bar)
+    impulse = figure.add_subplot(grid[0, 1])
+    impulse.step(np.arange(len(response)), *arrays(response), where="post", color=COLOURS[0],
+                 linestyle="-")
+    impulse.set(title="impulse response", xlabel="lag, steps", xlim=(0, len(response)),
+                ylabel="relative to lag 0", ylim=(0, 1.05))
+    past = figure.add_subplot(grid[0, 2])
+    past.barh(list(fractions), list(fractions.values()), color=COLOURS[2])
+    past.set(title="weight of past inputs, by age in steps", xlabel="fraction of the total weight",
+             xlim=(0, 1))
     past.invert_yaxis()
+    state = figure.add_subplot(grid[1, :])
     state.plot(*arrays(t, x), label="input", **INPUT)
     state.plot(*arrays(t, h), label="state", color=COLOURS[1], linestyle="-")
     low, high = float(x.min()), float(x.max())
@@ -48,3 +52,13 @@ def decay(t: Tensor, x: Tensor, unit: str, title: str, pole: float, response: Te
     state.text(0, 1.06, title, fontsize=10, transform=state.transAxes)
     state.legend(loc="upper right", ncols=2, bbox_to_anchor=(1.0, 1.24))
     return figure
+
+
+def _pole(ax: Axes, A_bar: float) -> None:
+    """The pole in the complex plane, with the unit circle."""
+    angle = np.linspace(0, 2 * np.pi, 100)
+    ax.plot(np.cos(angle), np.sin(angle), **INPUT)
+    ax.plot([A_bar], [0], marker="X", markersize=9, color=COLOURS[1])
+    ax.text(0, 0.45, f"{A_bar:.4f}", ha="center")
+    ax.set(title="discrete pole Ā", xlabel="Re Ā", ylabel="Im Ā", aspect="equal",
+           xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), xticks=(-1, 0, 1), yticks=(-1, 0, 1))

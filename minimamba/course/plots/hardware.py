@@ -1,4 +1,4 @@
-"""Pictures of what a kernel runs on: the roofline, which program does which tile, the times."""
+"""Figures about kernels: the roofline, the tiles of a kernel's programs, and bars of times."""
 
 from collections.abc import Mapping
 
@@ -8,24 +8,33 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from minimamba.course.plots.style import COLOURS, arrays, styled
+from minimamba.course.plots.style import COLOURS, arrays, mark_x, styled
+
+HATCHES = ("", "//", "..", "xx")
 
 
 @styled
 def roofline(bandwidth: float, peak: float, points: Mapping[str, tuple[float, float]],
              xlabel: str, ylabel: str) -> Figure:
-    """The most operations a second there can be, against operations a byte that is moved.
+    """Draw the roofline of a GPU, the highest rate of operations at each intensity, and kernels.
 
     Args:
-        bandwidth: bytes a second. peak: operations a second.
-        points: from a label to (operations a byte, operations a second).
+        bandwidth: of the memory, in bytes per second.
+        peak: the highest rate of arithmetic, in operations per second.
+        points: for each label a kernel's intensity, in operations per byte, and its rate, in
+            operations per second.
+        xlabel: the label of the intensity.
+        ylabel: the label of the rate.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(7, 3.4), layout="constrained")
     ax = figure.subplots()
-    reach = [x for x, _ in points.values()] + [peak / bandwidth]
-    x = np.geomspace(min(reach) / 3, max(reach) * 5, 200)
+    intensities = [x for x, _ in points.values()] + [peak / bandwidth]
+    x = np.geomspace(min(intensities) / 3, max(intensities) * 5, 200)
     ax.plot(x, np.minimum(x * bandwidth, peak), color="#555555", linestyle="-",
-            label="what the hardware allows")
+            label="hardware limit")
     for (label, point), colour, marker in zip(points.items(), COLOURS, "osD^vP", strict=False):
         ax.plot(*point, marker=marker, markersize=8, linestyle="", color=colour, label=label)
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
@@ -34,20 +43,26 @@ def roofline(bandwidth: float, peak: float, points: Mapping[str, tuple[float, fl
 
 
 @styled
-def programs(owner: Tensor, turn: Tensor, xlabel: str, ylabel: str) -> Figure:
-    """Which program wrote each place, as a colour, and in which turn, as a number.
+def program_tiles(program: Tensor, iteration: Tensor, xlabel: str, ylabel: str) -> Figure:
+    """Draw which program of a kernel wrote each element, as a colour, and in which iteration.
 
     Args:
-        owner, turn: (rows, columns) of whole numbers; a number stands in the middle of the
-            places that share both.
+        program: (rows, columns) of whole numbers, the program that wrote each element.
+        iteration: (rows, columns) of whole numbers, the iteration of its loop; the number is
+            written in the middle of the elements that share both.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+
+    Returns:
+        The figure.
     """
-    owner, turn = arrays(owner, turn)
+    program, iteration = arrays(program, iteration)
     figure = Figure(figsize=(8, 2.9), layout="constrained")
     ax = figure.subplots()
     colours = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLOURS])
-    ax.imshow(0.45 + 0.55 * colours[owner.astype(int) % len(colours)], aspect="auto")
-    for who, when in {*zip(owner.flat, turn.flat, strict=True)}:
-        rows, columns = np.nonzero((owner == who) & (turn == when))
+    ax.imshow(0.45 + 0.55 * colours[program.astype(int) % len(colours)], aspect="auto")
+    for who, when in {*zip(program.flat, iteration.flat, strict=True)}:
+        rows, columns = np.nonzero((program == who) & (iteration == when))
         corner = columns.min() - 0.5, rows.min() - 0.5
         ax.add_patch(Rectangle(corner, np.ptp(columns) + 1, np.ptp(rows) + 1, fill=False,
                                edgecolor="white", linewidth=2))
@@ -58,52 +73,60 @@ def programs(owner: Tensor, turn: Tensor, xlabel: str, ylabel: str) -> Figure:
 
 
 @styled
-def stacked(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> Figure:
-    """A bar a row, made of its parts one after the other.
+def stacked_bars(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> Figure:
+    """Draw one horizontal bar per row, made of its parts end to end.
 
     Args:
-        rows: from a row's label to its parts, and from a part's label to its length.
+        rows: for each row's label its parts, and for each part's label its length.
+        xlabel: what the lengths are, with their unit.
+        ylabel: what the rows are.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 0.9 + 0.45 * len(rows)), layout="constrained")
     ax = figure.subplots()
     labels = list(next(iter(rows.values())))
     start = np.zeros(len(rows))
-    for label, colour, hatch in zip(labels, COLOURS, ("", "//", "..", "xx"), strict=False):
+    for label, colour, hatch in zip(labels, COLOURS, HATCHES, strict=False):
         lengths = np.array([parts[label] for parts in rows.values()])
         ax.barh(list(rows), lengths, left=start, color=colour, hatch=hatch, edgecolor="white",
                 label=label)
         start += lengths
-    _as_bars(ax, xlabel, ylabel)
+    _finish_bars(ax, xlabel, ylabel)
     return figure
 
 
 @styled
-def beside(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, *,
-           mark: Mapping[str, float] | None = None) -> Figure:
-    """Bars in groups, a group a row.
+def grouped_bars(rows: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, *,
+                 mark: Mapping[str, float] | None = None) -> Figure:
+    """Draw a group of horizontal bars per row.
 
     Args:
-        rows: from a row's label to its bars, and from a bar's label to its length.
-        mark: from a label to a place on the x axis that a grey line marks.
+        rows: for each row's label its bars, and for each bar's label its length.
+        xlabel: what the lengths are, with their unit.
+        ylabel: what the rows are.
+        mark: for each label an x at which to draw a vertical line.
+
+    Returns:
+        The figure.
     """
     labels = list(next(iter(rows.values())))
     figure = Figure(figsize=(8, 0.9 + 0.28 * len(rows) * len(labels)), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / len(labels)
-    for i, (label, colour, hatch) in enumerate(zip(labels, COLOURS, ("", "//", "..", "xx"),
-                                                   strict=False)):
+    for i, (label, colour, hatch) in enumerate(zip(labels, COLOURS, HATCHES, strict=False)):
         ax.barh(np.arange(len(rows)) + width * (i - (len(labels) - 1) / 2),
                 [bars[label] for bars in rows.values()], width, color=colour, hatch=hatch,
                 edgecolor="white", label=label)
-    for label, place in (mark or {}).items():
-        ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
+    mark_x(ax, mark)
     ax.set_yticks(np.arange(len(rows)), list(rows))
-    _as_bars(ax, xlabel, ylabel)
+    _finish_bars(ax, xlabel, ylabel)
     return figure
 
 
-def _as_bars(ax: Axes, xlabel: str, ylabel: str) -> None:
-    """The first row on top, lines behind the bars and across them only, the legend outside."""
+def _finish_bars(ax: Axes, xlabel: str, ylabel: str) -> None:
+    """Put the first row on top, vertical grid lines behind the bars and the legend outside."""
     ax.invert_yaxis()
     ax.set_axisbelow(True)
     ax.grid(axis="y", visible=False)

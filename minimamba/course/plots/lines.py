@@ -1,23 +1,28 @@
-"""Lines against one axis: signals over time, curves, and curves with their spread."""
+"""Lines over one axis: signals over time, curves, and the mean and range of several runs."""
 
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba.course.plots.style import BEHIND, Lines, arrays, coloured, styled
+from minimamba.course.plots.style import BEHIND, Lines, arrays, coloured, mark_x, styled
 
 
 @styled
 def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
            height: float = 1.7) -> Figure:
-    """Signals over one time axis, panel over panel.
+    """Draw signals over one time axis, one panel below the other.
 
     Args:
-        t: (length,).
-        panels: from a panel's y label to its lines, and from a line's label to its
-            (length,) values. A line called "input…" is drawn grey; an empty label hides it
-            from the legend.
+        t: (length,), the time.
+        panels: for each panel's y label its lines, and for each line's label its (length,) values.
+            A line whose label begins with "input" is grey; one with an empty label is not in the
+            legend.
+        xlabel: the label of the time axis.
+        height: of a panel, in inches.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 0.7 + height * len(panels)), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -36,19 +41,28 @@ def traces(t: Tensor, panels: Mapping[str, Lines], xlabel: str = "time, s",
 @styled
 def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
            mark: Mapping[str, float] | None = None) -> Figure:
-    """Curves against one axis; `log` names the logarithmic ones, "", "x", "y" or "xy".
+    """Draw curves over one axis.
 
     Args:
-        x: (points,). lines: from a label to (points,) values; NaN leaves a gap.
-        mark: from a label to a place on the x axis that a grey line marks.
+        x: (points,).
+        lines: for each label the (points,) values; NaN leaves a gap.
+        xlabel: the label of the x axis, with its unit.
+        ylabel: the label of the y axis, with its unit.
+        log: the logarithmic axes: "", "x", "y" or "xy".
+        mark: for each label an x at which to draw a vertical line.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for more lines than there are colours.
     """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for label, y, colour, dash in coloured(lines):
         ax.plot(*arrays(x, y), marker="o" if len(x) < 30 else "", markersize=4, label=label,
                 color=colour, linestyle=dash)
-    for label, place in (mark or {}).items():
-        ax.axvline(place, color="#888888", linestyle=":", linewidth=1.2, label=label)
+    mark_x(ax, mark)
     if "x" in log:
         ax.set_xscale("log")
     if "y" in log:
@@ -57,7 +71,7 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
         ax.set_ylim(min(0, ax.get_ylim()[0]), None)
     if "x" in log and len(x) < 10:
         shown = x.tolist()[::1 if len(x) < 7 else 2]
-        ax.set_xticks(shown, [f"{place:,g}" for place in shown], minor=False)
+        ax.set_xticks(shown, [f"{value:,g}" for value in shown], minor=False)
         ax.set_xticks([], minor=True)
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if any(lines) or mark:
@@ -66,19 +80,29 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
 
 
 @styled
-def spread(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *,
-           ylim: tuple[float, float] | None = None) -> Figure:
-    """Several runs of each thing: their mean as a line, from the worst to the best as a band.
+def mean_and_range(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *,
+                   ylim: tuple[float, float] | None = None) -> Figure:
+    """Draw several runs of each model: their mean as a line, from lowest to highest as a band.
 
     Args:
-        x: (points,). runs: from a label to (runs, points), or fewer points than x.
+        x: (points,).
+        runs: for each label the (runs, points) values; they may have fewer points than x.
+        xlabel: the label of the x axis, with its unit.
+        ylabel: the label of the y axis, with its unit.
+        ylim: the limits of the y axis.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for more labels than there are colours.
     """
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for label, y, colour, dash in coloured(runs):
-        place, low, mean, high = arrays(x[:y.shape[1]], y.amin(0), y.mean(0), y.amax(0))
-        ax.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(place, mean, color=colour, linestyle=dash, label=label)
+        at, low, mean, high = arrays(x[:y.shape[1]], y.amin(0), y.mean(0), y.amax(0))
+        ax.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(at, mean, color=colour, linestyle=dash, label=label)
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=ylim)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of two axes: the complex plane, matrices, images."""
+"""Figures over two axes: the complex plane, matrices, images and tables as heat maps."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,16 @@ from minimamba.course.plots.style import COLOURS, arrays, coloured, styled
 @styled
 def stability(z: Tensor, growth: Mapping[str, Tensor], *, at: complex | None = None,
               powers: Mapping[str, Tensor] | None = None) -> Figure:
-    """Where in the plane of Δλ each rule's state fades.
+    """Draw the region of Δλ in which each discretization rule is stable, |Ā| < 1.
 
     Args:
         z: (rows, columns) complex, a grid of Δλ.
-        growth: from a rule to |Ā| on that grid.
-        at: a point to mark, and powers: from a rule to the real parts of Āⁿ there, which stand
-            below.
+        growth: for each rule |Ā| on that grid.
+        at: a point to mark; without it, `powers` is not used.
+        powers: for each rule the real parts of Āⁿ at that point, drawn below the plane.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 2.7 if at is None else 4.4), layout="constrained")
     axes = figure.subplots(1 if at is None else 2, len(growth), sharey="row", squeeze=False)
@@ -41,9 +44,18 @@ def stability(z: Tensor, growth: Mapping[str, Tensor], *, at: complex | None = N
 
 @styled
 def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
-    """Square matrices of weights, none negative, side by side on one scale, zero in white.
+    """Draw square matrices of weights, none negative, side by side on one scale; zero is white.
 
-    The scale is logarithmic but for the smallest 2 %, so that small weights show beside large.
+    The scale is logarithmic above its lowest 2 %, so that small weights can be seen beside large
+    ones.
+
+    Args:
+        maps: for each title a (rows, columns) matrix.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
@@ -60,10 +72,13 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
 
 @styled
 def eigenvalues(groups: Mapping[str, Tensor]) -> Figure:
-    """Eigenvalues in the complex plane, a panel a matrix; what lies right of 0 grows.
+    """Draw eigenvalues in the complex plane, one panel per matrix; those right of 0 are unstable.
 
     Args:
-        groups: from a matrix's name to its (N,) complex eigenvalues.
+        groups: for each title the (N,) eigenvalues, real or complex.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     axes = figure.subplots(1, len(groups), squeeze=False)[0]
@@ -79,10 +94,15 @@ def eigenvalues(groups: Mapping[str, Tensor]) -> Figure:
 
 @styled
 def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
-    """Pictures, and below each the signal that it is when read pixel by pixel.
+    """Draw images, and below each the signal that results when it is read pixel by pixel.
 
     Args:
-        pictures: (count, rows, columns). titles: one each. signals: (count, length).
+        pictures: (count, rows, columns).
+        titles: one per picture.
+        signals: (count, length), from −1 to 1.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(8, 3.0), layout="constrained")
     above, below = figure.subplots(2, len(pictures), height_ratios=(1.4, 1), squeeze=False)
@@ -100,14 +120,23 @@ def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
 
 
 @styled
-def tables(maps: Mapping[str, Tensor], rows: list[str], columns: list[str], xlabel: str,
-           ylabel: str, label: str, *, line: list[int] | None = None) -> Figure:
-    """Numbers from 0 to 100 as colours, and written in their places, a panel a table.
+def annotated_heatmaps(maps: Mapping[str, Tensor], rows: list[str], columns: list[str],
+                       xlabel: str, ylabel: str, label: str, *, boundary: list[int] | None = None
+                       ) -> Figure:
+    """Draw tables of percentages as heat maps, with the number written in each cell.
 
     Args:
-        maps: from a title to (rows, columns); NaN leaves a gap.
-        rows, columns: their names. label: what is shown.
-        line: for each row, or the first ones, after how many columns a line goes through.
+        maps: for each title a (rows, columns) table of numbers from 0 to 100; NaN leaves a gap.
+        rows: the names of the rows.
+        columns: the names of the columns.
+        xlabel: what the columns are.
+        ylabel: what the rows are.
+        label: what the numbers are, with their unit.
+        boundary: for each row, or for the first ones, the number of columns to the left of a line
+            through the table.
+
+    Returns:
+        The figure.
     """
     figure = Figure(figsize=(0.9 + 0.55 * len(columns) * len(maps), 0.9 + 0.38 * len(rows)),
                     layout="constrained")
@@ -119,9 +148,9 @@ def tables(maps: Mapping[str, Tensor], rows: list[str], columns: list[str], xlab
             if not np.isnan(value):
                 ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
                         color="black" if value > 55 else "white")
-        if line is not None:
-            ends = np.arange(len(line) + 1) - 0.5
-            ax.plot(np.repeat(line, 2) - 0.5, np.repeat(ends, 2)[1:-1], color="#D55E00",
+        if boundary is not None:
+            ends = np.arange(len(boundary) + 1) - 0.5
+            ax.plot(np.repeat(boundary, 2) - 0.5, np.repeat(ends, 2)[1:-1], color="#D55E00",
                     linestyle="-", linewidth=2.2)
         ax.set(title=title, xlabel=xlabel, xlim=(-0.5, len(columns) - 0.5),
                ylim=(len(rows) - 0.5, -0.5))

@@ -1,7 +1,7 @@
-"""How every figure looks, and how a notebook shows it.
+"""The style of all figures, and the function with which a notebook shows one.
 
-Colours are Okabe and Ito's, told apart by the colour-blind too, and lines differ in dash as
-well. The ground is white, so that a figure reads the same on a light page and a dark one.
+The colours are those of Okabe and Ito, which people with colour blindness can tell apart; lines
+also differ in their dashes. The background is white, on light pages and on dark ones.
 """
 
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -32,27 +33,30 @@ STYLE = {
     "svg.hashsalt": "minimamba", "svg.fonttype": "path", "font.family": "DejaVu Sans",
 }
 INPUT = {"color": "#888888", "linestyle": "-", "linewidth": 1.0}
-"""How every figure draws an input, to set it off from what is made of it."""
+"""How an input is drawn, to set it off from what is computed from it."""
 BEHIND = {"color": "#b0b0b0", "linestyle": "-", "linewidth": 2.2}
-"""The same where other lines may lie on it: wider, so that it still shows."""
+"""How an input is drawn where other lines may cover it: wider, so that it can still be seen."""
 
 styled = matplotlib.rc_context(STYLE)
 Lines = Mapping[str, Tensor]
 
 
 def show(figure: Figure, name: str, caption: str) -> None:
-    """Display a figure in a notebook with its caption, which is its alternative text too.
+    """Display a figure in a notebook, with its caption below it.
 
-    Where the environment variable MINIMAMBA_FIGURES names a folder, the figure is written
-    there as well, as `name`.svg: that is how `figures/` is made.
+    If the environment variable MINIMAMBA_FIGURES names a folder, the figure is also written there
+    as an SVG; `make figures` fills figures/ that way.
+
+    Args:
+        figure: what one of the functions of this package returned.
+        name: of the SVG, without its suffix.
+        caption: full sentences; also the alternative text of the picture.
     """
     from IPython import display
 
     folder = os.environ.get("MINIMAMBA_FIGURES")
     if folder:
-        with matplotlib.rc_context(STYLE):
-            figure.savefig(Path(folder) / f"{name}.svg",
-                           metadata={"Date": None, "Title": name, "Description": caption})
+        _write_svg(figure, Path(folder), name, caption)
     width = int(figure.get_figwidth() * 100)
     file = BytesIO()
     figure.savefig(file, format="png", dpi=130)
@@ -60,21 +64,63 @@ def show(figure: Figure, name: str, caption: str) -> None:
     display.display(display.Markdown(f"*{caption}*"))
 
 
+def _write_svg(figure: Figure, folder: Path, name: str, caption: str) -> None:
+    """Write a figure as an SVG that is the same, byte for byte, each time it is drawn."""
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(folder / f"{name}.svg",
+                       metadata={"Date": None, "Title": name, "Description": caption})
+
+
 def compact(png: bytes) -> bytes:
-    """The same picture in 128 colours, a third of the bytes: a notebook carries many."""
+    """Reduce a PNG to 128 colours, which takes a third of the bytes in a notebook.
+
+    Args:
+        png: the bytes of a PNG.
+
+    Returns:
+        The bytes of the smaller PNG.
+    """
     file = BytesIO()
     Image.open(BytesIO(png)).convert("RGB").quantize(128).save(file, "png", optimize=True)
     return file.getvalue()
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    # matplotlib would take a tensor apart, number by number, each a tensor again.
+    """Convert tensors to NumPy arrays, because matplotlib would convert a tensor item by item.
+
+    Args:
+        tensors: on the CPU; they may require gradients.
+
+    Returns:
+        One array per tensor.
+    """
     return [np.asarray(x.detach()) for x in tensors]
 
 
-def coloured(things: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, str, object]]:
-    """Each with its own colour and dash, of which there are six."""
-    if len(things) > len(COLOURS):
-        refuse("lines", f"at most {len(COLOURS)}, to be told apart", len(things))
-    for (label, thing), colour, dash in zip(things.items(), COLOURS, DASHES, strict=False):
-        yield label, thing, colour, dash
+def coloured(lines: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor, str, object]]:
+    """Give each line a colour and a dash of its own.
+
+    Args:
+        lines: for each label its values.
+
+    Yields:
+        The label, the values, the colour and the dash of each line.
+
+    Raises:
+        ValueError: for more lines than there are colours.
+    """
+    if len(lines) > len(COLOURS):
+        refuse("lines", f"at most {len(COLOURS)}, to be told apart", len(lines))
+    for (label, values), colour, dash in zip(lines.items(), COLOURS, DASHES, strict=False):
+        yield label, values, colour, dash
+
+
+def mark_x(ax: Axes, mark: Mapping[str, float] | None) -> None:
+    """Draw vertical lines with labels in the legend.
+
+    Args:
+        ax: the axes to draw on.
+        mark: for each label the x of its line.
+    """
+    for label, x in (mark or {}).items():
+        ax.axvline(x, color="#888888", linestyle=":", linewidth=1.2, label=label)

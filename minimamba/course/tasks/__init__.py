@@ -1,19 +1,20 @@
-"""Made-up tasks that ask for one ability each: tokens in, answers out.
+"""Synthetic tasks, each of which needs one ability, for any model that maps tokens to logits.
 
-Everything is drawn from the generator that is given, on its device, so the same one gives the
-same tokens on every machine of its kind.
+A `Task` samples token sequences and, beside each token, the token that should come next, or
+`UNSCORED` where any will do. So one `loss`, one `accuracy` and one `MambaLM` of the task's
+`vocab_size` serve all of them:
 
-A `Task` gives tokens and, beside each, the token that should come next, or `UNSCORED` where
-nothing is asked: one `loss` and one `accuracy` serve all of them, and one model of the task's
-vocabulary. `selective_copying` and `registers` give questions and the numbers of their answers.
+    task = SelectiveCopying(length=64, n_data=4, n_symbols=8)
+    model = MambaLM(MambaConfig(vocab_size=task.vocab_size, d_model=32, layers="66"))
+    tokens, targets = task.sample(32, torch.Generator().manual_seed(0))
+    loss(model(tokens), targets).backward()
 """
 
 from minimamba.course.tasks.copying import Copying, SelectiveCopying
 from minimamba.course.tasks.parity import Parity
-from minimamba.course.tasks.questions import Questions, registers, selective_copying
 from minimamba.course.tasks.recall import AssociativeRecall, InductionHeads, PhoneBook
+from minimamba.course.tasks.registers import Registers
 from minimamba.course.tasks.task import UNSCORED, Examples, Task, accuracy, loss
 
 __all__ = ["UNSCORED", "AssociativeRecall", "Copying", "Examples", "InductionHeads", "Parity",
-           "PhoneBook", "Questions", "SelectiveCopying", "Task", "accuracy", "loss", "registers",
-           "selective_copying"]
+           "PhoneBook", "Registers", "SelectiveCopying", "Task", "accuracy", "loss"]

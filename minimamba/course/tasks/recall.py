@@ -1,4 +1,4 @@
-"""Find what stood beside something: once, many times, or in a list."""
+"""Recall from context: what followed a token, the value of a key, an entry of a list."""
 
 from dataclasses import dataclass
 
@@ -6,20 +6,36 @@ import torch
 from torch import Generator
 
 from minimamba.arguments import check_count, refuse
-from minimamba.course.tasks.task import Examples, Task, different, ending_in, nothing_asked, randint
+from minimamba.course.tasks.task import (
+    Examples,
+    Task,
+    distinct,
+    randint,
+    scored_at_end,
+    unscored_targets,
+)
 
 
 @dataclass(frozen=True)
 class InductionHeads(Task):
-    """Say what followed the special token, when it comes for the second time (Gu and Dao 2023,
-    section 4.1.2; Olsson et al. 2022, arXiv:2209.11895).
+    """Recall the token that followed the special token when it first appeared.
 
-    The paper's: a vocabulary of 16, trained at length 256. Tokens: `kinds` ordinary ones, then
-    the special one, which stands once anywhere and once more at the end of `length` tokens.
+    With the special token `|`, a sequence and its target are
+
+        c | a b d |
+                  a
+
+    The special token stands at a random place and once more at the end (Gu and Dao 2023,
+    arXiv:2312.00752, section 4.1.2, whose sizes are the defaults; Olsson et al. 2022,
+    arXiv:2209.11895). Tokens 0 … n_symbols − 1 are ordinary, n_symbols is the special one.
+
+    Args:
+        length: tokens in a sequence, at least 3.
+        n_symbols: distinct ordinary tokens.
     """
 
     length: int = 256
-    kinds: int = 15
+    n_symbols: int = 15
     difficulty = "length"
 
     def __post_init__(self) -> None:
@@ -27,101 +43,128 @@ class InductionHeads(Task):
         check_count("length", self.length, 3)
 
     @property
-    def vocabulary(self) -> int:
-        return self.kinds + 1
+    def vocab_size(self) -> int:
+        """The n_symbols ordinary tokens and the special one."""
+        return self.n_symbols + 1
 
     @property
     def chance(self) -> float:
-        return 1 / self.kinds
+        """The accuracy of guessing one ordinary token: 1 / n_symbols."""
+        return 1 / self.n_symbols
 
-    def _draw(self, batch: int, generator: Generator) -> Examples:
-        x = randint(self.kinds, (batch, self.length), generator)
-        at = randint(self.length - 2, (batch, 1), generator)
-        x.scatter_(1, at, self.kinds)
-        x[:, -1] = self.kinds
-        return ending_in(x, x.gather(1, at + 1))
+    def _sample(self, batch: int, generator: Generator) -> Examples:
+        tokens = randint(self.n_symbols, (batch, self.length), generator)
+        place = randint(self.length - 2, (batch, 1), generator)
+        tokens.scatter_(1, place, self.n_symbols)
+        tokens[:, -1] = self.n_symbols
+        return scored_at_end(tokens, tokens.gather(1, place + 1))
 
 
 @dataclass(frozen=True)
 class AssociativeRecall(Task):
-    """Read pairs of a key and a value; give a key's value when the key comes again, each once,
-    among other tokens (multi-query: Arora et al. 2023, arXiv:2312.04927).
+    """Read key–value pairs, then give the value of each key when it is queried.
 
-    As in that paper, there are as many keys as values, all of a sequence different, and the
-    places where keys are asked for are drawn, the g-th after the pairs with a weight of
-    g^(a − 1), a = 0.01. Between them stands a blank, as the paper's code has it too; it can put
-    random tokens there, which is harder, for some look like pairs. Tokens: `kinds` keys, `kinds`
-    values, the blank. One who remembers which values there were, but not whose, is right in one
-    of `pairs`.
+    With keys `a b c`, values `1 2 3` and blank `.`, a sequence of two pairs and its targets are
+
+        b 3 a 1 a . . . b .
+                1       3
+
+    This is multi-query associative recall (Arora et al. 2023, arXiv:2312.04927). As there, the
+    keys of a sequence are distinct and so are its values; each key is queried once; and the g-th
+    place for a query after the pairs is drawn with weight g^(a − 1), a = 0.01, so that most
+    queries come soon. Between the queries stands a blank token, as in the paper's code, which can
+    also put random tokens there; that is harder, since some look like pairs. A model that
+    remembers which values there were, but not their keys, is correct in one of `n_pairs`. Tokens
+    0 … n_keys − 1 are keys, the next n_keys are values, 2 n_keys is the blank.
+
+    Args:
+        length: tokens in a sequence, at least 4 n_pairs.
+        n_pairs: pairs in a sequence, at most `n_keys`.
+        n_keys: distinct keys, and distinct values.
     """
 
     length: int = 256
-    pairs: int = 16
-    kinds: int = 128
-    difficulty = "pairs"
+    n_pairs: int = 16
+    n_keys: int = 128
+    difficulty = "n_pairs"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs > self.kinds:
-            refuse("pairs", f"at most kinds = {self.kinds}", self.pairs)
-        if self.length < 4 * self.pairs:
-            refuse("length", f"at least 4 pairs = {4 * self.pairs}", self.length)
+        if self.n_pairs > self.n_keys:
+            refuse("n_pairs", f"at most n_keys = {self.n_keys}", self.n_pairs)
+        if self.length < 4 * self.n_pairs:
+            refuse("length", f"at least 4 n_pairs = {4 * self.n_pairs}", self.length)
 
     @property
-    def vocabulary(self) -> int:
-        return 2 * self.kinds + 1
+    def vocab_size(self) -> int:
+        """n_keys keys, as many values, and the blank."""
+        return 2 * self.n_keys + 1
 
     @property
     def chance(self) -> float:
-        return 1 / self.kinds
+        """The accuracy of guessing one value: 1 / n_keys."""
+        return 1 / self.n_keys
 
-    def _draw(self, batch: int, generator: Generator) -> Examples:
-        keys, values = (different(batch, self.pairs, self.kinds, generator) for _ in range(2))
-        values = values + self.kinds
-        x = keys.new_full((batch, self.length), 2 * self.kinds)
-        x[:, :2 * self.pairs] = torch.stack([keys, values], -1).flatten(1)
-        gaps = torch.arange(1.0, (self.length - 2 * self.pairs) // 2 + 1, device=x.device)
-        at = torch.multinomial((gaps**(0.01 - 1)).expand(batch, -1), self.pairs,
-                               generator=generator)
-        at = 2 * self.pairs + 2 * at
-        return Examples(x.scatter(1, at, keys), nothing_asked(x).scatter(1, at, values))
+    def _sample(self, batch: int, generator: Generator) -> Examples:
+        keys = distinct(batch, self.n_pairs, self.n_keys, generator)
+        values = self.n_keys + distinct(batch, self.n_pairs, self.n_keys, generator)
+        tokens = keys.new_full((batch, self.length), 2 * self.n_keys)
+        tokens[:, :2 * self.n_pairs] = torch.stack([keys, values], -1).flatten(1)
+        # Every second place after the pairs may hold a query.
+        n_places = (self.length - 2 * self.n_pairs) // 2
+        weights = torch.arange(1.0, n_places + 1, device=tokens.device)**(0.01 - 1)
+        chosen = torch.multinomial(weights.expand(batch, -1), self.n_pairs, generator=generator)
+        places = 2 * self.n_pairs + 2 * chosen
+        return Examples(tokens.scatter(1, places, keys),
+                        unscored_targets(tokens).scatter(1, places, values))
 
 
 @dataclass(frozen=True)
 class PhoneBook(Task):
-    """Read a list of names with their numbers; give the number of one name (Jelassi et al. 2024,
-    arXiv:2402.01032), or of several.
+    """Read a list of names with their numbers, then give the number of one name or of several.
 
-    Two letters a name (or `letters`), all different, `digits` digits a number, and a mark before
-    each name. Tokens: ten digits, 26 letters, the mark. What is asked for stands at the end, its
-    digits too: each is scored from what came before it. With more `questions` than one, so many
-    different names are asked for, one after the other, or all of them if they are fewer: more to
-    learn from in each sequence.
+    With mark `|`, two entries, a query for the second and its targets are
+
+        | a b 5 3 | c a 1 7 | c a 1
+                                1 7
+
+    A queried number is part of the sequence, so each of its digits is scored given the ones
+    before it (Jelassi et al. 2024, arXiv:2402.01032). Tokens 0 … 9 are digits, 10 … 35 letters,
+    36 is the mark before each name.
+
+    Args:
+        n_entries: names in the list, all distinct, at most 26^n_letters.
+        n_digits: digits of a number.
+        n_letters: letters of a name.
+        n_queries: distinct names that are queried, one after the other, but at most n_entries.
     """
 
-    people: int = 20
-    digits: int = 4
-    letters: int = 2
-    questions: int = 1
-    difficulty = "people"
+    n_entries: int = 20
+    n_digits: int = 4
+    n_letters: int = 2
+    n_queries: int = 1
+    difficulty = "n_entries"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.people > 26**self.letters:
-            refuse("people", f"at most 26^{self.letters} = {26**self.letters}", self.people)
+        if self.n_entries > 26**self.n_letters:
+            refuse("n_entries", f"at most 26^{self.n_letters} = {26**self.n_letters}",
+                   self.n_entries)
 
-    vocabulary = 37
+    vocab_size = 37
     chance = 0.1
 
-    def _draw(self, batch: int, generator: Generator) -> Examples:
-        names = different(batch, self.people, 26**self.letters, generator)
-        places = 26 ** torch.arange(self.letters - 1, -1, -1, device=names.device)
-        letters = 10 + names[..., None] // places % 26
-        numbers = randint(10, (batch, self.people, self.digits), generator)
-        lines = torch.cat([torch.full_like(letters[..., :1], 36), letters, numbers], -1)
-        asked = different(batch, min(self.questions, self.people), self.people, generator)
-        rows = torch.arange(batch, device=asked.device)[:, None]
-        x = torch.cat([lines, lines[rows, asked]], 1)
-        y = nothing_asked(x)
-        y[:, self.people:, -self.digits:] = numbers[rows, asked]
-        return Examples(x.flatten(1)[:, :-1], y.flatten(1)[:, 1:])
+    def _sample(self, batch: int, generator: Generator) -> Examples:
+        names = distinct(batch, self.n_entries, 26**self.n_letters, generator)
+        powers = 26 ** torch.arange(self.n_letters - 1, -1, -1, device=names.device)
+        letters = 10 + names[..., None] // powers % 26
+        numbers = randint(10, (batch, self.n_entries, self.n_digits), generator)
+        entries = torch.cat([torch.full_like(letters[..., :1], 36), letters, numbers], -1)
+        n_queries = min(self.n_queries, self.n_entries)
+        queried = distinct(batch, n_queries, self.n_entries, generator)
+        rows = torch.arange(batch, device=queried.device)[:, None]
+        tokens = torch.cat([entries, entries[rows, queried]], 1)
+        targets = unscored_targets(tokens)
+        targets[:, self.n_entries:, -self.n_digits:] = numbers[rows, queried]
+        # Next-token prediction: the input lacks the last token, the targets the first.
+        return Examples(tokens.flatten(1)[:, :-1], targets.flatten(1)[:, 1:])

@@ -1,8 +1,7 @@
-"""What every made-up task has: tokens, what should follow each, a vocabulary, chance, a loss."""
+"""The interface of a synthetic task: what to sample, and one loss and one accuracy for all."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from inspect import getdoc
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,49 +11,73 @@ from torch.nn.functional import cross_entropy
 from minimamba.arguments import check_count, check_shape, refuse, shape_of
 
 UNSCORED = -100
-"""The target where nothing is asked: the one that PyTorch's cross entropy passes over."""
+"""The target of a token that isn't scored: the `ignore_index` of PyTorch's cross entropy."""
 
 
 class Examples(NamedTuple):
-    """Sequences, and what is asked of them."""
+    """A batch of token sequences with the target of each token."""
 
     tokens: Tensor
-    """(batch, length), int64, from 0 to vocabulary − 1."""
+    """(batch, length), int64, from 0 to vocab_size − 1: the input of a model."""
     targets: Tensor
-    """(batch, length), int64: the token that should follow each, or UNSCORED."""
+    """(batch, length), int64: the correct next token, or UNSCORED."""
 
     @property
     def scored(self) -> Tensor:
-        """(batch, length) of bool: where something is asked."""
+        """(batch, length) of bool: True where there is a target."""
         return self.targets != UNSCORED
 
 
-def loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """The mean cross entropy, in nats, over what is asked: (batch, length, vocabulary) scores
-    and (batch, length) targets."""
-    _check_scores(scores, targets)
-    return cross_entropy(scores.flatten(0, 1), targets.flatten(), ignore_index=UNSCORED)
+def loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross entropy over the scored tokens.
+
+    Args:
+        logits: (batch, length, vocab_size), floating point.
+        targets: (batch, length), int64: the correct next token, or UNSCORED.
+
+    Returns:
+        A scalar, in nats.
+
+    Raises:
+        ValueError: if the shapes don't match.
+    """
+    _check_shapes(logits, targets)
+    return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=UNSCORED)
 
 
-def accuracy(scores: Tensor, targets: Tensor) -> Tensor:
-    """The share of what is asked whose best score is right; shapes as in `loss`."""
-    _check_scores(scores, targets)
-    right = (scores.argmax(-1) == targets).sum()
-    return right / (targets != UNSCORED).sum()
+def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the fraction of scored tokens whose largest logit is that of the target.
+
+    Args:
+        logits: (batch, length, vocab_size), floating point.
+        targets: (batch, length), int64: the correct next token, or UNSCORED.
+
+    Returns:
+        A scalar from 0 to 1.
+
+    Raises:
+        ValueError: if the shapes don't match.
+    """
+    _check_shapes(logits, targets)
+    correct = (logits.argmax(-1) == targets).sum()
+    return correct / (targets != UNSCORED).sum()
 
 
-def _check_scores(scores: Tensor, targets: Tensor) -> None:
-    if scores.ndim != 3:
-        refuse("scores", "shape (batch, length, vocabulary)", shape_of(scores))
-    check_shape("targets", targets, tuple(scores.shape[:2]), "(batch, length)")
+def _check_shapes(logits: Tensor, targets: Tensor) -> None:
+    if logits.ndim != 3:
+        refuse("logits", "shape (batch, length, vocab_size)", shape_of(logits))
+    check_shape("targets", targets, tuple(logits.shape[:2]), "(batch, length)")
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What all tasks have. The fields of each are whole numbers from 1 up."""
+    """A synthetic task, whose fields (whole numbers from 1 up) say how large it is.
+
+    A subclass defines the fields, `difficulty`, `vocab_size`, `chance` and `_sample`.
+    """
 
     difficulty: ClassVar[str]
-    """The field that makes it harder."""
+    """The name of the field that makes the task harder, such as "length"."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -62,51 +85,65 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def vocabulary(self) -> int:
-        """How many tokens there are."""
+    def vocab_size(self) -> int:
+        """The number of distinct tokens."""
 
     @property
     @abstractmethod
     def chance(self) -> float:
-        """The share that is right by guessing, of the answers that there can be, always the
-        same one: what a model reaches that knows the rules and has read nothing."""
+        """The accuracy of a model that knows the rules and has read nothing: it picks one of the
+        possible answers, always the same."""
 
-    def draw(self, batch: int, generator: Generator) -> Examples:
-        """`batch` new sequences."""
+    def sample(self, batch: int, generator: Generator) -> Examples:
+        """Sample new sequences.
+
+        Args:
+            batch: how many sequences.
+            generator: the source of randomness. The tensors are made on its device; the same seed
+                on the same kind of device gives the same sequences.
+
+        Returns:
+            Examples of shape (batch, length of a sequence).
+
+        Raises:
+            ValueError: if batch isn't a whole number from 1 up.
+        """
         check_count("batch", batch)
-        return self._draw(batch, generator)
+        return self._sample(batch, generator)
 
     @abstractmethod
-    def _draw(self, batch: int, generator: Generator) -> Examples: ...
-
-    @property
-    def description(self) -> str:
-        """What is asked, in a few sentences."""
-        return " ".join(getdoc(type(self)).split("\n\n")[0].split())
+    def _sample(self, batch: int, generator: Generator) -> Examples: ...
 
     def at(self, difficulty: int) -> "Task":
-        """The same task, harder or easier."""
+        """Return this task at another difficulty.
+
+        Args:
+            difficulty: the new value of the field that `difficulty` names.
+
+        Returns:
+            A copy in which that field alone differs.
+        """
         return replace(self, **{self.difficulty: difficulty})
 
 
-def randint(below: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Numbers from 0 to below − 1, int64."""
-    return torch.randint(below, shape, generator=generator, device=generator.device)
+def randint(high: int, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    """Random int64 from 0 to high − 1."""
+    return torch.randint(high, shape, generator=generator, device=generator.device)
 
 
-def different(batch: int, count: int, below: int, generator: Generator) -> Tensor:
-    """(batch, count), in each row different numbers from 0 to below − 1."""
-    order = torch.rand(batch, below, generator=generator, device=generator.device)
+def distinct(batch: int, count: int, high: int, generator: Generator) -> Tensor:
+    """(batch, count) random int64 from 0 to high − 1, without repetition within a row."""
+    order = torch.rand(batch, high, generator=generator, device=generator.device)
     return order.topk(count).indices
 
 
-def nothing_asked(tokens: Tensor) -> Tensor:
-    """Targets to write answers into."""
+def unscored_targets(tokens: Tensor) -> Tensor:
+    """Targets of the shape of the tokens, all UNSCORED."""
     return torch.full_like(tokens, UNSCORED)
 
 
-def ending_in(tokens: Tensor, answers: Tensor) -> Examples:
-    """(batch, questions) answers to the last tokens."""
-    targets = nothing_asked(tokens)
+def scored_at_end(tokens: Tensor, answers: Tensor) -> Examples:
+    """Examples in which the (batch, n_queries) answers are the targets of the last tokens."""
+    targets = unscored_targets(tokens)
     targets[:, -answers.shape[1]:] = answers
     return Examples(tokens, targets)

@@ -1,11 +1,11 @@
-"""What a reader drags: one widget a file, each a thin face over the library and a figure.
+"""Interactive explorers for the chapters, one per file.
 
-Beside each is a file of the same name in JavaScript, which `module` joins to the shared
-explorer.js: it makes the controls, and the drawing too but for HippoExplorer's, which is Python's.
+Each is a Jupyter widget over functions of the library. Its controls are made by the JavaScript
+module of the same name in js/, and so is its drawing, except for HippoExplorer, whose picture is
+drawn in Python.
 """
 
 from minimamba.course.widgets.delta_explorer import DeltaExplorer
-from minimamba.course.widgets.explorer import module
 from minimamba.course.widgets.hippo_explorer import HippoExplorer
 from minimamba.course.widgets.kernel_explorer import KernelExplorer
 from minimamba.course.widgets.recall_explorer import RecallExplorer
@@ -17,4 +17,4 @@ from minimamba.course.widgets.token_explorer import TokenExplorer
 
 __all__ = ["DeltaExplorer", "HippoExplorer", "KernelExplorer", "RecallExplorer",
            "RooflineExplorer", "ScanStepper", "StabilityExplorer", "StateExplorer",
-           "TokenExplorer", "module"]
+           "TokenExplorer"]

@@ -1,4 +1,4 @@
-"""Set Δ and see a state decay, hold or reset. The drawing is in delta_explorer.js."""
+"""Set the step size Δ and see a state decay, hold or reset; js/delta_explorer.js draws it."""
 
 import math
 from functools import lru_cache
@@ -13,14 +13,16 @@ from minimamba import lti
 from minimamba.arguments import check_one_of
 from minimamba.course import corpora, plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import module
+from minimamba.course.widgets.javascript import bundle
 from minimamba.discretize import zoh
 
 LAGS = 60
-STRETCHES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}
+LAG_RANGES = {"1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, "older": None}
+"""The last lag, counted from 1, of each range of lags."""
 
 
 def _step() -> corpora.Recording:
+    """A step from 0 to 1 after a quarter of a second."""
     t = torch.arange(2000, dtype=torch.float64) / 2000
     return corpora.Recording(t, (t >= 0.25).double(), "input")
 
@@ -29,54 +31,64 @@ INPUTS = {"neuron": corpora.neuron, "EEG": corpora.eeg, "step": _step}
 
 
 @lru_cache
-def _packed() -> dict[str, dict]:
-    """The recordings for the browser: a list of numbers would take a line of a notebook each."""
+def _packed_recordings() -> dict[str, dict]:
+    """The inputs as text, because a notebook would store a list with one number per line."""
     packed = {}
     for name, recording in INPUTS.items():
         t, x, unit = recording()
         low, high = x.min().item(), x.max().item()
-        whole = ((x - low) / (high - low) * 9999).round().int().tolist()
+        levels = ((x - low) / (high - low) * 9999).round().int().tolist()
         packed[name] = {"step": t[1].item(), "unit": unit, "low": round(low, 5),
-                        "high": round(high, 5), "samples": " ".join(map(str, whole))}
+                        "high": round(high, 5), "samples": " ".join(map(str, levels))}
     return packed
 
 
-class Seen(NamedTuple):
-    """What the drawing shows: Ā, the kernel (its first weight is B̄), the shares of the stretches
-    of the past, and the state (length,)."""
+class DeltaResult(NamedTuple):
+    """What a DeltaExplorer shows."""
 
-    pole: float
+    A_bar: float
+    """The discrete pole Ā."""
     kernel: Tensor
-    shares: list[float]
+    """(length,), B̄ Āˡ at each lag l; the first weight is B̄."""
+    fractions: list[float]
+    """The fraction of the kernel's weight in each of LAG_RANGES."""
     state: Tensor
+    """(length,), the hidden state."""
 
 
 class DeltaExplorer(BrowserExplorer):
-    """Δ, the decay rate |A| and the input, over the figure of what they do.
+    """An explorer of the step size Δ: what a scalar SSM does with a recording.
 
-    The system has one state, h_t = Ā h_{t−1} + B̄ x_t, by zero-order hold with B = |A|, so
-    that a constant input comes through at its own height whatever Δ is. The drawing follows
-    each move, of the reader's hand or of the attributes here.
+    The system is h_t = Ā h_{t−1} + B̄ x_t by zero-order hold with B = |A|, which has unit DC gain
+    for every Δ. The drawing follows the controls, and the attributes `delta`, `decay_rate` and
+    `input`.
 
     Args:
-        delta: the step at the start, from 0.0001 to 10.
-        rate: the decay rate |A| at the start, from 0.1 to 10.
+        delta: the step size Δ, from 0.0001 to 10.
+        decay_rate: the decay rate |A|, from 0.1 to 10.
         input: "neuron", "EEG" or "step".
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "delta_explorer.js"
-    _esm = module(file)
-    settings = ("delta", "rate", "input")
-    given = ("recordings",)
-    limits: ClassVar = {"delta": (1e-4, 10), "rate": (0.1, 10)}
-    delta, rate, input = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    module = "delta_explorer.js"
+    _esm = bundle(module)
+    settings = ("delta", "decay_rate", "input")
+    data = ("recordings",)
+    limits: ClassVar = {"delta": (1e-4, 10), "decay_rate": (0.1, 10)}
+    delta = traitlets.TraitType().tag(sync=True)
+    """The step size Δ."""
+    decay_rate = traitlets.TraitType().tag(sync=True)
+    """The decay rate |A|."""
+    input = traitlets.TraitType().tag(sync=True)
+    """The name of the input x."""
     recordings = traitlets.Dict().tag(sync=True)
+    """The inputs, packed for the browser."""
 
-    def __init__(self, delta: float = 0.01, rate: float = 1.0, input: str = "neuron") -> None:
-        super().__init__(delta=delta, rate=rate, input=input, recordings=_packed())
+    def __init__(self, delta: float = 0.01, decay_rate: float = 1.0, input: str = "neuron") -> None:
+        super().__init__(delta=delta, decay_rate=decay_rate, input=input,
+                         recordings=_packed_recordings())
 
     _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
@@ -86,41 +98,43 @@ class DeltaExplorer(BrowserExplorer):
         return proposal["value"]
 
     def half_life(self) -> float:
-        """The steps in which the state's memory of one input halves."""
-        return math.log(2) / (self.delta * self.rate)
+        """The number of steps in which the impulse response halves, ln 2 / (Δ |A|)."""
+        return math.log(2) / (self.delta * self.decay_rate)
 
-    def seen(self) -> Seen:
-        """What the drawing shows, by the library's own definitions."""
-        x, one = INPUTS[self.input]().x, torch.ones(1, dtype=torch.float64)
-        A_bar, B_bar = zoh(-self.rate * one, self.rate * one, self.delta)
+    def compute(self) -> DeltaResult:
+        """Compute what is shown, with the library's functions."""
+        x = INPUTS[self.input]().x
+        one = torch.ones(1, dtype=torch.float64)
+        A_bar, B_bar = zoh(-self.decay_rate * one, self.decay_rate * one, self.delta)
         kernel = lti.kernel(A_bar, B_bar, one, max(LAGS, len(x)))
-        # From rest at the first sample's height: else the start would be all transient.
+        # Start in equilibrium with the first sample: from 0 the transient would dominate.
         state = x[0] + lti.convolve(kernel, x - x[0])
-        return Seen(A_bar.item(), kernel, _shares(kernel), state)
+        return DeltaResult(A_bar.item(), kernel, _fractions(kernel), state)
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        A_bar = math.exp(-self.delta * self.rate)
-        return (f"The pole is {A_bar:.4f}; the state's memory of an input halves in "
-                f"{self.half_life():.3g} steps; the last step alone makes up "
-                f"{1 - A_bar:.0%} of the state.")
+        """What is shown, in words."""
+        A_bar = math.exp(-self.delta * self.decay_rate)
+        return (f"The pole Ā is {A_bar:.4f}. The impulse response halves every "
+                f"{self.half_life():.3g} steps, and the current input has a weight of "
+                f"{1 - A_bar:.0%} in the state.")
 
     def _figure(self) -> Figure:
-        seen = self.seen()
-        return plots.decay(
-            *INPUTS[self.input](), f"Δ = {self.delta:.3g}, |A| = {self.rate:.3g}: the memory of an "
-            f"input halves in {self.half_life():.3g} steps", seen.pole,
-            seen.kernel[:LAGS] / seen.kernel[0], dict(zip(STRETCHES, seen.shares, strict=True)),
-            seen.state)
+        result = self.compute()
+        return plots.scalar_ssm(
+            *INPUTS[self.input](), f"Δ = {self.delta:.3g}, |A| = {self.decay_rate:.3g}: the "
+            f"impulse response halves every {self.half_life():.3g} steps", result.A_bar,
+            result.kernel[:LAGS] / result.kernel[0],
+            dict(zip(LAG_RANGES, result.fractions, strict=True)), result.state)
 
     def __repr__(self) -> str:
-        return (f"DeltaExplorer(delta={self.delta:g}, rate={self.rate:g}, "
+        return (f"DeltaExplorer(delta={self.delta:g}, decay_rate={self.decay_rate:g}, "
                 f"input={self.input!r})")
 
 
-def _shares(kernel: Tensor) -> list[float]:
-    """For each stretch of the past, the share of the kernel's weight that lies in it."""
-    held = kernel.cumsum(0) / kernel.sum()
-    upto = [held[min(end, len(held)) - 1].item() if end else 1.0 for end in STRETCHES.values()]
-    return [now - before for now, before in zip(upto, [0.0, *upto], strict=False)]
+def _fractions(kernel: Tensor) -> list[float]:
+    """The fraction of a kernel's weight that lies in each range of lags."""
+    cumulative = kernel.cumsum(0) / kernel.sum()
+    up_to = [cumulative[min(end, len(kernel)) - 1].item() if end else 1.0
+             for end in LAG_RANGES.values()]
+    return [end - start for end, start in zip(up_to, [0.0, *up_to], strict=False)]

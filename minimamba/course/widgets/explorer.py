@@ -1,8 +1,6 @@
-"""What every explorer is: settings in Python, a face in JavaScript, and a still picture where no
-kernel runs."""
+"""The base class of all explorers: settings in Python, controls in JavaScript, a still picture."""
 
 import base64
-from importlib import resources
 from io import BytesIO
 from typing import ClassVar
 
@@ -13,59 +11,60 @@ from minimamba.arguments import check_number, refuse
 from minimamba.course import plots
 
 
-def module(name: str) -> str:
-    """The ES module of a widget: explorer.js and, behind it, the widget's own file.
-
-    Its default export has `render({model, el})`. Any object with `get`, `set`, `on` and
-    `save_changes` will do for the model, as long as `set` calls what `on("change:…")` was given.
+def check_whole_number(name: str, value: object, low: int, high: int) -> None:
+    """Check that a value is a whole number between two limits.
 
     Args:
-        name: the file in minimamba/course/widgets, such as "delta_explorer.js".
+        name: the argument's name, for the error message.
+        value: what was given.
+        low: the smallest number allowed.
+        high: the largest number allowed.
+
+    Raises:
+        ValueError: if it is anything else.
     """
-    folder = resources.files("minimamba.course.widgets")
-    return "\n".join((folder / file).read_text(encoding="utf-8")
-                     for file in ("explorer.js", name))
-
-
-def check_between(name: str, value: object, low: int, high: int) -> None:
-    """A whole number from one to another, the ends included."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         refuse(name, f"a whole number from {low} to {high}", repr(value))
 
 
 class Explorer(anywidget.AnyWidget):
-    """A subclass says which file makes its controls (and has that module as its `_esm`), which of
-    its traits the reader sets, and between which `limits` their numbers lie; it has a `caption`
-    and a figure for pages where nothing runs."""
+    """The base class of the explorers.
 
-    file = ""
+    A subclass has a `caption`, which says in words what is shown, draws a figure for pages where
+    nothing runs, and has the bundled text of its module as `_esm`.
+    """
+
+    module = ""
+    """The file in js/ that makes the controls."""
     settings: tuple[str, ...] = ()
+    """The names of the traits that the controls set."""
     limits: ClassVar[dict[str, tuple[float, float]]] = {}
+    """The range of each setting that is a real number."""
 
     @property
     def value(self) -> dict:
-        """What the controls say."""
+        """The settings by name."""
         return {name: getattr(self, name) for name in self.settings}
 
     def _check_limits(self, proposal: dict) -> float:
-        """Of the traits in `limits`, for a subclass to register with `traitlets.validate`."""
-        name, value = proposal["trait"].name, proposal["value"]
+        """Check a setting in `limits`; subclasses register this with `traitlets.validate`."""
+        name = proposal["trait"].name
         low, high = self.limits[name]
-        check_number(name, value, f"{low:g} to {high:g}", low, high)
-        return value
+        check_number(name, proposal["value"], f"{low:g} to {high:g}", low, high)
+        return proposal["value"]
 
     def _figure(self) -> Figure:
+        """The figure for the current settings."""
         raise NotImplementedError
 
     def _still(self) -> bytes:
-        """The picture as it stands, a PNG."""
+        """The figure for the current settings, as a PNG."""
         file = BytesIO()
         self._figure().savefig(file, format="png")
         return file.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:
-        """The live widget, and beside it the still picture, with words, for a page without a
-        kernel."""
+        """The live widget, and a still picture with alternative text for pages without a kernel."""
         bundle, _ = super()._repr_mimebundle_(**kwargs)
         picture = base64.b64encode(plots.compact(self._still())).decode()
         return ({**bundle, "text/plain": repr(self), "image/png": picture},

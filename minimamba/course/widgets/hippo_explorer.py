@@ -1,5 +1,4 @@
-"""Drag the size of a state and the moment, and see what it still knows of the past. The controls
-are in hippo_explorer.js."""
+"""Set the state dimension and the time, and see what a HiPPO state holds of an EEG's past."""
 
 from functools import lru_cache
 from typing import ClassVar, get_args
@@ -10,91 +9,104 @@ from torch import Tensor
 
 from minimamba.arguments import check_one_of, refuse
 from minimamba.course import corpora, plots
-from minimamba.course.widgets.explorer import module
+from minimamba.course.widgets.javascript import bundle
 from minimamba.course.widgets.python_explorer import PythonExplorer
 from minimamba.s4 import hippo
 
-SIZES = tuple(range(3, 66, 2))
+DIMENSIONS = tuple(range(3, 66, 2))
 WINDOW = 2.0
+"""The window of LegT and FouT, in seconds."""
 
 
 @lru_cache
 def _recording() -> corpora.Recording:
+    """The EEG, with each sample at the end of the interval before it."""
     recording = corpora.eeg()
-    return recording._replace(t=recording.t + recording.t[1])  # the first sample ends the first gap
+    return recording._replace(t=recording.t + recording.t[1])
 
 
 @lru_cache
 def _states(measure: str, N: int) -> Tensor:
-    """(length, N). LegS's matrix is triangular, so its first numbers do not know of the rest."""
+    """The (length, N) states over the recording.
+
+    LegS has a triangular matrix, so that its first N components don't depend on the rest: it runs
+    once, with the largest N.
+    """
     t, x, _ = _recording()
     if measure != "legs":
         return hippo.project(measure, N, x, t, WINDOW)
-    most = SIZES[-1]
-    return hippo.project("legs", most, x, t) if most == N else _states("legs", most)[:, :N]
+    largest = DIMENSIONS[-1]
+    if largest > N:
+        return _states("legs", largest)[:, :N]
+    return hippo.project("legs", N, x, t)
 
 
 class HippoExplorer(PythonExplorer):
-    """The state's size, the moment and what it remembers, over a figure of an EEG and what is read
-    back from the state.
+    """An explorer of HiPPO: an EEG, its state at one time, and the past reconstructed from it.
 
     Args:
-        size: how many numbers the state has, an odd number from 3 to 65.
-        moment: in seconds, from 0.5 to 10.
-        measure: "legs", "legt" or "fout"; the last two look back 2 s.
+        d_state: the state dimension N, an odd number from 3 to 65.
+        time: the current time in seconds, from 0.5 to 10.
+        measure: "legs", "legt" or "fout"; the last two have a window of 2 s.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "hippo_explorer.js"
-    _esm = module(file)
-    settings = ("size", "moment", "measure")
-    limits: ClassVar = {"moment": (0.5, 10)}
-    size, moment, measure = (traitlets.TraitType().tag(sync=True) for _ in range(3))
+    module = "hippo_explorer.js"
+    _esm = bundle(module)
+    settings = ("d_state", "time", "measure")
+    limits: ClassVar = {"time": (0.5, 10)}
+    d_state = traitlets.TraitType().tag(sync=True)
+    """The state dimension N."""
+    time = traitlets.TraitType().tag(sync=True)
+    """The current time, in seconds."""
+    measure = traitlets.TraitType().tag(sync=True)
+    """The HiPPO measure."""
     picture = traitlets.Bytes().tag(sync=True)
-    """A PNG."""
+    """The figure for the current settings, a PNG."""
 
-    def __init__(self, size: int = 33, moment: float = 6.0, measure: str = "legs") -> None:
-        self._drawing = plots.HippoExplorerFigure(*_recording(), SIZES[-1])
-        super().__init__(size=size, moment=moment, measure=measure)
+    def __init__(self, d_state: int = 33, time: float = 6.0, measure: str = "legs") -> None:
+        self._drawing = plots.HippoExplorerFigure(*_recording(), DIMENSIONS[-1])
+        super().__init__(d_state=d_state, time=time, measure=measure)
 
     _check_number = traitlets.validate(*limits)(PythonExplorer._check_limits)
 
-    @traitlets.validate("size")
-    def _check_size(self, proposal: dict) -> int:
-        size = proposal["value"]
-        if not isinstance(size, int) or size not in SIZES:
-            refuse("size", "an odd number from 3 to 65", repr(size))
-        return size
+    @traitlets.validate("d_state")
+    def _check_d_state(self, proposal: dict) -> int:
+        d_state = proposal["value"]
+        if not isinstance(d_state, int) or d_state not in DIMENSIONS:
+            refuse("d_state", "an odd number from 3 to 65", repr(d_state))
+        return d_state
 
     @traitlets.validate("measure")
     def _check_measure(self, proposal: dict) -> str:
         check_one_of("measure", proposal["value"], get_args(hippo.Measure))
         return proposal["value"]
 
-    def _shown(self) -> dict[str, object]:
+    def _update(self) -> dict[str, object]:
         t, x, _ = _recording()
-        N, measure = self.size, self.measure
-        k = int(torch.searchsorted(t, self.moment - 1e-9))
+        k = int(torch.searchsorted(t, self.time - 1e-9))
         now = t[k].item()
-        c, span = _states(measure, N)[k], now if measure == "legs" else min(WINDOW, now)
-        window = now if measure == "legs" else WINDOW
-        # A sample holds until the next; what is read is compared in the middle of each.
+        window = now if self.measure == "legs" else WINDOW
+        span = min(window, now)
+        c = _states(self.measure, self.d_state)[k]
+        # A sample is held until the next one; the comparison is in the middle of each interval.
         middle = (t[:k] + t[1:k + 1]) / 2
-        seen = now - middle < span
-        recalled = hippo.basis(measure, N, (now - middle[seen]) / window) @ c
-        truth = x[:k][seen]
-        error = ((recalled - truth).square().mean().sqrt() / truth.std(correction=0)).item()
-        words = (f"{N} numbers for the last {span:.2f} s, {int(seen.sum())} samples: "
-                 f"error {error:.0%} of their spread")
+        inside = now - middle < span
+        basis = hippo.basis(self.measure, self.d_state, (now - middle[inside]) / window)
+        reconstruction = basis @ c
+        signal = x[:k][inside]
+        error = (reconstruction - signal).square().mean().sqrt() / signal.std(correction=0)
+        words = (f"N = {self.d_state}, the last {span:.2f} s ({int(inside.sum())} samples): "
+                 f"normalized RMSE {error.item():.0%}")
         return {
-            "picture": self._drawing.png(words, middle[seen], recalled, now, now - span, c),
-            "caption": f"An EEG and what is read back from a state of {words}."}
+            "picture": self._drawing.png(words, middle[inside], reconstruction, now, now - span, c),
+            "caption": f"An EEG and its reconstruction from a HiPPO state. {words}."}
 
     def _still(self) -> bytes:
         return self.picture
 
     def __repr__(self) -> str:
-        return (f"HippoExplorer(size={self.size}, moment={self.moment:g}, "
+        return (f"HippoExplorer(d_state={self.d_state}, time={self.time:g}, "
                 f"measure={self.measure!r})")

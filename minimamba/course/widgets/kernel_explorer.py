@@ -1,5 +1,4 @@
-"""Slide a flipped kernel over an input, and carry a state beside it: one output, made both ways.
-The drawing is in kernel_explorer.js."""
+"""Compute one output as a convolution and as a recurrence; js/kernel_explorer.js draws both."""
 
 import cmath
 import math
@@ -16,9 +15,12 @@ from minimamba import lti
 from minimamba.arguments import check_one_of
 from minimamba.course import corpora, plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_between, module
+from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.javascript import bundle
 
-LENGTH, START = 32, 4
+LENGTH = 32
+START = 4
+"""The step at which the impulse is and the step input begins."""
 
 
 def _impulse() -> Tensor:
@@ -31,62 +33,75 @@ def _step() -> Tensor:
 
 @lru_cache
 def _eeg() -> Tensor:
-    """A stretch with two swings, to hundredths: the browser gets it as text."""
+    """A part of the EEG with two oscillations, rounded because the browser gets it as text."""
     return corpora.eeg().x[576:576 + LENGTH].mul(100).round() / 100
 
 
 INPUTS = {"EEG": (_eeg, ", standard deviations"), "impulse": (_impulse, ""), "step": (_step, "")}
+"""A function for each input, and its unit."""
 
 
-def _packed() -> dict[str, dict]:
+def _packed_inputs() -> dict[str, dict]:
+    """The inputs as text for the browser."""
     return {name: {"unit": unit, "samples": " ".join(f"{sample:g}" for sample in x().tolist())}
             for name, (x, unit) in INPUTS.items()}
 
 
-class Seen(NamedTuple):
-    """What the drawing shows: the input (32,), the kernel (32,), its products with the inputs so
-    far (place + 1,), the output (32,) by convolution and the state (32,), complex, by recurrence,
-    whose real part is the output too."""
+class KernelResult(NamedTuple):
+    """What a KernelExplorer shows."""
 
     x: Tensor
+    """(32,), the input."""
     kernel: Tensor
+    """(32,), K_l = Re Āˡ."""
     products: Tensor
+    """(step + 1,), the inputs so far times the flipped kernel."""
     output: Tensor
+    """(32,), by convolution."""
     state: Tensor
+    """(32,), complex, by recurrence; its real part equals the output."""
 
 
 class KernelExplorer(BrowserExplorer):
-    """The place t, the pole Ā and the input, over the figure of the two ways to make y_t.
+    """An explorer of the two ways to compute one output of an LTI system.
 
-    The system has one complex state, h_t = Ā h_{t−1} + x_t, y_t = Re h_t; so its kernel is
-    K_l = Re Āˡ. Convolution flips the kernel, slides it to t and adds up all products with the
-    input; recurrence multiplies one number and adds another.
+    The system is h_t = Ā h_{t−1} + x_t, y_t = Re h_t with one complex state, so that its kernel is
+    K_l = Re Āˡ. The convolution flips the kernel, shifts it to the step t and sums its products
+    with the input. The recurrence multiplies the state by Ā and adds the input.
 
     Args:
-        place: t, the step whose output is made, from 0 to 31.
-        decay: |Ā|, what a step keeps of the state, from 0 to 1.
-        turn: the angle of Ā, by which a step turns the state, from 0 to 180 degrees.
+        step: t, the time step of the output, from 0 to 31.
+        decay: |Ā|, the decay per step, from 0 to 1.
+        angle: the angle of Ā in degrees, from 0 to 180: the state rotates by it in each step.
         input: "EEG", "impulse" or "step", 32 samples each.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "kernel_explorer.js"
-    _esm = module(file)
-    settings = ("place", "decay", "turn", "input")
-    given = ("inputs",)
-    limits: ClassVar = {"decay": (0, 1), "turn": (0, 180)}
-    place, decay, turn, input = (traitlets.TraitType().tag(sync=True) for _ in range(4))
+    module = "kernel_explorer.js"
+    _esm = bundle(module)
+    settings = ("step", "decay", "angle", "input")
+    data = ("inputs",)
+    limits: ClassVar = {"decay": (0, 1), "angle": (0, 180)}
+    step = traitlets.TraitType().tag(sync=True)
+    """The time step t of the output."""
+    decay = traitlets.TraitType().tag(sync=True)
+    """The decay per step, |Ā|."""
+    angle = traitlets.TraitType().tag(sync=True)
+    """The angle of Ā, in degrees."""
+    input = traitlets.TraitType().tag(sync=True)
+    """The name of the input x."""
     inputs = traitlets.Dict().tag(sync=True)
+    """The inputs, packed for the browser."""
 
-    def __init__(self, place: int = 25, decay: float = 0.9, turn: float = 30.0,
+    def __init__(self, step: int = 25, decay: float = 0.9, angle: float = 30.0,
                  input: str = "EEG") -> None:
-        super().__init__(place=place, decay=decay, turn=turn, input=input, inputs=_packed())
+        super().__init__(step=step, decay=decay, angle=angle, input=input, inputs=_packed_inputs())
 
-    @traitlets.validate("place")
-    def _check_place(self, proposal: dict) -> int:
-        check_between("place", proposal["value"], 0, LENGTH - 1)
+    @traitlets.validate("step")
+    def _check_step(self, proposal: dict) -> int:
+        check_whole_number("step", proposal["value"], 0, LENGTH - 1)
         return proposal["value"]
 
     _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
@@ -96,39 +111,40 @@ class KernelExplorer(BrowserExplorer):
         check_one_of("input", proposal["value"], INPUTS)
         return proposal["value"]
 
-    def seen(self) -> Seen:
-        """What the drawing shows, by the library's own definitions."""
-        x, one = INPUTS[self.input][0](), torch.ones(1, dtype=torch.complex128)
-        A_bar = cmath.rect(self.decay, math.radians(self.turn)) * one
+    def compute(self) -> KernelResult:
+        """Compute what is shown, with the library's functions."""
+        x = INPUTS[self.input][0]()
+        one = torch.ones(1, dtype=torch.complex128)
+        A_bar = cmath.rect(self.decay, math.radians(self.angle)) * one
         kernel = lti.kernel(A_bar, one, one, LENGTH).real
-        products = kernel[:self.place + 1].flip(0) * x[:self.place + 1]
-        return Seen(x, kernel, products, lti.convolve(kernel, x),
-                    lti.recurrence(A_bar, one, one, x))
+        products = kernel[:self.step + 1].flip(0) * x[:self.step + 1]
+        return KernelResult(x, kernel, products, lti.convolve(kernel, x),
+                            lti.recurrence(A_bar, one, one, x))
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        seen = self.seen()
-        h = seen.state[self.place].item()
-        size = _said(abs(h.imag))
+        """What is shown, in words."""
+        result = self.compute()
+        h = result.state[self.step].item()
+        size = _decimals(abs(h.imag))
         sign = "−" if h.imag < 0 and float(size) else "+"
-        many = f"{self.place + 1} products add up" if self.place else "1 product comes"
-        return (f"Step {self.place}. Convolution: {many} to {_said(seen.products.sum().item())}. "
-                f"Recurrence: the state is {_said(h.real)} {sign} {size}i, and its real part "
-                f"{_said(h.real)}.")
+        total = _decimals(result.products.sum().item())
+        terms = f"the {self.step + 1} products sum to" if self.step else "the only product is"
+        return (f"Step {self.step}. Convolution: {terms} {total}. "
+                f"Recurrence: the state is {_decimals(h.real)} {sign} {size}i, and its real part "
+                f"is {_decimals(h.real)}.")
 
     def _figure(self) -> Figure:
-        seen = self.seen()
-        return plots.convolution(seen.x, INPUTS[self.input][1], seen.kernel, seen.products,
-                                 seen.output, seen.state, self.place)
+        result = self.compute()
+        return plots.convolution(result.x, INPUTS[self.input][1], result.kernel, result.products,
+                                 result.output, result.state, self.step)
 
     def __repr__(self) -> str:
-        return (f"KernelExplorer(place={self.place}, decay={self.decay:g}, turn={self.turn:g}, "
+        return (f"KernelExplorer(step={self.step}, decay={self.decay:g}, angle={self.angle:g}, "
                 f"input={self.input!r})")
 
 
-def _said(value: float) -> str:
-    """Three decimals, a half away from 0 as in JavaScript; two numbers that differ by rounding
-    alone read the same, and so do ±0."""
+def _decimals(value: float) -> str:
+    """Three decimals, rounded as in JavaScript: halves away from 0, and no −0."""
     rounded = Decimal(round(value, 9) + 0.0).quantize(Decimal("0.001"), ROUND_HALF_UP)
     return str(rounded).replace("-", "−")

@@ -1,5 +1,4 @@
-"""What every explorer is whose drawing needs Python: with each setting the browser is sent anew
-what it shows."""
+"""The base class of explorers that need Python for what they show."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from minimamba.course.widgets.explorer import Explorer
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """All is small here: a second thread would mostly wait for a core that the browser has."""
+    """Compute in one thread: for tensors this small, more would wait for the browser's cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -22,8 +21,11 @@ def _one_thread() -> Iterator[None]:
 
 
 class PythonExplorer(Explorer):
-    """An explorer that Python draws, or computes for the browser to draw. A subclass has a trait
-    beside `caption` for what the browser shows, and says what is in it."""
+    """An explorer that Python draws, or for whose drawing Python computes the data.
+
+    After every change of a setting, the browser is sent what to show. A subclass has a trait
+    beside `caption` for that, and defines `_update`.
+    """
 
     caption = traitlets.Unicode().tag(sync=True)
     """What is shown, in words."""
@@ -33,12 +35,12 @@ class PythonExplorer(Explorer):
         self._redraw()
         self.observe(self._redraw, names=self.settings)
 
-    def _shown(self) -> dict[str, object]:
-        """The caption and the other traits that the browser shows, for the settings as they
-        are."""
+    def _update(self) -> dict[str, object]:
+        """The caption and the other traits that the browser shows, for the current settings."""
         raise NotImplementedError
 
     def _redraw(self, change: object = None) -> None:
-        with _one_thread(), self.hold_sync():               # all in one message
-            for name, value in self._shown().items():
+        """Send the browser what to show, in one message."""
+        with _one_thread(), self.hold_sync():
+            for name, value in self._update().items():
                 setattr(self, name, value)

@@ -1,5 +1,4 @@
-"""Fill a memory made of products and see pairs get in each other's way. The drawing is in
-recall_explorer.js."""
+"""Store key-value pairs in one state and see them interfere; js/recall_explorer.js draws it."""
 
 import base64
 from functools import lru_cache
@@ -14,114 +13,136 @@ from torch.nn.functional import normalize
 
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_between, module
+from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.javascript import bundle
 from minimamba.scan import selective_scan
 
-MOST, KINDS, CHANNELS = 64, 128, 128
+MAX_PAIRS, ANSWERS, CHANNELS = 64, 128, 128
 
 
 @lru_cache
-def _drawn() -> tuple[Tensor, Tensor]:
-    """At random: keys (MOST, MOST), whole numbers, and the codes of the values (KINDS, CHANNELS),
-    1 and −1."""
-    draws = Generator().manual_seed(0)
-    keys = (30 * torch.randn(MOST, MOST, generator=draws)).round()
-    return keys.double(), 2 * torch.randint(2, (KINDS, CHANNELS), generator=draws).double() - 1
+def _random_data() -> tuple[Tensor, Tensor]:
+    """Keys (MAX_PAIRS, MAX_PAIRS) of whole numbers, and values (ANSWERS, CHANNELS) of 1 and −1."""
+    generator = Generator().manual_seed(0)
+    keys = (30 * torch.randn(MAX_PAIRS, MAX_PAIRS, generator=generator)).round()
+    values = 2 * torch.randint(2, (ANSWERS, CHANNELS), generator=generator) - 1
+    return keys.double(), values.double()
 
 
 @lru_cache
-def _packed() -> dict[str, str]:
-    """Both for the browser: a byte for a number of a key, a bit for one of a code."""
-    keys, codes = (x.numpy() for x in _drawn())
+def _packed_data() -> dict[str, str]:
+    """Both for the browser: a byte per component of a key, a bit per channel of a value."""
+    keys, values = (x.numpy() for x in _random_data())
     return {"keys": base64.b64encode(keys.astype(np.int8).tobytes()).decode(),
-            "codes": base64.b64encode(np.packbits(codes > 0).tobytes()).decode()}
+            "values": base64.b64encode(np.packbits(values > 0).tobytes()).decode()}
 
 
-class Seen(NamedTuple):
-    """What the drawing shows: the keys (n, N) and their values (n, channels), the state
-    (channels, N), each key's overlap with the key that is asked for (n,), the scores of the
-    possible answers (kinds,), and how many pairs are right when there are 1, 2, … 64 (64,)."""
+class RecallResult(NamedTuple):
+    """What a RecallExplorer shows, for n pairs."""
 
     keys: Tensor
+    """(n, N), of length 1."""
     values: Tensor
+    """(n, channels), of length 1."""
     state: Tensor
+    """(channels, N), the sum of the outer products."""
     overlaps: Tensor
+    """(n,), the scalar product of each key with the query."""
     scores: Tensor
-    right: Tensor
+    """(answers,), the scalar product of each possible answer with what the query reads."""
+    correct: Tensor
+    """(64,), for 1, 2, … 64 pairs the number of queries that are answered correctly."""
 
 
 class RecallExplorer(BrowserExplorer):
-    """The size of a memory h = Σ vᵢ kᵢᵀ, how many pairs are in it, and which one is asked for,
-    over what is read, h kⱼ = Σ vᵢ ⟨kᵢ, kⱼ⟩, and the share of right answers.
+    """An explorer of associative recall: key-value pairs in a state h = Σ vᵢ kᵢᵀ.
 
-    The keys are random, of length 1, and of a larger key a smaller one is the beginning. The
-    values are 64 of 128 random codes; the answer is the code that is most like what is read.
+    A query kⱼ reads h kⱼ = Σ vᵢ ⟨kᵢ, kⱼ⟩; the answer is the possible value most similar to that.
+    Keys are random and of length 1; a key at a smaller N is the first part of the key at a larger
+    one. The values are 64 of 128 random codes.
 
     Args:
-        numbers: the numbers of state a channel, N, from 2 to 64.
-        pairs: from 1 to 64. asked: which of them, from 1, the oldest.
+        d_state: the state dimension N, from 2 to 64.
+        pairs: the number of pairs n that are stored, from 1 to 64.
+        query: the pair whose key is the query, from 1, the oldest, to `pairs`.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "recall_explorer.js"
-    _esm = module(file)
-    settings = ("numbers", "pairs", "asked")
-    given = ("drawn",)
-    numbers, pairs, asked = (traitlets.TraitType().tag(sync=True) for _ in range(3))
-    drawn = traitlets.Dict().tag(sync=True)
+    module = "recall_explorer.js"
+    _esm = bundle(module)
+    settings = ("d_state", "pairs", "query")
+    data = ("random_data",)
+    d_state = traitlets.TraitType().tag(sync=True)
+    """The state dimension N."""
+    pairs = traitlets.TraitType().tag(sync=True)
+    """The number of pairs stored."""
+    query = traitlets.TraitType().tag(sync=True)
+    """The pair whose key is the query, from 1."""
+    random_data = traitlets.Dict().tag(sync=True)
+    """The keys and values, packed for the browser."""
 
-    def __init__(self, numbers: int = 8, pairs: int = 24, asked: int = 1) -> None:
-        check_between("pairs", pairs, 1, MOST)              # before a pair is asked for
-        super().__init__(numbers=numbers, pairs=pairs, asked=asked, drawn=_packed())
-        self.observe(self._keep_asking, names="pairs")
+    def __init__(self, d_state: int = 8, pairs: int = 24, query: int = 1) -> None:
+        check_whole_number("pairs", pairs, 1, MAX_PAIRS)    # before `query` is compared with it
+        super().__init__(d_state=d_state, pairs=pairs, query=query, random_data=_packed_data())
+        self.observe(self._limit_query, names="pairs")
 
-    @traitlets.validate("numbers", "pairs", "asked")
+    @traitlets.validate("d_state", "pairs", "query")
     def _check_count(self, proposal: dict) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = {"numbers": (2, MOST), "pairs": (1, MOST), "asked": (1, self.pairs)}[name]
-        check_between(name, value, low, high)
-        return value
+        name = proposal["trait"].name
+        limits = {"d_state": (2, MAX_PAIRS), "pairs": (1, MAX_PAIRS), "query": (1, self.pairs)}
+        check_whole_number(name, proposal["value"], *limits[name])
+        return proposal["value"]
 
-    def _keep_asking(self, change: object) -> None:
-        """For a pair that is there."""
-        self.asked = min(self.asked, self.pairs)
+    def _limit_query(self, change: object) -> None:
+        """Keep the query among the pairs that are stored."""
+        self.query = min(self.query, self.pairs)
 
-    def seen(self) -> Seen:
-        """What the drawing shows: the state by the library's scan with nothing forgotten, A = 0
-        and Δ = 1."""
-        n, N = self.pairs, self.numbers
-        every_key, codes = normalize(_drawn()[0][:, :N], dim=1), normalize(_drawn()[1], dim=1)
-        keys, values = every_key[:n], codes[:n]
-        _, state = selective_scan(values[None], torch.ones_like(values)[None],
-                                  torch.zeros(CHANNELS, N, dtype=torch.float64), keys[None],
-                                  keys[None], return_last_state=True, method="chunked")
-        query = keys[self.asked - 1]
-        right = [(k @ k.T @ v @ codes.T).argmax(1) == torch.arange(len(k))
-                 for k, v in ((every_key[:m], codes[:m]) for m in range(1, MOST + 1))]
-        return Seen(keys, values, state[0], keys @ query, codes @ (state[0] @ query),
-                    torch.stack([each.sum() for each in right]))
+    def compute(self) -> RecallResult:
+        """Compute what is shown, with the library's scan at A = 0 and Δ = 1: nothing decays."""
+        all_keys = normalize(_random_data()[0][:, :self.d_state], dim=1)
+        answers = normalize(_random_data()[1], dim=1)
+        keys = all_keys[:self.pairs]
+        values = answers[:self.pairs]
+        _, state = selective_scan(
+            values[None], torch.ones_like(values)[None],
+            torch.zeros(CHANNELS, self.d_state, dtype=torch.float64), keys[None], keys[None],
+            return_last_state=True, method="chunked")
+        query = keys[self.query - 1]
+        return RecallResult(keys, values, state[0], keys @ query, answers @ (state[0] @ query),
+                            _correct_counts(all_keys, answers))
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        seen, own = self.seen(), self.asked - 1
-        others = seen.scores.clone()
+        """What is shown, in words."""
+        result = self.compute()
+        own = self.query - 1
+        others = result.scores.clone()
         others[own] = -torch.inf
-        margin, best = (seen.scores[own] - others.max()).item(), others.argmax().item() + 1
-        fate = (f"right, by {margin:.2f}" if margin > 0
-                else f"wrong, as answer {best} is ahead by {-margin:.2f}")
-        return (f"{self.numbers} numbers a channel, {self.pairs} pair{'s' * (self.pairs > 1)}"
-                f"{', more than can be exact' * (self.pairs > self.numbers)}. "
-                f"Pair {self.asked} is answered {fate}; of all pairs "
-                f"{seen.right[self.pairs - 1]} of {self.pairs} are answered right.")
+        margin = (result.scores[own] - others.max()).item()
+        outcome = (f"correctly, by a margin of {margin:.2f}" if margin > 0 else
+                   f"incorrectly: answer {others.argmax().item() + 1} scores {-margin:.2f} higher")
+        return (f"State dimension N = {self.d_state}, {self.pairs} pair{'s' * (self.pairs > 1)} "
+                f"stored{', too many for exact recall' * (self.pairs > self.d_state)}. "
+                f"Query {self.query} is answered {outcome}. Over all queries, "
+                f"{result.correct[self.pairs - 1]} of {self.pairs} answers are correct.")
 
     def _figure(self) -> Figure:
-        seen = self.seen()
-        shares = 100 * seen.right / torch.arange(1, MOST + 1)
-        return plots.recall(seen.overlaps, seen.scores, shares, self.asked - 1, self.numbers)
+        result = self.compute()
+        accuracy = 100 * result.correct / torch.arange(1, MAX_PAIRS + 1)
+        return plots.associative_recall(result.overlaps, result.scores, accuracy, self.query - 1,
+                                        self.d_state)
 
     def __repr__(self) -> str:
-        return (f"RecallExplorer(numbers={self.numbers}, pairs={self.pairs}, "
-                f"asked={self.asked})")
+        return (f"RecallExplorer(d_state={self.d_state}, pairs={self.pairs}, "
+                f"query={self.query})")
+
+
+def _correct_counts(keys: Tensor, answers: Tensor) -> Tensor:
+    """For 1, 2, … pairs, how many queries get their own value, (MAX_PAIRS,)."""
+    similarity = answers[:MAX_PAIRS] @ answers.T
+    added = (keys @ keys.T)[:, :, None] * similarity        # (query, pair, answer)
+    best = added.cumsum(1).argmax(2)                        # (query, pairs so far)
+    own = torch.arange(MAX_PAIRS)[:, None]
+    return ((best == own) & (own <= own.T)).sum(0)

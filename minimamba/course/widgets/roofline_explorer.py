@@ -1,5 +1,7 @@
-"""Take away trips to memory and see what a scan waits for. The drawing is in
-roofline_explorer.js."""
+"""Set how often a scan passes over its states in GPU memory, and see what bounds its time.
+
+The drawing is made by js/roofline_explorer.js.
+"""
 
 from typing import NamedTuple
 
@@ -9,88 +11,112 @@ from matplotlib.figure import Figure
 from minimamba.arguments import check_one_of
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_between, module
+from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.javascript import bundle
 
-# An H200 by its maker's numbers, as in chapter 07: bytes and exponentials a second; and the size
-# of the scan, in steps of all sequences times channels.
-MACHINE = {"bandwidth": 4.8e12, "exponentials": 132 * 16 * 1.98e9, "steps": 8 * 2048 * 1536}
-WIDTHS = {"bfloat16": 2, "float32": 4}
+GPU = {"bandwidth": 4.8e12, "exponentials": 132 * 16 * 1.98e9, "steps": 8 * 2048 * 1536}
+"""An H200 by its data sheet, in bytes and exponentials per second, and the size of the scan: the
+steps of all sequences times the channels (chapter 07)."""
+BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4}
 LIMITS = {"passes": (0, 16), "d_state": (1, 128)}
 
 
-class Floors(NamedTuple):
-    """For each step and channel the bytes that move, exponentials a byte, the exponentials a second
-    that this allows; and for all of it the least time, in ms, of memory and of arithmetic."""
+class RooflineEstimate(NamedTuple):
+    """What a RooflineExplorer shows."""
 
     bytes: int
-    ratio: float
+    """The bytes moved per step and channel."""
+    intensity: float
+    """The exponentials per byte moved."""
     rate: float
+    """The most exponentials per second at that intensity."""
     memory: float
+    """The lower bound on the time of the scan by memory traffic, in ms."""
     arithmetic: float
+    """The lower bound on the time of the scan by exponentials, in ms."""
 
 
 class RooflineExplorer(BrowserExplorer):
-    """How often a scan goes over its states in memory, their size and how its numbers are kept,
-    over the roofline of an H200 and the time of 8 sequences of 2,048 steps and 1,536 channels.
+    """An explorer of the roofline: memory traffic against arithmetic in a selective scan.
 
-    For each step and channel x, Δ, z and y move once, and each pass reads or writes as many
-    numbers as a state has. The fused scan makes no pass, as its states never leave the chip;
-    written operation by operation in PyTorch it makes about 15.
+    The scan has 8 sequences of 2,048 steps and 1,536 channels and runs on an H200. Per step and
+    channel, x, Δ, z and y are moved once, and each pass over the states reads or writes N numbers.
+    A fused scan makes no pass, because its states never leave the chip; one that is written
+    operation by operation in PyTorch makes about 15.
 
     Args:
-        passes: from 0 to 16. d_state: the numbers of a state, from 1 to 128.
-        dtype: "bfloat16" or "float32".
+        passes: how often the scan passes over its states in GPU memory, from 0 to 16.
+        d_state: the state dimension N, from 1 to 128.
+        dtype: "bfloat16" or "float32", in which all of it is stored.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "roofline_explorer.js"
-    _esm = module(file)
+    module = "roofline_explorer.js"
+    _esm = bundle(module)
     settings = ("passes", "d_state", "dtype")
-    given = ("machine", "widths")
-    passes, d_state, dtype = (traitlets.TraitType().tag(sync=True) for _ in range(3))
-    machine, widths = (traitlets.Dict().tag(sync=True) for _ in range(2))
+    data = ("gpu", "bytes_per_number")
+    passes = traitlets.TraitType().tag(sync=True)
+    """How often the scan passes over its states."""
+    d_state = traitlets.TraitType().tag(sync=True)
+    """The state dimension N."""
+    dtype = traitlets.TraitType().tag(sync=True)
+    """The name of the dtype in GPU memory."""
+    gpu = traitlets.Dict().tag(sync=True)
+    """The GPU's limits and the size of the scan."""
+    bytes_per_number = traitlets.Dict().tag(sync=True)
+    """The size of each dtype."""
 
     def __init__(self, passes: int = 15, d_state: int = 16, dtype: str = "float32") -> None:
-        super().__init__(passes=passes, d_state=d_state, dtype=dtype, machine=MACHINE,
-                         widths=WIDTHS)
+        super().__init__(passes=passes, d_state=d_state, dtype=dtype, gpu=GPU,
+                         bytes_per_number=BYTES_PER_NUMBER)
 
     @traitlets.validate("passes", "d_state")
     def _check_count(self, proposal: dict) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        check_between(name, value, *LIMITS[name])
-        return value
+        name = proposal["trait"].name
+        check_whole_number(name, proposal["value"], *LIMITS[name])
+        return proposal["value"]
 
     @traitlets.validate("dtype")
     def _check_dtype(self, proposal: dict) -> str:
-        check_one_of("dtype", proposal["value"], WIDTHS)
+        check_one_of("dtype", proposal["value"], BYTES_PER_NUMBER)
         return proposal["value"]
 
-    def floors(self, passes: int | None = None) -> Floors:
-        """What the drawing shows; with other passes, if they are given."""
+    def estimate(self, passes: int | None = None) -> RooflineEstimate:
+        """Estimate the traffic, the intensity and the lower bounds on the time.
+
+        Args:
+            passes: the number of passes, if it is not that of the setting.
+
+        Returns:
+            What the drawing shows.
+        """
         passes = self.passes if passes is None else passes
-        bandwidth, exponentials, steps = MACHINE.values()
-        moved = WIDTHS[self.dtype] * (4 + passes * self.d_state)
-        ratio = self.d_state / moved
-        return Floors(moved, ratio, min(ratio * bandwidth, exponentials),
-                      1e3 * steps * moved / bandwidth, 1e3 * steps * self.d_state / exponentials)
+        moved = BYTES_PER_NUMBER[self.dtype] * (4 + passes * self.d_state)
+        intensity = self.d_state / moved
+        return RooflineEstimate(
+            bytes=moved, intensity=intensity,
+            rate=min(intensity * GPU["bandwidth"], GPU["exponentials"]),
+            memory=1e3 * GPU["steps"] * moved / GPU["bandwidth"],
+            arithmetic=1e3 * GPU["steps"] * self.d_state / GPU["exponentials"])
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        moved, _, _, memory, arithmetic = self.floors()
-        return (f"For each step and channel {moved} bytes move and {self.d_state} exponentials "
-                f"are computed: at best {memory:.3g} ms of memory and {arithmetic:.3g} ms of "
-                f"exponentials. It waits for "
-                f"{'memory' if memory > arithmetic else 'exponentials'}.")
+        """What is shown, in words."""
+        found = self.estimate()
+        return (f"Each step and channel moves {found.bytes} bytes and computes {self.d_state} "
+                f"exponential{'s' * (self.d_state > 1)}. Lower bounds on the time: "
+                f"{found.memory:.3g} ms for memory traffic, {found.arithmetic:.3g} ms for "
+                f"exponentials. The scan is "
+                f"{'memory' if found.memory > found.arithmetic else 'compute'}-bound.")
 
     def _figure(self) -> Figure:
-        points = {"this one": self.floors(), "fused: no pass": self.floors(0)}
+        points = {"these settings": self.estimate(), "fused: no passes": self.estimate(0)}
         return plots.roofline(
-            MACHINE["bandwidth"], MACHINE["exponentials"],
-            {name: (found.ratio, found.rate) for name, found in points.items()},
-            "exponentials a byte moved", "exponentials a second")
+            GPU["bandwidth"], GPU["exponentials"],
+            {label: (found.intensity, found.rate) for label, found in points.items()},
+            "exponentials per byte moved", "exponentials per second")
 
     def __repr__(self) -> str:
         return (f"RooflineExplorer(passes={self.passes}, d_state={self.d_state}, "

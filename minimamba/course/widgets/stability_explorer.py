@@ -1,5 +1,7 @@
-"""Drag Δλ over the complex plane and see which rule's state fades. The drawing is in
-stability_explorer.js."""
+"""Move Δλ in the complex plane and see by which discretization rule the state decays.
+
+The drawing is made by js/stability_explorer.js.
+"""
 
 from typing import ClassVar
 
@@ -11,7 +13,7 @@ from torch import Tensor
 from minimamba import discretize
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import module
+from minimamba.course.widgets.javascript import bundle
 
 STEPS = 24
 RULES = {"Euler": discretize.euler, "backward Euler": discretize.backward_euler,
@@ -19,21 +21,24 @@ RULES = {"Euler": discretize.euler, "backward Euler": discretize.backward_euler,
 
 
 class StabilityExplorer(BrowserExplorer):
-    """Δλ, a point of the complex plane, over the regions in which each rule's state fades and
-    the states that it makes there, Āⁿ.
+    """An explorer of stability: each rule's stable region in the plane of Δλ, and its powers Āⁿ.
 
     Args:
-        real, imaginary: the parts of Δλ at the start, from −4 to 2 and from −3 to 3.
+        real: the real part of Δλ, from −4 to 2.
+        imaginary: the imaginary part of Δλ, from −3 to 3.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "stability_explorer.js"
-    _esm = module(file)
+    module = "stability_explorer.js"
+    _esm = bundle(module)
     settings = ("real", "imaginary")
     limits: ClassVar = {"real": (-4, 2), "imaginary": (-3, 3)}
-    real, imaginary = (traitlets.TraitType().tag(sync=True) for _ in range(2))
+    real = traitlets.TraitType().tag(sync=True)
+    """The real part of Δλ."""
+    imaginary = traitlets.TraitType().tag(sync=True)
+    """The imaginary part of Δλ."""
 
     def __init__(self, real: float = -0.5, imaginary: float = 1.5) -> None:
         super().__init__(real=real, imaginary=imaginary)
@@ -41,19 +46,19 @@ class StabilityExplorer(BrowserExplorer):
     _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     def poles(self) -> dict[str, complex]:
-        """Ā by each rule."""
+        """The discrete pole Ā by each rule."""
         z = torch.tensor([complex(self.real, self.imaginary)], dtype=torch.complex128)
-        return {name: pole.item() for name, pole in _poles(z).items()}
+        return {rule: pole.item() for rule, pole in _poles(z).items()}
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        true = torch.tensor(self.real, dtype=torch.float64).exp().item()
-        told = "; ".join(f"{rule} {abs(pole):.3g}, {_fate(abs(pole))}"
-                         for rule, pole in self.poles().items())
-        return (f"Δλ = {self.real:.2f} {'-' if self.imaginary < 0 else '+'} "
-                f"{abs(self.imaginary):.2f}i, where the true mode {_fate(true)}. "
-                f"|Ā| by each rule: {told}.")
+        """What is shown, in words."""
+        exact = torch.tensor(self.real, dtype=torch.float64).exp().item()
+        rules = ", ".join(f"{rule} {abs(pole):.3g} ({_behaviour(abs(pole))})"
+                          for rule, pole in self.poles().items())
+        real = f"{self.real + 0.0:.2f}".replace("-", "−")
+        return (f"Δλ = {real} {'−' if self.imaginary < 0 else '+'} {abs(self.imaginary):.2f}i: "
+                f"the exact mode {_behaviour(exact)}. |Ā| by rule: {rules}.")
 
     def _figure(self) -> Figure:
         real, imaginary = (torch.linspace(*ends, 121, dtype=torch.float64)
@@ -69,11 +74,13 @@ class StabilityExplorer(BrowserExplorer):
 
 
 def _poles(z: Tensor) -> dict[str, Tensor]:
-    z = z + 1e-9j                       # steps around 1 and 2, where two of the rules divide by 0
+    """Ā by each rule for many Δλ; the small number avoids 1 and 2, where two rules divide by 0."""
+    z = z + 1e-9j
     return {name: rule(z, torch.ones_like(z), 1.0)[0] for name, rule in RULES.items()}
 
 
-def _fate(growth: float) -> str:
+def _behaviour(growth: float) -> str:
+    """What a mode does that is multiplied by `growth` in each step."""
     if abs(growth - 1) <= 1e-6:
-        return "stays"
-    return "fades" if growth < 1 else "grows"
+        return "stays constant"
+    return "decays" if growth < 1 else "grows"

@@ -1,5 +1,7 @@
-"""Watch the states of a trained model over a line of code, a layer and a channel at a time. The
-drawing is in state_explorer.js."""
+"""See the states of a trained model over a line of code, one layer and channel at a time.
+
+The drawing is made by js/state_explorer.js.
+"""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,108 +11,118 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from minimamba import checkpoint
 from minimamba.arguments import refuse
 from minimamba.course import plots, weights
-from minimamba.course.inspect import Watched, watch
-from minimamba.course.widgets.explorer import check_between, module
+from minimamba.course.inspect import StateTrace, trace_states
+from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.javascript import bundle
 from minimamba.course.widgets.python_explorer import PythonExplorer
 from minimamba.lm import MambaLM
 
-LONGEST = 80
+MAX_LENGTH = 80
 
 
-class Seen(NamedTuple):
-    """What the drawing shows of a layer, a column a byte: the steps of all channels and the norms
-    of their states (channels, length); of one channel the share that is kept and the state
-    (d_state, length). Channels differ by far: each one's norms, and the state, are in parts of
-    their largest."""
+class StateMaps(NamedTuple):
+    """What a StateExplorer shows of one layer, a column per byte."""
 
     delta: Tensor
+    """(channels, length), Δ."""
     norm: Tensor
+    """(channels, length), the norm of each channel's state, relative to the channel's largest."""
     decay: Tensor
+    """(d_state, length), exp(ΔA) of one channel."""
     h: Tensor
+    """(d_state, length), the state of that channel, relative to its largest component."""
 
 
 def _levels(x: Tensor, low: float, high: float) -> bytes:
-    """For the browser, row by row, a byte a number: 0 at the low end of the colours or below,
-    254 at the high end or above, and 255 for what is no number."""
-    return (254 * (x - low) / (high - low)).clamp(0, 254).round().nan_to_num(255).byte() \
-        .numpy().tobytes()
+    """Pack numbers for the browser, row by row, one byte per number.
+
+    0 is the low end of the colour scale or below, 254 the high end or above, 255 is NaN.
+    """
+    levels = (254 * (x - low) / (high - low)).clamp(0, 254).round().nan_to_num(255)
+    return levels.byte().numpy().tobytes()
 
 
 class StateExplorer(PythonExplorer):
-    """A line of code, a layer and a channel, over heat maps of Δ, of the norms of the states, and
-    of one channel's decays and state at each byte. What is typed that the picture has no column
-    for is left out.
+    """An explorer of a trained model's states over a line of code.
+
+    Heat maps show Δ and the norm of the state for all channels of a layer, and the decay and the
+    state of one channel. Characters that are not ASCII are removed from what is typed.
 
     Args:
         text: the line, 1 to 80 ASCII characters.
-        layer, channel: which to begin with.
-        model: one of bytes; the one in `weights.CODE` if None.
+        layer: the number of the layer, from 0.
+        channel: the number of the channel, from 0.
+        model: a model of bytes; by default the one in `weights.CODE`.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "state_explorer.js"
-    _esm = module(file)
+    module = "state_explorer.js"
+    _esm = bundle(module)
     settings = ("text", "layer", "channel")
-    text, layer, channel = (traitlets.TraitType().tag(sync=True) for _ in range(3))
-    most = traitlets.Dict().tag(sync=True)
-    """The last layer and the last channel."""
+    text = traitlets.TraitType().tag(sync=True)
+    """The line of code."""
+    layer = traitlets.TraitType().tag(sync=True)
+    """The number of the layer, from 0."""
+    channel = traitlets.TraitType().tag(sync=True)
+    """The number of the channel, from 0."""
+    last = traitlets.Dict().tag(sync=True)
+    """The numbers of the last layer and the last channel."""
     maps = traitlets.Dict().tag(sync=True)
-    """What is drawn: the settings as they were, and the maps of `Seen` in levels of colour."""
+    """The settings and the `StateMaps` that belong to them, packed for the browser."""
 
     def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
                  channel: int = 0, *, model: MambaLM | None = None) -> None:
-        model = checkpoint.load(weights.CODE) if model is None else model
+        model = MambaLM.from_pretrained(weights.CODE) if model is None else model
         if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
             refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
         self._model = model
-        self._read = lru_cache(maxsize=1)(self._read)       # as long as the text is the same
-        super().__init__(text=text, layer=layer, channel=channel, most={
+        self._trace = lru_cache(maxsize=1)(self._trace)     # again only when the text changes
+        super().__init__(text=text, layer=layer, channel=channel, last={
             "layer": len(model.layers) - 1, "channel": model.layers[0].mixer.d_inner - 1})
 
     @traitlets.validate("text")
     def _check_text(self, proposal: dict) -> str:
         text = proposal["value"]
-        if (not isinstance(text, str) or not 1 <= len(text) <= LONGEST
+        if (not isinstance(text, str) or not 1 <= len(text) <= MAX_LENGTH
                 or not all(c == "\n" or (c.isascii() and c.isprintable()) for c in text)):
-            refuse("text", f"1 to {LONGEST} ASCII characters", repr(text))
+            refuse("text", f"1 to {MAX_LENGTH} ASCII characters", repr(text))
         return text
 
     @traitlets.validate("layer", "channel")
-    def _check_place(self, proposal: dict) -> int:
-        name, value = proposal["trait"].name, proposal["value"]
-        check_between(name, value, 0, self.most[name])
-        return value
+    def _check_index(self, proposal: dict) -> int:
+        name = proposal["trait"].name
+        check_whole_number(name, proposal["value"], 0, self.last[name])
+        return proposal["value"]
 
-    def _read(self, text: str) -> list[Watched]:
-        """What each layer does at each byte."""
-        return watch(self._model, torch.tensor(list(text.encode())))
+    def _trace(self, text: str) -> list[StateTrace]:
+        """The states of every layer at every byte."""
+        return trace_states(self._model, torch.tensor(list(text.encode())))
 
-    def seen(self) -> Seen:
-        """What the drawing shows."""
-        layer = self._read(self.text)[self.layer]
-        norm, h = layer.norm.T, layer.h[:, self.channel].T
-        return Seen(layer.delta.T, norm / norm.amax(1, keepdim=True).clamp_min(1e-9),
-                    layer.decay[:, self.channel].T, h / h.abs().max().clamp_min(1e-9))
+    def compute(self) -> StateMaps:
+        """Compute what is shown, by running the model."""
+        layer = self._trace(self.text)[self.layer]
+        norm = layer.norm.T
+        h = layer.h[:, self.channel].T
+        return StateMaps(layer.delta.T, norm / norm.amax(1, keepdim=True).clamp_min(1e-9),
+                         layer.decay[:, self.channel].T, h / h.abs().max().clamp_min(1e-9))
 
-    def _shown(self) -> dict[str, object]:
-        seen, text = self.seen(), self.text
-        steps = seen.delta[self.channel]
-        at = int(steps.argmax())
+    def _update(self) -> dict[str, object]:
+        maps = self.compute()
+        byte = int(maps.delta[self.channel].argmax())
+        packed = {"delta": _levels(maps.delta.log10(), -4, 0), "norm": _levels(maps.norm, 0, 1),
+                  "decay": _levels(maps.decay, 0, 1), "h": _levels(maps.h, -1, 1)}
         return {
-            "maps": {**self.value, "delta": _levels(seen.delta.log10(), -4, 0),
-                     "norm": _levels(seen.norm, 0, 1), "decay": _levels(seen.decay, 0, 1),
-                     "h": _levels(seen.h, -1, 1)},
-            "caption": f"Layer {self.layer}, channel {self.channel}: its longest step is at byte "
-                       f"{at}, {text[at]!r}, where its slowest number keeps "
-                       f"{seen.decay[:, at].max():.0%}."}
+            "maps": {**self.value, **packed},
+            "caption": f"Layer {self.layer}, channel {self.channel}: Δ is largest at byte {byte}, "
+                       f"{self.text[byte]!r}, where the slowest component of the state keeps "
+                       f"{maps.decay[:, byte].max():.0%} of its value."}
 
     def _figure(self) -> Figure:
-        return plots.watched(self.text, self.layer, self.channel, *self.seen())
+        return plots.layer_states(self.text, self.layer, self.channel, *self.compute())
 
     def __repr__(self) -> str:
         return (f"StateExplorer({self.text!r}, layer={self.layer}, "

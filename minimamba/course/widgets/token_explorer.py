@@ -1,5 +1,7 @@
-"""Type tokens and noise, set Δ for each, and see what the state is made of. The drawing is in
-token_explorer.js."""
+"""Type tokens and noise, set Δ for each, and see which tokens the state consists of.
+
+The drawing is made by js/token_explorer.js.
+"""
 
 from typing import ClassVar
 
@@ -11,101 +13,111 @@ from torch import Tensor
 from minimamba.arguments import refuse
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_between, module
+from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.javascript import bundle
 from minimamba.scan import selective_scan
 
 NOISE = "."
-LONGEST = 24
+MAX_LENGTH = 24
 
 
 class TokenExplorer(BrowserExplorer):
-    """A line of tokens, Δ for letters and for noise, and Δ at one place by hand, over a figure
-    of Δ, the gate and the state after each token.
+    """An explorer of selectivity: Δ, the gate and the state after each token of a text.
 
-    The state is one channel a kind of token, with A = −1 and B = (1 − e^(−Δ))/Δ, which makes
-    it h_t = (1 − gate) h_(t−1) + gate · x_t with gate = 1 − e^(−Δ): after each token its
-    numbers are the shares of it that the kinds make up. At `place`, from 1, the step is `there`,
-    by hand; 0 is nowhere. What is typed that can be no token is left out.
+    The state has one channel per distinct token, with A = −1 and B = (1 − e^(−Δ))/Δ. That makes it
+    h_t = (1 − gate) h_(t−1) + gate · x_t with gate = 1 − e^(−Δ), so that its components are the
+    fractions of it that come from each token. Δ can be overridden at one token: the traits
+    `position`, from 1 (0 for none), and `position_delta` say where and by what.
 
     Args:
-        tokens: letters, and "." for noise; 1 to 24 of them.
-        letter, noise: Δ at each, from 0.001 to 10.
+        tokens: 1 to 24 letters, and "." for noise.
+        letter_delta: Δ at each letter, from 0.001 to 10.
+        noise_delta: Δ at each noise token, from 0.001 to 10.
 
     Raises:
-        ValueError: naming the argument, what was expected and what came.
+        ValueError: if an argument is out of range, or set to such a value later.
     """
 
-    file = "token_explorer.js"
-    _esm = module(file)
-    settings = ("tokens", "letter", "noise", "place", "there")
-    limits: ClassVar = dict.fromkeys(("letter", "noise", "there"), (1e-3, 10))
-    tokens, letter, noise = (traitlets.TraitType().tag(sync=True) for _ in range(3))
-    place, there = (traitlets.TraitType(start).tag(sync=True) for start in (0, 1.0))
+    module = "token_explorer.js"
+    _esm = bundle(module)
+    settings = ("tokens", "letter_delta", "noise_delta", "position", "position_delta")
+    limits: ClassVar = dict.fromkeys(("letter_delta", "noise_delta", "position_delta"), (1e-3, 10))
+    tokens = traitlets.TraitType().tag(sync=True)
+    """The text, one token per character."""
+    letter_delta = traitlets.TraitType().tag(sync=True)
+    """Δ at each letter."""
+    noise_delta = traitlets.TraitType().tag(sync=True)
+    """Δ at each noise token."""
+    position = traitlets.TraitType(0).tag(sync=True)
+    """The token, from 1, at which Δ is overridden; 0 for none."""
+    position_delta = traitlets.TraitType(1.0).tag(sync=True)
+    """Δ at that token."""
 
-    def __init__(self, tokens: str = "..a...b..c....", letter: float = 3.0, noise: float = 0.01
-                 ) -> None:
-        super().__init__(tokens=tokens, letter=letter, noise=noise)
-        self.observe(self._stay_within, names="tokens")
+    def __init__(self, tokens: str = "..a...b..c....", letter_delta: float = 3.0,
+                 noise_delta: float = 0.01) -> None:
+        super().__init__(tokens=tokens, letter_delta=letter_delta, noise_delta=noise_delta)
+        self.observe(self._limit_position, names="tokens")
 
     _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     @traitlets.validate("tokens")
     def _check_tokens(self, proposal: dict) -> str:
         tokens = proposal["value"]
-        if (not isinstance(tokens, str) or not 1 <= len(tokens) <= LONGEST
+        if (not isinstance(tokens, str) or not 1 <= len(tokens) <= MAX_LENGTH
                 or not all(token == NOISE or token.isalpha() for token in tokens)):
-            refuse("tokens", f"1 to {LONGEST} letters and '.'", repr(tokens))
+            refuse("tokens", f"1 to {MAX_LENGTH} letters and '.'", repr(tokens))
         return tokens
 
-    @traitlets.validate("place")
-    def _check_place(self, proposal: dict) -> int:
-        check_between("place", proposal["value"], 0, len(self.tokens))
+    @traitlets.validate("position")
+    def _check_position(self, proposal: dict) -> int:
+        check_whole_number("position", proposal["value"], 0, len(self.tokens))
         return proposal["value"]
 
-    def _stay_within(self, change: object) -> None:
-        """A place that is cut off is the last one."""
-        self.place = min(self.place, len(self.tokens))
+    def _limit_position(self, change: object) -> None:
+        """Keep the position within a text that has become shorter."""
+        self.position = min(self.position, len(self.tokens))
 
     @property
-    def kinds(self) -> list[str]:
-        """The different tokens, a number of the state each."""
+    def distinct_tokens(self) -> list[str]:
+        """The distinct tokens in order, one for each component of the state."""
         return sorted(set(self.tokens))
 
     def delta(self) -> Tensor:
-        """(length,), the step at each token."""
-        steps = [self.noise if token == NOISE else self.letter for token in self.tokens]
-        if self.place:
-            steps[self.place - 1] = self.there
+        """The step size Δ at each token, of shape (length,)."""
+        steps = [self.noise_delta if token == NOISE else self.letter_delta for token in self.tokens]
+        if self.position:
+            steps[self.position - 1] = self.position_delta
         return torch.tensor(steps, dtype=torch.float64)
 
     def states(self) -> Tensor:
-        """(length, kinds), after each token."""
+        """Compute the state after each token, (length, distinct tokens), by the library's scan."""
         delta = self.delta()
         gate = 1 - torch.exp(-delta)
-        x = torch.tensor([[float(token == kind) for kind in self.kinds] for token in self.tokens],
-                         dtype=torch.float64)
-        one = torch.ones(1, len(x), 1, dtype=torch.float64)
+        x = torch.tensor([[float(token == one) for one in self.distinct_tokens]
+                          for token in self.tokens], dtype=torch.float64)
+        C = torch.ones(1, len(x), 1, dtype=torch.float64)
         return selective_scan(x[None], delta[None, :, None].expand(1, *x.shape),
                               -torch.ones(x.shape[1], 1, dtype=torch.float64),
-                              (gate / delta)[None, :, None], one, method="chunked")[0]
+                              (gate / delta)[None, :, None], C, method="chunked")[0]
 
     @property
     def caption(self) -> str:
-        """What the drawing shows, in words."""
-        held = ", ".join(f"{_name(kind)} {share:.0%}"
-                         for kind, share in zip(self.kinds, self.states()[-1].tolist(),
-                                                strict=True))
-        return f"After {self.tokens} the state is made of: {held}."
+        """What is shown, in words."""
+        parts = ", ".join(f"{_name(token)} {fraction:.0%}" for token, fraction in
+                          zip(self.distinct_tokens, self.states()[-1].tolist(), strict=True))
+        return f"After {self.tokens} the state consists of: {parts}."
 
     def _figure(self) -> Figure:
         delta = self.delta()
-        return plots.tokens(self.tokens, delta, 1 - torch.exp(-delta),
-                            dict(zip(map(_name, self.kinds), self.states().T, strict=True)))
+        return plots.token_states(
+            self.tokens, delta, 1 - torch.exp(-delta),
+            dict(zip(map(_name, self.distinct_tokens), self.states().T, strict=True)))
 
     def __repr__(self) -> str:
-        return (f"TokenExplorer({self.tokens!r}, letter={self.letter:g}, "
-                f"noise={self.noise:g})")
+        return (f"TokenExplorer({self.tokens!r}, letter_delta={self.letter_delta:g}, "
+                f"noise_delta={self.noise_delta:g})")
 
 
-def _name(kind: str) -> str:
-    return "noise" if kind == NOISE else kind
+def _name(token: str) -> str:
+    """How a token is written in a label."""
+    return "noise" if token == NOISE else token

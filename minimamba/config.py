@@ -1,0 +1,97 @@
+"""The sizes of a language model."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from minimamba.arguments import check_count, check_positive, refuse
+
+LAYER_TYPES = {"M": "Mamba", "A": "attention", "F": "gated MLP", "L": "LSTM", "6": "S6",
+               "4": "S4D"}
+"""What each letter of a layer pattern stands for."""
+
+
+@dataclass(frozen=True)
+class MambaConfig:
+    """The sizes of a `MambaLM`. The defaults are those of the published 130M model.
+
+    Args:
+        vocab_size: the number of tokens, padding of the vocabulary included.
+        d_model: the number of features.
+        n_layer: the number of layers; 24 if neither it nor `layers` is given.
+        d_state: the state dimension N.
+        d_conv: the width of a block's convolution.
+        expand: d_inner / d_model.
+        dt_rank: the rank of Δ's projection; "auto" is d_model / 16, rounded up.
+        bias: whether the projections into and out of a block have a bias.
+        conv_bias: whether the convolution has one.
+        tie_embeddings: whether lm_head shares the embedding's weight.
+        norm_epsilon: added to the mean square inside each RMS norm.
+        residual_in_fp32: whether the residual stream is kept in float32, whatever the dtype of
+            the parameters.
+        layers: the layer pattern, one letter per layer (`LAYER_TYPES`), such as "MMMAMMMM" for
+            one attention layer in eight; all are Mamba blocks if None.
+        n_heads: the number of heads of an attention layer.
+        rotary: whether attention has a rotary position embedding.
+        selective: which of "delta", "B" and "C" depend on the input, in S6 layers.
+        eos_token_id: the token that ends a text; None if there is none.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
+
+    Example:
+        >>> MambaConfig(vocab_size=256, d_model=64, layers="MMMAMMMM").n_layer
+        8
+    """
+
+    vocab_size: int = 50280
+    d_model: int = 768
+    n_layer: int | None = None
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 2
+    dt_rank: int | Literal["auto", "broadcast"] = "auto"
+    bias: bool = False
+    conv_bias: bool = True
+    tie_embeddings: bool = True
+    norm_epsilon: float = 1e-5
+    residual_in_fp32: bool = True
+    layers: str | None = None
+    n_heads: int = 4
+    rotary: bool = True
+    selective: tuple[str, ...] = ("delta", "B", "C")
+    eos_token_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "d_model", "d_state", "d_conv", "expand", "n_heads"):
+            check_count(name, getattr(self, name))
+        if self.dt_rank not in ("auto", "broadcast"):
+            check_count("dt_rank", self.dt_rank)
+        object.__setattr__(self, "selective", tuple(self.selective))  # a list, if from JSON
+        check_positive("norm_epsilon", self.norm_epsilon, "a number")
+        if self.eos_token_id is not None:
+            check_count("eos_token_id", self.eos_token_id, 0)
+        # A tuple compares equal to what a config.json gives back.
+        object.__setattr__(self, "selective", tuple(self.selective))
+        if self.n_layer is not None:
+            check_count("n_layer", self.n_layer)
+        if self.layers is None:
+            object.__setattr__(self, "n_layer", self.n_layer or 24)
+            return
+        if not isinstance(self.layers, str) or not self.layers \
+                or not set(self.layers) <= set(LAYER_TYPES):
+            known = ", ".join(f"{letter} ({kind})" for letter, kind in LAYER_TYPES.items())
+            refuse("layers", f"letters among {known}", repr(self.layers))
+        if self.n_layer not in (None, len(self.layers)):
+            refuse("n_layer", f"{len(self.layers)}, the number of letters in layers = "
+                   f"{self.layers!r}, or None", self.n_layer)
+        object.__setattr__(self, "n_layer", len(self.layers))
+
+    @property
+    def layer_pattern(self) -> str:
+        """One letter per layer."""
+        return self.layers or "M" * self.n_layer
+
+    @property
+    def is_all_mamba(self) -> bool:
+        """Whether all layers are Mamba blocks."""
+        return set(self.layer_pattern) == {"M"}

@@ -1,0 +1,151 @@
+"""From text to token ids and back: a tokenizer.json beside the weights, or bytes."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from minimamba.arguments import refuse
+
+FILE_NAME = "tokenizer.json"
+REPLACEMENT = "\ufffd"
+"""What bytes that are part of a character decode to, until the rest of it has come."""
+CONTEXT = 8
+"""How many tokens of a prompt the first generated ones are decoded together with."""
+
+
+class ByteTokenizer:
+    """One token per byte of UTF-8."""
+
+    vocab_size: ClassVar[int] = 256
+
+    def encode(self, text: str) -> list[int]:
+        """Turn a text into its bytes.
+
+        Args:
+            text: any text.
+        """
+        return list(text.encode())
+
+    def decode(self, ids: list[int]) -> str:
+        """Turn bytes into a text; what is not UTF-8 becomes U+FFFD.
+
+        Args:
+            ids: numbers from 0 to 255.
+        """
+        return bytes(ids).decode(errors="replace")
+
+
+class FileTokenizer:
+    """A tokenizer.json, read by Hugging Face's `tokenizers`.
+
+    Args:
+        file: the path of the tokenizer.json.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        from tokenizers import Tokenizer  # only here: it takes a while to import
+
+        self._tokenizer = Tokenizer.from_file(str(file))
+
+    def encode(self, text: str) -> list[int]:
+        """Turn a text into token ids.
+
+        Args:
+            text: any text.
+        """
+        return self._tokenizer.encode(text).ids
+
+    def decode(self, ids: list[int]) -> str:
+        """Turn token ids into a text, without the special tokens.
+
+        Args:
+            ids: token ids.
+        """
+        return self._tokenizer.decode(ids)
+
+    def save(self, folder: str | Path) -> None:
+        """Write tokenizer.json.
+
+        Args:
+            folder: where.
+        """
+        self._tokenizer.save(str(Path(folder) / FILE_NAME))
+
+
+class TextStream:
+    """Turns token ids, one after the other, into pieces of text.
+
+    A piece is held back while it ends in part of a character. It is decoded together with the
+    tokens of the piece before, since what a token stands for may depend on its neighbors; what
+    came earlier is not decoded again, so that a token takes no longer at the end of a long text.
+
+    Args:
+        tokenizer: decodes.
+        prompt_ids: the token ids before the first one that is pushed.
+    """
+
+    def __init__(self, tokenizer: ByteTokenizer | FileTokenizer, prompt_ids: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._context = prompt_ids[-CONTEXT:]
+        self._pending: list[int] = []
+
+    def push(self, token_id: int) -> str:
+        """Add a token.
+
+        Args:
+            token_id: the next token.
+
+        Returns:
+            The text that can be shown now; "" while a character is incomplete.
+        """
+        self._pending.append(token_id)
+        piece = self.flush()
+        if not piece or piece.endswith(REPLACEMENT):
+            return ""
+        self._context = self._pending
+        self._pending = []
+        return piece
+
+    def flush(self) -> str:
+        """Return what is held back, when no token comes any more."""
+        before = self._tokenizer.decode(self._context)
+        return self._tokenizer.decode(self._context + self._pending)[len(before):]
+
+
+def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokenizer | None:
+    """Find the tokenizer of a checkpoint.
+
+    Args:
+        folder: where the weights are.
+        vocab_size: the model's.
+
+    Returns:
+        That of a tokenizer.json, or else bytes if the vocabulary is 256, or else None.
+    """
+    file = folder / FILE_NAME
+    if file.is_file():
+        return FileTokenizer(file)
+    return ByteTokenizer() if vocab_size == ByteTokenizer.vocab_size else None
+
+
+def encode_prompt(tokenizer: ByteTokenizer | FileTokenizer | None, text: str,
+                  name: str) -> list[int]:
+    """Turn a prompt into token ids.
+
+    Args:
+        tokenizer: the model's.
+        text: the prompt.
+        name: what the prompt is called in an error message.
+
+    Returns:
+        At least one token id.
+
+    Raises:
+        ValueError: if there is no tokenizer, or the text has no token.
+    """
+    if tokenizer is None:
+        refuse(name, "token ids, since this model has no tokenizer (no tokenizer.json stood beside "
+               "its weights, and its vocabulary is not that of bytes)", "a text")
+    ids = tokenizer.encode(text)
+    if not ids:
+        refuse(name, "a text of at least one token", repr(text))
+    return ids

@@ -1,0 +1,52 @@
+"""MambaConfig: its defaults, its layer pattern, and what it refuses."""
+
+import pytest
+
+from minimamba import MambaConfig
+from minimamba.config import LAYER_TYPES
+from minimamba.lm import MIXERS
+
+
+def test_defaults_are_those_of_the_published_130m_model():
+    config = MambaConfig()
+    assert (config.vocab_size, config.d_model, config.n_layer) == (50280, 768, 24)
+    assert (config.d_state, config.d_conv, config.expand, config.dt_rank) == (16, 4, 2, "auto")
+    assert config.tie_embeddings
+    assert config.eos_token_id is None
+    assert config.layer_pattern == "M" * 24
+    assert config.is_all_mamba
+
+
+def test_layer_pattern_sets_the_number_of_layers():
+    config = MambaConfig(layers="MMMA")
+    assert config.n_layer == 4
+    assert config.layer_pattern == "MMMA"
+    assert not config.is_all_mamba
+    assert MambaConfig(layers="MM", n_layer=2) == MambaConfig(layers="MM")
+    assert MambaConfig(n_layer=2).layer_pattern == "MM"
+
+
+def test_every_letter_has_a_name_and_a_mixer():
+    assert set(LAYER_TYPES) == set(MIXERS)
+
+
+def test_equal_configs_compare_equal_however_selective_is_given():
+    config = MambaConfig(8, layers="6", selective=["delta", "B"])
+    assert config == MambaConfig(8, layers="6", selective=("delta", "B"))
+    assert hash(config) == hash(MambaConfig(8, layers="6", selective=("delta", "B")))
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"layers": "MM", "n_layer": 3},
+     "^n_layer: expected 2, the number of letters in layers = 'MM', or None, got 3$"),
+    ({"layers": ""}, r"^layers: expected letters among M \(Mamba\), A \(attention\), .+, got ''$"),
+    ({"layers": "MX"}, r"^layers: expected letters among M \(Mamba\), .+ 4 \(S4D\), got 'MX'$"),
+    ({"layers": 3}, "^layers: .+ got 3$"), ({"layers": ("M",)}, "^layers: "),
+    ({"vocab_size": 0}, "^vocab_size: expected a whole number from 1 up, got 0$"),
+    ({"n_layer": 0}, "^n_layer: "), ({"n_layer": 2.0}, "^n_layer: "), ({"d_model": -1}, "^d_model"),
+    ({"n_heads": 0}, "^n_heads: "), ({"dt_rank": 0}, "^dt_rank: "), ({"dt_rank": "x"}, "^dt_rank"),
+    ({"norm_epsilon": 0.0}, "^norm_epsilon: "), ({"eos_token_id": -1}, "^eos_token_id: "),
+])
+def test_bad_sizes_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        MambaConfig(**arguments)
