@@ -35,7 +35,6 @@ from minimamba.scan.triton.backward_chunk import (
 )
 from minimamba.scan.triton.forward import state_entering_split, store_piece
 from minimamba.scan.triton.lanes import (
-    CHUNK,
     RUNTIME_SIZES,
     STAGES,
     broadcast_step,
@@ -60,8 +59,8 @@ from minimamba.scan.triton.memory import (
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
-               length, padded_length, piece_steps, pieces, groups: tl.constexpr,
+def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_states,
+               piece_deltas, length, padded_length, piece_steps, pieces, groups: tl.constexpr,
                d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
@@ -134,7 +133,7 @@ def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr
              d_out_ptr, d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr,
              dA_ptr, dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, length, padded_length,
              split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, TILE: tl.constexpr,
+             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
              PER_LANE: tl.constexpr):
     """All gradients, walking from the end of each split to its beginning.
 
@@ -162,7 +161,8 @@ def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr
                                block.lane_channels_left, N)
     for _ in range(chunks):
         delta_sum = recompute_states(before_chunk, inputs, per_channel, tile_states, chunk_start,
-                                     block, span, groups, d_inner, N, SOFTPLUS, TILE, PER_LANE)
+                                     block, span, groups, d_inner, N, SOFTPLUS, CHUNK, TILE,
+                                     PER_LANE)
         mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / CHUNK)
         correction = exp2_correction(mean_exponent)
         tl.debug_barrier()  # tile_states: what one lane wrote another may read
@@ -170,7 +170,7 @@ def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr
         before_chunk = load_states(chunk_states + (chunk - 1) * N * d_inner, block, left, N)
         dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
                                    correction, block, span, groups, d_inner, N, SOFTPLUS, ATOMIC,
-                                   TILE, PER_LANE)
+                                   CHUNK, TILE, PER_LANE)
         store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner, N, TILE)
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK

@@ -20,7 +20,6 @@ import triton.language as tl
 
 from minimamba.scan.triton.forward import next_state
 from minimamba.scan.triton.lanes import (
-    CHUNK,
     LN_2,
     STAGES,
     broadcast_step,
@@ -87,7 +86,8 @@ class Sums(NamedTuple):
 @triton.jit
 def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, span,
                      groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                     SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                     SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
+                     PER_LANE: tl.constexpr):
     """Walk through a chunk from the state h before it, and write the state before each tile to
     `tile_states`. Returns the sum of Δ by step of the tile, (LANES, PER_LANE)."""
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
@@ -150,8 +150,8 @@ def add_dBC(pointers, sums, ATOMIC: tl.constexpr):
 @triton.jit
 def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, correction, block,
                     span, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                    SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, TILE: tl.constexpr,
-                    PER_LANE: tl.constexpr):
+                    SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, CHUNK: tl.constexpr,
+                    TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Walk back through a chunk from dh after it, and write its gradients to `outputs`.
 
     Returns dh before the chunk, and the chunk's `Sums`.

@@ -21,7 +21,6 @@ import triton
 import triton.language as tl
 
 from minimamba.scan.triton.lanes import (
-    CHUNK,
     RUNTIME_SIZES,
     STAGES,
     broadcast_step,
@@ -62,15 +61,14 @@ def state_entering_split(first, piece_states, piece_deltas, A_log2e, block, piec
     """
     h = tl.zeros_like(A_log2e)
     if first is not None:
-        h = load_states(first + block.sequence * N * d_inner, block,
-                        block.lane_channels_left, N)
+        h = load_states(first + block.sequence * N * d_inner, block, block.lane_channels_left, N)
     if piece_states is not None:
         split, splits = tl.program_id(1), tl.num_programs(1)
         all_pieces = (splits - 1) * pieces
         for i in range((splits - 1 - split if BACKWARD else split) * pieces):
             piece = block.sequence * all_pieces + (all_pieces - 1 - i if BACKWARD else i)
-            delta_sum = tl.load(piece_deltas + piece * d_inner + block.channels,
-                                block.exists, 0.0)
+            delta_sum = tl.load(piece_deltas + piece * d_inner + block.channels, block.exists,
+                                0.0)
             added = load_states(piece_states + piece * N * d_inner, block,
                                 block.lane_channels_left, N)
             h = decay(delta_sum[:, :, None], A_log2e) * h + added
@@ -88,9 +86,9 @@ def store_piece(piece_states, piece_deltas, state, delta_sum, block, d_inner: tl
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, length, padded_length,
-          piece_steps, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-          SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, length,
+          padded_length, piece_steps, groups: tl.constexpr, d_inner: tl.constexpr,
+          N: tl.constexpr, SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Last state of each piece from a zero start, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the last, batch).
@@ -119,9 +117,10 @@ def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_de
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def forward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
-            piece_states, piece_deltas, last_state, chunk_states, y_ptr, length, padded_length, split_steps,
-            pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-            SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+            piece_states, piece_deltas, last_state, chunk_states, y_ptr, length,
+            padded_length, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
+            N: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
+            PER_LANE: tl.constexpr):
     """y, the last state, and the state before each chunk where `chunk_states` is not None.
 
     Grid: (blocks of channels, splits, batch).

@@ -21,7 +21,6 @@ import triton.language as tl
 from minimamba.scan.triton import plan
 
 LANES = tl.constexpr(plan.LANES)
-CHUNK = tl.constexpr(plan.CHUNK)
 LOG2_E = tl.constexpr(1.4426950408889634)
 LN_2 = tl.constexpr(0.6931471805599453)
 STAGES = tl.constexpr(3)

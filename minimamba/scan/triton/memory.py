@@ -5,7 +5,7 @@ contiguous; `steps` is the length rounded up to whole chunks, and B and C are 0 
 
 | array | shape | dtype |
 |---|---|---|
-| x, delta, z, y, and gradients of x, delta, z; d_out, that of y | (batch, length, d_inner) | any float |
+| x, delta, z, y and their gradients | (batch, length, d_inner) | any float |
 | A_log2e: A log2(e) | (d_inner, N) | float32 |
 | B, C | (batch, steps, groups, N) | float32 |
 | D, delta_bias | (d_inner,) | float32 |
