@@ -37,6 +37,8 @@ TRANSFORMERS_KEYS = {
 """Fields of `MambaConfig`, and their names in a config.json of transformers."""
 SSM_CFG_KEYS = ("d_state", "d_conv", "expand", "dt_rank", "bias", "conv_bias")
 """Fields that a config.json of the official package has under "ssm_cfg"."""
+OFFICIAL_NORM_EPSILON = 1e-5
+"""That of the official package's norms, which its config can't change."""
 VOCAB_MULTIPLE = "pad_vocab_size_multiple"
 """The official package rounds the size of the vocabulary up to a multiple of this, by default 8."""
 
@@ -99,29 +101,38 @@ def read(file: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
 
 def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
           layout: str = "transformers") -> None:
-    """Write config.json and model.safetensors.
+    """Write config.json and the weights: model.safetensors, or pytorch_model.bin for "mamba_ssm".
+
+    The official package opens no other file, and wants the head's weight in it even where that is
+    the embedding's.
 
     Args:
-        folder: where; created if it does not exist.
+        folder: where; created if it does not exist. Weights that are there already are replaced.
         config: the sizes.
         weights: the `state_dict()` of a `MambaLM`.
         layout: "transformers", "mamba_ssm" or "minimamba".
 
     Raises:
-        ValueError: for an unknown layout, or one that can't hold this layer pattern.
+        ValueError: for an unknown layout, or one that can't hold this model.
     """
     check_one_of("layout", layout, LAYOUTS)
     if layout != "minimamba" and not config.is_all_mamba:
         refuse("layout", "'minimamba' for layers other than Mamba blocks",
                f"{layout!r} for {config.layer_pattern!r}")
+    if layout == "mamba_ssm" and config.norm_epsilon != OFFICIAL_NORM_EPSILON:
+        refuse("layout", f"'transformers' or 'minimamba' for a norm_epsilon other than "
+               f"{OFFICIAL_NORM_EPSILON:g}", f"'mamba_ssm' for {config.norm_epsilon:g}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    named = {}
-    for name, value in weights.items():
-        if name == "lm_head.weight" and config.tie_embeddings:
-            continue
-        named[_layout_key(name, layout)] = value.contiguous()
-    save_file(named, folder / WEIGHT_FILES[0], {"format": "pt"})
+    for name in (*WEIGHT_FILES, *INDEX_FILES):
+        (folder / name).unlink(missing_ok=True)  # else a later load might find the older weights
+    named = {_layout_key(name, layout): value.contiguous() for name, value in weights.items()}
+    if layout == "mamba_ssm":
+        torch.save(named, folder / "pytorch_model.bin")
+    else:
+        if config.tie_embeddings:
+            del named["lm_head.weight"]
+        save_file(named, folder / "model.safetensors", {"format": "pt"})
     described = _describe_config(config, weights, layout)
     (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n")
 
@@ -197,8 +208,8 @@ def _describe_config(config: MambaConfig, weights: dict[str, Tensor], layout: st
                 "hidden_act": "silu", "dtype": str(dtype).removeprefix("torch.")}
     ssm_cfg = {name: getattr(config, name) for name in SSM_CFG_KEYS} | {"dt_rank": dt_rank}
     return {"d_model": config.d_model, "n_layer": config.n_layer, "vocab_size": config.vocab_size,
-            "ssm_cfg": ssm_cfg, "rms_norm": True, "norm_epsilon": config.norm_epsilon,
-            "fused_add_norm": True, "residual_in_fp32": config.residual_in_fp32,
+            "ssm_cfg": ssm_cfg, "rms_norm": True, "fused_add_norm": True,
+            "residual_in_fp32": config.residual_in_fp32,
             VOCAB_MULTIPLE: 1, "tie_embeddings": config.tie_embeddings}
 
 

@@ -79,7 +79,8 @@ class MambaConfig:
             return
         if not isinstance(self.layers, str) or not self.layers \
                 or not set(self.layers) <= set(LAYER_TYPES):
-            refuse("layers", f"letters among {''.join(LAYER_TYPES)}", repr(self.layers))
+            known = ", ".join(f"{letter} ({kind})" for letter, kind in LAYER_TYPES.items())
+            refuse("layers", f"letters among {known}", repr(self.layers))
         if self.n_layer not in (None, len(self.layers)):
             refuse("n_layer", f"{len(self.layers)}, the number of letters in layers = "
                    f"{self.layers!r}, or None", self.n_layer)

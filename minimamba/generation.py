@@ -127,10 +127,17 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
     check_positive("repetition_penalty", repetition_penalty, "a number")
     if top_k is not None:
         check_count("top_k", top_k)
+    if temperature == 0 and (top_k is not None or top_p != 1):
+        refuse("temperature", "a number above 0 beside top_k or top_p, which restrict sampling",
+               "0, which takes the most likely token")
     if seed is not None:
         check_count("seed", seed, 0)
     end_ids = _end_ids(model, eos_token_id)
     is_text = isinstance(prompts, str)
+    if not is_text and isinstance(prompts, Sequence) and prompts and all(
+            isinstance(prompt, str) for prompt in prompts):
+        refuse("prompts", "token ids or one text, since pieces of several can't be told apart",
+               "a list of texts")
     ids = _encode(model, [prompts]) if is_text else prompts
     input_ids, attention_mask = _left_pad(ids)
     _check_ids(input_ids, model.config.vocab_size)

@@ -126,17 +126,21 @@ class MambaLM(nn.Module):
         return model.eval()
 
     def save_pretrained(self, folder: str | Path, *, layout: Literal[
-            "transformers", "mamba_ssm", "minimamba"] = "transformers") -> None:
-        """Write config.json, model.safetensors and, if there is one, tokenizer.json.
+            "transformers", "mamba_ssm", "minimamba"] | None = None) -> None:
+        """Write config.json, the weights and, if there is one, tokenizer.json.
 
         Args:
-            folder: where; created if it does not exist.
+            folder: where; created if it does not exist. Weights that are there already are
+                replaced.
             layout: "transformers" (Hugging Face's MambaForCausalLM), "mamba_ssm" (the official
-                package) or, needed for layers other than Mamba blocks, "minimamba".
+                package) or "minimamba" (any layer pattern). If None, "transformers" for a model
+                of Mamba blocks alone, and "minimamba" for any other.
 
         Raises:
-            ValueError: for an unknown layout, or one that can't hold this layer pattern.
+            ValueError: for an unknown layout, or one that can't hold this model.
         """
+        if layout is None:
+            layout = "transformers" if self.config.is_all_mamba else "minimamba"
         checkpoint.write(folder, self.config, self.state_dict(), layout)
         if isinstance(self.tokenizer, FileTokenizer):
             self.tokenizer.save(folder)

@@ -71,6 +71,10 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
     check_count("steps", steps)
     check_count("save_every", save_every)
     check_positive("learning_rate", learning_rate, "a number")
+    if not callable(loss):
+        refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
+    if not isinstance(batches, Iterable):
+        refuse("batches", "an iterable of tuples of tensors", type(batches).__name__)
     return _train_steps(model, loss, batches, steps, learning_rate, weight_decay, bf16, checkpoint,
                         save_every)
 
@@ -93,6 +97,8 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
         batch = next(batches, None)
         if batch is None:
             refuse("batches", f"{steps}, one per step", step)
+        if not isinstance(batch, (tuple, list)):
+            refuse("batches", "tuples of tensors", type(batch).__name__)
         if step < completed:
             continue
         if step == completed and random_states is not None:

@@ -314,10 +314,10 @@ def test_complex_time_is_refused(function, name):
 
 
 @pytest.mark.parametrize(("delta", "expected", "given"), [
-    (0, "a step greater than 0", "0$"),
-    (-0.5, "a step greater than 0", "-0.5$"),
-    (numbers(1, 0), "a step greater than 0", "0$"),
-    (numbers(1, -2), "a step greater than 0", "-2$"),
+    (0, "a step size greater than 0", "0$"),
+    (-0.5, "a step size greater than 0", "-0.5$"),
+    (numbers(1, 0), "a step size greater than 0", "0$"),
+    (numbers(1, -2), "a step size greater than 0", "-2$"),
     (NAN, "finite", "NaN"),
     (INF, "finite", "infinity"),
     ("0.1", "a number or a torch.Tensor", "str"),
@@ -333,7 +333,7 @@ def test_delta_that_is_not_positive_or_no_number_is_refused(delta, expected, giv
 @pytest.mark.parametrize(("rule", "delta"), [(bilinear, 2.0), (backward_euler, 1.0)], ids=label)
 @pytest.mark.parametrize("A", [[1.0, -1, -1], [[1.0, 0, 0], [0, -1, 0], [0, 0, -1]]])
 def test_delta_for_which_an_implicit_rule_has_no_solution_is_refused(rule, delta, A):
-    refuses(rule, "delta", "a step for which", "one", A=torch.tensor(A, dtype=F64), delta=delta)
+    refuses(rule, "delta", "a step size at which", "one", A=torch.tensor(A, dtype=F64), delta=delta)
 
 
 @pytest.mark.parametrize("bias", [None, "delta_bias"])
@@ -378,11 +378,11 @@ def test_signal_of_length_zero_is_refused(function, names, axis):
 
 @pytest.mark.parametrize("t", [[0.0, 1, 1, 2], [3.0, 2, 1, 0]])
 def test_times_that_do_not_increase_are_refused(t):
-    refuses(simulate, "t", "moments that increase", "", t=torch.tensor(t, dtype=F64))
+    refuses(simulate, "t", "times that increase", "", t=torch.tensor(t, dtype=F64))
 
 
 def test_times_must_be_positive_for_hippo():
-    refuses(project, "t", "moments greater than 0", "0", t=torch.arange(4, dtype=F64))
+    refuses(project, "t", "times greater than 0", "0", t=torch.arange(4, dtype=F64))
 
 
 def test_even_number_of_fourier_functions_is_refused():
@@ -413,18 +413,17 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: hippo.matrices(["legs"], 3), "measure: expected 'legs', 'legt' or 'fout'"),
-    (lambda: S4D(2, rule=["zoh"]), "rule: expected 'zoh' or 'bilinear'"),
-    (lambda: S4D(2, delta_min=0), "delta_min: expected a step greater than 0, got 0"),
-    (lambda: S4(2, delta_max=INF), "delta_max: expected a step greater than 0, got inf"),
-    (lambda: S6(2, delta_min=0.2), "delta_min: expected at most delta_max = 0.1, got 0.2"),
+    (lambda: S4D(2, discretization=["zoh"]), "discretization: expected 'zoh' or 'bilinear'"),
+    (lambda: S4D(2, delta_min=0), "delta_min: expected a step size greater than 0, got 0"),
+    (lambda: S4(2, delta_max=INF), "delta_max: expected a step size greater than 0, got inf"),
+    (lambda: S6(2, dt_min=0.2), "dt_min: expected at most dt_max = 0.1, got 0.2"),
     (lambda: S4(2, True), "N: expected a whole number from 1 up, got True"),
     (lambda: S4(2)(None), "x: expected a torch.Tensor, got NoneType"),
-    (lambda: S4D(2).initial_state(-1), "batch: expected a whole number from 1 up, got -1"),
+    (lambda: S4D(2).init_cache(-1), "batch: expected a whole number from 1 up, got -1"),
     (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), 0.1, 4, "zoh"),
-     "rule: expected a function"),
+     "discretization: expected a function"),
     (lambda: basis("legs", 3, pairs(4)), "age: expected a real dtype"),
-    (lambda: project("legs", 3, ones(1), numbers(-0.0)), "t: expected moments greater than 0, "
-     "got 0"),
+    (lambda: project("legs", 3, ones(1), numbers(-0.0)), "t: expected times greater than 0, got 0"),
     (lambda: train_steps(nn.Linear(1, 1), None, [], 0, learning_rate=0.1),
      "steps: expected a whole number"),
     (lambda: shuffled_batches(ones(3), ones(4), batch_size=2, seed=0),

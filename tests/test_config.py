@@ -39,8 +39,8 @@ def test_equal_configs_compare_equal_however_selective_is_given():
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"layers": "MM", "n_layer": 3},
      "^n_layer: expected 2, the number of letters in layers = 'MM', or None, got 3$"),
-    ({"layers": ""}, "^layers: expected letters among MAFL64, got ''$"),
-    ({"layers": "MX"}, "^layers: expected letters among MAFL64, got 'MX'$"),
+    ({"layers": ""}, r"^layers: expected letters among M \(Mamba\), A \(attention\), .+, got ''$"),
+    ({"layers": "MX"}, r"^layers: expected letters among M \(Mamba\), .+ 4 \(S4D\), got 'MX'$"),
     ({"layers": 3}, "^layers: .+ got 3$"), ({"layers": ("M",)}, "^layers: "),
     ({"vocab_size": 0}, "^vocab_size: expected a whole number from 1 up, got 0$"),
     ({"n_layer": 0}, "^n_layer: "), ({"n_layer": 2.0}, "^n_layer: "), ({"d_model": -1}, "^d_model"),

@@ -52,18 +52,26 @@ def tree(module: str) -> ast.Module:
 
 
 def public(module: str) -> Iterator[Documented]:
-    """All public definitions of a module, methods included, overloads and setters left out."""
+    """All public definitions of a module, methods included.
+
+    Overloads and setters are left out, and so are the methods of an autograd.Function, which
+    PyTorch alone calls.
+    """
     def visit(body: list[ast.stmt], owner: ast.ClassDef | None) -> Iterator[Documented]:
         for node in body:
             if isinstance(node, Definition) and not node.name.startswith("_"):
                 name = f"{owner.name}.{node.name}" if owner else node.name
                 found = Documented(name, node, owner)
-                if not found.decorators & {"overload", "setter"}:
+                if not found.decorators & {"overload", "setter"} and not is_autograd(owner):
                     yield found
                 if isinstance(node, ast.ClassDef):
                     yield from visit(node.body, node)
 
     yield from visit(tree(module).body, None)
+
+
+def is_autograd(owner: ast.ClassDef | None) -> bool:
+    return owner is not None and any("autograd" in ast.unparse(base) for base in owner.bases)
 
 
 def parameters(documented: Documented) -> list[str]:

@@ -261,5 +261,5 @@ def test_empty_and_mixed_texts_are_refused(bytes_model):
     for call in (generate, stream):
         with pytest.raises(ValueError, match=r"^prompts: expected a text of at least one token"):
             call(bytes_model, "", 3)
-    with pytest.raises(ValueError, match=r"^prompts\[0\]: expected a tensor .+ got str$"):
+    with pytest.raises(ValueError, match=r"^prompts: expected .+ one text, .+ got a list of texts"):
         stream(bytes_model, ["a", "b"], 3)

@@ -20,15 +20,17 @@ def test_links_lead_to_files_that_exist():
 
 def test_examples_run_in_order_and_do_what_the_text_says(tmp_path):
     examples = re.findall(r"```python\n(.+?)```", README, flags=re.S)
-    assert len(examples) == 4
-    scan, block, checkpoint, generation = examples
+    assert len(examples) == 6
+    scan, block, checkpoint, cache, generation, own_model = examples
     code = "\n".join([
         scan, "assert y.shape == x.shape",
         block.replace("for step", "first = None\nfor step").replace(
             "    print(step", "    first = first or loss.item()\n    print(step"),
         "assert loss.item() < 0.9 * first, (first, loss.item())",
         checkpoint, "assert logits.shape == (1, 13, 256)",
-        generation, "assert output_ids.shape == (1, 33)"])
+        cache, "assert logits.shape == (1, 256)",
+        generation, "assert output_ids.shape == (1, 33)",
+        own_model, "MambaLM.from_pretrained('my-hybrid')"])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,14 +9,17 @@ from minimamba.course.exercises import Exercise
 
 
 def half_life(A):
+    """Time in which a state with this A (per second, negative) halves."""
     return math.log(2) / -A
 
 
 def step_response(A, B, t):
+    """State at times t after the input has stepped from 0 to 1."""
     return (torch.exp(A * t) - 1) / A * B
 
 
 def ramp_response(A, B, t):
+    """State at times t for an input that grows as t."""
     return B * t**2 * phi(2, torch.as_tensor(A * t))
 
 

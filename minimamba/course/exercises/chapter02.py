@@ -9,20 +9,24 @@ from minimamba.course.exercises import Exercise
 
 
 def zoh(A, B, delta):
+    """Ā and B̄ of one mode by zero-order hold, also for A = 0."""
     if A == 0:
         return 1.0, delta * B
     return math.exp(delta * A), math.expm1(delta * A) / A * B
 
 
 def largest_euler_step(A):
+    """Largest Δ at which forward Euler is stable for this A."""
     return 2 / A.abs().max()
 
 
 def delta_for_fraction(fraction, steps, A):
+    """Step size at which this fraction of the state is left after some steps."""
     return math.log(fraction) / (steps * A)
 
 
 def gated_rnn(s, x):
+    """Selective SSM of chapter 02 as a gated RNN: the states for inputs x and Δ = softplus(s)."""
     h, states = 0.0, []
     for gate, x_t in zip(torch.sigmoid(s), x, strict=True):
         h = (1 - gate) * h + gate * x_t

@@ -7,16 +7,19 @@ from minimamba.course.exercises import Exercise
 
 
 def kernel(A_bar, B_bar, C, length):
+    """The first `length` entries of the convolution kernel."""
     lags = torch.arange(length)[:, None]
     return (C * A_bar**lags * B_bar).sum(-1)
 
 
 def convolve(k, x):
+    """Causal convolution of k and x through an FFT."""
     size = len(k) + len(x) - 1
     return torch.fft.irfft(torch.fft.rfft(k, size) * torch.fft.rfft(x, size), size)[:len(x)]
 
 
 def from_initial_state(A_bar, B_bar, C, x, h):
+    """Output of the recurrence that starts in the state h."""
     lags = range(1, len(x) + 1)
     from_h = torch.stack([(C * A_bar**lag * h).sum() for lag in lags])
     return convolve(kernel(A_bar, B_bar, C, len(x)), x) + from_h

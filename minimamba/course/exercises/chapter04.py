@@ -7,15 +7,18 @@ from minimamba.s4 import hippo
 
 
 def legs_matrix(N):
+    """HiPPO-LegS's A (N, N)."""
     return hippo.legs(N)[0]
 
 
 def s4d_kernel(A_bar, B_bar, C, length):
+    """S4D's kernel from the discretized diagonal system."""
     powers = A_bar ** torch.arange(length)[:, None]
     return 2 * (powers * C * B_bar).sum(-1).real
 
 
 def solve(d, p, q, b):
+    """Solution of (diag(d) + p qᵀ) y = b by the Woodbury identity."""
     y, column = b / d, p / d
     return y - column * (q * y).sum() / (1 + (q * column).sum())
 

@@ -7,6 +7,7 @@ from minimamba.course.exercises import Exercise
 
 
 def adjoint(a: Tensor, C: Tensor, dy: Tensor) -> Tensor:
+    """Gradient of every state, by the reverse scan."""
     g, after = [], torch.zeros_like(a[0])
     for t in reversed(range(len(a))):
         g.append(C[t] * dy[t] + after)
@@ -15,10 +16,12 @@ def adjoint(a: Tensor, C: Tensor, dy: Tensor) -> Tensor:
 
 
 def numbers_held(length: int, chunk: int) -> int:
+    """Number of states that are stored or recomputed at once, with one stored per chunk."""
     return -(-length // chunk) + chunk
 
 
 def gradient_of_rate(A: float, delta: Tensor, h: Tensor, g: Tensor) -> Tensor:
+    """Gradient of A from the gradients g of the states h."""
     before = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
     return (g * torch.exp(A * delta) * before * delta).sum()
 

@@ -36,7 +36,7 @@ class StateMaps(NamedTuple):
 
 
 def _levels(x: Tensor, low: float, high: float) -> bytes:
-    """Pack numbers for the browser, row by row, a byte each.
+    """Pack numbers for the browser, row by row, one byte per number.
 
     0 is the low end of the colour scale or below, 254 the high end or above, 255 is NaN.
     """
