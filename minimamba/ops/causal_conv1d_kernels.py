@@ -13,7 +13,7 @@ input once for each of the WIDTH outputs it contributes to; all but the first lo
 import triton
 import triton.language as tl
 
-from minimamba.scan.triton.kernels import sigmoid
+from minimamba.scan.triton.lanes import sigmoid
 
 
 @triton.jit

@@ -7,7 +7,7 @@ a program of `add_rms_norm` computes one sequence.
 import triton
 import triton.language as tl
 
-from minimamba.scan.triton.kernels import LOG2_E, decay_of, sigmoid, softplus
+from minimamba.scan.triton.lanes import LOG2_E, decay, sigmoid, softplus
 
 
 @triton.jit
@@ -60,7 +60,7 @@ def scan_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batc
     A_log2e = -LOG2_E * tl.exp2(A_log_ * LOG2_E)
     offset = batch * d_inner * d_state + place
     h = tl.load(ssm_state + offset, state_exists, 0.0)
-    h = decay_of(delta[:, None], A_log2e) * h + (delta * x_t)[:, None] * B_t[None, :]
+    h = decay(delta[:, None], A_log2e) * h + (delta * x_t)[:, None] * B_t[None, :]
     tl.store(new_state + offset, h, state_exists)
     y_t = tl.sum(h * C_t[None, :], 1) + tl.load(D + channel, exists, 0.0).to(tl.float32) * x_t
     if z is not None:

@@ -52,16 +52,8 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
     if method == "compiled":
         return compiled.why_not(x)
     if method == "triton":
-        return _why_not_triton(x, d_state)
+        return operator.why_not(x, 1 if d_state is None else d_state)
     return None
-
-
-def _why_not_triton(x: Tensor | None, d_state: int | None) -> str | None:
-    """Say why the Triton kernels can't run, or None."""
-    reason = operator.missing()
-    if reason is None and x is not None:
-        reason = operator.unfit(x, 1 if d_state is None else d_state)
-    return reason
 
 
 def methods() -> dict[str, str | None]:

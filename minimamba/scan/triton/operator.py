@@ -1,59 +1,48 @@
-"""The scan as one fused Triton kernel, forward and backward, for NVIDIA GPUs.
+"""The scan by Triton kernels: checks, allocation, launches, and the operator for autograd.
 
-The state stays in registers, and y alone is written of what has x's length. For the backward
-pass the states before every CHUNK-th step are kept; the others are made again. Where the channels
-are too few to fill the GPU, the length is split: a first pass reads what the second will read
-again, finds what each split adds of its own, and the second starts each split from what comes in.
-
-Both directions are operators of PyTorch, so that `torch.compile` takes them without a break. What
-is not compiled calls the same functions by an `autograd.Function`: to call an operator in Python
-takes longer than some kernels take.
+The states stay in registers, and of the tensors the forward pass writes only y is as long as x.
+For the backward pass it saves the state before every chunk; the others are recomputed. `plan.py`
+says how the work is divided, `forward.py` and `backward.py` hold the kernels.
 """
 
-from functools import lru_cache, partial
 from importlib.util import find_spec
 from math import lcm, log
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
-
-class Cycles(NamedTuple):
-    """A step's cycles, of a scheduler that has one, two, … programs, as
-    benchmarks/predict_kernels.py finds them in the machine code. So many programs should fit: the
-    assembler is told how many registers that leaves. It then puts more instructions between a load
-    and its use; untold, it saves registers, for programs that don't come."""
-
-    by_channels: tuple[tuple[int, tuple[int, ...]], ...]
-    """For each number of channels that a lane may have."""
-    before: tuple[int, ...]
-    """Of the pass before, where the length is split; its lanes have BEFORE channels."""
-    slack: float
-    """By what part it may end later than it could, for fewer splits: each keeps states."""
-
+from minimamba.ops.operator import differentiable
+from minimamba.scan.triton.plan import (
+    BACKWARD,
+    CHUNK,
+    FORWARD,
+    Launch,
+    ScanShape,
+    choose_plan,
+    schedulers_of,
+)
 
 TRITON = find_spec("triton") is not None
-PARTS, CHUNK = 4, 64
-"""Lanes that share a channel, and steps of a tile; steps from one kept state to the next."""
-WARP, SCHEDULERS, REGISTERS = 32, 4, 512
-"""Lanes of a program; of a multiprocessor, schedulers, and registers that each has for a lane."""
-BEFORE = 2
-FORWARD = Cycles(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 0)
-BACKWARD = Cycles(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 1 / 15)
-PIECE, LAUNCH = 7 * CHUNK, 200 * CHUNK
-"""Cycles that it takes to carry states through a piece of a split, and to begin one more pass; as
-measured on an H100."""
-AT_ONCE, LARGEST = 16, 256
-"""Numbers of state, of each channel, that a program holds; numbers of state, at most."""
-SEQUENCES = 65535
-"""At once, at most: CUDA's limit to that side of a grid."""
+"""Whether the package triton is installed."""
+MAX_BATCH = 65535
+"""Sequences at once: CUDA's limit to the third side of a grid."""
+MAX_D_STATE = 256
+STATES_PER_LAUNCH = 16
+"""State dimension that one launch computes; a larger one takes several."""
 
 
 @torch.compiler.assume_constant_result
-def missing() -> str | None:
-    """Why this can't run here, or None."""
+def interpreted() -> bool:
+    """Tell whether Triton runs kernels in Python, on the CPU (TRITON_INTERPRET=1)."""
+    import triton
+
+    return triton.knobs.runtime.interpret
+
+
+@torch.compiler.assume_constant_result
+def _why_not_here() -> str | None:
+    """Say why no kernel can run on this machine, or None."""
     if not TRITON:
         return "triton is not installed; it comes with torch for CUDA on Linux"
     if torch.cuda.is_available() or interpreted():
@@ -61,230 +50,212 @@ def missing() -> str | None:
     return "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
 
 
-@torch.compiler.assume_constant_result
-def interpreted() -> bool:
-    """Whether Triton's kernels run in Python, on the CPU, for tests and for reading along."""
-    import triton
+def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
+    """Say why the kernels can't run here, or can't take an input.
 
-    return triton.knobs.runtime.interpret
+    Args:
+        x: the scan's input; None to ask about this machine alone.
+        d_state: the state dimension, considered together with x.
 
-
-def unfit(x: Tensor, d_state: int) -> str | None:
-    """Why these arguments can't be taken, or None."""
+    Returns:
+        The reason in a few words, or None if they can run.
+    """
+    reason = _why_not_here()
+    if reason or x is None:
+        return reason
     if x.dtype == torch.float64:
-        return "float64, which it has not"
-    if len(x) > SEQUENCES:
-        return f"{len(x)} sequences at once, and it takes up to {SEQUENCES}"
-    if d_state & (d_state - 1) or d_state > LARGEST:
-        return f"d_state = {d_state}, and it takes powers of two up to {LARGEST}"
+        return "float64, which the kernels don't have"
+    if len(x) > MAX_BATCH:
+        return f"batch size {len(x)}; the kernels take at most {MAX_BATCH}"
+    if d_state & (d_state - 1) or d_state > MAX_D_STATE:
+        return f"d_state = {d_state}; the kernels take powers of two up to {MAX_D_STATE}"
     if x.device.type != "cuda" and not interpreted():
-        return f"tensors on {x.device}, and it runs on CUDA"
+        return f"tensors on {x.device}; the kernels run on CUDA"
     return None
 
 
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
          initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """As `definition.scan`, but x, delta, z and y may be in half precision."""
+    """Run the scan by the kernels, with the arguments and results of `reference.scan`.
+
+    x, delta and z may also be in half precision, and y is in x's dtype.
+    """
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part if part.shape[2] == groups else part.repeat_interleave(groups // part.shape[2], 2)
             for part in (B, C))
-    given, d_state = (x, delta, A, B, C, D, z, delta_bias, initial_state), A.shape[1]
-    learns = torch.is_grad_enabled() and any(
-        part is not None and part.requires_grad for part in given)
-    if d_state <= AT_ONCE:
-        y, last_state, _ = _operate(
-            x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, learns)
+    tensors = x, delta, A, B, C, D, z, delta_bias, initial_state
+    needs_grad = torch.is_grad_enabled() and any(
+        tensor is not None and tensor.requires_grad for tensor in tensors)
+    d_state = A.shape[1]
+    if d_state <= STATES_PER_LAUNCH:
+        y, last_state, _ = _apply(x, delta, A, B, C, D, z, delta_bias, delta_softplus,
+                                  initial_state, needs_grad)
         return y, last_state
-    # The state's numbers don't meet but in y: in turn, and y adds up in float32.
-    wide, steps, y, last = x.float(), delta.float(), 0, []
-    for n in (slice(first, first + AT_ONCE) for first in range(0, d_state, AT_ONCE)):
-        part, h, _ = _operate(
-            wide, steps, A[:, n], B[..., n], C[..., n], None if last else D, None, delta_bias,
-            delta_softplus, None if initial_state is None else initial_state[..., n], learns)
-        y, last = y + part, [*last, h]
-    return (y if z is None else y * silu(z.float())).to(x.dtype), torch.cat(last, -1)
+    # States meet only in y, which is a sum over them: part by part, y in float32.
+    y = 0
+    last_states = []
+    for start in range(0, d_state, STATES_PER_LAUNCH):
+        part = slice(start, start + STATES_PER_LAUNCH)
+        y_part, last_state, _ = _apply(
+            x.float(), delta.float(), A[:, part], B[..., part], C[..., part],
+            D if start == 0 else None, None, delta_bias, delta_softplus,
+            None if initial_state is None else initial_state[..., part], needs_grad)
+        y = y + y_part
+        last_states.append(last_state)
+    y = y if z is None else y * silu(z.float())
+    return y.to(x.dtype), torch.cat(last_states, -1)
 
 
-def _scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-          z: Tensor | None, bias: Tensor | None, softplus: bool, initial: Tensor | None,
-          learns: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last states, and where something learns those before each chunk, (batch, chunks,
-    d_inner, d_state)."""
-    from minimamba.scan.triton import kernels
+def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+             z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+             initial_state: Tensor | None,
+             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the last state, and if `needs_grad` the state before each chunk, (batch, chunks, d_inner,
+    d_state)."""
+    from minimamba.scan.triton import forward as kernels
 
-    x, delta, D, z, bias, initial = _contiguous(x, delta, D, z, bias, initial)
-    rates, B, C, grid, sizes, before = _prepare(x, A, B, C, softplus, FORWARD)
-    carries = sums = None
-    if before:
-        carries, sums = _states(before[0], A), A.new_empty(len(x), before[0][1], A.shape[0])
-        kernels.carry[before[0]](x, delta, rates, B, bias, carries, sums, **before[1])
-    y, last = torch.empty_like(x), A.new_empty(len(x), *A.shape)
-    borders = A.new_empty(len(x), -(-x.shape[1] // CHUNK) if learns else 0, *A.shape)
-    kernels.forward[grid](x, delta, rates, B, C, D, z, bias, initial, carries, sums, last,
-                          borders if learns else None, y, CHUNK=CHUNK, **sizes)
-    return y, last, borders
+    x, delta, D, z, delta_bias, initial_state = _contiguous(
+        x, delta, D, z, delta_bias, initial_state)
+    A_log2e, B, C = _prepared(A, B, C)
+    shape = _shape(x, A, B)
+    plan = choose_plan(shape, FORWARD, schedulers_of(x.device))
+    sizes = _sizes(shape, delta_softplus)
+    piece_states, piece_deltas = _pieces(plan.carry, A)
+    if plan.carry:
+        kernels.carry[plan.carry.grid](
+            x, delta, A_log2e, B, delta_bias, piece_states, piece_deltas,
+            piece_steps=plan.piece_steps, **sizes, **_options(plan.carry))
+    y = torch.empty_like(x)
+    last_state = A.new_empty(shape.batch, *A.shape)
+    chunk_states = A.new_empty(shape.batch, shape.chunks if needs_grad else 0, *A.shape)
+    kernels.forward[plan.kernel.grid](
+        x, delta, A_log2e, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
+        last_state, chunk_states if needs_grad else None, y, split_steps=plan.split_steps,
+        pieces=plan.pieces_per_split, CHUNK=CHUNK, **sizes, **_options(plan.kernel))
+    return y, last_state, chunk_states
 
 
-def _scan_backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-                   z: Tensor | None, bias: Tensor | None, softplus: bool, borders: Tensor,
-                   dy: Tensor, d_last: Tensor | None) -> list[Tensor]:
-    """The gradients of x, delta, A, B, C, D, z, bias and the first states, whether or not there
-    are D, bias and first states; that of a z that there is not is empty."""
-    from minimamba.scan.triton import kernels
+def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+              z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+              chunk_states: Tensor, d_out: Tensor, d_last_state: Tensor | None) -> list[Tensor]:
+    """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D,
+    delta_bias and initial_state are given; that of z is empty if z is None."""
+    from minimamba.scan.triton import backward as kernels
 
-    x, delta, D, z, bias, dy, d_last = _contiguous(x, delta, D, z, bias, dy, d_last)
-    groups, length = B.shape[2], x.shape[1]
-    rates, B, C, grid, sizes, before = _prepare(x, A, B, C, softplus, BACKWARD)
-    carries = sums = None
-    if before:
-        carries, sums = _states(before[0], A), A.new_empty(len(x), before[0][1], A.shape[0])
-        kernels.carry_back[before[0]](dy, delta, rates, C, z, bias, carries, sums,
-                                      pieces=sizes["pieces"], **before[1])
+    x, delta, D, z, delta_bias, d_out, d_last_state = _contiguous(
+        x, delta, D, z, delta_bias, d_out, d_last_state)
+    A_log2e, B, C = _prepared(A, B, C)
+    shape = _shape(x, A, B)
+    plan = choose_plan(shape, BACKWARD, schedulers_of(x.device))
+    sizes = _sizes(shape, delta_softplus)
+    piece_states, piece_deltas = _pieces(plan.carry, A)
+    if plan.carry:
+        kernels.carry_back[plan.carry.grid](
+            d_out, delta, A_log2e, C, z, delta_bias, piece_states, piece_deltas,
+            piece_steps=plan.piece_steps, pieces=plan.pieces_per_split, **sizes,
+            **_options(plan.carry))
+    blocks, splits, batch = plan.kernel.grid
+    # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
+    atomic = not torch.are_deterministic_algorithms_enabled()
+    tile_states = A.new_empty(batch, splits, CHUNK // shape.tile, *A.shape)
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    tile = sizes["PARTS"]
-    inside_chunk = A.new_empty(len(x), grid[1], CHUNK // tile, *A.shape)
-    dA, d_initial = _states(grid, A).zero_(), A.new_empty(len(x), *A.shape)
-    dD, d_bias = A.new_empty(2, len(x), -(-length // CHUNK), A.shape[0])
-    # Added up as the programs come, or, where the order of a sum must not vary, apart.
-    atomic = not torch.are_deterministic_algorithms_enabled()
-    dBC = A.new_zeros(len(x), groups if atomic else grid[0], sizes["steps"] // tile, 2, tile,
-                      A.shape[1])
-    kernels.backward[grid](
-        x, delta, rates, B, C, D, z, bias, borders, dy, d_last, carries, sums, inside_chunk, dx,
-        d_delta, dA, dBC, dD, None if z is None else dz, d_bias, d_initial, CHUNK=CHUNK,
-        ATOMIC=atomic, **sizes)
-    del carries, sums, inside_chunk  # the most is held before this, not by what follows
-    dBC = dBC.unflatten(1, (groups, -1)).sum(2)
-    dB, dC = (dBC[:, :, :, i].permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :length].contiguous()
-              for i in (0, 1))
-    return [dx, d_delta, dA.sum((0, 1)), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)), d_initial]
+    dA = A.new_zeros(batch, splits, *A.shape)
+    tiles = shape.chunks * CHUNK // shape.tile
+    dBC = A.new_zeros(batch, shape.groups if atomic else blocks, tiles, 2, shape.tile,
+                      shape.d_state)
+    dD, d_bias = A.new_empty(2, batch, shape.chunks, shape.d_inner)
+    d_initial_state = A.new_empty(batch, *A.shape)
+    kernels.backward[plan.kernel.grid](
+        x, delta, A_log2e, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
+        piece_deltas, tile_states, dx, d_delta, dA, dBC, dD, None if z is None else dz, d_bias,
+        d_initial_state, split_steps=plan.split_steps, pieces=plan.pieces_per_split,
+        ATOMIC=atomic, CHUNK=CHUNK, **sizes, **_options(plan.kernel))
+    del piece_states, piece_deltas, tile_states  # before the sums allocate more
+    dB, dC = _unpack_dBC(dBC, shape)
+    return [dx, d_delta, dA.sum((0, 1)), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)),
+            d_initial_state]
 
 
-def _keep(ctx, inputs, output):
-    x, delta, A, B, C, D, z, bias, ctx.softplus, initial, _ = inputs
-    ctx.save_for_backward(x, delta, A, B, C, D, z, bias, output[2])
-    ctx.given = [part is not None for part in (D, z, bias, initial)]
+def _unpack_dBC(dBC: Tensor, shape: ScanShape) -> list[Tensor]:
+    """dB and dC, each (batch, length, groups, d_state), from the kernel's (batch, parts, tiles, 2,
+    tile, d_state)."""
+    dBC = dBC.unflatten(1, (shape.groups, -1)).sum(2)
+    return [part.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :shape.length].contiguous()
+            for part in dBC.unbind(3)]
+
+
+def _save(ctx, inputs, output):
+    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _ = inputs
+    _, _, chunk_states = output
+    ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states)
+    ctx.delta_softplus = delta_softplus
+    ctx.is_given = [tensor is not None for tensor in (D, z, delta_bias, initial_state)]
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(back, ctx, dy, d_last, _):
-    *parts, borders = ctx.saved_tensors
-    dy = torch.zeros_like(parts[0]) if dy is None else dy
-    *whole, dD, dz, d_bias, d_initial = back(*parts, ctx.softplus, borders, dy, d_last)
-    dD, dz, d_bias, d_initial = (part if given else None for part, given in zip(
-        (dD, dz, d_bias, d_initial), ctx.given, strict=True))
-    return *whole, dD, dz, d_bias, None, d_initial, None
+def _gradients(backward, ctx, d_out, d_last_state, _):
+    *inputs, chunk_states = ctx.saved_tensors
+    d_out = torch.zeros_like(inputs[0]) if d_out is None else d_out
+    *required, dD, dz, d_bias, d_initial_state = backward(
+        *inputs, ctx.delta_softplus, chunk_states, d_out, d_last_state)
+    dD, dz, d_bias, d_initial_state = (
+        gradient if given else None for gradient, given
+        in zip((dD, dz, d_bias, d_initial_state), ctx.is_given, strict=True))
+    return *required, dD, dz, d_bias, None, d_initial_state, None
 
 
-class _Scan(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, *arguments):
-        output = _scan(*arguments)
-        _keep(ctx, arguments, output)
-        return output
-
-    backward = staticmethod(partial(_differentiate, _scan_backward))
-
-
-def _operate(*arguments) -> tuple[Tensor, Tensor, Tensor]:
-    return (torch.ops.minimamba.scan if torch.compiler.is_compiling() else _Scan.apply)(*arguments)
-
-
-_operator = torch.library.custom_op("minimamba::scan", _scan, mutates_args=())
-_backward = torch.library.custom_op("minimamba::scan_backward", _scan_backward, mutates_args=())
-_operator.register_autograd(partial(_differentiate, _backward), setup_context=_keep)
-
-
-@_operator.register_fake
-def _(x, delta, A, B, C, D, z, bias, softplus, initial, learns):
+def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad):
     batch, length, d_inner = x.shape
-    chunks = -(-length // CHUNK) if learns else 0
+    chunks = -(-length // CHUNK) if needs_grad else 0
     return (x.new_empty(x.shape), A.new_empty(batch, d_inner, A.shape[1]),
             A.new_empty(batch, chunks, d_inner, A.shape[1]))
 
 
-@_backward.register_fake
-def _(x, delta, A, B, C, D, z, bias, softplus, borders, dy, d_last):
-    whole = [x.new_empty(x.shape), delta.new_empty(delta.shape), A.new_empty(A.shape),
-             B.new_empty(B.shape), C.new_empty(C.shape), A.new_empty(A.shape[0])]
-    return [*whole, x.new_empty(0) if z is None else z.new_empty(z.shape),
-            A.new_empty(A.shape[0]), A.new_empty(x.shape[0], *A.shape)]
+def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, d_out,
+                   d_last_state):
+    required = [tensor.new_empty(tensor.shape) for tensor in (x, delta, A, B, C)]
+    return [*required, A.new_empty(A.shape[0]),
+            x.new_empty(0) if z is None else z.new_empty(z.shape), A.new_empty(A.shape[0]),
+            A.new_empty(x.shape[0], *A.shape)]
 
 
-def _prepare(x: Tensor, A: Tensor, B: Tensor, C: Tensor, softplus: bool,
-             cycles: Cycles) -> tuple:
-    """What kernels are called with: rates, B and C in whole chunks; the programs, (blocks of
-    channels, splits, sequences), and the sizes; both also for the pass before, or None."""
+_apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients, fake=_fake,
+                        fake_backward=_fake_backward)
+
+
+def _shape(x: Tensor, A: Tensor, B: Tensor) -> ScanShape:
     batch, length, d_inner = x.shape
-    groups, d_state = B.shape[2:]
-    parts, chunks = min(PARTS, d_state), -(-length // CHUNK)
-    channels, each, pieces = divide(batch * groups, d_inner // groups, chunks, WARP // parts,
-                                    SCHEDULERS * _multiprocessors(x.device), cycles)
-    if length % CHUNK:
-        B, C = (pad(part, (0, 0, 0, 0, 0, chunks * CHUNK - length)) for part in (B, C))
-    B, C = _contiguous(B, C)
-    sizes = {"length": length, "steps": chunks * CHUNK, "groups": groups, "d_inner": d_inner,
-             "N": d_state, "SOFTPLUS": softplus, "PARTS": parts, "num_warps": 1}
-
-    def programs(channels: int, along: int, most: int) -> tuple:
-        blocks = groups * -(-d_inner // groups // (channels * WARP // parts))
-        return (blocks, along, batch), sizes | {
-            "P": channels, "maxnreg": min(255, REGISTERS // most // 8 * 8)}
-
-    splits, before = -(-chunks // each), None
-    if splits > 1:
-        before = programs(BEFORE, (splits - 1) * pieces, len(cycles.before))
-        before[1]["piece_steps"] = each // pieces * CHUNK
-    grid, sizes = programs(channels, splits, len(dict(cycles.by_channels)[channels]))
-    return (A.contiguous() / log(2), B, C, grid,
-            sizes | {"split_steps": each * CHUNK, "pieces": pieces}, before)
+    return ScanShape(batch, length, d_inner, A.shape[1], B.shape[2])
 
 
-@lru_cache
-def divide(sequences: int, per_group: int, chunks: int, lanes: int, schedulers: int,
-           cycles: Cycles) -> tuple[int, int, int]:
-    """How many channels to a lane, how many chunks to a split, and how many pieces of a split in
-    the pass before: what should end first, by `cycles`. Programs beyond what fits wait for a next
-    wave; beyond four of them more splits only cost."""
-    def blocks(channels: int) -> int:
-        return sequences * -(-per_group // (channels * lanes))
-
-    def took(programs: int, each: int, by_programs: tuple[int, ...]) -> int:
-        waves, rest = divmod(programs, schedulers * len(by_programs))
-        last = by_programs[-(-rest // schedulers) - 1] if rest else 0
-        return each * CHUNK * (waves * by_programs[-1] + last)
-
-    choices = []
-    for channels, by_programs in cycles.by_channels:
-        for splits in range(1, chunks + 1):
-            each, programs = -(-chunks // splits), blocks(channels) * splits
-            for pieces in range(1, min(each, 32) + 1) if splits > 1 else [0]:
-                end = took(programs, each, by_programs)
-                if splits > 1:
-                    if each % pieces:
-                        continue
-                    before = (splits - 1) * pieces
-                    end += LAUNCH + before * PIECE + took(blocks(BEFORE) * before, each // pieces,
-                                                          cycles.before)
-                choices.append((end, splits, pieces, channels, each))
-            if programs > 4 * schedulers * len(by_programs):
-                break
-    soon = min(choices)[0] * (1 + cycles.slack)
-    *_, pieces, channels, each = min(choice[1:] for choice in choices if choice[0] <= soon)
-    return channels, each, pieces
+def _prepared(A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A log2(e), and B and C padded to whole chunks: as the kernels read them."""
+    if rest := -B.shape[1] % CHUNK:
+        B, C = (pad(part, (0, 0, 0, 0, 0, rest)) for part in (B, C))
+    return A.contiguous() / log(2), B.contiguous(), C.contiguous()
 
 
-def _multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count \
-        if device.type == "cuda" else 1
+def _sizes(shape: ScanShape, delta_softplus: bool) -> dict:
+    """The kernel arguments that do not depend on the plan."""
+    return {"length": shape.length, "padded_length": shape.chunks * CHUNK,
+            "groups": shape.groups, "d_inner": shape.d_inner, "N": shape.d_state,
+            "SOFTPLUS": delta_softplus, "TILE": shape.tile}
 
 
-def _states(grid: tuple[int, int, int], A: Tensor) -> Tensor:
-    """Room for the states of every split: (batch, splits, d_inner, d_state)."""
-    return A.new_empty(grid[2], grid[1], *A.shape)
+def _options(launch: Launch) -> dict:
+    """The kernel arguments and compiler options that depend on the launch."""
+    return {"PER_LANE": launch.channels_per_lane, "maxnreg": launch.max_registers, "num_warps": 1}
 
 
-def _contiguous(*parts: Tensor | None) -> list[Tensor | None]:
-    return [part if part is None else part.contiguous() for part in parts]
+def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Room for what the carry pass writes, or None if there is none."""
+    if carry is None:
+        return None, None
+    _, pieces, batch = carry.grid
+    return A.new_empty(batch, pieces, *A.shape), A.new_empty(batch, pieces, A.shape[0])
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.contiguous() for tensor in tensors]

@@ -1,0 +1,179 @@
+"""The backward kernels: `carry_back` summarizes parts of the sequence, `backward` does the rest.
+
+`backward` walks from the end of a split to its beginning, chunk by chunk: it recomputes the states
+of a chunk, from the state that `forward` saved before it, and then walks back through the chunk
+(`backward_chunk.py`). Where the length is divided into splits, `carry_back` runs first: for each
+piece of a split it finds what the piece adds to dh, the gradient of the state, and `backward`
+combines the pieces after its split to the dh that enters it.
+
+Arrays besides those listed in `memory.py`, all float32:
+
+| array | shape | contents |
+|---|---|---|
+| piece_states | (batch, pieces, d_inner, N) | what a piece adds to dh, from 0 after it |
+| piece_deltas | (batch, pieces, d_inner) | the sum of Δ over each piece |
+| chunk_states | (batch, chunks, d_inner, N) | the state before each chunk, from `forward` |
+| tile_states | (batch, splits, CHUNK / TILE, d_inner, N) | scratch: the state before each tile |
+| dA | (batch, splits, d_inner, N) | sums over a split; 0 at first |
+| dD, d_bias | (batch, chunks, d_inner) | sums over a chunk |
+| dBC | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, summed over channels; 0 at first |
+
+A part of dBC is a group, to which all its programs add atomically; or, if not ATOMIC, a program,
+so that the order of the sum does not vary. The first split has no pieces, since no split needs the
+dh before it.
+"""
+
+import triton
+import triton.language as tl
+
+from minimamba.scan.triton.backward_chunk import (
+    Inputs,
+    Outputs,
+    PerChannel,
+    chunk_gradients,
+    recompute_states,
+)
+from minimamba.scan.triton.forward import state_entering_split, store_piece
+from minimamba.scan.triton.lanes import (
+    RUNTIME_SIZES,
+    STAGES,
+    broadcast_step,
+    decay,
+    exp2_correction,
+    masked_delta,
+    sigmoid,
+    sum_over_steps,
+)
+from minimamba.scan.triton.memory import (
+    Span,
+    load_pair,
+    load_per_channel,
+    load_states,
+    load_steps,
+    locate_block,
+    locate_tile,
+    pair_offsets,
+    store_states,
+    unpack_channels,
+)
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_states,
+               piece_deltas, length, padded_length, piece_steps, pieces, groups: tl.constexpr,
+               d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
+               TILE: tl.constexpr, PER_LANE: tl.constexpr):
+    """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
+
+    Grid: (blocks of channels, pieces of all splits but the first, batch).
+    """
+    block = locate_block(groups, d_inner, N, TILE, PER_LANE)
+    begin = (pieces + tl.program_id(1)) * piece_steps
+    end = tl.minimum(begin + piece_steps, length)
+    span = Span(end, length, padded_length)
+    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    bias = load_per_channel(bias_ptr, block)
+    dh = tl.zeros_like(A_log2e)
+    delta_sum = tl.zeros(block.channels.shape, tl.float32)
+    for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
+        start = begin + (end - begin - 1) // (2 * TILE) * (2 * TILE) - walked
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        dt = load_pair(delta_ptr, offsets, inside)
+        d_out = load_pair(d_out_ptr, offsets, inside)
+        z = dt
+        if z_ptr is not None:
+            z = load_pair(z_ptr, offsets, inside)
+        for i in tl.static_range(1, -1, -1):
+            own, BC = locate_tile(block, span, start + i * TILE, groups, N)
+            delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
+            dy = d_out[i]
+            if z_ptr is not None:
+                dy = dy * z[i] * sigmoid(z[i])
+            C = load_steps(C_ptr + BC, groups * N, N, TILE)
+            for k in tl.static_range(TILE - 1, -1, -1):
+                dh += C[k] * broadcast_step(dy, k, TILE)
+                dh *= decay(broadcast_step(delta, k, TILE), A_log2e)
+            delta_sum += delta
+    store_piece(piece_states, piece_deltas, dh, delta_sum, block, d_inner, N, TILE)
+
+
+@triton.jit
+def dBC_of_program(dBC_ptr, block, span, groups: tl.constexpr, N: tl.constexpr,
+                   ATOMIC: tl.constexpr, TILE: tl.constexpr):
+    """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own."""
+    part = block.sequence * groups + block.group
+    if not ATOMIC:
+        part = block.sequence * tl.num_programs(0) + tl.program_id(0)
+    part *= span.padded_length // TILE
+    lane = tl.arange(0, 2 * TILE * TILE)[:, None]
+    return (dBC_ptr + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (N // TILE)
+            + tl.arange(0, N // TILE)[None, :])
+
+
+@triton.jit
+def store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner: tl.constexpr,
+               N: tl.constexpr, TILE: tl.constexpr):
+    """Write a chunk's sums: those of D and of the bias to the chunk's place; dA is added to that
+    of the split, since a sum of sums is rounded less than one long sum. Atomically, not because
+    others add there too, but so that nothing waits for the old value."""
+    dA = unpack_channels(sums.dA)
+    for p in tl.static_range(block.channels.shape[1]):
+        exists = block.lane_channels_left > p
+        # `where` copies dA: the interpreter's atomics take only contiguous tensors.
+        tl.atomic_add(dA_ptr + split_index * N * d_inner + block.states + p * N,
+                      tl.where(exists, dA[p], 0.0), exists, sem="relaxed")
+    one_lane = block.exists & (block.step == 0)
+    offsets = chunk * d_inner + block.channels
+    tl.store(dD_ptr + offsets, sum_over_steps(sums.dD, TILE), one_lane)
+    tl.store(d_bias_ptr + offsets, sum_over_steps(sums.d_bias, TILE), one_lane)
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
+             d_out_ptr, d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr,
+             dA_ptr, dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, length, padded_length,
+             split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
+             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
+             PER_LANE: tl.constexpr):
+    """All gradients, walking from the end of each split to its beginning.
+
+    Grid: (blocks of channels, splits, batch).
+    """
+    block = locate_block(groups, d_inner, N, TILE, PER_LANE)
+    split = tl.program_id(1)
+    splits = tl.num_programs(1)
+    begin = split * split_steps
+    span = Span(tl.minimum((split + 1) * split_steps, length), length, padded_length)
+    split_index = block.sequence * splits + split
+    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    per_channel = PerChannel(A_log2e, load_per_channel(D_ptr, block),
+                             load_per_channel(bias_ptr, block))
+    dh = state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e, block, pieces,
+                              d_inner, N, True)
+    tile_states += split_index * (CHUNK // TILE) * N * d_inner
+    dBC = dBC_of_program(dBC_ptr, block, span, groups, N, ATOMIC, TILE)
+    inputs = Inputs(x_ptr, delta_ptr, B_ptr, C_ptr, z_ptr, d_out_ptr)
+    outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, dBC)
+    chunks = tl.cdiv(span.end - begin, CHUNK)
+    chunk_start = begin + (chunks - 1) * CHUNK
+    chunk = block.sequence * tl.cdiv(length, CHUNK) + chunk_start // CHUNK  # int64, as sequence is
+    before_chunk = load_states(chunk_states + chunk * N * d_inner, block,
+                               block.lane_channels_left, N)
+    for _ in range(chunks):
+        delta_sum = recompute_states(before_chunk, inputs, per_channel, tile_states, chunk_start,
+                                     block, span, groups, d_inner, N, SOFTPLUS, CHUNK, TILE,
+                                     PER_LANE)
+        mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / CHUNK)
+        correction = exp2_correction(mean_exponent)
+        tl.debug_barrier()  # tile_states: what one lane wrote another may read
+        left = tl.where(chunk_start > begin, block.lane_channels_left, 0)
+        before_chunk = load_states(chunk_states + (chunk - 1) * N * d_inner, block, left, N)
+        dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
+                                   correction, block, span, groups, d_inner, N, SOFTPLUS, ATOMIC,
+                                   CHUNK, TILE, PER_LANE)
+        store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner, N, TILE)
+        tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
+        chunk_start -= CHUNK
+        chunk -= 1
+    if split == 0:
+        store_states(d_initial_state + block.sequence * N * d_inner, dh, block, N)

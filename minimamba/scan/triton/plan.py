@@ -1,0 +1,221 @@
+"""How a scan is divided among the programs of a GPU: `choose_plan`, and the costs it weighs.
+
+| word | meaning in this package |
+|---|---|
+| program | one instance of a kernel: a warp of 32 lanes that walks along time by itself |
+| lane | one of the 32 threads of a program |
+| block | the neighbouring channels of one sequence that a program owns, with all their states |
+| tile | a few consecutive steps (TILE, at most 4) of a block; as many lanes share each channel |
+| chunk | CHUNK = 64 consecutive steps; `forward` saves the state before each for `backward` |
+| split | whole chunks that one program of `forward` or `backward` walks through |
+| piece | an equal part of a split, also whole chunks, for one program of `carry` or `carry_back` |
+
+One split is the whole length, where batch and channels make enough programs to fill the GPU. More
+splits cost a second pass over the sequence, the carry pass, which finds the state that enters each
+split (`forward.py`, `backward.py`).
+
+All numbers of cycles are those of NVIDIA's H100 and H200 (compute capability 9.0). On any other
+GPU the same numbers are used. That is sound, because the plan changes the time and never the
+result, and because the choice depends only on ratios of the numbers: they come from instructions
+issued and exponentials computed per step, which compilers and GPUs since compute capability 8.0
+share. In Triton's interpreter programs run one after another, so the plan there is a single split.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+LANES = 32
+CHUNK = 64
+MAX_TILE = 4
+CARRY_CHANNELS_PER_LANE = 2
+"""Channels of each lane in the carry pass."""
+MEASURED_ON = (9, 0)
+"""Compute capability of the GPUs on which all numbers of cycles below were measured."""
+SCHEDULERS_PER_MULTIPROCESSOR = 4
+REGISTERS_PER_SCHEDULER = 512
+"""Registers of one scheduler for one lane, shared by its programs; so on all NVIDIA GPUs from
+compute capability 7.0 to 12.0."""
+MAX_REGISTERS = 255
+"""Registers that one lane can address."""
+PASS_CYCLES = 200 * CHUNK
+"""Cycles that launching one more pass takes."""
+PIECE_CYCLES = 7 * CHUNK
+"""Cycles that carrying the state through one piece takes at the start of a program."""
+MAX_PIECES = 32
+"""Pieces per split that are tried."""
+MAX_WAVES = 4
+"""Times all programs that fit run at once; beyond, more splits only cost."""
+
+
+class Costs(NamedTuple):
+    """Cycles per step of the kernels of one direction, as `benchmarks/predict_kernels.py` finds
+    them in the machine code.
+
+    Each tuple of cycles is for 1, 2, … programs on one scheduler. Its length is the number of
+    programs that should fit on a scheduler: the compiler is told how many registers that leaves
+    each. It then puts more instructions between a load and its use; untold, it would save
+    registers for programs that don't come.
+    """
+
+    kernel: tuple[tuple[int, tuple[int, ...]], ...]
+    """Cycles of `forward` or `backward`, for each number of channels per lane."""
+    carry: tuple[int, ...]
+    """Cycles of `carry` or `carry_back`."""
+    slack: float
+    """By what fraction a plan may take longer than the fastest if it has fewer splits, each of
+    which needs memory for states."""
+
+
+FORWARD = Costs(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 0)
+BACKWARD = Costs(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 1 / 15)
+
+
+class ScanShape(NamedTuple):
+    """The sizes of a scan."""
+
+    batch: int
+    length: int
+    d_inner: int
+    d_state: int
+    groups: int
+
+    @property
+    def chunks(self) -> int:
+        """Chunks of the length, the last perhaps not full."""
+        return -(-self.length // CHUNK)
+
+    @property
+    def tile(self) -> int:
+        """Steps of a tile, and lanes that share a channel."""
+        return min(MAX_TILE, self.d_state)
+
+    def blocks(self, channels_per_lane: int) -> int:
+        """Blocks of channels of one sequence; none has channels of two groups."""
+        channels = channels_per_lane * LANES // self.tile
+        return self.groups * -(-self.d_inner // self.groups // channels)
+
+
+class Launch(NamedTuple):
+    """The programs of one kernel."""
+
+    grid: tuple[int, int, int]
+    """(blocks of channels, splits or pieces, batch)."""
+    channels_per_lane: int
+    max_registers: int
+    """Registers of a lane that the compiler may use."""
+
+
+class Plan(NamedTuple):
+    """How the work of one direction of a scan is divided."""
+
+    kernel: Launch
+    """`forward` or `backward`."""
+    carry: Launch | None
+    """`carry` or `carry_back`; None where there is one split."""
+    split_steps: int
+    piece_steps: int
+    pieces_per_split: int
+    """0 where there is one split."""
+
+
+def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per_split: int,
+              pieces_per_split: int) -> Plan:
+    """The plan with these three choices.
+
+    Args:
+        shape: sizes of the scan.
+        costs: FORWARD or BACKWARD.
+        channels_per_lane: one that `costs.kernel` lists.
+        chunks_per_split: length of a split in chunks.
+        pieces_per_split: a divisor of `chunks_per_split`; not used if there is one split.
+    """
+    splits = -(-shape.chunks // chunks_per_split)
+    programs_that_fit = len(dict(costs.kernel)[channels_per_lane])
+    kernel = Launch((shape.blocks(channels_per_lane), splits, shape.batch), channels_per_lane,
+                    _max_registers(programs_that_fit))
+    split_steps = chunks_per_split * CHUNK
+    if splits == 1:
+        return Plan(kernel, None, split_steps, 0, 0)
+    carry = Launch((shape.blocks(CARRY_CHANNELS_PER_LANE), (splits - 1) * pieces_per_split,
+                    shape.batch), CARRY_CHANNELS_PER_LANE, _max_registers(len(costs.carry)))
+    return Plan(kernel, carry, split_steps, split_steps // pieces_per_split, pieces_per_split)
+
+
+@lru_cache
+def choose_plan(shape: ScanShape, costs: Costs, schedulers: int | None) -> Plan:
+    """The plan that should end first, by `costs`.
+
+    Args:
+        shape: sizes of the scan.
+        costs: FORWARD or BACKWARD.
+        schedulers: warp schedulers of the GPU; None for Triton's interpreter, where programs run
+            one after another and splits would only add work.
+    """
+    if schedulers is None:
+        return make_plan(shape, costs, costs.kernel[0][0], shape.chunks, 0)
+    candidates = _candidates(shape, costs, schedulers)
+    longest = min(cycles for cycles, *_ in candidates) * (1 + costs.slack)
+    _, pieces, channels, chunks_per_split = min(
+        choice for cycles, *choice in candidates if cycles <= longest)
+    return make_plan(shape, costs, channels, chunks_per_split, pieces)
+
+
+def schedulers_of(device: torch.device) -> int | None:
+    """Warp schedulers of a GPU; None for the CPU, where kernels run in the interpreter."""
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    return SCHEDULERS_PER_MULTIPROCESSOR * properties.multi_processor_count
+
+
+def _candidates(shape: ScanShape, costs: Costs,
+                schedulers: int) -> list[tuple[int, int, int, int, int]]:
+    """Plans worth weighing: (cycles, splits, pieces per split, channels per lane, chunks per
+    split)."""
+    found = []
+    for channels, by_programs in costs.kernel:
+        for splits in range(1, shape.chunks + 1):
+            chunks = -(-shape.chunks // splits)
+            programs = shape.batch * shape.blocks(channels) * splits
+            cycles = predicted_cycles(programs, chunks, by_programs, schedulers)
+            if splits == 1:
+                found.append((cycles, 1, 0, channels, chunks))
+            else:
+                found += [(cycles + _carry_cycles(shape, costs, splits, chunks, pieces, schedulers),
+                           splits, pieces, channels, chunks)
+                          for pieces in range(1, min(chunks, MAX_PIECES) + 1)
+                          if chunks % pieces == 0]
+            if programs > MAX_WAVES * schedulers * len(by_programs):
+                break
+    return found
+
+
+def predicted_cycles(programs: int, chunks: int, by_programs: tuple[int, ...],
+                     schedulers: int) -> int:
+    """Cycles until all programs are done; those that don't fit wait for a next wave.
+
+    Args:
+        programs: how many there are.
+        chunks: how many each walks through.
+        by_programs: cycles per step with 1, 2, … programs on a scheduler.
+        schedulers: warp schedulers of the GPU.
+    """
+    waves, rest = divmod(programs, schedulers * len(by_programs))
+    last = by_programs[-(-rest // schedulers) - 1] if rest else 0
+    return chunks * CHUNK * (waves * by_programs[-1] + last)
+
+
+def _carry_cycles(shape: ScanShape, costs: Costs, splits: int, chunks: int, pieces: int,
+                  schedulers: int) -> int:
+    """What splits cost: the carry pass, and what each program then carries through the pieces."""
+    all_pieces = (splits - 1) * pieces
+    programs = shape.batch * shape.blocks(CARRY_CHANNELS_PER_LANE) * all_pieces
+    return (PASS_CYCLES + all_pieces * PIECE_CYCLES
+            + predicted_cycles(programs, chunks // pieces, costs.carry, schedulers))
+
+
+def _max_registers(programs: int) -> int:
+    """Registers of a lane with so many programs on a scheduler; allocated in units of eight."""
+    return min(MAX_REGISTERS, REGISTERS_PER_SCHEDULER // programs // 8 * 8)
