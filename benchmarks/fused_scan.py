@@ -1,15 +1,17 @@
-"""The fused scan beside the official CUDA kernel, attention and the scan in PyTorch, on a GPU.
+"""Measure the Triton scan beside the official CUDA kernel, attention and PyTorch, on a GPU.
 
-Usage: python benchmarks/fused_scan.py
-Needs an NVIDIA GPU; takes two minutes. With D, z, a bias and softplus, each in its own best layout.
-The official kernel is measured if `selective_scan_cuda`, the extension of the mamba-ssm package,
-can be imported, and must agree; else its columns are null. Of ours, forward is without and
-learning with what the backward pass wants kept. The library's own choice, of the channels to a
-lane and of how many pieces a length is split into, is `chosen`; others are tried beside it, as
-"channels × splits".
+Usage: python benchmarks/fused_scan.py [minimal]
+Needs an NVIDIA GPU; takes two minutes. With D, z, a bias and softplus, each implementation in its
+own best layout. The official kernel is measured if `selective_scan_cuda`, the extension of the
+package mamba-ssm, can be imported, and its results must agree; otherwise its columns are null.
+"forward" saves nothing for the backward pass, "learning" saves the states that it needs. "chosen"
+is the plan that the library chooses; other plans are measured beside it, as "channels per lane ×
+splits". `minimal` measures only `scan/triton_minimal.py` beside the library's kernels, and prints
+the ratios.
 """
 
 import sys
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -21,19 +23,24 @@ from triton.testing import do_bench_cudagraph
 
 from minimamba import selective_scan
 from minimamba.scan.triton import operator
+from minimamba.scan.triton.plan import BACKWARD, FORWARD, make_plan
+from minimamba.scan.triton_minimal import selective_scan_minimal
 
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
 SPLITS = [1, 2, 3, 4, 8, 13]
 STATES = [8, 16, 32, 64, 128]
-TOKENS, WIDTH, HEAD = 2**20, 1024, 64
-"""Of the sweep over lengths: TOKENS in all, WIDTH channels of the scan and of attention, in heads
-of HEAD."""
+TOKENS = 2**20
+"""Tokens in all, in the sweep over lengths."""
+WIDTH = 1024
+"""Channels of the scan and of attention in that sweep."""
+HEAD = 64
+"""Channels of one attention head."""
 
 
 def milliseconds(call) -> float:
-    """Of the GPU: short calls are replayed as a CUDA graph, so that no launch is waited for."""
+    """GPU time of a call; a short one is replayed as a CUDA graph, so that launches don't count."""
     call()
     began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     began.record()
@@ -45,7 +52,7 @@ def milliseconds(call) -> float:
 
 
 def to_launch(call, count: int = 200) -> float:
-    """Microseconds until a call comes back, which is before the GPU has done it."""
+    """CPU time of a call in microseconds: it returns before the GPU has finished."""
     call()
     torch.cuda.synchronize()
     began = perf_counter()
@@ -56,7 +63,7 @@ def to_launch(call, count: int = 200) -> float:
 
 def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype,
            d_state: int = 16) -> dict[str, Tensor]:
-    """Fresh ones, in the library's layout; delta before its bias and softplus."""
+    """Random inputs in the library's layout; delta before its bias and softplus."""
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device="cuda")
 
@@ -70,10 +77,11 @@ def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype,
 
 
 def ours(given: dict[str, Tensor]) -> dict:
-    """The calls of ours: forward, forward that keeps what the backward wants, and backward."""
+    """Calls of this library: forward without and with saved states ("learning"), backward, and
+    both."""
     parts = [given[name] if name not in "BC" else given[name].float()
              for name in ("x", "delta", "A", "B", "C", "D", "z", "bias")]
-    y, last, borders = torch.ops.minimamba.scan(*parts, True, None, True)
+    y, last, chunk_states = torch.ops.minimamba.scan(*parts, True, None, True)
     d_last = torch.zeros_like(last)
 
     def both() -> None:
@@ -84,11 +92,11 @@ def ours(given: dict[str, Tensor]) -> dict:
             "forward": lambda: torch.ops.minimamba.scan(*parts, True, None, False),
             "learning": lambda: torch.ops.minimamba.scan(*parts, True, None, True),
             "backward": lambda: torch.ops.minimamba.scan_backward(
-                *parts, True, borders, given["dy"], d_last)}
+                *parts, True, chunk_states, given["dy"], d_last)}
 
 
 def theirs(given: dict[str, Tensor]) -> dict | None:
-    """The official kernel's calls, in its layout."""
+    """Calls of the official kernel, in its layout, or None."""
     try:
         import selective_scan_cuda as official
     except ImportError as missing:
@@ -107,10 +115,20 @@ def theirs(given: dict[str, Tensor]) -> dict | None:
             "backward": lambda: official.bwd(*parts, dy, kept, out, None, True, False)}
 
 
+def forced_plan(channels: int, splits: int):
+    """A function in the place of `choose_plan`."""
+    def choose(shape, costs, schedulers):
+        chunks = -(-shape.chunks // splits)
+        pieces = max(p for p in (1, 2, 4) if chunks % p == 0)
+        return make_plan(shape, costs, channels, chunks, pieces)
+    return choose
+
+
 def measure(shape: tuple) -> dict:
+    """One row: all plans of this library, and the official kernel."""
     given = inputs(*shape)
     row: dict = {"shape": [*shape[:3], str(shape[3]).removeprefix("torch.")], "official": None}
-    calls, other, divide = ours(given), theirs(given), operator.divide
+    calls, other, choose_plan = ours(given), theirs(given), operator.choose_plan
     if other:
         error = (calls["y"].float() - other["y"].float()).norm() / other["y"].float().norm()
         if not error < 1e-2:
@@ -120,19 +138,44 @@ def measure(shape: tuple) -> dict:
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
                    for way in ("forward", "learning", "backward")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
-    chunks = shape[1] // operator.CHUNK
-    for way, cycles in (("forward", operator.FORWARD), ("backward", operator.BACKWARD)):
-        for channels, _ in cycles.by_channels:
+    for way, costs in (("forward", FORWARD), ("backward", BACKWARD)):
+        for channels, _ in costs.kernel:
             for splits in SPLITS if shape[0] == 1 else SPLITS[:2]:
-                each = -(-chunks // splits)
-                pieces = max(p for p in (1, 2, 4) if each % p == 0) if splits > 1 else 0
-                operator.divide = lambda *_, to=(channels, each, pieces): to
+                operator.choose_plan = forced_plan(channels, splits)
                 row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
-    operator.divide = divide
+    operator.choose_plan = choose_plan
     return row
 
 
+def times_of(scan, given: dict[str, Tensor]) -> tuple[float, float]:
+    """GPU milliseconds of a scan called by a user: forward, and forward and backward."""
+    leaves = {name: given[name].requires_grad_() for name in ("x", "delta", "A", "D", "z")}
+    leaves |= {name: given[name][:, :, 0].float().requires_grad_() for name in ("B", "C")}
+
+    def forward() -> Tensor:
+        return scan(**leaves, delta_bias=given["bias"], delta_softplus=True)
+
+    def both() -> None:
+        torch.autograd.grad(forward(), list(leaves.values()), given["dy"])
+
+    with torch.no_grad():
+        forward_time = milliseconds(forward)
+    return forward_time, milliseconds(both)
+
+
+def minimal() -> None:
+    """Print the times of the minimal kernels beside those of the library's."""
+    for batch, length, d_inner in ((8, 2048, 1536), (1, 4096, 5120)):
+        given = inputs(batch, length, d_inner, torch.bfloat16)
+        fast = times_of(partial(selective_scan, method="triton"), given)
+        simple = times_of(selective_scan_minimal, given)
+        print(f"{batch} × {length} × {d_inner}, ms forward, forward and backward: minimal "
+              f"{simple[0]:.3f}, {simple[1]:.3f}; library {fast[0]:.3f}, {fast[1]:.3f}; ratio "
+              f"{simple[0] / fast[0]:.1f}, {simple[1] / fast[1]:.1f}")
+
+
 def by_state() -> list[dict]:
+    """Time at several state dimensions."""
     rows = []
     for d_state in STATES:
         given = inputs(8, 2048, 1536, torch.bfloat16, d_state)
@@ -157,7 +200,8 @@ def by_state() -> list[dict]:
 
 
 def by_length() -> list[dict]:
-    """The forward pass at a fixed number of tokens: the scan, and causal attention of its width."""
+    """Time of the forward pass for TOKENS tokens in sequences of several lengths: the scan, and
+    causal attention of the same width."""
     rows = []
     for length in (2**k for k in range(9, 21)):
         batch = TOKENS // length
@@ -179,14 +223,15 @@ def by_length() -> list[dict]:
                     selective_scan(*arguments, delta_bias=bias, delta_softplus=True,
                                    method="chunked")
 
-            # In PyTorch, for a 16th of the tokens: what all would need does not fit.
+            # For a sixteenth of the tokens: all would not fit in memory.
             row["pytorch"] = 16 * milliseconds(chunked)
         rows.append(row)
     return rows
 
 
 def one_step() -> dict:
-    """A step of decoding, for many sequences at once: microseconds, of the GPU and to launch."""
+    """One decoding step of many sequences by the scan kernel: microseconds of the GPU, and of the
+    CPU to launch it."""
     result: dict = {}
     for batch in (1, 32, 128):
         given = inputs(batch, 1, 1536, torch.bfloat16)
@@ -202,7 +247,11 @@ def one_step() -> dict:
     return result
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    """Measure, and save benchmarks/results/fused_scan_cuda.json."""
+    if arguments == ["minimal"]:
+        minimal()
+        return
     found: dict = {"d_state": 16, "rows": []}
     for shape in tqdm(SHAPES):
         found["rows"].append(measure(shape))
@@ -214,4 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

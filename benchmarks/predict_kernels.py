@@ -1,12 +1,12 @@
-"""What the fused kernels should take on a GPU, from their machine code; no GPU is needed.
+"""Predict the time of the scan kernels from their machine code; no GPU is needed.
 
 Usage: python benchmarks/predict_kernels.py
-Compiles the kernels for an H100 and follows the instructions of their loops through one scheduler
-and its programs, in order: each instruction says how many cycles the next one waits, and which of
-six barriers it sets or waits for (the fields are those that Jia et al. 2018, arXiv:1804.06826,
-found in Volta's code; Hopper's has the same). What stands behind a barrier takes LATENCY cycles,
-and the units that several instructions share are busy for a while. Loads are assumed to be copied
-ahead in time, and all instructions to be at hand: so this is what the code allows, not a time.
+Compiles the kernels for an H100 and simulates one scheduler that executes the
+loops of several programs. Each instruction says how many cycles the next one waits, and which of
+six barriers it sets or waits for: the fields that Jia et al. 2018 (arXiv:1804.06826) found in
+Volta's code, and that Hopper's has too. A result behind a barrier takes LATENCY cycles, and a unit
+that several instructions share is busy for a while. Inputs are assumed to be copied ahead in time,
+and instructions to be in the cache: this is what the code allows, not a time.
 """
 
 import re
@@ -14,45 +14,75 @@ import subprocess
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from minimamba.scan.triton import kernels, operator
+from minimamba.scan.triton import backward, forward, plan
+from minimamba.scan.triton.lanes import RUNTIME_SIZES
 
-BATCH, LENGTH, D_INNER, TURN = 8, 2048, 1536, 2 * operator.PARTS
-SCHEDULERS, CLOCK = 132 * operator.SCHEDULERS, 1.755e9
+SHAPE = plan.ScanShape(batch=8, length=2048, d_inner=1536, d_state=16, groups=1)
+SCHEDULERS = 132 * plan.SCHEDULERS_PER_MULTIPROCESSOR
+CLOCK = 1.755e9
+STEPS_PER_ITERATION = 2 * SHAPE.tile
 LATENCY = {"SHFL": 24, "MUFU": 22, "LDS": 30, "LDSM": 33, "F2F": 22, "STS": 20, "LDG": 300,
            "LDGSTS": 60, "S2R": 30, "BAR": 25, "LDGDEPBAR": 20, "LDC": 40, "STG": 20, "REDG": 20}
 OTHER = 15
 SHARED = ("SHFL", "LDS", "LDSM", "STS", "LDG", "LDGSTS", "STG", "REDG")
-"""These go through one unit of the multiprocessor, four cycles of each scheduler's time for every
-128 bytes."""
-Instruction = tuple[str, int, int, int, int]  # text, cycles to the next, sets, frees, waits for
+"""Instructions of the unit that the schedulers of a multiprocessor share, which takes four cycles
+of a scheduler's time for every 128 bytes."""
+LONG = ("x_ptr", "delta_ptr", "z_ptr", "y_ptr", "d_out_ptr", "dx_ptr", "d_delta_ptr", "dz_ptr")
+"""Kernel arguments that may be in half precision."""
+ONLY_WITH_SPLITS = ("initial_state", "piece_states", "piece_deltas", "d_last_state")
+"""Kernel arguments that are None where nothing enters the only split."""
 
 
-def compiled(name: str, channels: int, programs: int) -> bytes:
-    fn = getattr(kernels, name)
-    sizes = {"groups": 1, "d_inner": D_INNER, "N": 16, "SOFTPLUS": True, "CHUNK": operator.CHUNK,
-             "PARTS": operator.PARTS, "P": channels, "ATOMIC": True}
-    constants = {a: sizes[a] for a in fn.arg_names if a in sizes}
-    if not name.startswith("carry"):
-        constants |= {a: None for a in ("initial", "carries", "sums", "d_last")
-                      if a in fn.arg_names}
-    halves = ("x", "delta", "z", "y", "dy", "dx", "d_delta", "dz")
-    signature = {a: "constexpr" if a in constants else "i32" if a in kernels.KEPT_GENERAL
-                 else "*bf16" if a in halves else "*fp32" for a in fn.arg_names}
-    aligned = {(i,): [["tt.divisibility", 16]] for i, a in enumerate(fn.arg_names)
-               if signature[a].startswith("*")}
-    registers = min(255, operator.REGISTERS // programs // 8 * 8)
-    return triton.compile(ASTSource(fn, signature, constants, aligned),
-                          target=GPUTarget("cuda", 90, 32),
-                          options={"num_warps": 1, "maxnreg": registers}).asm["cubin"]
+class Instruction(NamedTuple):
+    """One machine instruction and its control fields."""
+
+    text: str
+    stall: int
+    """Cycles until the next instruction may issue."""
+    write_barrier: int
+    """Barrier that is released when the result is there; 7 is none."""
+    read_barrier: int
+    """Barrier that is released when the operands have been read; 7 is none."""
+    waits_for: int
+    """Bits of the barriers that must be released before this one issues."""
+
+
+def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
+                   without: tuple[str, ...] | None = None, atomic: bool = True):
+    """Compile a kernel for an H100, which need not be there.
+
+    Args:
+        kernel: `carry`, `forward`, `carry_back` or `backward`.
+        channels_per_lane: the plan's choice.
+        programs: how many should fit on a scheduler; decides how many registers one may use.
+        dtype: of x, delta and what has their shape, "bf16" or "fp32".
+        without: arguments that are None; by default those of splits.
+        atomic: whether several programs add to one place of dB and dC.
+    """
+    if without is None:
+        without = () if kernel.__name__.startswith("carry") else ONLY_WITH_SPLITS
+    sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
+             "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
+             "ATOMIC": atomic}
+    names = kernel.arg_names
+    constants = {name: sizes.get(name) for name in names if name in sizes or name in without}
+    signature = {name: "constexpr" if name in constants else "i32" if name in RUNTIME_SIZES
+                 else f"*{dtype}" if name in LONG else "*fp32" for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names)
+               if signature[name].startswith("*")}
+    options = {"num_warps": 1, "maxnreg": plan.max_registers(programs)}
+    return triton.compile(ASTSource(kernel, signature, constants, aligned),
+                          target=GPUTarget("cuda", 90, 32), options=options)
 
 
 def disassembled(cubin: bytes) -> tuple[list[Instruction], dict[int, int]]:
-    """The instructions, and from an address to its place among them."""
+    """The instructions, and from each address to an index among them."""
     reader = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
@@ -66,13 +96,13 @@ def disassembled(cubin: bytes) -> tuple[list[Instruction], dict[int, int]]:
         if first and second:
             control = int(second[1], 16) >> 41
             places[int(first[1], 16)] = len(code)
-            code.append((re.sub(r"^@!?U?P\w+ ", "", first[2]), control & 15, control >> 5 & 7,
-                         control >> 8 & 7, control >> 11 & 63))
+            code.append(Instruction(re.sub(r"^@!?U?P\w+ ", "", first[2]), control & 15,
+                                    control >> 5 & 7, control >> 8 & 7, control >> 11 & 63))
     return code, places
 
 
 def loops(code: list[Instruction], places: dict[int, int]) -> list[list[Instruction]]:
-    """The bodies of the innermost loops, in their order."""
+    """The bodies of the innermost loops, in order."""
     found = []
     for end, (text, *_) in enumerate(code):
         target = re.match(r"BRA.*?0x([0-9a-f]+)", text)
@@ -82,9 +112,9 @@ def loops(code: list[Instruction], places: dict[int, int]) -> list[list[Instruct
             if not any(begin < b and e < end for b, e in found)]
 
 
-def cycles(body: list[Instruction], programs: int, turns: int = 4) -> float:
-    """Cycles a turn, with so many programs at once on a scheduler."""
-    count = turns * len(body)
+def cycles(body: list[Instruction], programs: int, iterations: int = 4) -> float:
+    """Cycles per iteration of a loop, with so many programs on one scheduler."""
+    count = iterations * len(body)
     at, ready, free, now = [0] * programs, [0.0] * programs, {"exp": 0.0, "shared": 0.0}, 0.0
     barriers = [[0.0] * 8 for _ in range(programs)]
     while min(at) < count:
@@ -110,7 +140,7 @@ def cycles(body: list[Instruction], programs: int, turns: int = 4) -> float:
         ready[program] = now + max(1, gap)
         now += 1
         at[program] += 1
-    return now / turns
+    return now / iterations
 
 
 def _name(text: str) -> str:
@@ -126,24 +156,32 @@ def _unit(text: str) -> tuple[str | None, int]:
     return None, 0
 
 
+def cycles_per_step(kernel, channels_per_lane: int, most: int) -> list[int]:
+    """Cycles per step with 1, 2, … up to `most` programs on a scheduler."""
+    cubin = compile_kernel(kernel, channels_per_lane, most).asm["cubin"]
+    bodies = loops(*disassembled(cubin))
+    return [round(sum(cycles(body, programs) for body in bodies) / STEPS_PER_ITERATION)
+            for programs in range(1, most + 1)]
+
+
 def main() -> None:
-    chunks, lanes = LENGTH // operator.CHUNK, operator.WARP // operator.PARTS
-    for name, before, costs in (("forward", "carry", operator.FORWARD),
-                                ("backward", "carry_back", operator.BACKWARD)):
+    """Print the cycles of each kernel beside those that `plan.py` has, and the predicted times."""
+    for kernel, carry, costs in ((forward.forward, forward.carry, plan.FORWARD),
+                                 (backward.backward, backward.carry_back, plan.BACKWARD)):
         found = {}
-        for kernel, channels, counted in ((before, operator.BEFORE, costs.before),
-                                          *((name, *row) for row in costs.by_channels)):
-            most = len(counted)
-            bodies = loops(*disassembled(compiled(kernel, channels, most)))
-            found[kernel, channels] = [round(sum(cycles(body, programs) for body in bodies) / TURN)
-                                       for programs in range(1, most + 1)]
-            print(f"{kernel}, {channels} channels to a lane: {found[kernel, channels]} cycles a "
-                  f"step, counted {[*counted]}")
-        channels, each, _ = operator.divide(BATCH, D_INNER, chunks, lanes, SCHEDULERS, costs)
-        programs = -(-BATCH * -(-D_INNER // (channels * lanes)) * -(-chunks // each) // SCHEDULERS)
-        took = found[name, channels][programs - 1] * each * operator.CHUNK / CLOCK
-        print(f"{name}: {channels} channels to a lane, {programs} programs to a scheduler: "
-              f"{1e3 * took:.3f} ms")
+        for each, channels, expected in (
+                (carry, plan.CARRY_CHANNELS_PER_LANE, costs.carry),
+                *((kernel, *row) for row in costs.kernel)):
+            found[each, channels] = cycles_per_step(each, channels, len(expected))
+            print(f"{each.__name__}, {channels} channels per lane: {found[each, channels]} cycles "
+                  f"per step, in plan.py {[*expected]}")
+        chosen = plan.choose_plan(SHAPE, costs, SCHEDULERS)
+        blocks, splits, batch = chosen.kernel.grid
+        channels = chosen.kernel.channels_per_lane
+        programs = -(-blocks * splits * batch // SCHEDULERS)
+        took = found[kernel, channels][programs - 1] * chosen.split_steps / CLOCK
+        print(f"{kernel.__name__}: {channels} channels per lane, {programs} programs per "
+              f"scheduler: {1e3 * took:.3f} ms")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ splits cost a second pass over the sequence, the carry pass, which finds the sta
 split (`forward.py`, `backward.py`).
 
 All numbers of cycles are those of NVIDIA's H100 and H200 (compute capability 9.0). On any other
-GPU the same numbers are used. That is sound, because the plan changes the time and never the
-result, and because the choice depends only on ratios of the numbers: they come from instructions
-issued and exponentials computed per step, which compilers and GPUs since compute capability 8.0
-share. In Triton's interpreter programs run one after another, so the plan there is a single split.
+GPU the same numbers are used, with that GPU's number of schedulers: a plan changes the time, but
+the result only by rounding, and the choice depends on ratios of the numbers alone. No other GPU
+was measured. In Triton's interpreter programs run one after another, so a plan has one split.
 """
 
 from functools import lru_cache
@@ -31,8 +30,6 @@ CHUNK = 64
 MAX_TILE = 4
 CARRY_CHANNELS_PER_LANE = 2
 """Channels of each lane in the carry pass."""
-MEASURED_ON = (9, 0)
-"""Compute capability of the GPUs on which all numbers of cycles below were measured."""
 SCHEDULERS_PER_MULTIPROCESSOR = 4
 REGISTERS_PER_SCHEDULER = 512
 """Registers of one scheduler for one lane, shared by its programs; so on all NVIDIA GPUs from
@@ -134,12 +131,12 @@ def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per
     splits = -(-shape.chunks // chunks_per_split)
     programs_that_fit = len(dict(costs.kernel)[channels_per_lane])
     kernel = Launch((shape.blocks(channels_per_lane), splits, shape.batch), channels_per_lane,
-                    _max_registers(programs_that_fit))
+                    max_registers(programs_that_fit))
     split_steps = chunks_per_split * CHUNK
     if splits == 1:
         return Plan(kernel, None, split_steps, 0, 0)
     carry = Launch((shape.blocks(CARRY_CHANNELS_PER_LANE), (splits - 1) * pieces_per_split,
-                    shape.batch), CARRY_CHANNELS_PER_LANE, _max_registers(len(costs.carry)))
+                    shape.batch), CARRY_CHANNELS_PER_LANE, max_registers(len(costs.carry)))
     return Plan(kernel, carry, split_steps, split_steps // pieces_per_split, pieces_per_split)
 
 
@@ -216,6 +213,10 @@ def _carry_cycles(shape: ScanShape, costs: Costs, splits: int, chunks: int, piec
             + predicted_cycles(programs, chunks // pieces, costs.carry, schedulers))
 
 
-def _max_registers(programs: int) -> int:
-    """Registers of a lane with so many programs on a scheduler; allocated in units of eight."""
+def max_registers(programs: int) -> int:
+    """Registers that a lane may use if so many programs are to fit on a scheduler.
+
+    Args:
+        programs: at least 1. Registers are allocated in units of eight.
+    """
     return min(MAX_REGISTERS, REGISTERS_PER_SCHEDULER // programs // 8 * 8)
