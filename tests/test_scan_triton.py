@@ -1,208 +1,222 @@
-"""The fused kernels against the definition: in Triton's interpreter, or on a GPU if there is."""
+"""The Triton scan against the reference: in Triton's interpreter, or on a GPU if there is one."""
 
 import pytest
 import torch
 from systems import F64, randn, uniform
 
 from minimamba import selective_scan
-from minimamba.scan import methods
+from minimamba.scan import methods, why_not
 from minimamba.scan.triton import operator
+from minimamba.scan.triton.plan import (
+    BACKWARD,
+    CHUNK,
+    FORWARD,
+    ScanShape,
+    choose_plan,
+    make_plan,
+)
 
-pytestmark = pytest.mark.skipif(bool(operator.missing()), reason=str(operator.missing()))
-PLACE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NAMES = ("x", "delta", "A", "B", "C", "D", "z", "delta_bias", "initial_state")
+H100_SCHEDULERS = 132 * 4
 
 
-def inputs(length, *, batch=1, d_inner=3, d_state=2, groups=1):
-    """Fresh ones for each length; rounded to bfloat16, so that each precision starts alike."""
+def inputs(length, *, batch=1, d_inner=3, d_state=4, groups=1):
+    """Random inputs, rounded to bfloat16 so that they are the same in each precision."""
     shapes = {"x": (batch, length, d_inner), "delta": (batch, length, d_inner),
               "B": (batch, length, groups, d_state), "C": (batch, length, groups, d_state),
               "D": (d_inner,), "z": (batch, length, d_inner), "delta_bias": (d_inner,),
               "initial_state": (batch, d_inner, d_state)}
-    given = {name: randn(*shape, seed=length + i) for i, (name, shape) in enumerate(shapes.items())}
-    # Small steps: what the first state leaves behind after them is not yet all rounding.
-    given["delta"] = given["delta"] - 2
-    given["A"] = -uniform(0.5, 8, d_inner, d_state, seed=length)
-    return {name: given[name].to(torch.bfloat16).to(PLACE) for name in NAMES}
+    tensors = {name: randn(*shape, seed=length + i)
+               for i, (name, shape) in enumerate(shapes.items())}
+    # With small Δ, what the initial state leaves after all steps is more than rounding.
+    tensors["delta"] = tensors["delta"] - 2
+    tensors["A"] = -uniform(0.5, 8, d_inner, d_state, seed=length)
+    return {name: tensors[name].to(torch.bfloat16).to(DEVICE) for name in NAMES}
 
 
-def run(method, arguments, dtype, *, half=()):
-    """y, the last states, and all gradients; those in `half` are handed over as bfloat16."""
-    tensors = {name: (part if name in half else part.to(dtype)).clone().requires_grad_()
-               for name, part in arguments.items()}
-    y, h = selective_scan(**tensors, delta_softplus=True, return_last_state=True, method=method)
-    loss = sum((out.to(F64) * randn(*out.shape, seed=i).to(out.device)).sum()
-               for i, out in enumerate((y, h)))
-    gradients = torch.autograd.grad(loss, list(tensors.values()))
-    return {"y": y, "last_state": h} | dict(zip(tensors, gradients, strict=True))
+def results(method, tensors, dtype, *, half=()):
+    """y, the last state, and all gradients; the inputs named in `half` stay bfloat16."""
+    leaves = {name: (tensor if name in half else tensor.to(dtype)).clone().requires_grad_()
+              for name, tensor in tensors.items()}
+    y, last_state = selective_scan(**leaves, delta_softplus=True, return_last_state=True,
+                                   method=method)
+    loss = sum((output.to(F64) * randn(*output.shape, seed=i).to(output.device)).sum()
+               for i, output in enumerate((y, last_state)))
+    gradients = torch.autograd.grad(loss, list(leaves.values()))
+    return {"y": y, "last_state": last_state} | dict(zip(leaves, gradients, strict=True))
 
 
-def agree(arguments, most=1e-6, **options):
+def check(tensors, tolerance=1e-6, **options):
+    """Compare with the reference in float64, each result relative to its norm."""
     __tracebackhide__ = True
-    exact = run("reference", arguments, F64)
-    given = run("triton", arguments, torch.float32, **options)
-    for name, wanted in exact.items():
+    given = results("triton", tensors, torch.float32, **options)
+    for name, expected in results("reference", tensors, F64).items():
         assert given[name].isfinite().all(), name
-        error = (given[name].to(F64) - wanted).norm().item()
-        assert error <= most * wanted.norm(), f"{name}: off by {error / wanted.norm():.1e}"
+        error = ((given[name].to(F64) - expected).norm() / expected.norm()).item()
+        assert error <= tolerance, f"{name}: relative error {error:.1e}"
+    return given
 
 
-def let_it_divide(monkeypatch, how):
-    """The length whole and few channels to a lane; or as many splits as there are chunks, and many
-    channels; or splits of two chunks, of which the pass before takes one at a time."""
-    def divide(sequences, per_group, chunks, lanes, schedulers, cycles):
-        few, many = (channels for channels, _ in cycles.by_channels)
-        return {"whole": (few, chunks, 0), "split": (many, 1, 1), "in pieces": (few, 2, 2)}[how]
-
-    monkeypatch.setattr(operator, "divide", divide)
+@pytest.mark.parametrize("length", [1, 64, 65])
+def test_results_match_reference_at_awkward_lengths(length):
+    check(inputs(length))
 
 
-@pytest.mark.parametrize("cycles", [operator.FORWARD, operator.BACKWARD], ids=["forward", "backward"])
-def test_a_length_is_split_only_where_programs_are_missing(cycles):
-    def divide(sequences, d_inner, chunks):
-        return operator.divide(sequences, d_inner, chunks, 8, 528, cycles)
+def test_results_match_reference_if_the_length_is_split(monkeypatch):
+    def two_pieces_per_split(shape, costs, schedulers):
+        fewest_channels, _ = costs.kernel[0]
+        return make_plan(shape, costs, fewest_channels, chunks_per_split=2, pieces_per_split=2)
 
-    most = max(channels for channels, _ in cycles.by_channels)
-    assert divide(32, 1536, 32)[1:] == (32, 0)               # enough programs without
-    assert divide(8, 4096, 32) == (most, 32, 0)              # enough for more channels to a lane
-    assert divide(1, 1536, 1)[1:] == (1, 0)                  # nothing to split
-    channels, each, pieces = divide(1, 1536, 1024)
-    assert each % pieces == 0
-    assert 500 < 1536 / (8 * channels) * (1024 / each) < 2200
-    assert 2**14 / divide(1, 64, 2**14)[1] < 1000            # a bound to what is tried
-
-
-@pytest.mark.parametrize(("length", "how"), [
-    (1, "whole"), (33, "whole"), (70, "whole"), (70, "split"), (150, "in pieces")])
-def test_at_awkward_lengths(length, how, monkeypatch):
-    let_it_divide(monkeypatch, how)
-    agree(inputs(length))
+    monkeypatch.setattr(operator, "choose_plan", two_pieces_per_split)
+    check(inputs(150))
 
 
 @pytest.mark.parametrize(("batch", "d_inner", "d_state", "groups"), [
-    (2, 6, 1, 2), (1, 34, 2, 1), (1, 2, 16, 1), (1, 2, 32, 1)])
-def test_at_other_sizes(batch, d_inner, d_state, groups):
-    agree(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
+    (1, 1, 1, 1), (2, 1, 2, 1), (1, 33, 4, 1), (1, 2, 16, 2), (1, 1, 32, 1)])
+def test_results_match_reference_at_other_sizes(batch, d_inner, d_state, groups):
+    check(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
 
 
-@pytest.mark.parametrize("without", [("z",), ("D", "delta_bias", "initial_state")])
-def test_without_some(without):
-    agree({name: part for name, part in inputs(20).items() if name not in without})
+def test_optional_inputs_may_be_missing():
+    check({name: tensor for name, tensor in inputs(20).items() if name in ("x", "delta", *"ABC")})
 
 
-def test_half_precision_costs_two_roundings():
-    # One of the gradient that comes in, and one of that which goes out.
-    agree(inputs(20), most=2 * 2.0**-8, half=("x", "delta", "z"))
-    y = selective_scan(**{name: part if name in ("x", "delta", "z") else part.float()
-                          for name, part in inputs(20).items()}, delta_softplus=True,
-                       method="triton")
-    assert y.dtype == torch.bfloat16
+def test_half_precision_inputs_cost_two_roundings():
+    # One of the incoming gradient, and one of the result.
+    given = check(inputs(20), 2 * 2.0**-8, half=("x", "delta", "z"))
+    assert given["y"].dtype == torch.bfloat16
 
 
-def test_sums_whose_order_does_not_vary():
+def test_tiny_and_huge_steps_match_reference():
+    tensors = inputs(20)
+    del tensors["initial_state"]                             # its gradient underflows to 0
+    tensors["delta"] = uniform(-14, 1000, 1, 20, 3).to(torch.bfloat16).to(DEVICE)
+    check(tensors)
+
+
+def test_deterministic_sums_match_reference_and_are_the_same_twice():
+    tensors = inputs(9, d_inner=18)                          # more channels than a program has
     try:
         torch.use_deterministic_algorithms(True)
-        agree(inputs(9, d_inner=18))                        # more channels than a program has
-        one, other = (run("triton", inputs(9, d_inner=18), torch.float32) for _ in range(2))
+        first = check(tensors)
+        second = results("triton", tensors, torch.float32)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_inputs_that_are_not_contiguous():
-    arguments = {name: part.float() for name, part in inputs(20).items()}
-    turned = {name: part.mT.contiguous().mT for name, part in arguments.items() if part.ndim > 1}
-    assert not turned["x"].is_contiguous()
-    assert torch.equal(selective_scan(**arguments | turned, delta_softplus=True, method="triton"),
-                       selective_scan(**arguments, delta_softplus=True, method="triton"))
+def test_inputs_need_not_be_contiguous():
+    tensors = {name: tensor.float() for name, tensor in inputs(20).items()}
+    transposed = {name: tensor.mT.contiguous().mT for name, tensor in tensors.items()
+                  if tensor.ndim > 1}
+    assert not transposed["x"].is_contiguous()
+    assert torch.equal(
+        selective_scan(**tensors | transposed, delta_softplus=True, method="triton"),
+        selective_scan(**tensors, delta_softplus=True, method="triton"))
 
 
-def test_steps_that_are_tiny_or_huge():
-    arguments = inputs(20)
-    arguments["delta"] = uniform(-14, 1000, 1, 20, 3).to(torch.bfloat16).to(PLACE)
-    agree(arguments)
+@pytest.mark.parametrize("costs", [FORWARD, BACKWARD], ids=["forward", "backward"])
+def test_length_is_split_only_if_programs_are_missing(costs):
+    def plan(batch, d_inner, chunks):
+        return choose_plan(ScanShape(batch, chunks * CHUNK, d_inner, 16, 1), costs,
+                           H100_SCHEDULERS)
+
+    many = max(channels for channels, _ in costs.kernel)
+    assert plan(32, 1536, 32).carry is None                  # enough programs
+    assert plan(8, 4096, 32).kernel[1:] == plan(8, 4096, 64).kernel[1:]
+    assert plan(8, 4096, 32).kernel.channels_per_lane == many
+    assert plan(1, 1536, 1).carry is None                    # nothing to split
+    long = plan(1, 1536, 1024)
+    assert long.piece_steps * long.pieces_per_split == long.split_steps
+    assert long.carry.grid[1] == (long.kernel.grid[1] - 1) * long.pieces_per_split
+    assert 500 < long.kernel.grid[0] * long.kernel.grid[1] < 2200
+    assert plan(1, 64, 2**14).kernel.grid[1] < 1000          # the number of splits has a bound
 
 
-def test_softplus_is_right_at_both_ends():
+def test_interpreter_never_splits():
+    plan = choose_plan(ScanShape(1, 2**16, 1536, 16, 1), FORWARD, None)
+    assert plan.kernel.grid == (48, 1, 1)
+    assert plan.carry is None
+
+
+def test_softplus_is_accurate_at_both_ends():
     import triton
     import triton.language as tl
 
-    from minimamba.scan.triton import kernels
-
-    softplus = kernels.softplus
+    from minimamba.scan.triton.lanes import softplus
 
     @triton.jit
     def store(x, y, softplus: tl.constexpr, N: tl.constexpr):
-        where = tl.arange(0, N)
-        tl.store(y + where, softplus(tl.load(x + where)))
+        places = tl.arange(0, N)
+        tl.store(y + places, softplus(tl.load(x + places)))
 
-    x = torch.linspace(-40, 40, 4096).to(PLACE)
+    x = torch.linspace(-40, 40, 4096).to(DEVICE)
     y = torch.full_like(x, torch.nan)
     store[(1,)](x, y, softplus, N=4096)
     exact = torch.logaddexp(x.double(), torch.zeros_like(x.double()))
-    exact[x < -20] = x[x < -20].double().exp()             # logaddexp has no digits left there
+    exact[x < -20] = x[x < -20].double().exp()             # where logaddexp has no digits left
     # x log2(e) is rounded before it is an exponent: an error in proportion to x.
     assert (((y - exact) / exact).abs() < 4e-7 + 6e-8 * x.abs()).all()
 
 
-def test_it_is_an_operator_that_torch_compile_can_take():
-    arguments = {name: part.float() for name, part in inputs(6).items()}
-    x, delta, A, B, C, D, z, bias, initial = (arguments[name] for name in NAMES)
-    for part in (x, A, z):
-        part.requires_grad_()
+def test_operator_is_registered_as_torch_compile_needs_it():
+    tensors = {name: tensor.float() for name, tensor in inputs(6, d_inner=1).items()}
+    x, delta, A, B, C, D, z, delta_bias, initial_state = (tensors[name] for name in NAMES)
+    for tensor in (x, A, z):
+        tensor.requires_grad_()
     torch.library.opcheck(torch.ops.minimamba.scan.default,
-                          (x, delta, A, B, C, D, z, bias, True, initial, True))
+                          (x, delta, A, B, C, D, z, delta_bias, True, initial_state, True),
+                          test_utils=("test_schema", "test_autograd_registration",
+                                      "test_faketensor"))
 
-    def twice(x, z):
-        return 2 * selective_scan(x, delta, A, B, C, D, z, delta_bias=bias, delta_softplus=True,
-                                  method="triton")
+    def doubled(x, z):
+        return 2 * selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
+                                  delta_softplus=True, method="triton")
 
-    compiled = torch.compile(twice, backend="aot_eager", fullgraph=True)
-    for wanted, given in zip(torch.autograd.grad(twice(x, z).sum(), (x, z)),
-                             torch.autograd.grad(compiled(x, z).sum(), (x, z)), strict=True):
-        torch.testing.assert_close(given, wanted)
+    compiled = torch.compile(doubled, backend="aot_eager", fullgraph=True)
+    for expected, given in zip(torch.autograd.grad(doubled(x, z).sum(), (x, z)),
+                               torch.autograd.grad(compiled(x, z).sum(), (x, z)), strict=True):
+        torch.testing.assert_close(given, expected)
 
 
-def test_states_are_kept_only_for_who_learns(monkeypatch):
-    kept = []
-    operate = operator._operate
-    monkeypatch.setattr(operator, "_operate",
-                        lambda *given: kept.append(given[-1]) or operate(*given))
-    arguments = {name: part.float() for name, part in inputs(4).items()}
-    selective_scan(**arguments, delta_softplus=True, method="triton")
-    arguments["A"].requires_grad_()
-    selective_scan(**arguments, delta_softplus=True, method="triton")
+def test_states_are_saved_only_if_an_input_needs_a_gradient(monkeypatch):
+    saves = []
+    apply = operator._apply
+    monkeypatch.setattr(operator, "_apply",
+                        lambda *arguments: saves.append(arguments[-1]) or apply(*arguments))
+    tensors = {name: tensor.float() for name, tensor in inputs(4).items()}
+    selective_scan(**tensors, delta_softplus=True, method="triton")
+    tensors["A"].requires_grad_()
+    selective_scan(**tensors, delta_softplus=True, method="triton")
     with torch.no_grad():
-        selective_scan(**arguments, delta_softplus=True, method="triton")
-    assert kept == [False, True, False]
+        selective_scan(**tensors, delta_softplus=True, method="triton")
+    assert saves == [False, True, False]
 
 
-def test_more_sequences_than_a_grid_has_are_refused():
-    x = torch.empty(65536, 1, 1)
-    assert operator.unfit(x, 16) == "65536 sequences at once, and it takes up to 65535"
+def test_reason_names_what_the_kernels_can_not_take():
+    x = torch.empty(65536, 1, 1, device=DEVICE)
+    assert operator.why_not(x) == "batch size 65536; the kernels take at most 65535"
+    assert operator.why_not(x[:1], 3) == "d_state = 3; the kernels take powers of two up to 256"
+    assert operator.why_not(x[:1], 512) == (
+        "d_state = 512; the kernels take powers of two up to 256")
+    assert operator.why_not(x[:1].double()) == "float64, which the kernels don't have"
+    assert operator.why_not(x[:1], 256) is None
+    tensors = {name: tensor.double() for name, tensor in inputs(4).items()}
+    with pytest.raises(ValueError, match="^method: .+ such as 'chunked', got 'triton': float64"):
+        selective_scan(**tensors, delta_softplus=True, method="triton")
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"x": lambda x: x.double()}, "^method: .+ such as 'chunked', got 'triton': float64"),
-    ({name: lambda part: part[..., [0, 1, 1]] for name in ("A", "B", "C", "initial_state")},
-     "d_state = 3, and it takes powers of two up to 256$"),
-])
-def test_what_it_can_not_take_is_named(change, message):
-    arguments = {name: part.float() for name, part in inputs(4).items()}
-    if "x" in change:
-        arguments = {name: part.double() for name, part in arguments.items()}
-    else:
-        arguments |= {name: turn(arguments[name]) for name, turn in change.items()}
-    with pytest.raises(ValueError, match=message):
-        selective_scan(**arguments, delta_softplus=True, method="triton")
-
-
-def test_where_it_can_not_run_it_says_what_can(monkeypatch):
+def test_reason_names_what_the_machine_lacks(monkeypatch):
     monkeypatch.setattr(operator, "interpreted", lambda: False)
+    assert operator.why_not(torch.zeros(1, 1, 1), 1) in (
+        "tensors on cpu; the kernels run on CUDA",
+        "no CUDA device was found, and TRITON_INTERPRET=1 is not set")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert methods()["triton"] == ("no CUDA device was found, and TRITON_INTERPRET=1 is not set")
+    assert methods()["triton"] == "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
     with pytest.raises(ValueError, match=r"such as 'chunked', got 'triton': no CUDA device"):
-        selective_scan(**{name: part.float() for name, part in inputs(4).items()},
+        selective_scan(**{name: tensor.float() for name, tensor in inputs(4).items()},
                        delta_softplus=True, method="triton")
     monkeypatch.setattr(operator, "TRITON", False)
     assert "triton is not installed" in methods()["triton"]

@@ -17,7 +17,8 @@ split (`forward.py`, `backward.py`).
 All numbers of cycles are those of NVIDIA's H100 and H200 (compute capability 9.0). On any other
 GPU the same numbers are used, with that GPU's number of schedulers: a plan changes the time, but
 the result only by rounding, and the choice depends on ratios of the numbers alone. No other GPU
-was measured. In Triton's interpreter programs run one after another, so a plan has one split.
+was measured. Triton's interpreter runs programs one after another, so there a plan has as few as
+possible.
 """
 
 from functools import lru_cache
@@ -147,11 +148,12 @@ def choose_plan(shape: ScanShape, costs: Costs, schedulers: int | None) -> Plan:
     Args:
         shape: sizes of the scan.
         costs: FORWARD or BACKWARD.
-        schedulers: warp schedulers of the GPU; None for Triton's interpreter, where programs run
-            one after another and splits would only add work.
+        schedulers: warp schedulers of the GPU; None for Triton's interpreter, which runs the
+            programs one after another, so that the fewest are best.
     """
     if schedulers is None:
-        return make_plan(shape, costs, costs.kernel[0][0], shape.chunks, 0)
+        most_channels, _ = costs.kernel[-1]
+        return make_plan(shape, costs, most_channels, shape.chunks, 0)
     candidates = _candidates(shape, costs, schedulers)
     longest = min(cycles for cycles, *_ in candidates) * (1 + costs.slack)
     _, pieces, channels, chunks_per_split = min(
