@@ -1,4 +1,4 @@
-"""The fused kernels at full size, on a GPU, with fresh inputs at each run."""
+"""The Triton kernels at full size, on a GPU, with other random inputs in each run."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ D_STATE = 16
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+def new_seed_and_memory_full_of_nan():
     torch.cuda.empty_cache()
-    print("seed", torch.seed())                              # shown where a test fails
-    # What is allocated next holds NaN until it is written.
+    print("seed", torch.seed())                              # shown if a test fails
+    # What is allocated next is NaN until it is written.
     torch.full((2**30,), torch.nan, device="cuda")
 
 
@@ -31,20 +31,21 @@ def inputs(length, d_inner, batch=1, groups=1, d_state=D_STATE, dtype=torch.floa
             "initial_state": draw(batch, d_inner, d_state).float()}
 
 
-def run(method, given, dy, dh):
-    leaves = {name: part.detach().clone().requires_grad_() for name, part in given.items()}
+def run(method, tensors, dy, dh):
+    leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in tensors.items()}
     y, h = selective_scan(**leaves, delta_softplus=True, return_last_state=True, method=method)
     gradients = torch.autograd.grad((y, h), list(leaves.values()), (dy.to(y.dtype), dh.to(h.dtype)))
     return {"y": y.detach(), "last_state": h.detach(),
-            **{f"gradient of {name}": part for name, part in zip(leaves, gradients, strict=True)}}
+            **{f"gradient of {name}": gradient
+               for name, gradient in zip(leaves, gradients, strict=True)}}
 
 
-def handed_back(given):
-    return torch.randn_like(given["x"]), torch.randn_like(given["initial_state"])
+def output_gradients(tensors):
+    return torch.randn_like(tensors["x"]), torch.randn_like(tensors["initial_state"])
 
 
 def exact(given, dy, dh):
-    """In float64; the gradients by the scan in PyTorch, which is tested against the loop."""
+    """In float64; the gradients by the chunked scan, which is tested against the reference."""
     given = {name: part.double() for name, part in given.items()}
     results = run("chunked", given, dy, dh)
     if given["x"].shape[1] <= 4096:
@@ -59,75 +60,76 @@ def errors(results, wanted):
             for name, part in wanted.items()}
 
 
-def close_to(found, most=1e-6):
+def all_below(found, tolerance=1e-6):
     __tracebackhide__ = True
-    beyond = {name: f"{error:.1e}" for name, error in found.items() if not error < most}
-    assert not beyond
+    too_large = {name: f"{error:.1e}" for name, error in found.items() if not error < tolerance}
+    assert not too_large
 
 
 @pytest.mark.parametrize(("length", "d_inner"), SIZES)
-def test_every_result_within_a_millionth_of_the_definition(length, d_inner):
-    # The gradients of D and of delta_bias are one number a channel, a sum over all steps. Of one
-    # channel it may nearly cancel, so its size is that of several draws.
+def test_results_are_within_a_millionth_of_the_reference(length, d_inner):
+    # The gradients of D and delta_bias are one number per channel, a sum over all steps. With one
+    # channel the sum may nearly cancel, so errors are relative to the norm over several draws.
     off, size = {}, {}
     for _ in range(8 if d_inner == 1 else 1):
         given = inputs(length, d_inner)
-        back = handed_back(given)
+        back = output_gradients(given)
         found, wanted = run("triton", given, *back), exact(given, *back)
         for name, part in wanted.items():
             off[name] = off.get(name, 0.0) + ((found[name].double() - part) ** 2).sum().item()
             size[name] = size.get(name, 0.0) + (part**2).sum().item()
-    close_to({name: (off[name] / size[name]) ** 0.5 for name in size})
+    all_below({name: (off[name] / size[name]) ** 0.5 for name in size})
 
 
-def test_what_hardly_decays_is_as_exact():
-    # Products of a thousand decays near 1, whose errors, if of one sign, would add up.
+def test_slowly_decaying_states_are_accurate():
+    # Products of a thousand decays near 1 add up errors that have the same sign.
     given = inputs(4096, 24)
     given |= {"A": torch.full_like(given["A"], -1.0), "delta": given["delta"] / 10 - 6,
               "delta_bias": torch.zeros_like(given["delta_bias"])}
-    back = handed_back(given)
+    back = output_gradients(given)
     found, wanted = run("triton", given, *back), exact(given, *back)
-    close_to({name: error for name, error in errors(found, wanted).items()
+    all_below({name: error for name, error in errors(found, wanted).items()
               if name == "gradient of initial_state"}, 3e-6)
 
 
 @pytest.mark.parametrize("groups", [2, 8])
-def test_groups_and_batches(groups):
+def test_groups_and_batches_match_reference(groups):
     given = inputs(1000, 48, batch=3, groups=groups)
-    back = handed_back(given)
-    close_to(errors(run("triton", given, *back), exact(given, *back)))
+    back = output_gradients(given)
+    all_below(errors(run("triton", given, *back), exact(given, *back)))
 
 
 @pytest.mark.parametrize("d_state", [1, 4, 64, 256])
-def test_other_numbers_of_state(d_state):
+def test_other_state_dimensions_match_reference(d_state):
     given = inputs(500, 72, d_state=d_state)
-    back = handed_back(given)
-    close_to(errors(run("triton", given, *back), exact(given, *back)))
+    back = output_gradients(given)
+    all_below(errors(run("triton", given, *back), exact(given, *back)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(("length", "d_inner", "draws"), [(65, 24, 32), (1000, 1536, 1),
                                                           (4096, 1536, 1)])
-def test_half_types_are_at_least_as_exact_as_the_official_kernel(dtype, length, d_inner, draws):
+def test_half_precision_is_at_least_as_accurate_as_the_official_kernel(
+        dtype, length, d_inner, draws):
     official = pytest.importorskip("selective_scan_cuda")
     ours, other = {}, {}
-    for _ in range(draws):                                   # of few numbers, chance decides
+    for _ in range(draws):                                   # few numbers vary by chance
         given = inputs(length, d_inner, dtype=dtype)
-        del given["initial_state"]                           # which the official one has not
+        del given["initial_state"]                           # the official kernel has none
         dy = torch.randn_like(given["x"])
         dh = torch.zeros(1, d_inner, D_STATE, device="cuda")
         wanted, found = exact(given, dy, dh), run("triton", given, dy, dh)
         wanted.pop("last_state")
-        for errors_of, results in ((ours, found), (other, by_the_official(official, given, dy))):
+        for errors_of, results in ((ours, found), (other, official_results(official, given, dy))):
             for name, error in errors(results, wanted).items():
                 errors_of[name] = errors_of.get(name, 0.0) + error / draws
-    # Most of either error is the rounding of the result: a tie, to within chance.
-    beyond = {name: f"{ours[name]:.4e}, theirs {other[name]:.4e}" for name in ours
+    # Most of both errors is the rounding of the result, so they are nearly equal.
+    worse = {name: f"{ours[name]:.4e}, theirs {other[name]:.4e}" for name in ours
               if not ours[name] <= 1.0001 * other[name]}
-    assert not beyond
+    assert not worse
 
 
-def by_the_official(official, given, dy):
+def official_results(official, given, dy):
     u, delta, z, dy = (part.mT.contiguous()
                        for part in (given["x"], given["delta"], given["z"], dy))
     B, C = (given[name].permute(0, 2, 3, 1).contiguous() for name in "BC")
@@ -140,7 +142,7 @@ def by_the_official(official, given, dy):
             "gradient of z": dz.mT, "gradient of delta_bias": d_bias}
 
 
-def test_a_cuda_graph_captures_it():
+def test_cuda_graph_replays_forward_and_backward():
     given = inputs(1000, 96)
     leaves = {name: part.requires_grad_() for name, part in given.items()}
 
@@ -150,7 +152,7 @@ def test_a_cuda_graph_captures_it():
 
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
-        step()                                               # compiled before it is recorded
+        step()                                               # compile before recording
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
@@ -165,7 +167,7 @@ def test_a_cuda_graph_captures_it():
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
-def test_autocast_leaves_it_as_it_is():
+def test_autocast_does_not_change_the_scan():
     given = inputs(200, 96)
     plain = selective_scan(**given, delta_softplus=True, method="triton")
     with torch.autocast("cuda", torch.bfloat16):
@@ -176,7 +178,7 @@ def test_autocast_leaves_it_as_it_is():
     assert (y.float() - plain).norm() < 2e-2 * plain.norm()
 
 
-def test_torch_compile_with_inductor():
+def test_torch_compile_with_inductor_matches_eager():
     given = inputs(300, 64)
     x = given["x"].requires_grad_()
 
@@ -189,9 +191,9 @@ def test_torch_compile_with_inductor():
                                torch.autograd.grad(gated(x).sum(), x))
 
 
-def test_sums_in_a_fixed_order_are_the_same_twice():
+def test_deterministic_sums_are_the_same_twice():
     given = inputs(2000, 512)
-    back = handed_back(given)
+    back = output_gradients(given)
     torch.use_deterministic_algorithms(True)
     try:
         one, other = (run("triton", given, *back) for _ in range(2))
