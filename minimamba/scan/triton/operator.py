@@ -39,7 +39,7 @@ def interpreted() -> bool:
 
 
 def _why_not_here() -> str | None:
-    """Say why no kernel can run on this machine, or None."""
+    """Say why no kernel can run on this machine, or return None."""
     if not TRITON:
         return "triton is not installed; it comes with torch for CUDA on Linux"
     if torch.cuda.is_available() or interpreted():
@@ -74,9 +74,22 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
          initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Run the scan by the kernels, with the arguments and results of `reference.scan`.
+    """Run the scan by the kernels.
 
-    x, delta and z may also be in half precision, and y is in x's dtype.
+    Args:
+        x: (batch, length, d_inner), float32, bfloat16 or float16.
+        delta: (batch, length, d_inner), before bias and softplus; in x's dtype or float32.
+        A: (d_inner, d_state), float32.
+        B: (batch, length, groups, d_state), float32.
+        C: as B; the number of groups may differ.
+        D: (d_inner,), the skip connection, float32; none if None.
+        z: (batch, length, d_inner), the gate; in x's dtype or float32; none if None.
+        delta_bias: (d_inner,), added to delta, float32; none if None.
+        delta_softplus: whether Δ = softplus(delta + delta_bias).
+        initial_state: (batch, d_inner, d_state), float32; zeros if None.
+
+    Returns:
+        y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
     """
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part if part.shape[2] == groups else part.repeat_interleave(groups // part.shape[2], 2)

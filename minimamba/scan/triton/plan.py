@@ -90,7 +90,11 @@ class ScanShape(NamedTuple):
         return min(MAX_TILE, self.d_state)
 
     def blocks(self, channels_per_lane: int) -> int:
-        """Blocks of channels of one sequence; none has channels of two groups."""
+        """Count the blocks of channels of one sequence; none has channels of two groups.
+
+        Args:
+            channels_per_lane: how many a lane holds.
+        """
         channels = channels_per_lane * LANES // self.tile
         return self.groups * -(-self.d_inner // self.groups // channels)
 
@@ -120,7 +124,7 @@ class Plan(NamedTuple):
 
 def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per_split: int,
               pieces_per_split: int) -> Plan:
-    """The plan with these three choices.
+    """Work out the plan with these three choices.
 
     Args:
         shape: sizes of the scan.
@@ -143,7 +147,7 @@ def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per
 
 @lru_cache
 def choose_plan(shape: ScanShape, costs: Costs, schedulers: int | None) -> Plan:
-    """The plan that should end first, by `costs`.
+    """Choose the plan that should end first, by `costs`.
 
     Args:
         shape: sizes of the scan.
@@ -162,7 +166,14 @@ def choose_plan(shape: ScanShape, costs: Costs, schedulers: int | None) -> Plan:
 
 
 def schedulers_of(device: torch.device) -> int | None:
-    """Warp schedulers of a GPU; None for the CPU, where kernels run in the interpreter."""
+    """Count the warp schedulers of a GPU.
+
+    Args:
+        device: the GPU, or the CPU for Triton's interpreter.
+
+    Returns:
+        Their number; None for the CPU.
+    """
     if device.type != "cuda":
         return None
     properties = torch.cuda.get_device_properties(device)
@@ -193,7 +204,7 @@ def _candidates(shape: ScanShape, costs: Costs,
 
 def predicted_cycles(programs: int, chunks: int, by_programs: tuple[int, ...],
                      schedulers: int) -> int:
-    """Cycles until all programs are done; those that don't fit wait for a next wave.
+    """Predict the cycles until all programs are done; those that don't fit wait for a next wave.
 
     Args:
         programs: how many there are.
@@ -216,9 +227,12 @@ def _carry_cycles(shape: ScanShape, costs: Costs, splits: int, chunks: int, piec
 
 
 def max_registers(programs: int) -> int:
-    """Registers that a lane may use if so many programs are to fit on a scheduler.
+    """Compute how many registers a lane may use if so many programs are to fit on a scheduler.
 
     Args:
-        programs: at least 1. Registers are allocated in units of eight.
+        programs: at least 1.
+
+    Returns:
+        A multiple of eight, the unit of allocation, or what one lane can address.
     """
     return min(MAX_REGISTERS, REGISTERS_PER_SCHEDULER // programs // 8 * 8)
