@@ -355,8 +355,7 @@ def test_search_finds_the_entries_of_the_glossary(site, page):
 @pytest.mark.parametrize(("words", "first"), [
     ("selective_scan", "api/scan.html#selective_scan"),
     ("minimamba.selective_scan", "api/scan.html#selective_scan"),
-    pytest.param("attention_mask", None, marks=pytest.mark.xfail(
-        reason="the argument gets this name elsewhere", run=False)),
+    ("attention_mask", None),
 ])
 def test_search_finds_the_api_reference_beside_the_chapters(served, page, words, first):
     page.goto(f"{served}/api/lti.html")                # from a page in a folder of its own
@@ -449,8 +448,6 @@ def test_code_in_a_chapter_links_to_the_api_reference(small_site, page):
     assert page.locator("h2 a").count() == 0
 
 
-@pytest.mark.xfail(reason="docstrings with two arguments in one entry are being split",
-                   strict=False)
 def test_documented_arguments_are_those_of_the_signatures(caplog):
     with caplog.at_level(logging.WARNING):
         reference = Reference(ROOT / "minimamba")

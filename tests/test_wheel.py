@@ -116,7 +116,8 @@ def test_info_describes_the_bundled_model(minimamba, checkpoint):
 
 
 def test_generate_continues_a_prompt_with_the_bundled_model(minimamba, checkpoint):
-    text = minimamba("generate", "--checkpoint", checkpoint, "--prompt", "def ", "--tokens", 8)
+    text = minimamba("generate", "--checkpoint", checkpoint, "--prompt", "def ",
+                     "--max-new-tokens", 8)
     assert text.startswith("def ")
     assert len(text.encode()) == len("def ") + 8 + len("\n")
 
