@@ -27,6 +27,24 @@ for kernel, without in (
     assert "cp.async" in compiled.asm["ptx"], "inputs are not copied ahead of their use"
 """
 
+COMPILE_MINIMAL = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.scan import triton_minimal
+
+SIZES = {"length": "i32", "d_inner": "i32", "d_state": "i32"}
+CONSTANTS = {"SOFTPLUS": True, "CHUNK": 32, "BLOCK": 32, "N": 16}
+OPTIONAL = {"D", "z", "bias", "dz"}
+for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
+    for absent in (set(), OPTIONAL & set(kernel.arg_names)):
+        constants = CONSTANTS | dict.fromkeys(absent)
+        signature = {name: "constexpr" if name in constants else SIZES.get(name, "*fp32")
+                     for name in kernel.arg_names}
+        source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+        triton.compile(source, target=GPUTarget("cuda", 90, 32))
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -38,6 +56,10 @@ def run(folder, *arguments):
 
 def test_kernels_compile_with_all_arguments_and_with_as_few_as_possible(tmp_path):
     run(tmp_path, "-c", COMPILE)
+
+
+def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
+    run(tmp_path, "-c", COMPILE_MINIMAL)
 
 
 def test_machine_code_needs_the_cycles_that_the_plan_is_based_on(tmp_path):

@@ -84,6 +84,23 @@ def forward_kernel(x, delta, A, B, C, D, z, bias, y, chunk_states, length, d_inn
 
 
 @triton.jit
+def recompute_states(h, x, delta, B, states, A_, bias_, first_step, steps, channel, state, d_inner,
+                     d_state, SOFTPLUS: tl.constexpr, N: tl.constexpr):
+    """Store the state before each step of a chunk, from the state h before the first one."""
+    n = tl.arange(0, N)
+    exists = channel < d_inner
+    state_exists = exists[:, None] & (n < d_state)[None, :]
+    for i in range(steps):
+        tl.store(states + i * d_inner * d_state + state, h, state_exists)
+        row = (first_step + i) * d_inner
+        delta_t = load_step(row, delta, channel, exists) + bias_
+        if SOFTPLUS:
+            delta_t = softplus(delta_t)
+        B_t = tl.load(B + (first_step + i) * d_state + n, n < d_state, 0.0)
+        h = next_state(h, delta_t, load_step(row, x, channel, exists), A_, B_t)
+
+
+@triton.jit
 def backward_kernel(x, delta, A, B, C, D, z, bias, chunk_states, dy, states, dx, d_delta, dA, dB,
                     dC, dD, dz, d_bias, length, d_inner, d_state, SOFTPLUS: tl.constexpr,
                     CHUNK: tl.constexpr, BLOCK: tl.constexpr, N: tl.constexpr):
@@ -116,14 +133,9 @@ def backward_kernel(x, delta, A, B, C, D, z, bias, chunk_states, dy, states, dx,
         begin = chunk * CHUNK
         steps = tl.minimum(CHUNK, length - begin)
         h = tl.load(chunk_states + (batch * chunks + chunk) * size + state, state_exists, 0.0)
-        for i in range(steps):               # recompute the states of this chunk
-            tl.store(states + (batch * CHUNK + i) * size + state, h, state_exists)
-            row = (batch * length + begin + i) * d_inner
-            delta_t = load_step(row, delta, channel, exists) + bias_
-            if SOFTPLUS:
-                delta_t = softplus(delta_t)
-            B_t = tl.load(B + (batch * length + begin + i) * d_state + n, n < d_state, 0.0)
-            h = next_state(h, delta_t, load_step(row, x, channel, exists), A_, B_t)
+        recompute_states(h, x, delta, B, states + batch * CHUNK * size, A_, bias_,
+                         batch * length + begin, steps, channel, state, d_inner, d_state,
+                         SOFTPLUS, N)
         tl.debug_barrier()                   # what one thread has stored, another will load
         for i in range(steps):
             t = begin + steps - 1 - i
