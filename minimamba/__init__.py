@@ -4,7 +4,23 @@ Read the modules in this order, each of which uses only those before it: `contin
 `discretize`, `lti`, `s4`, `scan`, `nn`, `lm`. The README has the map.
 """
 
-from minimamba import checkpoint, compat, config, generation, lm, nn, scan, training
+import importlib
+
+from minimamba import (
+    checkpoint,
+    compat,
+    config,
+    continuous,
+    discretize,
+    environment,
+    generation,
+    lm,
+    lti,
+    nn,
+    s4,
+    scan,
+    training,
+)
 from minimamba.config import MambaConfig
 from minimamba.generation import generate
 from minimamba.lm import MambaLM
@@ -13,5 +29,13 @@ from minimamba.s4 import S4D
 from minimamba.scan import selective_scan
 
 __all__ = ["S4D", "S6", "Mamba", "MambaCache", "MambaConfig", "MambaLM", "checkpoint", "compat",
-           "config", "generate", "generation", "lm", "nn", "scan", "selective_scan", "training"]
+           "config", "continuous", "discretize", "environment", "generate", "generation", "lm",
+           "lti", "nn", "s4", "scan", "selective_scan", "training"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import `minimamba.course` when it is first used: it needs the course's packages."""
+    if name == "course":
+        return importlib.import_module("minimamba.course")
+    raise AttributeError(f"module 'minimamba' has no attribute {name!r}")

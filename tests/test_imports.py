@@ -89,3 +89,15 @@ minimamba.MambaLM(minimamba.MambaConfig(256, 8, 1)).generate("a", 2)
 assert environment.triton_mode() == "none"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_minimamba_alone_gives_every_public_module():
+    code = """
+import minimamba
+for name in minimamba.__all__:
+    getattr(minimamba, name)
+minimamba.compat.selective_scan_fn, minimamba.training.parallelize
+minimamba.course.exercises.check, minimamba.course.widgets.DeltaExplorer
+minimamba.course.corpora.code
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
