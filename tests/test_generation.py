@@ -236,6 +236,8 @@ def test_model_is_left_in_its_mode(model):
     ({"max_new_tokens": 0}, "^max_new_tokens: expected a whole number from 1 up, got 0"),
     ({"temperature": -1.0}, "^temperature: expected a number from 0 up, got -1.0"),
     ({"top_k": 0}, "^top_k: "), ({"top_p": 0.0}, "^top_p: expected a number above 0, at most 1"),
+    ({"top_k": 3}, "^temperature: expected a number above 0 beside top_k or top_p"),
+    ({"top_p": 0.5}, "^temperature: expected a number above 0 beside top_k or top_p"),
     ({"repetition_penalty": 0.0}, "^repetition_penalty: "),
     ({"repetition_penalty": inf}, "^repetition_penalty: "),
     ({"seed": 1.5}, "^seed: expected a whole number from 0 up, got 1.5"),
