@@ -202,7 +202,7 @@ class OnGPU:
 
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
     (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
-    (OnGPU(batch=70_000), 16, "chunked")])
+    (OnGPU(batch=70_000), 16, "triton")])
 def test_auto_picks_triton_on_a_gpu_for_inputs_it_can_take(monkeypatch, x, d_state, chosen):
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
