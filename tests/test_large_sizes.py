@@ -38,8 +38,8 @@ def last_rows_close(function, per_sequence, shared, rows=1):
         return y.detach()[-rows:], *(g[-rows:] for g in torch.autograd.grad(y, leaves, dy))
 
     for given, expected in zip(run(slice(None)), run(slice(-rows, None)), strict=True):
-        tolerance = 2e-2 if given.dtype == torch.bfloat16 else 1e-4
-        assert_close(given, expected, rtol=tolerance, atol=tolerance)
+        tolerance = 1e-2 if given.dtype == torch.bfloat16 else 1e-5
+        assert (given - expected).norm() <= tolerance * expected.norm()
 
 
 def scan(x, delta, z, B, C, A):
@@ -52,7 +52,7 @@ def scan(x, delta, z, B, C, A):
 def test_scan(shape, dtype):
     A = -torch.rand(shape[2], 16, device="cuda") - 0.1
     B, C = (draw(*shape[:2], 16, dtype=dtype) for _ in range(2))
-    last_rows_close(scan, [draw(*shape, dtype=dtype) for _ in range(3)] + [B, C], [A], rows=1)
+    last_rows_close(scan, [draw(*shape, dtype=dtype) for _ in range(3)] + [B, C], [A])
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [
