@@ -108,7 +108,8 @@ def _fake_backward(x, weight, bias, conv_state, dy):
 
 
 _apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
-                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward)
+                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward,
+                        instead="Run this convolution on a CPU, or in float64.")
 
 
 def _grid(x: Tensor, steps: int) -> tuple[int, int, int]:
