@@ -152,13 +152,33 @@ def check_finite(name: str, x: Tensor) -> None:
         x: the tensor, real or complex.
 
     Raises:
-        ValueError: if it holds one.
+        ValueError: if it holds one, unless there are no values yet to look at.
     """
+    if torch.compiler.is_compiling() or is_transformed():
+        return
     # The sum is finite only if every term is. It can also overflow, and only then is each
     # element examined, which takes many times as long.
     if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
+
+
+def can_read_values(x: Tensor) -> bool:
+    """Say whether the values of a tensor can be checked: on a CPU, while no graph is recorded.
+
+    On a GPU, looking at them would be to wait for it; while PyTorch compiles, exports, traces or
+    transforms a function (`torch.func`), there are none yet.
+
+    Args:
+        x: the tensor.
+    """
+    return (x.device.type == "cpu" and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing() and not is_transformed())
+
+
+def is_transformed() -> bool:
+    """Say whether `torch.func` transforms what runs now: `grad`, `vmap`, `jacrev` and the like."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def check_same_device(**tensors: Tensor | None) -> None:

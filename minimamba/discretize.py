@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import refuse
+from minimamba.autocast import without_autocast
 from minimamba.continuous import exact_step
 from minimamba.shapes import align
 
@@ -126,6 +127,7 @@ def mamba(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
     return zoh(A, B, delta)[0], euler(A, B, delta)[1]
 
 
+@without_autocast
 def _theta_method(A: Tensor, B: Tensor, delta: Tensor | float,
                   theta: float) -> tuple[Tensor, Tensor]:
     """Solve h_t − h_{t−1} = ΔA (θ h_t + (1 − θ) h_{t−1}) + ΔB x_t for h_t."""

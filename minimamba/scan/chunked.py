@@ -167,14 +167,14 @@ class _Scan(torch.autograd.Function):
                 y.addcmul_(D, x_chunk)
             if before_gate is not None:
                 before_gate[:, chunk] = y
-            if z is None:
-                out[:, chunk] = y
-            else:
-                torch.mul(y, silu(z[:, chunk]), out=out[:, chunk])
+            if z is not None:
+                y.mul_(silu(z[:, chunk]))
+            out[:, chunk] = y
         ctx.use_softplus = use_softplus
         ctx.functions = functions
         ctx.save_for_backward(*inputs, before_gate, *chunk_states)
-        return result, _state_last(h)
+        # A copy: what a Function returns can be changed in place only if it is no view.
+        return result, _state_last(h).clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     def backward(ctx, d_out, d_last):
