@@ -13,7 +13,7 @@ All rules take the same three arguments and return (A_bar, B_bar). The table in
 import torch
 from torch import Tensor
 
-from minimamba.arguments import refuse
+from minimamba.arguments import refuse, values_exist
 from minimamba.autocast import without_autocast
 from minimamba.continuous import exact_step
 from minimamba.shapes import align
@@ -147,7 +147,7 @@ def _theta_method(A: Tensor, B: Tensor, delta: Tensor | float,
             refuse("delta", f"a step size at which I − {theta:g}ΔA is invertible",
                    "one at which it is singular")
     else:
-        if (implicit == 0).any():
+        if values_exist() and (implicit == 0).any():
             refuse("delta", f"a step size at which 1 − {theta:g}ΔA is not 0", "one at which it is")
         A_bar = explicit / implicit
         B_bar = delta_B / implicit

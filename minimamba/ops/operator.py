@@ -28,7 +28,7 @@ def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
     Returns:
         The gradients.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not torch.is_grad_enabled():
         return tuple(backward(*arguments))
     return _Once.apply(backward, instead, *arguments)
 

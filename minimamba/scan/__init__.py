@@ -53,7 +53,9 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
     """
     check_one_of("method", method, tuple(METHODS))
     if method != "reference" and is_transformed():
-        return "torch.func transforms the loop of 'reference' alone"
+        return "torch.func and torch.jit can transform the loop of 'reference' alone"
+    if method in ("chunked", "compiled") and torch.compiler.is_exporting():
+        return "an exported graph would lose its backward pass, which is written by hand"
     if method == "compiled" and torch.compiler.is_compiling():
         return "it compiles its own graph, which can't be a part of a larger one"
     if method == "compiled":
@@ -75,12 +77,12 @@ def methods() -> dict[str, str | None]:
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
     if method == "auto":
-        if is_transformed():
-            return "reference"
         if x.device.type == "cuda" and why_not("triton", x=x, d_state=d_state) is None:
             return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
-        return "compiled" if large and why_not("compiled", x=x) is None else "chunked"
+        if large and why_not("compiled", x=x) is None:
+            return "compiled"
+        return "chunked" if why_not("chunked") is None else "reference"
     check_one_of("method", method, ("auto", *METHODS))
     if reason := why_not(method, x=x, d_state=d_state):
         refuse("method", "one that can run with these inputs, such as 'reference'",
@@ -126,9 +128,10 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     checked except on a GPU, where a check would have to wait for them, and while `torch.compile`,
     `torch.export` or `torch.func` run this, when there are none.
 
-    Every method has gradients. Only those of "reference" have gradients again, and only it runs
-    under `torch.func` (`grad`, `vmap`, `jacrev`); a second derivative of another method is an
-    error. "compiled" can't be compiled or exported as a part of a larger graph.
+    Every method has gradients. Only those of "reference" have gradients again; a second
+    derivative of another method is an error. `torch.func` (`grad`, `vmap`, `jacrev`) and
+    `torch.export` take "reference", or "triton" to be exported, which "auto" knows. All methods
+    but "compiled" run within `torch.compile(fullgraph=True)`.
 
     Args:
         x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
