@@ -141,8 +141,8 @@ def test_number_that_is_not_finite_reaches_no_file(where, tmp_path):
     batches = [(torch.randn(8, 3),)] * 3
     learning_rate, name = 0.1, "weight"
     if where == "an update":
-        model.weight.data.fill_(3e38)
-        learning_rate = 3e38
+        model.weight.data.fill_(3.3e38)
+        learning_rate = 3e37
     elif where == "a buffer":
         model.running_mean[0] = math.nan
         name = "running_mean"
