@@ -120,13 +120,16 @@ def dependence(visible, hidden, n_hidden):
 @every_task
 def test_without_the_evidence_nothing_tells_the_answer(task):
     """Neither a token read so far, alone or together with the query, nor the place of the query,
-    nor the answer in the sequence before."""
+    nor the answers before, in the sequence or in the one before."""
     tokens, targets = sample(task, 10_000)
-    for query in range((targets[0] != UNSCORED).sum()):
+    answers = targets[targets != UNSCORED].view(len(tokens), -1)
+    for query in range(answers.shape[1]):
         for seen, place, hidden, n_hidden in without_evidence(task, tokens, targets, query):
             asked = seen.gather(1, place[:, None])[:, 0]
             parts = {"place": place, "query and place": asked * 100 + place,
                      "sequence before": hidden.roll(1)}
+            if task is not RECALL:                           # whose values are distinct
+                parts |= {f"answer {k}": answers[:, k] for k in range(query)}
             is_read = torch.arange(seen.shape[1]) <= place[:, None]
             for step, token in enumerate(torch.where(is_read, seen, task.vocab_size).unbind(1)):
                 parts |= {f"token {step}": token, f"query and token {step}": asked * 100 + token}
