@@ -152,13 +152,40 @@ def check_finite(name: str, x: Tensor) -> None:
         x: the tensor, real or complex.
 
     Raises:
-        ValueError: if it holds one.
+        ValueError: if it holds one, unless there are no values yet to look at.
     """
+    if not values_exist():
+        return
     # The sum is finite only if every term is. It can also overflow, and only then is each
     # element examined, which takes many times as long.
     if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
+
+
+def can_read_values(x: Tensor) -> bool:
+    """Say whether the values of a tensor can be checked: on a CPU, where they exist.
+
+    On a GPU, looking at them would be to wait for it.
+
+    Args:
+        x: the tensor.
+    """
+    return x.device.type == "cpu" and values_exist()
+
+
+def values_exist() -> bool:
+    """Say whether tensors have values to look at now.
+
+    They have none while PyTorch compiles, exports, traces or transforms a function.
+    """
+    return not torch.compiler.is_compiling() and not is_transformed()
+
+
+def is_transformed() -> bool:
+    """Say whether `torch.func` transforms what runs now (`grad`, `vmap`, `jacrev`, …), or
+    `torch.jit` traces it."""
+    return torch._C._are_functorch_transforms_active() or torch.jit.is_tracing()
 
 
 def check_same_device(**tensors: Tensor | None) -> None:

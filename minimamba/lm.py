@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from minimamba import checkpoint, compiler, generation
-from minimamba.arguments import check_one_of, check_shape, refuse, shape_of
+from minimamba.arguments import can_read_values, check_one_of, check_shape, refuse, shape_of
 from minimamba.config import MambaConfig
 from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
@@ -382,7 +382,7 @@ class MambaLM(nn.Module):
                    getattr(input_ids, "dtype", type(input_ids).__name__))
         if input_ids.ndim != ndim or input_ids.numel() == 0:
             refuse("input_ids", f"shape {meaning}, not empty", shape_of(input_ids))
-        if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and (
+        if can_read_values(input_ids) and (
                 input_ids.min() < 0 or input_ids.max() >= self.config.vocab_size):
             refuse("input_ids", f"numbers from 0 to {self.config.vocab_size - 1}",
                    f"{input_ids.min()} to {input_ids.max()}")

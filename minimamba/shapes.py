@@ -24,6 +24,7 @@ from minimamba.arguments import (
     precision,
     refuse,
     shape_of,
+    values_exist,
 )
 
 
@@ -91,7 +92,7 @@ def as_delta(delta: Tensor | float, A: Tensor) -> Tensor:
     if values.device != A.device:
         refuse("delta", f"device {A.device}, that of A", values.device)
     check_finite("delta", values)
-    if not (values > 0).all():
+    if values_exist() and not (values > 0).all():
         refuse("delta", "a step size greater than 0", f"{values.min().item() + 0.0:g}")
     return values
 

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from minimamba.arguments import check_count, check_shape, refuse
 from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
-from minimamba.ops.linear import linear_layer
+from minimamba.ops.linear import linear_layer, zeros_like_layer
 
 ROTARY_BASE = 10000.0
 """The lowest frequency of the rotary position embedding is about 1/ROTARY_BASE per step."""
@@ -67,7 +67,7 @@ class Attention(nn.Module):
             batch: the number of sequences.
         """
         check_count("batch", batch)
-        empty = self.in_proj.weight.new_zeros(batch, self.n_heads, 0, self.d_model // self.n_heads)
+        empty = zeros_like_layer(self, batch, self.n_heads, 0, self.d_model // self.n_heads)
         return KVCache(empty, empty, None)
 
     @overload

@@ -11,6 +11,7 @@ from minimamba.nn.lstm import LSTMCache
 from minimamba.nn.mamba import MambaCache
 from minimamba.nn.mixer import Mixer
 from minimamba.ops import decode
+from minimamba.ops.linear import is_plain
 
 LayerCache = MambaCache | KVCache | LSTMCache | Tensor | tuple[()]
 """The cache of one layer: which of these depends on its mixer."""
@@ -107,7 +108,7 @@ def add_norm(norm: nn.RMSNorm, hidden_states: Tensor, residual: Tensor) -> tuple
     Returns:
         The norm of the sum, in the dtype of the norm's weight, and the sum, in that of residual.
     """
-    if decode.can_use_kernels(hidden_states):
+    if decode.can_use_kernels(hidden_states) and is_plain(norm):
         return decode.add_rms_norm(hidden_states, residual, norm.weight, norm.eps)
     residual = residual + hidden_states
     return norm(residual.to(norm.weight.dtype)), residual

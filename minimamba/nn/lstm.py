@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from minimamba.arguments import check_count, check_shape, refuse
 from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
-from minimamba.ops.linear import linear_layer
+from minimamba.ops.linear import linear_layer, zeros_like_layer
 
 
 class LSTMCache(NamedTuple):
@@ -43,7 +43,7 @@ class LSTM(nn.Module):
             batch: the number of sequences.
         """
         check_count("batch", batch)
-        zeros = self.out_proj.weight.new_zeros(batch, self.d_model)
+        zeros = zeros_like_layer(self, batch, self.d_model)
         return LSTMCache(zeros, zeros)
 
     @overload
@@ -103,7 +103,7 @@ class LSTM(nn.Module):
     def _run(self, x: Tensor, cache: LSTMCache) -> tuple[Tensor, LSTMCache]:
         # PyTorch's LSTM does not take inputs in half precision beside states that are not.
         with torch.autocast(x.device.type, enabled=False):
-            y, (h, c) = self.lstm(x, (cache.h[None], cache.c[None]))
+            y, (h, c) = self.lstm(x.to(cache.h.dtype), (cache.h[None], cache.c[None]))
         return y, LSTMCache(h[0], c[0])
 
     def _check_cache(self, cache: LSTMCache, batch: int) -> None:

@@ -17,8 +17,8 @@ from minimamba.arguments import check_count, check_shape, refuse
 from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
-from minimamba.ops.causal_conv1d import causal_conv1d_silu
-from minimamba.ops.linear import linear, linear_layer
+from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
+from minimamba.ops.linear import is_plain, linear, linear_layer, zeros_like_layer
 
 
 class MambaCache(NamedTuple):
@@ -95,8 +95,8 @@ class Mamba(SelectiveSSM):
             batch: the number of sequences.
         """
         ssm_state = self._init_ssm_state(batch)
-        weight = self.in_proj.weight
-        return MambaCache(weight.new_zeros(batch, self.d_conv - 1, self.d_inner), ssm_state)
+        conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
+        return MambaCache(conv_state, ssm_state)
 
     @overload
     def forward(self, x: Tensor, cache: MambaCache | None = None, *,
@@ -133,7 +133,7 @@ class Mamba(SelectiveSSM):
             attention_mask = as_bool_mask(attention_mask, batch, length)[..., None]
             x = x * attention_mask
         conv_input = x
-        x = causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
+        x = self._convolve(x, conv_state)
         if attention_mask is not None:
             x = x * attention_mask  # the convolution's bias has written there
         y, ssm_state = self.scan(x, z, initial_state=ssm_state, return_last_state=True)
@@ -141,7 +141,7 @@ class Mamba(SelectiveSSM):
         if not return_cache:
             return output
         if conv_state is None:
-            conv_state = conv_input.new_zeros(batch, self.d_conv - 1, self.d_inner)
+            conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
         recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
         # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
         conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
@@ -181,12 +181,12 @@ class Mamba(SelectiveSSM):
             (batch, length, d_inner).
         """
         x, _ = self._in_branches(x)
-        return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+        return self._convolve(x)
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
         check_step_input(x, self.d_model)
         self._check_cache(cache, len(x))
-        if decode.can_use_kernels(x):
+        if decode.can_use_kernels(x) and is_plain(self.conv1d):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
             x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,
                                              cache.conv_state, in_place=in_place)
@@ -196,18 +196,29 @@ class Mamba(SelectiveSSM):
             conv_state = window[:, 1:]
             if in_place:
                 conv_state = cache.conv_state.copy_(conv_state)
-            x = (window * self.conv1d.weight[:, 0].T).sum(1)
-            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+            if is_plain(self.conv1d):
+                x = (window * self.conv1d.weight[:, 0].T).sum(1)
+                x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+            else:
+                x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self.scan_step(x, cache.ssm_state, z, in_place=in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute x and z by one product each: halves of a single one would have to be copied."""
+        if not is_plain(self.in_proj):
+            return self.in_proj(x).chunk(2, -1)
         weight_x, weight_z = self.in_proj.weight.chunk(2)
         bias_x, bias_z = None, None
         if self.in_proj.bias is not None:
             bias_x, bias_z = self.in_proj.bias.chunk(2)
         return linear(x, weight_x, bias_x), linear(x, weight_z, bias_z)
+
+    def _convolve(self, x: Tensor, conv_state: Tensor | None = None) -> Tensor:
+        """Compute silu(conv1d(x)), where conv_state holds the inputs before x."""
+        if is_plain(self.conv1d):
+            return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
+        return silu(self.conv1d(with_past(x, conv_state, self.d_conv).mT).mT)
 
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
         if not isinstance(cache, MambaCache):

@@ -61,7 +61,7 @@ class S4Block(nn.Module):
             self._check_cache(cache, len(x))
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, *x.shape[:2])
-        # In half precision, the powers of Ā would lose most of their digits.
+        # S4D sees to that itself; here an S6 is spared too.
         with torch.autocast(x.device.type, enabled=False):
             y = self.ssm(x, cache, attention_mask=attention_mask, return_cache=return_cache)
         if not return_cache:
@@ -81,7 +81,8 @@ class S4Block(nn.Module):
         """
         check_step_input(x, self.d_model)
         self._check_cache(cache, len(x))
-        y, cache = self.ssm.step(x, cache)
+        with torch.autocast(x.device.type, enabled=False):
+            y, cache = self.ssm.step(x, cache)
         return self._mix_features(y), cache
 
     def _check_cache(self, cache: Tensor, batch: int) -> None:

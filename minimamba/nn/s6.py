@@ -20,7 +20,7 @@ from torch.nn.functional import silu, softplus
 from minimamba.arguments import check_count, check_one_of, check_positive, check_shape, refuse
 from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
 from minimamba.ops import decode
-from minimamba.ops.linear import linear, linear_layer
+from minimamba.ops.linear import is_plain, linear, linear_layer
 from minimamba.scan import selective_scan
 from minimamba.shapes import log_uniform
 
@@ -103,8 +103,11 @@ class SelectiveSSM(nn.Module):
 
     @property
     def dt_bias(self) -> Tensor:
-        """The bias (d_inner,) inside the softplus: `dt_proj.bias` if there is a `dt_proj`."""
-        return self.delta_bias if self.dt_proj is None else self.dt_proj.bias
+        """The bias (d_inner,) inside the softplus: `dt_proj.bias` if there is a `dt_proj`; zeros
+        if that was replaced by another module, which adds its own bias."""
+        if self.dt_proj is None:
+            return self.delta_bias
+        return self.dt_proj.bias if is_plain(self.dt_proj) else self.D.new_zeros(self.d_inner)
 
     def ssm_parameters(self, x: Tensor) -> SSMParameters:
         """Compute Δ, B and C for an input.
@@ -130,7 +133,8 @@ class SelectiveSSM(nn.Module):
             projected = linear_layer(self.x_proj, x).to(x.dtype)
         low_rank_dt, B, C = projected.split(self._split_sizes, -1)
         if self.dt_proj is not None:
-            dt = linear(low_rank_dt, self.dt_proj.weight).to(x.dtype)
+            dt = (linear(low_rank_dt, self.dt_proj.weight) if is_plain(self.dt_proj)
+                  else self.dt_proj(low_rank_dt)).to(x.dtype)
         elif low_rank_dt.shape[-1] == 1:
             dt = low_rank_dt.expand_as(x)
         else:
@@ -180,11 +184,12 @@ class SelectiveSSM(nn.Module):
         delta = softplus(dt.to(wide) + self.dt_bias)[..., None]          # (batch, d_inner, 1)
         x_wide = x[..., None].to(wide)
         new_state = torch.exp(delta * self.A) * ssm_state + delta * x_wide * B[:, None]
-        y = new_state @ C.to(wide)[..., None] + self.D[:, None] * x_wide
-        y = y[..., 0].to(x.dtype)
+        # A sum, not a product of matrices, which autocast would round.
+        y = (new_state * C[:, None]).sum(-1) + self.D * x_wide[..., 0]
+        y = (y if z is None else y * silu(z.to(wide))).to(x.dtype)
         if in_place:
             new_state = ssm_state.copy_(new_state)
-        return (y if z is None else y * silu(z)), new_state
+        return y, new_state
 
     def _init_ssm_state(self, batch: int) -> Tensor:
         """Zeros, (batch, d_inner, d_state), in float32 or float64."""

@@ -22,6 +22,7 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
+from minimamba.autocast import without_autocast
 from minimamba.s4.dplr import legs
 from minimamba.shapes import per_channel_delta
 
@@ -107,6 +108,7 @@ def include_conjugates(A: Tensor, C: Tensor) -> Tensor:
     return 2 * C if A.is_complex() else C
 
 
+@without_autocast
 def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
     """Compute Σₙ weightsₙ A_barₙˡ for l = 0 … length − 1, in blocks of about √length.
 
