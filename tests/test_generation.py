@@ -175,6 +175,72 @@ def test_top_k_and_top_p_keep_the_most_likely_tokens(model):
             assert len(set(samples.tolist())) > 10
 
 
+def samples_of(logits, count=4000, occurred=None, *, temperature=1.0, top_k=None, top_p=1.0,
+               penalty=1.0, seed=0):
+    """How often a sampler takes each token."""
+    sampler = Sampler(temperature, top_k, top_p, penalty, seed, logits.device)
+    marks = None if occurred is None else occurred.expand(count, -1)
+    return sampler(logits.expand(count, -1), marks).bincount(minlength=len(logits)).double()
+
+
+def follow(counts, probabilities):
+    """Pearson's χ² with one degree of freedom less than tokens, within five deviations."""
+    possible = probabilities > 0
+    assert counts[~possible].sum() == 0
+    expected = probabilities[possible] * counts.sum()
+    freedom = len(expected) - 1
+    excess = ((counts[possible] - expected)**2 / expected).sum() - freedom
+    return excess <= 5 * (2 * freedom)**0.5
+
+
+LOGITS = torch.tensor([0.25, 0.0625, 0.25, 0.125, 0.25, 0.0625]).log()
+"""Probabilities that float32 and their sums hold exactly."""
+
+
+@pytest.mark.parametrize(("options", "kept"), [
+    ({}, 6), ({"top_k": 6}, 6), ({"top_k": 7}, 6), ({"top_k": 10**9}, 6), ({"top_p": 1.0}, 6),
+    ({"top_k": 3}, 3), ({"top_k": 4}, 4), ({"top_p": 0.75}, 3), ({"top_p": 0.7500001}, 4),
+    ({"top_p": 0.875}, 4), ({"top_p": 0.5000001}, 3), ({"top_p": 0.9999999}, 6),
+    ({"top_k": 4, "top_p": 0.8571428}, 3), ({"top_k": 4, "top_p": 0.86}, 4),
+    ({"top_k": 1, "top_p": 0.5}, 3)], ids=str)
+def test_samples_follow_the_exact_probabilities_up_to_each_boundary(options, kept):
+    # Tokens as likely as the k-th all stay, as in transformers.
+    order = torch.tensor([0, 2, 4, 3, 1, 5])[:kept]
+    probabilities = torch.zeros(6, dtype=torch.float64)
+    probabilities[order] = LOGITS.exp().double()[order]
+    if options == {"top_k": 1, "top_p": 0.5}:
+        # Of the tie, top_p keeps two, of which it doesn't matter which.
+        counts = samples_of(LOGITS, **options)
+        assert (counts > 0).sum() == 2
+        assert follow(counts, (counts > 0) / 2)
+    else:
+        assert follow(samples_of(LOGITS, **options), probabilities / probabilities.sum())
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0, 1e6])
+def test_temperature_divides_the_logits(temperature):
+    for seed in (0, 1):
+        counts = samples_of(LOGITS, temperature=temperature, seed=seed)
+        assert follow(counts, (LOGITS.double() / temperature).softmax(0))
+
+
+def test_a_temperature_near_zero_takes_the_most_likely_tokens():
+    # At 0 the first of a tie, as argmax does; near 0 each of a tie.
+    assert samples_of(LOGITS, temperature=0.0)[0] == 4000
+    assert follow(samples_of(LOGITS, temperature=1e-3), torch.tensor([1, 0, 1, 0, 1, 0]) / 3)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.7])
+def test_repetition_penalty_leaves_the_exact_probabilities(penalty):
+    logits = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0, -0.0])
+    occurred = torch.tensor([True, False, True, True, True, True])
+    penalized = torch.tensor([-2 * penalty, -0.5, 0.0, 0.5 / penalty, 2 / penalty, 0.0])
+    assert follow(samples_of(logits, occurred=occurred, penalty=penalty),
+                  penalized.double().softmax(0))
+    assert follow(samples_of(logits, occurred=~torch.ones(6, dtype=torch.bool), penalty=penalty),
+                  logits.double().softmax(0))
+
+
 def test_repetition_penalty_equals_its_definition(model):
     def choose(logits, ids):
         occurred = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True)

@@ -111,6 +111,20 @@ def test_packed_sequences_do_not_see_each_other(pattern, double):
     close(logits[1:], model(input_ids[1:]))
 
 
+@pytest.mark.parametrize("seq_idx", [
+    [5] * 8 + [3] + [0] * 11, [0] * 8 + [1] + [0] * 11, [-1] * 8 + [-7] + [2] * 11,
+    [2**40] * 8 + [-2**40] + [2**40] * 11, [True] * 8 + [False] + [True] * 11,
+    list(range(20)), list(range(20, 0, -1)), [0, 1] * 10],
+    ids=["falling", "again", "negative", "large", "bool", "each its own", "each its own, falling",
+         "alternating"])
+def test_a_packed_sequence_begins_wherever_the_number_changes(seq_idx, double):
+    model, input_ids = hybrid("MA"), random_ids(1, 20)
+    packed = model(input_ids, seq_idx=torch.tensor([seq_idx]))
+    starts = [t for t in range(20) if t == 0 or seq_idx[t] != seq_idx[t - 1]]
+    for start, end in zip(starts, [*starts[1:], 20], strict=True):
+        close(packed[:, start:end], model(input_ids[:, start:end]))
+
+
 @every_pattern
 def test_every_parameter_has_a_gradient_also_from_packed_sequences(pattern, double):
     model, input_ids = hybrid(pattern), random_ids(length=20)

@@ -217,3 +217,28 @@ def test_forward_and_backward_run_under_bfloat16_autocast(one_of_each_class):
     assert (y - expected).norm() < 0.02 * expected.norm()
     assert continued.isfinite().all()
     assert all(parameter.grad.dtype == torch.float32 for parameter in mixer.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64],
+                         ids=str)
+@pytest.mark.parametrize("name", MIXERS)
+def test_an_initial_cache_equals_no_cache_in_every_dtype(name, dtype):
+    torch.manual_seed(0)
+    mixer = MIXERS[name]().to(dtype)
+    x = randn(2, 5, 8).to(dtype)
+    y, last = mixer(x, return_cache=True)
+    y_, last_ = mixer(x, mixer.init_cache(2), return_cache=True)
+    stepped, last_stepped = run_steps(mixer, x)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 4 * torch.finfo(dtype).eps)
+    assert y.dtype == y_.dtype == stepped.dtype == dtype
+    assert torch.equal(y_, y)
+    assert (stepped.double() - y.double()).norm() <= tolerance * y.double().norm()
+    kinds = [[(part.dtype, part.shape) for part in parts(cache)]
+             for cache in (last, last_, last_stepped)]
+    assert kinds[0] == kinds[1] == kinds[2]
+    for one, other, step_part in zip(parts(last), parts(last_), parts(last_stepped), strict=True):
+        assert torch.equal(one, other)
+        wide = torch.complex128 if one.is_complex() else torch.float64
+        assert (step_part.to(wide) - one.to(wide)).norm() <= tolerance * one.to(wide).norm()
+    if not isinstance(mixer, Attention):
+        assert [(part.dtype, part.shape) for part in parts(mixer.init_cache(2))] == kinds[0]
