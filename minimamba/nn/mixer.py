@@ -11,7 +11,16 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_tensor, refuse, shape_of
+from minimamba.arguments import (
+    FLOATING,
+    can_read_values,
+    check_finite,
+    check_like,
+    check_shape,
+    check_tensor,
+    refuse,
+    shape_of,
+)
 
 Cache = TypeVar("Cache")
 
@@ -29,7 +38,8 @@ class Mixer(Protocol[Cache]):
             x: (batch, length, d_model), the input sequence.
             cache: what an earlier call returned for the steps before x; None at the start.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding, which stands to the left and leaves the outputs unchanged.
+                at padding, which stands to the left and changes neither the outputs of the tokens
+                nor the cache.
             return_cache: whether to return the cache after the last step too.
 
         Returns:
@@ -58,54 +68,74 @@ class Mixer(Protocol[Cache]):
         ...
 
 
-def check_input(x: Tensor, d_model: int) -> None:
+def check_input(x: Tensor, d_model: int, like: Tensor) -> None:
     """Check the input of a `forward`.
 
     Args:
-        x: expected to be (batch, length, d_model).
+        x: expected to be (batch, length, d_model), of finite numbers.
         d_model: the number of features.
+        like: a weight of the layer, for its dtype and device.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: for anything else.
     """
-    if x.ndim != 3 or x.shape[2] != d_model:
-        refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+    _check_features(x, "(batch, length, ", 3, d_model, like)
 
 
-def check_step_input(x: Tensor, d_model: int) -> None:
+def check_step_input(x: Tensor, d_model: int, like: Tensor) -> None:
     """Check the input of a `step`.
 
     Args:
-        x: expected to be (batch, d_model).
+        x: expected to be (batch, d_model), of finite numbers.
         d_model: the number of features.
+        like: a weight of the layer, for its dtype and device.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: for anything else.
     """
-    if x.ndim != 2 or x.shape[1] != d_model:
-        refuse("x", f"shape (batch, {d_model})", shape_of(x))
+    _check_features(x, "(batch, ", 2, d_model, like)
 
 
-def as_bool_mask(attention_mask: Tensor, batch: int, length: int) -> Tensor:
-    """Check an attention mask and return it as bool.
+def check_cache_type(cache: object, kind: type, meaning: str) -> None:
+    """Check that a cache is of the type that a layer creates.
 
     Args:
-        attention_mask: (batch, length), bool, or integers that are 0 or 1.
-        batch: the number of sequences.
-        length: the number of steps.
-
-    Returns:
-        (batch, length), bool, True where there is a token.
+        cache: what was given.
+        kind: the type.
+        meaning: the type with its article, for the message.
 
     Raises:
-        ValueError: for another shape, dtype or value.
+        ValueError: if it is anything else, such as the cache of another kind of layer.
     """
-    check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
-    check_shape("attention_mask", attention_mask, (batch, length), "(batch, length)")
-    if attention_mask.dtype == torch.bool:
-        return attention_mask
-    looks_at_values = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looks_at_values and not ((attention_mask == 0) | (attention_mask == 1)).all():
-        refuse("attention_mask", "values that are 0 or 1",
-               f"{attention_mask.min()} to {attention_mask.max()}")
-    return attention_mask.bool()
+    if not isinstance(cache, kind):
+        refuse("cache", f"{meaning}, such as `init_cache` creates", type(cache).__name__)
+
+
+def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor,
+                dtype: torch.dtype | None = None) -> None:
+    """Check one tensor of a cache.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+        shape: the shape that it must have.
+        meaning: the names of its axes, for the message.
+        like: a weight of the layer, for the device and the dtype.
+        dtype: the dtype that it must have; that of the weight if None.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if not isinstance(state, Tensor):
+        refuse(name, "a torch.Tensor", type(state).__name__)
+    check_shape(name, state, shape, meaning)
+    check_like(name, state, like, dtype)
+
+
+def _check_features(x: Tensor, axes: str, ndim: int, d_model: int, like: Tensor) -> None:
+    if isinstance(x, Tensor) and (x.ndim != ndim or x.shape[-1] != d_model):
+        refuse("x", f"shape {axes}{d_model})", shape_of(x))
+    check_tensor("x", x, FLOATING)
+    check_like("x", x, like)
+    if can_read_values(x):
+        check_finite("x", x)

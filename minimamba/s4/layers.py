@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from minimamba import discretize, lti
 from minimamba.arguments import (
+    as_bool_mask,
     check_count,
     check_one_of,
     check_shape,
     check_system,
-    check_tensor,
     refuse,
     shape_of,
 )
@@ -230,7 +230,7 @@ class S4D(S4Layer):
             cache: the state before the first step, as `init_cache` or an earlier call returned
                 it; zeros if None.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding. Padding stands to the left and leaves the state at zero.
+                at padding. Padding stands to the left and leaves the state as it is.
             return_cache: whether to return the state after the last step too.
 
         Returns:
@@ -241,9 +241,8 @@ class S4D(S4Layer):
         """
         self._check_input(x)
         if attention_mask is not None:
-            check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
-            check_shape("attention_mask", attention_mask, tuple(x.shape[:2]), "(batch, length)")
-            x = x.masked_fill(~attention_mask.bool()[..., None], 0)
+            attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
+            x = x.masked_fill(~attention_mask[..., None], 0)
         y = super().forward(x)
         if cache is None and not return_cache:
             return y
@@ -254,8 +253,16 @@ class S4D(S4Layer):
             check_system(x=x, cache=cache)
             check_shape("cache", cache, (len(x), *B_bar.shape), "that of init_cache(batch)")
             readout = A_powers * (A_bar * C)[:, None]
-            y = y + torch.einsum("dln,bdn->bld", readout, cache).real
-            h = h + A_power_length * cache
+            y_cache = torch.einsum("dln,bdn->bld", readout, cache).real
+            decay = A_power_length
+            if attention_mask is not None:
+                # The state decays from the first token on.
+                tokens = attention_mask.cumsum(1)                              # up to each step
+                y_cache = y_cache.gather(1, (tokens - 1).clamp(min=0)[..., None].expand_as(y_cache))
+                decay = torch.cat([A_powers, A_power_length[:, None]], 1)[:, tokens[:, -1]]
+                decay = decay.transpose(0, 1)                                  # (batch, d_model, N)
+            y = y + y_cache
+            h = h + decay * cache
         return (y, h) if return_cache else y
 
 
