@@ -117,6 +117,22 @@ def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
         refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
 
 
+def check_dense(name: str, x: object) -> None:
+    """Check that an argument is a tensor, and not a sparse one.
+
+    Args:
+        name: the argument, for the message.
+        x: its value.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if not isinstance(x, Tensor):
+        refuse(name, "a torch.Tensor", type(x).__name__)
+    if x.layout != torch.strided:
+        refuse(name, "a dense tensor", x.layout)
+
+
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
     """Check that an argument is a dense, non-empty tensor of one of several dtypes.
 
@@ -128,10 +144,7 @@ def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
     Raises:
         ValueError: if it is no tensor, is sparse, has another dtype, or has no elements.
     """
-    if not isinstance(x, Tensor):
-        refuse(name, "a torch.Tensor", f"{type(x).__name__}")
-    if x.layout != torch.strided:
-        refuse(name, "a dense tensor", x.layout)
+    check_dense(name, x)
     if x.dtype not in dtypes:
         refuse(name, "dtype " + " or ".join(map(_short, dtypes)), _short(x.dtype))
     if x.numel() == 0:
@@ -162,8 +175,10 @@ def check_finite(name: str, x: Tensor) -> None:
         x: the tensor, real or complex.
 
     Raises:
-        ValueError: if it holds one.
+        ValueError: if it holds one, or if it is on the meta device and holds nothing.
     """
+    if x.is_meta:
+        refuse(name, "a tensor that holds numbers", "one on the meta device")
     # The sum is finite only if every term is. It can also overflow, and only then is each
     # element examined, which takes many times as long.
     if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
@@ -202,6 +217,52 @@ def check_like(name: str, x: Tensor, like: Tensor, dtype: torch.dtype | None = N
     if x.dtype != dtype and not (x.dtype in FLOATING and dtype in FLOATING
                                  and torch.is_autocast_enabled(x.device.type)):
         refuse(name, f"dtype {_short(dtype)}, that of the layer", _short(x.dtype))
+
+
+def check_features(name: str, x: Tensor, axes: str, d_model: int, like: Tensor, *,
+                   any_dtype: bool = False) -> None:
+    """Check the input of a layer.
+
+    Args:
+        name: the argument, for the message.
+        x: expected to be (…, d_model), of finite numbers.
+        axes: the names of the axes before the features: "batch, length" or "batch".
+        d_model: the number of features.
+        like: a weight of the layer, for the device and the dtype.
+        any_dtype: whether x may have another floating-point dtype than the weight.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    check_dense(name, x)
+    if x.ndim != axes.count(",") + 2 or x.shape[-1] != d_model:
+        refuse(name, f"shape ({axes}, {d_model})", shape_of(x))
+    check_tensor(name, x, FLOATING)
+    check_like(name, x, like, x.dtype if any_dtype else None)
+    if can_read_values(x):
+        check_finite(name, x)
+
+
+def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor,
+                dtype: torch.dtype | None = None) -> None:
+    """Check one tensor of a cache. Unlike others, it may be empty.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+        shape: the shape that it must have.
+        meaning: the names of its axes, for the message.
+        like: a weight of the layer, for the device and the dtype.
+        dtype: the dtype that it must have; that of the weight if None.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    check_dense(name, state)
+    check_shape(name, state, shape, meaning)
+    check_like(name, state, like, dtype)
+    if can_read_values(state):
+        check_finite(name, state)
 
 
 def check_token_ids(name: str, input_ids: Tensor, ndim: int, meaning: str,

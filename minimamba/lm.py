@@ -28,6 +28,8 @@ from minimamba import checkpoint, generation
 from minimamba.arguments import (
     FLOATING,
     as_bool_mask,
+    can_read_values,
+    check_finite,
     check_like,
     check_one_of,
     check_same_device,
@@ -255,12 +257,14 @@ class MambaLM(nn.Module):
             (…, vocab_size).
 
         Raises:
-            ValueError: for another shape, dtype or device.
+            ValueError: for another shape, dtype or device, or NaN.
         """
         check_tensor("hidden_states", hidden_states, FLOATING)
         if hidden_states.ndim == 0 or hidden_states.shape[-1] != self.config.d_model:
             refuse("hidden_states", f"shape (…, {self.config.d_model})", shape_of(hidden_states))
         check_like("hidden_states", hidden_states, self.norm_f.weight, hidden_states.dtype)
+        if can_read_values(hidden_states):
+            check_finite("hidden_states", hidden_states)
         return linear_layer(self.lm_head, self.norm_f(hidden_states.to(self.norm_f.weight.dtype)))
 
     def step(self, input_ids: Tensor, cache: ModelCache, *,

@@ -53,7 +53,7 @@ def parts(cache):
     return [part for part in cache if part is not None]
 
 
-def change(cache, function):
+def changed(cache, function):
     """The same cache of changed tensors."""
     if isinstance(cache, Tensor):
         return function(cache)
@@ -193,11 +193,12 @@ def test_wrong_cache_is_refused_by_name(one_of_each_class):
             continue
         with pytest.raises(ValueError, match=r"^cache(\.\w+)?: expected shape \(2, .+, got shape"):
             call(one_of_each_class.init_cache(3))
-        cache = one_of_each_class.init_cache(2)
-        for wrong in (one_of_each_class.init_cache(1), change(cache, lambda part: part.to(torch.complex64)),
-                      change(cache, lambda part: part.to("meta")), change(cache, Tensor.tolist)):
+        with torch.no_grad():
+            _, cache = one_of_each_class(x, return_cache=True)
+        for change in (lambda part: part.to(torch.complex64), lambda part: part.to("meta"),
+                       Tensor.tolist, lambda part: part / 0, Tensor.to_sparse):
             with pytest.raises(ValueError, match=r"^cache(\.\w+)?: expected .+, got "):
-                call(wrong)
+                call(changed(cache, change))
     with pytest.raises(ValueError, match=r"^cache: expected .+, got NoneType$"):
         one_of_each_class.step(x[:, 0], None)
     with pytest.raises(ValueError, match=r"^batch: expected a whole number from 1 up, got 0$"):

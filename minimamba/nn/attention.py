@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minimamba.arguments import as_bool_mask, check_count, refuse
-from minimamba.nn.mixer import check_cache_type, check_input, check_state, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops.linear import linear_layer
 
 ROTARY_BASE = 10000.0

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from minimamba.arguments import as_bool_mask, check_count
-from minimamba.nn.mixer import check_cache_type, check_input, check_state, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops.linear import linear_layer
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import as_bool_mask, check_count
-from minimamba.nn.mixer import check_cache_type, check_input, check_state, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
 from minimamba.ops.causal_conv1d import causal_conv1d_silu
@@ -136,7 +136,7 @@ class Mamba(SelectiveSSM):
             x, conv_state = self._move_padding(x, conv_state, attention_mask)
         conv_input = x
         x = causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
-        y, ssm_state = self.scan(x, z, initial_state=ssm_state, is_token=attention_mask,
+        y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
                                  return_last_state=True)
         output = linear_layer(self.out_proj, y)
         if not return_cache:

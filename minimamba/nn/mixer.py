@@ -8,19 +8,9 @@ that a model can be built of any of them.
 
 from typing import Protocol, TypeVar, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from minimamba.arguments import (
-    FLOATING,
-    can_read_values,
-    check_finite,
-    check_like,
-    check_shape,
-    check_tensor,
-    refuse,
-    shape_of,
-)
+from minimamba.arguments import check_features, refuse
 
 Cache = TypeVar("Cache")
 
@@ -79,7 +69,7 @@ def check_input(x: Tensor, d_model: int, like: Tensor) -> None:
     Raises:
         ValueError: for anything else.
     """
-    _check_features(x, "(batch, length, ", 3, d_model, like)
+    check_features("x", x, "batch, length", d_model, like)
 
 
 def check_step_input(x: Tensor, d_model: int, like: Tensor) -> None:
@@ -93,7 +83,7 @@ def check_step_input(x: Tensor, d_model: int, like: Tensor) -> None:
     Raises:
         ValueError: for anything else.
     """
-    _check_features(x, "(batch, ", 2, d_model, like)
+    check_features("x", x, "batch", d_model, like)
 
 
 def check_cache_type(cache: object, kind: type, meaning: str) -> None:
@@ -109,33 +99,3 @@ def check_cache_type(cache: object, kind: type, meaning: str) -> None:
     """
     if not isinstance(cache, kind):
         refuse("cache", f"{meaning}, such as `init_cache` creates", type(cache).__name__)
-
-
-def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor,
-                dtype: torch.dtype | None = None) -> None:
-    """Check one tensor of a cache.
-
-    Args:
-        name: what it is called, for the message.
-        state: the tensor.
-        shape: the shape that it must have.
-        meaning: the names of its axes, for the message.
-        like: a weight of the layer, for the device and the dtype.
-        dtype: the dtype that it must have; that of the weight if None.
-
-    Raises:
-        ValueError: if it is anything else.
-    """
-    if not isinstance(state, Tensor):
-        refuse(name, "a torch.Tensor", type(state).__name__)
-    check_shape(name, state, shape, meaning)
-    check_like(name, state, like, dtype)
-
-
-def _check_features(x: Tensor, axes: str, ndim: int, d_model: int, like: Tensor) -> None:
-    if isinstance(x, Tensor) and (x.ndim != ndim or x.shape[-1] != d_model):
-        refuse("x", f"shape {axes}{d_model})", shape_of(x))
-    check_tensor("x", x, FLOATING)
-    check_like("x", x, like)
-    if can_read_values(x):
-        check_finite("x", x)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, glu
 
-from minimamba.arguments import as_bool_mask
-from minimamba.nn.mixer import check_cache_type, check_input, check_state, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import S6
 from minimamba.ops.linear import linear_layer
 from minimamba.s4.layers import S4D
@@ -19,10 +19,17 @@ class S4Block(nn.Module):
     Args:
         ssm: an `S4D` or an `S6` with d_model channels.
         d_model: the number of features.
+
+    Raises:
+        ValueError: for another kind of SSM, or one of another number of channels.
     """
 
     def __init__(self, ssm: S4D | S6, d_model: int) -> None:
         super().__init__()
+        check_count("d_model", d_model)
+        if not isinstance(ssm, (S4D, S6)) or len(ssm.D) != d_model:
+            refuse("ssm", f"an S4D or an S6 with {d_model} channels",
+                   f"{len(ssm.D)} channels" if isinstance(ssm, (S4D, S6)) else type(ssm).__name__)
         self.d_model = d_model
         self.ssm = ssm
         self.out_proj = nn.Linear(d_model, 2 * d_model)

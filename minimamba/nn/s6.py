@@ -22,9 +22,10 @@ from minimamba.arguments import (
     check_count,
     check_one_of,
     check_positive,
+    check_state,
     refuse,
 )
-from minimamba.nn.mixer import check_cache_type, check_input, check_state, check_step_input
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops import decode
 from minimamba.ops.linear import linear, linear_layer
 from minimamba.scan import selective_scan
@@ -149,7 +150,7 @@ class SelectiveSSM(nn.Module):
         return dt, B, C
 
     def scan(self, x: Tensor, z: Tensor | None = None, *, initial_state: Tensor | None = None,
-             is_token: Tensor | None = None,
+             attention_mask: Tensor | None = None,
              return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Run the selective scan over a sequence.
 
@@ -158,8 +159,8 @@ class SelectiveSSM(nn.Module):
             z: (batch, length, d_inner), the gate: y is multiplied by silu(z); none if None.
             initial_state: (batch, d_inner, d_state), the state before the first step; zero if
                 None.
-            is_token: (batch, length), bool, False at padding, which leaves the state as it is;
-                None: there is none.
+            attention_mask: (batch, length), bool or integer: 0 or False at padding, which stands
+                to the left and leaves the state as it is; None: there is none.
             return_last_state: whether to return the state after the last step too.
 
         Returns:
@@ -170,7 +171,8 @@ class SelectiveSSM(nn.Module):
         """
         check_input(x, self.d_inner, self.dt_bias)
         dt, B, C = self._project(x)
-        if is_token is not None:
+        if attention_mask is not None:
+            is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
             dt = dt.masked_fill(~is_token[..., None], NO_STEP)
         return selective_scan(x, dt, self.A, B, C, self.D, z, delta_bias=self.dt_bias,
                               delta_softplus=True, initial_state=initial_state,
@@ -260,7 +262,8 @@ class S6(SelectiveSSM):
         if dt_rank == "auto":
             dt_rank = ceil(d_inner / 16)
         check_dt_rank(dt_rank, ("auto", "broadcast"))
-        if not set(selective) <= set(SELECTIVE):
+        if not isinstance(selective, (tuple, list, set, frozenset)) or not all(
+                name in SELECTIVE for name in selective):
             refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
         self._create_ssm(d_inner, d_state, dt_rank, selective=selective, dt_min=dt_min,
                          dt_max=dt_max, dt_init="random", dt_scale=1.0, dt_init_floor=0.0,
@@ -290,9 +293,7 @@ class S6(SelectiveSSM):
         check_input(x, self.d_inner, self.dt_bias)
         if cache is not None:
             self._check_cache(cache, len(x))
-        if attention_mask is not None:
-            attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
-        return self.scan(x, initial_state=cache, is_token=attention_mask,
+        return self.scan(x, initial_state=cache, attention_mask=attention_mask,
                          return_last_state=return_cache)
 
     def step(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
@@ -350,6 +351,7 @@ def check_dt_rank(dt_rank: object, names: tuple[str, ...]) -> None:
         if dt_rank in names:
             return
     elif isinstance(dt_rank, int) and not isinstance(dt_rank, bool) and dt_rank > 0:
+        check_count("dt_rank", dt_rank)
         return
     refuse("dt_rank", f"a whole number from 1 up or {' or '.join(map(repr, names))}",
            repr(dt_rank))

@@ -17,11 +17,10 @@ from minimamba import discretize, lti
 from minimamba.arguments import (
     as_bool_mask,
     check_count,
+    check_features,
     check_one_of,
-    check_shape,
-    check_system,
+    check_state,
     refuse,
-    shape_of,
 )
 from minimamba.s4 import diagonal, dplr
 from minimamba.shapes import log_uniform
@@ -119,19 +118,23 @@ class S4Layer(nn.Module, ABC):
         Raises:
             ValueError: for a wrong shape or dtype, or NaN.
         """
-        A_bar, B_bar, C = system or self.discrete_system()
-        check_shape("x", x, (len(cache), len(self.D)), "(batch, d_model)")
-        check_shape("cache", cache, (len(cache), *B_bar.shape), "that of init_cache(batch)")
+        check_features("x", x, "batch", len(self.D), self.D)
+        if system is None:
+            system = self.discrete_system()
+        elif not isinstance(system, tuple) or len(system) != 3:
+            refuse("system", "what `discrete_system` returned", type(system).__name__)
+        A_bar, B_bar, C = system
+        self._check_cache(cache, len(x), B_bar)
         y, h = lti.step(A_bar, B_bar, C, x, cache)
         return (y.real if y.is_complex() else y) + self.D * x, h
 
     def _check_input(self, x: Tensor) -> None:
         """Check the input of `forward`: (batch, length, d_model)."""
-        if not isinstance(x, Tensor):
-            refuse("x", "a torch.Tensor", type(x).__name__)
-        d_model = len(self.D)
-        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
-            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+        check_features("x", x, "batch, length", len(self.D), self.D)
+
+    def _check_cache(self, cache: Tensor, batch: int, B_bar: Tensor) -> None:
+        check_state("cache", cache, (batch, *B_bar.shape), "that of init_cache(batch)", self.D,
+                    B_bar.dtype)
 
 
 class S4D(S4Layer):
@@ -250,8 +253,7 @@ class S4D(S4Layer):
         A_powers, A_power_length = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, N)
         h = torch.einsum("dln,bld->bdn", A_powers.flip(1) * B_bar[:, None], x.to(A_powers.dtype))
         if cache is not None:
-            check_system(x=x, cache=cache)
-            check_shape("cache", cache, (len(x), *B_bar.shape), "that of init_cache(batch)")
+            self._check_cache(cache, len(x), B_bar)
             readout = A_powers * (A_bar * C)[:, None]
             y_cache = torch.einsum("dln,bdn->bld", readout, cache).real
             decay = A_power_length
@@ -282,6 +284,9 @@ class S4(S4Layer):
     def __init__(self, d_model: int, d_state: int = 64, *, delta_min: float = 0.001,
                  delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
+        check_count("d_state", d_state)
+        if d_state % 2:
+            refuse("d_state", "an even number, for conjugate pairs", d_state)
         Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
         self.log_decay = _parameter((-Lambda.real).log())
         self.frequency = _parameter(Lambda.imag)

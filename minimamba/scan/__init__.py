@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import (
+    check_count,
     check_finite,
     check_one_of,
     check_same_device,
@@ -49,6 +50,10 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
         ValueError: if there is no such method.
     """
     check_one_of("method", method, tuple(METHODS))
+    if x is not None and not isinstance(x, Tensor):
+        refuse("x", "a torch.Tensor", type(x).__name__)
+    if d_state is not None:
+        check_count("d_state", d_state)
     if method == "compiled":
         return compiled.why_not(x)
     if method == "triton":
