@@ -220,7 +220,7 @@ def check_like(name: str, x: Tensor, like: Tensor, dtype: torch.dtype | None = N
 
 
 def check_features(name: str, x: Tensor, axes: str, d_model: int, like: Tensor, *,
-                   any_dtype: bool = False) -> None:
+                   any_dtype: bool = False, may_be_empty: bool = False) -> None:
     """Check the input of a layer.
 
     Args:
@@ -230,6 +230,7 @@ def check_features(name: str, x: Tensor, axes: str, d_model: int, like: Tensor, 
         d_model: the number of features.
         like: a weight of the layer, for the device and the dtype.
         any_dtype: whether x may have another floating-point dtype than the weight.
+        may_be_empty: whether there may be no sequence, or no step.
 
     Raises:
         ValueError: for anything else.
@@ -237,7 +238,8 @@ def check_features(name: str, x: Tensor, axes: str, d_model: int, like: Tensor, 
     check_dense(name, x)
     if x.ndim != axes.count(",") + 2 or x.shape[-1] != d_model:
         refuse(name, f"shape ({axes}, {d_model})", shape_of(x))
-    check_tensor(name, x, FLOATING)
+    if x.numel() or not may_be_empty:
+        check_tensor(name, x, FLOATING)
     check_like(name, x, like, x.dtype if any_dtype else None)
     if can_read_values(x):
         check_finite(name, x)

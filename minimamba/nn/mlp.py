@@ -5,8 +5,8 @@ from typing import Literal, overload
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import as_bool_mask, check_count, refuse
-from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_features, refuse
+from minimamba.nn.mixer import check_cache_type, check_step_input
 from minimamba.ops.linear import linear_layer
 
 
@@ -60,7 +60,9 @@ class MLP(nn.Module):
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and ().
         """
-        check_input(x, self.d_model, self.in_proj.weight)
+        # An expert of a mixture may get no token.
+        check_features("x", x, "batch, length", self.d_model, self.in_proj.weight,
+                       may_be_empty=True)
         if cache is not None:
             _check_cache(cache)
         if attention_mask is not None:
