@@ -75,18 +75,23 @@ class MambaConfig:
             refuse("selective", "names among 'delta', 'B' and 'C'", repr(self.selective))
         # A tuple compares equal to what a config.json, which has lists, gives back.
         object.__setattr__(self, "selective", tuple(self.selective))
-        if isinstance(self.eos_token_id, list):
+        if isinstance(self.eos_token_id, (tuple, list)):
             object.__setattr__(self, "eos_token_id", tuple(self.eos_token_id))
-        end_ids = self.eos_token_id if isinstance(self.eos_token_id, tuple) else (
-            self.eos_token_id,)
-        for token_id in end_ids:
-            if end_ids != (None,):
+            for token_id in self.eos_token_id:
                 check_count("eos_token_id", token_id, 0)
+        elif self.eos_token_id is not None:
+            check_count("eos_token_id", self.eos_token_id, 0)
         if self.n_layer is not None:
             check_count("n_layer", self.n_layer)
         if self.layers is None:
             object.__setattr__(self, "n_layer", self.n_layer or 24)
-            return
+        else:
+            self._check_layers()
+            object.__setattr__(self, "n_layer", len(self.layers))
+        if self.dt_rank == "broadcast" and "M" in self.layer_pattern:
+            refuse("dt_rank", "a whole number from 1 up or 'auto', of a Mamba block", "'broadcast'")
+
+    def _check_layers(self) -> None:
         if not isinstance(self.layers, str) or not self.layers \
                 or not set(self.layers) <= set(LAYER_TYPES):
             known = ", ".join(f"{letter} ({kind})" for letter, kind in LAYER_TYPES.items())
@@ -94,7 +99,6 @@ class MambaConfig:
         if self.n_layer not in (None, len(self.layers)):
             refuse("n_layer", f"{len(self.layers)}, the number of letters in layers = "
                    f"{shorten(self.layers)}, or None", self.n_layer)
-        object.__setattr__(self, "n_layer", len(self.layers))
 
     @property
     def layer_pattern(self) -> str:

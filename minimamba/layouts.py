@@ -175,8 +175,6 @@ def _build(described: dict, own_of: dict[str, str], defaults: dict[str, object],
     """The sizes; an error calls a field what the file calls it."""
     _check_keys(described, own_of, values, ignored)
     sizes = {own: described[key] for key, own in own_of.items() if key in described}
-    if "selective" not in own_of and sizes.get("dt_rank") == "broadcast":
-        refuse("dt_rank in config.json", "a whole number or 'auto'", "'broadcast'")
     try:
         return MambaConfig(**{**defaults, **sizes})
     except ValueError as error:
