@@ -69,6 +69,20 @@ def check_count(name: str, count: object, least: int = 1) -> None:
         refuse(name, f"a whole number from {least} to {LARGEST_COUNT}", repr(count))
 
 
+def check_bool(name: str, flag: object) -> None:
+    """Check that an argument is True or False.
+
+    Args:
+        name: the argument, for the message.
+        flag: its value.
+
+    Raises:
+        ValueError: if it is anything else, such as 1 or "false".
+    """
+    if not isinstance(flag, bool):
+        refuse(name, "True or False", repr(flag))
+
+
 def check_number(name: str, number: object, expected: str, low: float, high: float) -> None:
     """Check that an argument is a real number in a closed interval.
 

@@ -40,6 +40,7 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.config import MambaConfig
+from minimamba.files import WEIGHT_DTYPES
 from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
 from minimamba.nn.lstm import LSTM
@@ -121,19 +122,26 @@ class MambaLM(nn.Module):
                 where there is a network and `huggingface_hub` is installed, a name on the hub such
                 as "state-spaces/mamba-130m-hf".
             device: where the weights go.
-            dtype: that of the weights; as they are stored if None.
+            dtype: that of the weights; as they are stored if None, whatever config.json says.
+
+        Only the three files are read: what a generation_config.json says is ignored.
 
         Raises:
-            ValueError: for an unknown layout, and for weights that are missing, unknown or of
-                another shape, all of which it lists.
+            ValueError: for a file that is not what it should be; for a config.json that asks for
+                what this model can't honour; and for weights that are not finite, or missing,
+                unknown or of another shape, all of which it lists.
             FileNotFoundError: if there is nothing at `path`.
         """
+        if dtype not in (None, *WEIGHT_DTYPES):
+            refuse("dtype", "None or a floating-point dtype of PyTorch", repr(dtype))
         file = checkpoint.find(path)
         config, weights = checkpoint.read(file)
-        with torch.device("meta"):
-            model = cls(config)
-        checkpoint.check_weights(weights, model.state_dict())
-        weights = {name: value.to(device, dtype) for name, value in weights.items()}
+        model = cls._without_weights(config)
+        checkpoint.check_weights(config, weights, model.state_dict())
+        # Copied, since weights that share memory with each other or with the file would change
+        # together with it.
+        weights = {name: value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+                   for name, value in weights.items()}
         model.load_state_dict(weights, assign=True)
         if config.tie_embeddings:
             model.lm_head.weight = model.embedding.weight
@@ -152,13 +160,25 @@ class MambaLM(nn.Module):
                 of Mamba blocks alone, and "minimamba" for any other.
 
         Raises:
-            ValueError: for an unknown layout, or one that can't hold this model.
+            ValueError: for an unknown layout, or one that can't hold this model; for weights that
+                are not finite, or not those of `config`. The folder stays as it was.
         """
         if layout is None:
             layout = "transformers" if self.config.is_all_mamba else "minimamba"
-        checkpoint.write(folder, self.config, self.state_dict(), layout)
-        if isinstance(self.tokenizer, FileTokenizer):
-            self.tokenizer.save(folder)
+        weights = self.state_dict()
+        expected = self._without_weights(self.config).state_dict()
+        checkpoint.check_weights(self.config, weights, expected)
+        tokenizer = self.tokenizer if isinstance(self.tokenizer, FileTokenizer) else None
+        checkpoint.write(folder, self.config, weights, layout, tokenizer)
+
+    @classmethod
+    def _without_weights(cls, config: MambaConfig) -> "MambaLM":
+        """A model on the meta device, which takes no memory."""
+        try:
+            with torch.device("meta"):
+                return cls(config)
+        except (RuntimeError, TypeError, OverflowError):
+            refuse("config.json", "sizes that PyTorch can count to", "larger ones")
 
     def init_cache(self, batch: int) -> ModelCache:
         """Create the caches of a model that has seen nothing yet.
