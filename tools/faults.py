@@ -376,6 +376,9 @@ FAULTS = [
     # Figures and explorers.
     Fault("a logarithmic axis is linear", "course/plots/lines.py",
           'ax.set_yscale("log")', 'ax.set_yscale("linear")', "test_plots.py logarithmic", "02"),
+    Fault("of several runs only the first is drawn", "course/plots/lines.py",
+          "arrays(x, y.mT, y.quantile", "arrays(x, y[:1].mT, y.quantile",
+          "test_plots.py every_run", "10"),
     Fault("an incomplete position of a scan is marked as complete", "course/plots/orders.py",
           "complete = first == 0", "complete = first <= position",
           "test_plots.py scan_order", "06"),
