@@ -1,6 +1,7 @@
 """Generating text: a prefill of the prompt, all at once, and then one token at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import TYPE_CHECKING, overload
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import check_count, check_number, check_positive, refuse
-from minimamba.cuda_graph import graphed_step
+from minimamba.cuda_graph import graphed_steps
 from minimamba.nn.layers import LayerCache
 from minimamba.scan import compiled
 from minimamba.tokenizer import TextStream, encode_prompt
@@ -229,10 +230,9 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
 @torch.inference_mode()
 def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
             max_new_tokens: int, end_ids: Tensor, sampler: Sampler) -> Iterator[Tensor]:
-    was_training = model.training
-    model.eval()
-    try:
-        logits, cache = prefill(model, input_ids, attention_mask)
+    with ExitStack() as stack:
+        with _in_eval_mode(model):
+            logits, cache = prefill(model, input_ids, attention_mask)
         occurred = None
         if sampler.repetition_penalty != 1:
             # A penalty needs no more than this, and it does not grow with the text.
@@ -250,11 +250,24 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
                     break
             if occurred is not None:
                 occurred.scatter_(1, new_ids[:, None], True)
-            if step is None:
-                step = _make_step(model, cache, len(input_ids) * max_new_tokens)
-            logits = step(new_ids)
+            # Not around the whole loop: the model may be used for other things between tokens.
+            with _in_eval_mode(model):
+                if step is None:
+                    step = stack.enter_context(
+                        _steps(model, cache, len(input_ids) * max_new_tokens))
+                logits = step(new_ids)
+
+
+@contextmanager
+def _in_eval_mode(model: "MambaLM") -> Iterator[None]:
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -> Iterator[str]:
@@ -267,12 +280,15 @@ def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -
         yield rest
 
 
-def _make_step(model: "MambaLM", cache: list[LayerCache],
-               new_tokens: int) -> Callable[[Tensor], Tensor]:
+@contextmanager
+def _steps(model: "MambaLM", cache: list[LayerCache],
+           new_tokens: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """The fastest function from the next tokens to the logits after them."""
     is_mamba = model.config.is_all_mamba  # the caches of other layers may grow from step to step
     if is_mamba and cache[0].ssm_state.is_cuda:
-        return graphed_step(model, cache)
+        with graphed_steps(model, cache) as step:
+            yield step
+        return
     parameters = sum(weight.numel() for weight in model.parameters())
     use_compiler = (is_mamba and cache[0].ssm_state.device.type == "cpu"
                     and new_tokens * parameters >= WORTH_COMPILING
@@ -283,7 +299,7 @@ def _make_step(model: "MambaLM", cache: list[LayerCache],
         logits, cache = model.step(new_ids, cache, compiled=use_compiler)
         return logits
 
-    return step
+    yield step
 
 
 def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from minimamba import checkpoint, generation
+from minimamba import checkpoint, compiler, generation
 from minimamba.arguments import can_read_values, check_one_of, check_shape, refuse, shape_of
 from minimamba.config import MambaConfig
 from minimamba.nn.attention import Attention
@@ -400,7 +400,7 @@ def _compiled(function: Callable) -> Callable:
     """Compile once for all layers of a kind: they differ in their weights alone."""
     print(f"minimamba: compiling {function.__qualname__}; some seconds, once.", file=sys.stderr,
           flush=True)
-    return torch.compile(function)
+    return compiler.compile_or_else(function, function)
 
 
 def _unpack(input_ids: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Generation: greedy, sampled, ended, padded, streamed, with ids and with text."""
 
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 
 import pytest
@@ -39,7 +40,10 @@ def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax
     return ids
 
 
-@pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+
+
+@every_pattern
 def test_generation_with_a_cache_equals_generation_without(pattern, double):
     model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
     given = generate(model, random_ids(), 15)
@@ -228,8 +232,43 @@ def test_model_is_left_in_its_mode(model):
         model.train(training)
         generate(model, random_ids(), 2)
         assert model.training == training
-        next(stream(model, random_ids(), 2))
+        for _ in zip(stream(model, random_ids(), 3), stream(model, random_ids(), 4), strict=False):
+            assert model.training == training
         assert model.training == training
+
+
+@every_pattern
+def test_generations_side_by_side_equal_each_alone(pattern, double):
+    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
+    prompts = [random_ids(length=5), random_ids(length=9, seed=1), random_ids(3, 7, seed=2)]
+    expected = [generate(model, ids, 12) for ids in prompts]
+    streams = [stream(model, ids, 12) for ids in prompts]
+    rows = [torch.stack(tokens, 1) for tokens in zip(*zip(*streams, strict=True), strict=True)]
+    for ids, row, wanted in zip(prompts, rows, expected, strict=True):
+        assert torch.equal(torch.cat([ids, row], 1), wanted)
+    with ThreadPoolExecutor(3) as pool:
+        for given, wanted in zip(pool.map(lambda ids: generate(model, ids, 12), prompts), expected,
+                                 strict=True):
+            assert torch.equal(given, wanted)
+
+
+def test_training_between_two_tokens_counts_from_the_next_one_on(model):
+    input_ids = random_ids()
+    tokens = stream(model, input_ids, 6)
+    first = next(tokens)
+    with torch.no_grad():
+        logits, cache = model(input_ids, return_cache=True)
+    assert torch.equal(first, logits[:, -1].argmax(-1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for new_ids in tokens:
+        with torch.no_grad():
+            step_logits, cache = model.step(first, cache)
+        assert torch.equal(new_ids, step_logits.argmax(-1))
+        first = new_ids
+        model.train()
+        optimizer.zero_grad()
+        model(input_ids).square().mean().backward()
+        optimizer.step()
 
 
 @pytest.mark.parametrize(("change", "message"), [

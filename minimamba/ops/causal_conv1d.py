@@ -4,6 +4,8 @@ On an NVIDIA GPU it is one Triton kernel forward and one backward: cuDNN's group
 made for images, and take longer than the scan. Elsewhere it is PyTorch's convolution.
 """
 
+from math import prod
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
@@ -74,10 +76,11 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
     from minimamba.ops import causal_conv1d_kernels
 
     x, weight, conv_state = _contiguous(x, weight, conv_state)
-    _, length, d_inner = x.shape
+    batch, length, d_inner = x.shape
     y = torch.empty_like(x)
-    causal_conv1d_kernels.forward[_grid(x, length)](
-        x, weight, bias, conv_state, y, length, d_inner, WIDTH=weight.shape[1],
+    blocks = _blocks(x, length)
+    causal_conv1d_kernels.forward[batch * prod(blocks),](
+        x, weight, bias, conv_state, y, length, d_inner, *blocks, WIDTH=weight.shape[1],
         TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
     return y
 
@@ -90,14 +93,14 @@ def _backward(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
     x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
     batch, length, d_inner = x.shape
     width = weight.shape[1]
-    grid = _grid(x, length + width - 1)
+    blocks = _blocks(x, length + width - 1)
     dx = torch.empty_like(x)
     d_conv_state = x.new_empty(batch, width - 1, d_inner)
     # Each program's part of the gradients of the weights and, last, of the bias.
-    sums = x.new_empty(batch, grid[1], width + 1, d_inner, dtype=torch.float32)
-    causal_conv1d_kernels.backward[grid](
-        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, WIDTH=width,
-        TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
+    sums = x.new_empty(batch, blocks[1], width + 1, d_inner, dtype=torch.float32)
+    causal_conv1d_kernels.backward[batch * prod(blocks),](
+        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, *blocks,
+        WIDTH=width, TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
     d_weight = sums[:, :, :-1].sum((0, 1)).T.contiguous().to(weight.dtype)
     d_bias = sums[:, :, -1].sum((0, 1)).to(weight.dtype)
     return [dx, d_weight, d_bias, d_conv_state]
@@ -129,8 +132,9 @@ _apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
                         instead="Run this convolution on a CPU, or in float64.")
 
 
-def _grid(x: Tensor, steps: int) -> tuple[int, int, int]:
-    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS), len(x)
+def _blocks(x: Tensor, steps: int) -> tuple[int, int]:
+    """(blocks of channels, blocks of steps): of one sequence."""
+    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS)
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
