@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic", "compiler"], ["shapes"], ["continuous"], ["discretize"],
-          ["lti"], ["s4"],
+FLOORS = [["arguments", "atomic", "compiler", "lock"], ["shapes"], ["continuous"],
+          ["discretize"], ["lti"], ["s4"],
           ["ops.operator", "ops.linear"], ["scan"], ["ops"], ["compat", "environment"], ["nn"],
           ["config", "tokenizer"], ["checkpoint", "cuda_graph"], ["generation"], ["lm"],
           ["training"],
