@@ -19,9 +19,9 @@ from torch.nn.functional import cross_entropy
 from minimamba import environment, training
 from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
-from minimamba.checkpoint import WEIGHT_FILES
 from minimamba.config import MambaConfig
 from minimamba.course import corpora
+from minimamba.files import WEIGHT_FILES
 from minimamba.lm import MambaLM
 from minimamba.lock import locked
 from minimamba.scan import methods

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from minimamba.arguments import refuse
+from minimamba.files import check_file, first_line
 
 FILE_NAME = "tokenizer.json"
 REPLACEMENT = "\ufffd"
@@ -50,12 +51,22 @@ class FileTokenizer:
 
     Args:
         file: the path of the tokenizer.json.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: for anything else than a tokenizer.
     """
 
     def __init__(self, file: str | Path) -> None:
         from tokenizers import Tokenizer  # only here: it takes a while to import
 
-        self._tokenizer = Tokenizer.from_file(str(file))
+        file = Path(file)
+        check_file(file)
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # it raises Exception itself
+            refuse(file.name, "a tokenizer that the `tokenizers` library reads",
+                   first_line(error))
         # A file may ask for both, and a prompt would be cut or filled up in silence.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -159,7 +170,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokeniz
         That of a tokenizer.json, or else bytes if the vocabulary is 256, or else None.
     """
     file = folder / FILE_NAME
-    if file.is_file():
+    if file.exists():
         return FileTokenizer(file)
     return ByteTokenizer() if vocab_size == ByteTokenizer.vocab_size else None
 
