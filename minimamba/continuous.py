@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import (
+    check_count,
     check_one_of,
     check_shape,
     check_system,
@@ -55,7 +56,14 @@ def phi(k: int, z: Tensor) -> Tensor:
 
     Returns:
         φₖ(z), of z's shape and dtype.
+
+    Raises:
+        ValueError: for another k, a wrong dtype, or NaN.
     """
+    check_count("k", k)
+    if k > 2:
+        refuse("k", "1 or 2", k)
+    check_system(z=z)
     is_small = z.abs() < 0.5
     # Each branch gets a harmless z where the other one is used: a NaN that `where` discards in
     # the forward pass would still come back through its gradient.
@@ -172,7 +180,7 @@ def _initial_state(state: Tensor | None, batch: torch.Size, A: Tensor, B: Tensor
         return torch.zeros(shape, dtype=dtype, device=x.device)
     check_system(A=A, initial_state=state)
     check_shape("initial_state", state, shape, "(..., N)")
-    return state.to(dtype)
+    return state.to(torch.promote_types(dtype, state.dtype))
 
 
 def state_impulse_response(A: Tensor, B: Tensor, lag: Tensor) -> Tensor:

@@ -194,6 +194,8 @@ def _with_conjugate(v: Tensor, axis: int) -> Tensor:
 
 def _check(system: DPLR, C: Tensor) -> None:
     """Check the dtypes and shapes of a system, and that Λ decays."""
+    if not isinstance(system, DPLR):
+        refuse("system", "a DPLR", type(system).__name__)
     Lambda, P, B = system
     check_system(Lambda=Lambda, P=P, B=B, C=C)
     for name, part in (("Lambda", Lambda), ("P", P), ("B", B), ("C", C)):

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from minimamba import discretize, lti
 from minimamba.arguments import (
+    as_bool_mask,
     check_count,
+    check_features,
     check_one_of,
-    check_shape,
-    check_system,
+    check_state,
     check_tensor,
     refuse,
-    shape_of,
 )
 from minimamba.autocast import without_autocast
 from minimamba.s4 import diagonal, dplr
@@ -146,22 +146,25 @@ class S4Layer(nn.Module, ABC):
         Raises:
             ValueError: for a wrong shape or dtype, or NaN.
         """
-        A_bar, B_bar, C = system or self.discrete_system()
-        check_shape("x", x, (len(cache), len(self.D)), "(batch, d_model)")
-        check_shape("cache", cache, (len(cache), *B_bar.shape), "that of init_cache(batch)")
-        check_tensor("x", x, (*HALF, self.delta.dtype))
+        self._check_input(x, "batch")
+        if system is None:
+            system = self.discrete_system()
+        elif not isinstance(system, tuple) or len(system) != 3:
+            refuse("system", "what `discrete_system` returned", type(system).__name__)
+        A_bar, B_bar, C = system
+        self._check_cache(cache, len(x), B_bar)
         wide = x.to(self.delta.dtype)
         y, h = lti.step(A_bar, B_bar, C, wide, cache)
         return ((y.real if y.is_complex() else y) + self.D * wide).to(x.dtype), h
 
-    def _check_input(self, x: Tensor) -> None:
-        """Check the input of `forward`: (batch, length, d_model)."""
-        if not isinstance(x, Tensor):
-            refuse("x", "a torch.Tensor", type(x).__name__)
-        d_model = len(self.D)
-        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
-            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+    def _check_input(self, x: Tensor, axes: str = "batch, length") -> None:
+        """Check the input of `forward`: (batch, length, d_model), or that of `step`."""
+        check_features("x", x, axes, len(self.D), self.D, any_dtype=True)
         check_tensor("x", x, (*HALF, self.delta.dtype))
+
+    def _check_cache(self, cache: Tensor, batch: int, B_bar: Tensor) -> None:
+        check_state("cache", cache, (batch, *B_bar.shape), "that of init_cache(batch)", self.D,
+                    B_bar.dtype)
 
 
 class S4D(S4Layer):
@@ -261,7 +264,7 @@ class S4D(S4Layer):
             cache: the state before the first step, as `init_cache` or an earlier call returned
                 it; zeros if None.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding. Padding stands to the left and leaves the state at zero.
+                at padding. Padding stands to the left and leaves the state as it is.
             return_cache: whether to return the state after the last step too.
 
         Returns:
@@ -272,9 +275,8 @@ class S4D(S4Layer):
         """
         self._check_input(x)
         if attention_mask is not None:
-            check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
-            check_shape("attention_mask", attention_mask, tuple(x.shape[:2]), "(batch, length)")
-            x = x.masked_fill(~attention_mask.bool()[..., None], 0)
+            attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
+            x = x.masked_fill(~attention_mask[..., None], 0)
         dtype = x.dtype
         x = x.to(self.delta.dtype)
         y = self._convolve(x)
@@ -284,11 +286,18 @@ class S4D(S4Layer):
         A_powers, A_power_length = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, N)
         h = torch.einsum("dln,bld->bdn", A_powers.flip(1) * B_bar[:, None], x.to(A_powers.dtype))
         if cache is not None:
-            check_system(x=x, cache=cache)
-            check_shape("cache", cache, (len(x), *B_bar.shape), "that of init_cache(batch)")
+            self._check_cache(cache, len(x), B_bar)
             readout = A_powers * (A_bar * C)[:, None]
-            y = y + torch.einsum("dln,bdn->bld", readout, cache).real
-            h = h + A_power_length * cache
+            y_cache = torch.einsum("dln,bdn->bld", readout, cache).real
+            decay = A_power_length
+            if attention_mask is not None:
+                # The state decays from the first token on.
+                tokens = attention_mask.cumsum(1)                              # up to each step
+                y_cache = y_cache.gather(1, (tokens - 1).clamp(min=0)[..., None].expand_as(y_cache))
+                decay = torch.cat([A_powers, A_power_length[:, None]], 1)[:, tokens[:, -1]]
+                decay = decay.transpose(0, 1)                                  # (batch, d_model, N)
+            y = y + y_cache
+            h = h + decay * cache
         return (y.to(dtype), h) if return_cache else y.to(dtype)
 
 
@@ -308,6 +317,9 @@ class S4(S4Layer):
     def __init__(self, d_model: int, d_state: int = 64, *, delta_min: float = 0.001,
                  delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
+        check_count("d_state", d_state)
+        if d_state % 2:
+            refuse("d_state", "an even number, for conjugate pairs", d_state)
         Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
         self.log_decay = _parameter((-Lambda.real).log())
         self.frequency = _parameter(Lambda.imag)

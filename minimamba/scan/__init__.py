@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minimamba.arguments import (
     can_read_values,
+    check_count,
     check_finite,
     check_one_of,
     check_same_device,
@@ -52,6 +53,10 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
         ValueError: if there is no such method.
     """
     check_one_of("method", method, tuple(METHODS))
+    if x is not None and not isinstance(x, Tensor):
+        refuse("x", "a torch.Tensor", type(x).__name__)
+    if d_state is not None:
+        check_count("d_state", d_state)
     if method != "reference" and is_transformed():
         return "torch.func and torch.jit can transform the loop of 'reference' alone"
     if method in ("chunked", "compiled") and torch.compiler.is_exporting():
