@@ -63,6 +63,17 @@ def test_method_matches_reference_at_lengths_around_a_chunk(method, length):
 
 
 @faster_methods
+@pytest.mark.parametrize("rest", [0, 1, -1])
+def test_every_gradient_matches_reference_over_three_chunks(method, rest):
+    """With all options at once, and a last chunk that is full, or has one step, or
+    lacks one."""
+    chunk = chunked.CHUNK_SIZE if method == "chunked" else compiled.CHUNK_SIZE
+    arguments = inputs(3 * chunk + rest) | {"delta_bias": randn(6, seed=10)}
+    agree(method, arguments | {"delta": randn(2, 3 * chunk + rest, 6, seed=1)},
+          delta_softplus=True)
+
+
+@faster_methods
 def test_method_matches_reference_over_many_chunks(method):
     agree(method, inputs(1024, batch=1))
 

@@ -7,6 +7,7 @@ from systems import F64, randn, uniform
 from minimamba import selective_scan
 from minimamba.scan import methods, why_not
 from minimamba.scan.triton import operator
+from minimamba.scan.triton import plan as plan_module
 from minimamba.scan.triton.plan import (
     BACKWARD,
     CHUNK,
@@ -89,6 +90,26 @@ def test_results_match_reference_if_the_length_is_split(monkeypatch):
 
     monkeypatch.setattr(operator, "choose_plan", two_pieces_per_split)
     check(inputs(150))
+
+
+def test_results_match_reference_if_every_loop_runs_more_than_twice(monkeypatch):
+    """Chunks of a split, pieces of it, splits, and tiles of a chunk, with a last one not full."""
+    chunk, chunks_per_split, splits = 16, 4, 3
+    for module in (plan_module, operator):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+    plans = []
+
+    def small_plan(shape, costs, schedulers):
+        fewest_channels, _ = costs.kernel[0]
+        plans.append(make_plan(shape, costs, fewest_channels, chunks_per_split, 2))
+        assert chunk > 2 * (2 * shape.tile) - 1              # a loop takes two tiles at once
+        return plans[-1]
+
+    monkeypatch.setattr(operator, "choose_plan", small_plan)
+    check(inputs(chunk * chunks_per_split * splits - 5))
+    assert {plan.kernel.grid[1] for plan in plans} == {splits}
+    assert {plan.carry.grid[1] for plan in plans} == {2 * (splits - 1)}
+    assert {plan.piece_steps for plan in plans} == {2 * chunk}
 
 
 @pytest.mark.parametrize(("batch", "d_inner", "d_state", "groups"), [

@@ -10,26 +10,38 @@ if ! "$bin/jupyter" --runtime-dir >/dev/null 2>&1; then
     exit 1
 fi
 
-# The next free port is chosen here, not by Jupyter, so that the messages below are right.
+# The next free port is chosen here, not by Jupyter, so that the messages below are right. Jupyter
+# would take an empty IP or * for every network of this machine.
 free=$("$bin/python" - "$ip" "$port" <<'END'
-import socket, sys
-for port in range(int(sys.argv[2]), int(sys.argv[2]) + 50):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((sys.argv[1], port))
-        except PermissionError as error:
-            sys.exit(f"port {port}: {error}")
-        except OSError:
-            continue
-    print(port)
-    break
+import errno, ipaddress, socket, sys
+ip, port = sys.argv[1:]
+if ip != "localhost":
+    try:
+        ipaddress.ip_address(ip)
+    except ValueError:
+        sys.exit(f"IP: expected an address of this machine such as 127.0.0.1, got {ip!r}")
+if not (port.isascii() and port.isdecimal() and len(port) < 6 and 1 <= int(port) <= 65535):
+    sys.exit(f"PORT: expected a whole number from 1 to 65535, got {port!r}")
+last = min(int(port) + 49, 65535)
+for free in range(int(port), last + 1):
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(ip, free, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except PermissionError as error:
+        sys.exit(f"PORT: {free}: {error.strerror}")
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            sys.exit(f"IP: expected an address of this machine such as 127.0.0.1, got {ip!r}: "
+                     f"{error.strerror}")
+    else:
+        print(free)
+        break
+else:
+    sys.exit(f"PORT: {ip} has no free port from {port} to {last}")
 END
 )
-if [ -z "$free" ]; then
-    echo "$ip has no free port from $port to $((port + 49))." >&2
-    exit 1
-fi
 if [ "$free" != "$port" ]; then
     echo "Port $port is in use; using $free."
     port=$free

@@ -26,6 +26,8 @@ from forked_runs import (
     run_in_fork,
 )
 
+from minimamba.atomic import replacing
+
 TABLE = ROOT / "tests" / "mutants.md"
 
 
@@ -134,7 +136,8 @@ def main(words: list[str]) -> int:
     if words:
         print(table(detections))
     else:
-        TABLE.write_text(table(detections), encoding="utf-8")
+        with replacing(TABLE) as temporary:
+            temporary.write_text(table(detections), encoding="utf-8")
     survived = sum(None in detection for detection in detections)
     print(f"{len(detections)} faults, {survived} survived; {time.monotonic() - begin:.0f} s")
     return 1 if survived else 0

@@ -16,6 +16,8 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from minimamba.atomic import replacing
+
 ROOT = Path(__file__).resolve().parent.parent
 # Saved notebooks show no exercise as solved.
 os.environ["MINIMAMBA_SOLVED"] = str(ROOT / ".venv" / "no-exercise-solved")
@@ -79,7 +81,8 @@ def save() -> None:
         old = nbformat.read(path, as_version=4)
         lines = changes(old, book)
         if old != book:
-            nbformat.write(book, path)
+            with replacing(path) as temporary:
+                nbformat.write(book, temporary)
         print(f"{path.relative_to(ROOT)}: " + ("saved" if old != book else "unchanged"))
         print("\n".join(lines), end="\n" if lines else "")
 
@@ -97,11 +100,13 @@ def figures() -> None:
             (folder / name).unlink()
             print(f"figures/{name}: removed, no notebook draws it")
         elif drawn[name] != before.get(name):
-            (folder / name).write_bytes(drawn[name])
+            with replacing(folder / name) as temporary:
+                temporary.write_bytes(drawn[name])
             print(f"figures/{name}: " + ("changed" if name in before else "new"))
         else:
             print(f"figures/{name}: unchanged")
-    (folder / "README.md").write_text(index(drawn), encoding="utf-8")
+    with replacing(folder / "README.md") as temporary:
+        temporary.write_text(index(drawn), encoding="utf-8")
 
 
 def index(drawn: dict[str, bytes]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
+from minimamba.autocast import without_autocast
 from minimamba.ops.operator import differentiable
 from minimamba.scan.triton.operator import TRITON
 
@@ -29,6 +30,23 @@ def can_use_kernels(x: Tensor) -> bool:
     return TRITON and x.is_cuda and x.dtype != torch.float64
 
 
+def with_past(x: Tensor, conv_state: Tensor | None, d_conv: int) -> Tensor:
+    """Put before x the inputs that a causal convolution sees at its first step.
+
+    Args:
+        x: (batch, length, d_inner).
+        conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first; zeros if None.
+        d_conv: the width of the convolution.
+
+    Returns:
+        (batch, d_conv − 1 + length, d_inner), in x's dtype.
+    """
+    if conv_state is None:
+        return pad(x, (0, 0, d_conv - 1, 0))
+    return torch.cat([conv_state.to(x.dtype), x], 1)
+
+
+@without_autocast
 def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
                        conv_state: Tensor | None = None) -> Tensor:
     """Compute silu(bias + Σ_k weight_k x_{t − d_conv + 1 + k}).
@@ -44,10 +62,9 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
     """
     if can_use_kernels(x):
         return _apply(x, weight, bias, conv_state)
-    if conv_state is None:
-        inputs = pad(x, (0, 0, weight.shape[1] - 1, 0))
-    else:
-        inputs = torch.cat([conv_state, x], 1)
+    inputs = with_past(x, conv_state, weight.shape[1])
+    weight = weight.to(x.dtype)
+    bias = bias if bias is None else bias.to(x.dtype)
     # As an image of one row: a two-dimensional convolution takes channels that lie next to each
     # other in memory, where a one-dimensional one would first transpose everything.
     y = conv2d(inputs.mT[:, :, None], weight[:, None, None], bias, groups=x.shape[2])
@@ -111,7 +128,8 @@ def _fake_backward(x, weight, bias, conv_state, dy):
 
 
 _apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
-                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward)
+                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward,
+                        instead="Run this convolution on a CPU, or in float64.")
 
 
 def _blocks(x: Tensor, steps: int) -> tuple[int, int]:

@@ -1,13 +1,14 @@
 """Write the course and its API reference as static pages: `build.py FOLDER`.
 
 The pages show notebooks that have been executed, and need no server, no kernel and no network:
-FOLDER can be opened from a disk.
+FOLDER can be opened from a disk. A later build replaces it, but deletes only what a build wrote.
 """
 
 import json
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from html import escape, unescape
 from itertools import pairwise
@@ -22,6 +23,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+MARKER = ".minimamba-site"
+"""The file that lists all files of a site: these, and no others, are the next build's to delete."""
 ENTRY = re.compile(r"<tr>\s*<td>(.*?)</td>(.*?)</tr>", re.S)
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
@@ -35,24 +38,57 @@ def module_of_library(name: str) -> str:
 
 def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT / "minimamba",
           module: Callable[[str], str] = module_of_library) -> None:
-    """Write the whole site, replacing an earlier one.
+    """Write the whole site, and then put it in the place of an earlier one.
 
     Args:
-        site: the folder; new, empty, or with an earlier site.
+        site: the folder; new, empty, or with an earlier site and nothing else.
         notebooks: the folder of the chapters and of glossary.md.
         package: the folder of the package that the API reference describes.
         module: gives the JavaScript of a widget by its file name.
 
     Raises:
-        ValueError: if `site` holds other files.
+        ValueError: if `site` is a file or a link, or holds a file that no build wrote.
     """
-    if site.exists() and any(site.iterdir()):
-        if not (site / "index.js").exists():
-            raise ValueError(f"{site}: expected an empty folder or an earlier site, "
-                             f"got a folder with other files")
-        shutil.rmtree(site)
+    check_replaceable(site)
     site.mkdir(parents=True, exist_ok=True)
-    (site / "index.js").touch()  # marks the folder, so that an interrupted build can be replaced
+    with tempfile.TemporaryDirectory(dir=site.resolve().parent, prefix=".minimamba-") as folder:
+        write(Path(folder), notebooks, package, module)
+        replace(site, Path(folder))
+
+
+def check_replaceable(site: Path) -> None:
+    """Refuse a folder that holds anything but an earlier site."""
+    expected = f"{site}: expected a new or empty folder, or an earlier site"
+    if site.is_symlink() or (site.exists() and not site.is_dir()):
+        raise ValueError(f"{expected}, got a {'link' if site.is_symlink() else 'file'}")
+    if not site.exists() or not any(site.iterdir()):
+        return
+    if not (site / MARKER).is_file():
+        raise ValueError(f"{expected}, got a folder without {MARKER}")
+    foreign = sorted(set(files(site)) - set((site / MARKER).read_text("utf-8").splitlines()))
+    if foreign:
+        raise ValueError(f"{expected}, got one with a file that no build wrote: {foreign[0]}")
+
+
+def files(folder: Path) -> list[str]:
+    """All files and links below a folder, relative to it."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*")
+            if path.is_symlink() or not path.is_dir()]
+
+
+def replace(site: Path, new: Path) -> None:
+    """Move a new site to its place; wherever this is interrupted, the next build can go on."""
+    (new / MARKER).write_text("\n".join([MARKER, *sorted(files(new))]) + "\n", "utf-8")
+    for old in site.iterdir():
+        if old.name != MARKER:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    (new / MARKER).replace(site / MARKER)
+    for path in list(new.iterdir()):
+        path.replace(site / path.name)
+
+
+def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], str]) -> None:
+    """Write the whole site into an empty folder."""
     shutil.copytree(ROOT / "figures", site / "figures", ignore=shutil.ignore_patterns("*.md"),
                     dirs_exist_ok=True)
     shutil.copytree(notebooks, site / "notebooks", ignore=lambda folder, names: [
@@ -152,8 +188,13 @@ def write_script(path: Path, name: str, value: object) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1]:
+        sys.exit("Usage: build.py FOLDER")
     folder = Path(sys.argv[1])
-    build(folder)
+    try:
+        build(folder)
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"{folder}/index.html: {len(list(folder.glob('notebooks/*')))} chapters and "
           f"{len(list(folder.glob('api/*')))} pages of API reference, {size / 1e6:.1f} MB. "

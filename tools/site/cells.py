@@ -15,6 +15,7 @@ from pygments.lexers import PythonLexer
 
 LEXER = PythonLexer()
 FORMATTER = HtmlFormatter(nowrap=True)
+MODULE = re.compile(r"\w+\.js", re.ASCII)
 WIDGET = "application/vnd.minimamba.widget+json"
 STILL = "This explorer needs Python: it is interactive in JupyterLab."
 
@@ -84,9 +85,12 @@ class Body:
 
     def widget(self, widget: dict, still: str) -> str:
         """Write the still picture, and the data with which widgets.js replaces it."""
-        self.modules.add(widget["module"])
-        state = json.dumps(widget["state"]).replace("</", r"<\/")
-        return (f'<div class="widget" data-module="{escape(widget["module"])}">'
+        name = widget["module"]
+        if not isinstance(name, str) or not MODULE.fullmatch(name):
+            raise ValueError(f"module: expected the name of a JavaScript file, got {name!r}")
+        self.modules.add(name)
+        state = json.dumps(widget["state"]).replace("<", r"\u003c")  # HTML sees no tag in it
+        return (f'<div class="widget" data-module="{name}">'
                 f'<script type="application/json">{state}</script>'
                 f'<div class="still">{still}</div></div>')
 

@@ -4,6 +4,13 @@ import json
 import os
 from pathlib import Path
 
+from filelock import FileLock
+
+from minimamba.atomic import replacing
+
+PATIENCE = 10
+"""Seconds to wait for another process that writes the record."""
+
 
 def record_path() -> Path:
     """The file of the record: `.solved.json` in the notebook's folder, or MINIMAMBA_SOLVED."""
@@ -17,30 +24,36 @@ def solved_exercises() -> set[str]:
         Names such as "02.1"; none if there is no record yet.
 
     Raises:
-        ValueError: if the file holds anything else, for example because writing it was interrupted.
+        ValueError: if the file holds anything else, for example because someone edited it.
     """
     path = record_path()
     if not path.exists():
         return set()
     try:
-        return set(json.loads(path.read_text()))
-    except (TypeError, ValueError):
+        names = json.loads(path.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError):
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: expected a list of names; delete the file, and solved exercises "
-                         "will be recorded again") from None
+                         "will be recorded again")
+    return set(names)
 
 
 def mark_solved(name: str) -> None:
-    """Add an exercise to the record.
+    """Add an exercise to the record, whatever is killed and whoever writes at the same time.
 
     Args:
         name: of the exercise, such as "02.1".
 
     Raises:
-        OSError: if the file can't be written.
+        OSError: if the file can't be written, or others write it for longer than PATIENCE.
         ValueError: if the file is not a record.
     """
-    names = sorted({*solved_exercises(), name})
-    record_path().write_text(json.dumps(names) + "\n")
+    path = record_path()
+    with FileLock(f"{path}.lock", timeout=PATIENCE):
+        names = sorted({*solved_exercises(), name})
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(names) + "\n", encoding="utf-8")
 
 
 def print_progress(chapters: dict[str, list[str]]) -> None:

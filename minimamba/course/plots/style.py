@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from minimamba.arguments import refuse
+from minimamba.atomic import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)),
@@ -66,8 +67,8 @@ def show(figure: Figure, name: str, caption: str) -> None:
 
 def _write_svg(figure: Figure, folder: Path, name: str, caption: str) -> None:
     """Write a figure as an SVG that is the same, byte for byte, each time it is drawn."""
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(folder / f"{name}.svg",
+    with matplotlib.rc_context(STYLE), replacing(folder / f"{name}.svg") as file:
+        figure.savefig(file, format="svg",
                        metadata={"Date": None, "Title": name, "Description": caption})
 
 

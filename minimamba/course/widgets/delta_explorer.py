@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import traitlets
@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import lti
-from minimamba.arguments import check_one_of
 from minimamba.course import corpora, plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
+from minimamba.course.widgets.explorer import one_of, real_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.discretize import zoh
 
@@ -76,12 +76,11 @@ class DeltaExplorer(BrowserExplorer):
     _esm = bundle(module)
     settings = ("delta", "decay_rate", "input")
     data = ("recordings",)
-    limits: ClassVar = {"delta": (1e-4, 10), "decay_rate": (0.1, 10)}
-    delta = traitlets.TraitType().tag(sync=True)
+    delta = real_number(1e-4, 10)
     """The step size Δ."""
-    decay_rate = traitlets.TraitType().tag(sync=True)
+    decay_rate = real_number(0.1, 10)
     """The decay rate |A|."""
-    input = traitlets.TraitType().tag(sync=True)
+    input = one_of(INPUTS)
     """The name of the input x."""
     recordings = traitlets.Dict().tag(sync=True)
     """The inputs, packed for the browser."""
@@ -89,13 +88,6 @@ class DeltaExplorer(BrowserExplorer):
     def __init__(self, delta: float = 0.01, decay_rate: float = 1.0, input: str = "neuron") -> None:
         super().__init__(delta=delta, decay_rate=decay_rate, input=input,
                          recordings=_packed_recordings())
-
-    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
-
-    @traitlets.validate("input")
-    def _check_input(self, proposal: dict) -> str:
-        check_one_of("input", proposal["value"], INPUTS)
-        return proposal["value"]
 
     def half_life(self) -> float:
         """The number of steps in which the impulse response halves, ln 2 / (Δ |A|)."""

@@ -1,14 +1,18 @@
 """The base class of all explorers: settings in Python, controls in JavaScript, a still picture."""
 
 import base64
+from collections.abc import Callable, Iterable
 from io import BytesIO
-from typing import ClassVar
 
 import anywidget
+import traitlets
 from matplotlib.figure import Figure
 
-from minimamba.arguments import check_number, refuse
+from minimamba.arguments import check_number, check_one_of, refuse
 from minimamba.course import plots
+
+MAX_MESSAGE = 200
+"""Characters; a refused value may be long."""
 
 
 def check_whole_number(name: str, value: object, low: int, high: int) -> None:
@@ -27,6 +31,109 @@ def check_whole_number(name: str, value: object, low: int, high: int) -> None:
         refuse(name, f"a whole number from {low} to {high}", repr(value))
 
 
+class SettingError(traitlets.TraitError, ValueError):
+    """The ValueError of a refused setting; after a TraitError, traitlets restores all settings."""
+
+
+class Setting(traitlets.TraitType):
+    """A trait that a control sets. What its check refuses never becomes its value.
+
+    Args:
+        check: called with the name and the proposed value; raises a ValueError to refuse it.
+        default: the value at first, if the explorer's `__init__` does not set one.
+    """
+
+    def __init__(self, check: Callable[[str, object], None],
+                 default: object = traitlets.Undefined) -> None:
+        super().__init__(default)
+        self.tag(sync=True)
+        self.check = check
+
+    def validate(self, explorer: traitlets.HasTraits, value: object) -> object:
+        """Check a value by itself.
+
+        Args:
+            explorer: whose trait this is.
+            value: what the trait is about to be set to.
+
+        Returns:
+            The value.
+
+        Raises:
+            SettingError: if the check refuses it.
+        """
+        return _checked(self.check, self.name, value)
+
+
+def whole_number(low: int, high: int, **options: object) -> Setting:
+    """Make a setting that is a whole number.
+
+    Args:
+        low: the smallest number allowed.
+        high: the largest number allowed.
+        **options: as for `Setting`.
+
+    Returns:
+        The trait.
+    """
+    return Setting(lambda name, value: check_whole_number(name, value, low, high), **options)
+
+
+def real_number(low: float, high: float, **options: object) -> Setting:
+    """Make a setting that is a real number.
+
+    Args:
+        low: the smallest number allowed.
+        high: the largest number allowed.
+        **options: as for `Setting`.
+
+    Returns:
+        The trait.
+    """
+    return Setting(lambda name, value: check_number(name, value, f"{low:g} to {high:g}", low, high),
+                   **options)
+
+
+def one_of(known: Iterable[str]) -> Setting:
+    """Make a setting that is one of several strings.
+
+    Args:
+        known: the strings.
+
+    Returns:
+        The trait.
+    """
+    return Setting(lambda name, value: check_one_of(name, value, known))
+
+
+def limited_by(limit: Callable[[traitlets.HasTraits, str], tuple[int, int]],
+               *names: str) -> Callable:
+    """Compare settings with others, after all that arrive together have been set.
+
+    Args:
+        limit: gives the range of a setting, called with the explorer and the setting's name.
+        *names: the settings, which are whole numbers.
+
+    Returns:
+        What a class registers as one of its attributes.
+    """
+    def check(explorer: traitlets.HasTraits, proposal: dict) -> object:
+        limits = limit(explorer, proposal["trait"].name)
+        return _checked(lambda name, value: check_whole_number(name, value, *limits),
+                        proposal["trait"].name, proposal["value"])
+
+    return traitlets.validate(*names)(check)
+
+
+def _checked(check: Callable[[str, object], None], name: str, value: object) -> object:
+    """A value that passes a check; else a SettingError."""
+    try:
+        check(name, value)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    return value
+
+
 class Explorer(anywidget.AnyWidget):
     """The base class of the explorers.
 
@@ -37,21 +144,32 @@ class Explorer(anywidget.AnyWidget):
     module = ""
     """The file in js/ that makes the controls."""
     settings: tuple[str, ...] = ()
-    """The names of the traits that the controls set."""
-    limits: ClassVar[dict[str, tuple[float, float]]] = {}
-    """The range of each setting that is a real number."""
+    """The names of the traits that the controls set; the browser can set no others."""
+    message = traitlets.Unicode().tag(sync=True)
+    """Why what the browser sent last was refused; empty if it was not."""
 
     @property
     def value(self) -> dict:
         """The settings by name."""
         return {name: getattr(self, name) for name in self.settings}
 
-    def _check_limits(self, proposal: dict) -> float:
-        """Check a setting in `limits`; subclasses register this with `traitlets.validate`."""
-        name = proposal["trait"].name
-        low, high = self.limits[name]
-        check_number(name, proposal["value"], f"{low:g} to {high:g}", low, high)
-        return proposal["value"]
+    def set_state(self, sync_data: dict) -> None:
+        """Take settings from the browser, all of them or none.
+
+        If one is refused, the browser gets the old ones again, with a message that it shows.
+
+        Args:
+            sync_data: the new settings by name.
+        """
+        try:
+            for name in sync_data:
+                check_one_of("setting", name, self.settings)
+            super().set_state(sync_data)
+        except ValueError as error:
+            self.message = str(error)[:MAX_MESSAGE]
+            self.send_state(self.settings)
+        else:
+            self.message = ""
 
     def _figure(self) -> Figure:
         """The figure for the current settings."""

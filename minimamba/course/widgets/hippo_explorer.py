@@ -1,14 +1,15 @@
 """Set the state dimension and the time, and see what a HiPPO state holds of an EEG's past."""
 
 from functools import lru_cache
-from typing import ClassVar, get_args
+from typing import get_args
 
 import torch
 import traitlets
 from torch import Tensor
 
-from minimamba.arguments import check_one_of, refuse
+from minimamba.arguments import refuse
 from minimamba.course import corpora, plots
+from minimamba.course.widgets.explorer import Setting, one_of, real_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.course.widgets.python_explorer import PythonExplorer
 from minimamba.s4 import hippo
@@ -41,6 +42,12 @@ def _states(measure: str, N: int) -> Tensor:
     return hippo.project("legs", N, x, t)
 
 
+def _check_d_state(name: str, d_state: object) -> None:
+    """Refuse a state dimension that has no position on the slider."""
+    if not isinstance(d_state, int) or d_state not in DIMENSIONS:
+        refuse(name, "an odd number from 3 to 65", repr(d_state))
+
+
 class HippoExplorer(PythonExplorer):
     """An explorer of HiPPO: an EEG, its state at one time, and the past reconstructed from it.
 
@@ -56,12 +63,11 @@ class HippoExplorer(PythonExplorer):
     module = "hippo_explorer.js"
     _esm = bundle(module)
     settings = ("d_state", "time", "measure")
-    limits: ClassVar = {"time": (0.5, 10)}
-    d_state = traitlets.TraitType().tag(sync=True)
+    d_state = Setting(_check_d_state)
     """The state dimension N."""
-    time = traitlets.TraitType().tag(sync=True)
+    time = real_number(0.5, 10)
     """The current time, in seconds."""
-    measure = traitlets.TraitType().tag(sync=True)
+    measure = one_of(get_args(hippo.Measure))
     """The HiPPO measure."""
     picture = traitlets.Bytes().tag(sync=True)
     """The figure for the current settings, a PNG."""
@@ -69,20 +75,6 @@ class HippoExplorer(PythonExplorer):
     def __init__(self, d_state: int = 33, time: float = 6.0, measure: str = "legs") -> None:
         self._drawing = plots.HippoExplorerFigure(*_recording(), DIMENSIONS[-1])
         super().__init__(d_state=d_state, time=time, measure=measure)
-
-    _check_number = traitlets.validate(*limits)(PythonExplorer._check_limits)
-
-    @traitlets.validate("d_state")
-    def _check_d_state(self, proposal: dict) -> int:
-        d_state = proposal["value"]
-        if not isinstance(d_state, int) or d_state not in DIMENSIONS:
-            refuse("d_state", "an odd number from 3 to 65", repr(d_state))
-        return d_state
-
-    @traitlets.validate("measure")
-    def _check_measure(self, proposal: dict) -> str:
-        check_one_of("measure", proposal["value"], get_args(hippo.Measure))
-        return proposal["value"]
 
     def _update(self) -> dict[str, object]:
         t, x, _ = _recording()

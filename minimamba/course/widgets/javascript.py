@@ -14,6 +14,8 @@ The modules keep to the forms that it understands, each at the beginning of a li
 import re
 from importlib import resources
 
+from minimamba.arguments import refuse
+
 IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (function|const) (\w+)", re.MULTILINE)
 STATEMENT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
@@ -36,9 +38,12 @@ def bundle(name: str) -> str:
         the listeners that were registered with `on("change:…")`.
 
     Raises:
-        ValueError: if modules import each other in a circle, or a file uses another form of
-            import or export.
+        ValueError: if there is no such file in js/, modules import each other in a circle, or a file
+            uses another form of import or export.
     """
+    known = [file.name for file in FOLDER.iterdir()]
+    if name not in known:
+        refuse("name", f"one of the files in js/ ({', '.join(sorted(known))})", repr(name))
     modules: dict[str, str] = {}
     _collect(name, modules, ())
     *imported, own = modules.items()

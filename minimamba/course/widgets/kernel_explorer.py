@@ -4,7 +4,7 @@ import cmath
 import math
 from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import traitlets
@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import lti
-from minimamba.arguments import check_one_of
 from minimamba.course import corpora, plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import one_of, real_number, whole_number
 from minimamba.course.widgets.javascript import bundle
 
 LENGTH = 32
@@ -83,14 +82,13 @@ class KernelExplorer(BrowserExplorer):
     _esm = bundle(module)
     settings = ("step", "decay", "angle", "input")
     data = ("inputs",)
-    limits: ClassVar = {"decay": (0, 1), "angle": (0, 180)}
-    step = traitlets.TraitType().tag(sync=True)
+    step = whole_number(0, LENGTH - 1)
     """The time step t of the output."""
-    decay = traitlets.TraitType().tag(sync=True)
+    decay = real_number(0, 1)
     """The decay per step, |Ā|."""
-    angle = traitlets.TraitType().tag(sync=True)
+    angle = real_number(0, 180)
     """The angle of Ā, in degrees."""
-    input = traitlets.TraitType().tag(sync=True)
+    input = one_of(INPUTS)
     """The name of the input x."""
     inputs = traitlets.Dict().tag(sync=True)
     """The inputs, packed for the browser."""
@@ -98,18 +96,6 @@ class KernelExplorer(BrowserExplorer):
     def __init__(self, step: int = 25, decay: float = 0.9, angle: float = 30.0,
                  input: str = "EEG") -> None:
         super().__init__(step=step, decay=decay, angle=angle, input=input, inputs=_packed_inputs())
-
-    @traitlets.validate("step")
-    def _check_step(self, proposal: dict) -> int:
-        check_whole_number("step", proposal["value"], 0, LENGTH - 1)
-        return proposal["value"]
-
-    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
-
-    @traitlets.validate("input")
-    def _check_input(self, proposal: dict) -> str:
-        check_one_of("input", proposal["value"], INPUTS)
-        return proposal["value"]
 
     def compute(self) -> KernelResult:
         """Compute what is shown, with the library's functions."""

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import limited_by, whole_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.scan import selective_scan
 
@@ -74,26 +74,20 @@ class RecallExplorer(BrowserExplorer):
     _esm = bundle(module)
     settings = ("d_state", "pairs", "query")
     data = ("random_data",)
-    d_state = traitlets.TraitType().tag(sync=True)
+    d_state = whole_number(2, MAX_PAIRS)
     """The state dimension N."""
-    pairs = traitlets.TraitType().tag(sync=True)
+    pairs = whole_number(1, MAX_PAIRS)
     """The number of pairs stored."""
-    query = traitlets.TraitType().tag(sync=True)
+    query = whole_number(1, MAX_PAIRS)
     """The pair whose key is the query, from 1."""
     random_data = traitlets.Dict().tag(sync=True)
     """The keys and values, packed for the browser."""
 
     def __init__(self, d_state: int = 8, pairs: int = 24, query: int = 1) -> None:
-        check_whole_number("pairs", pairs, 1, MAX_PAIRS)    # before `query` is compared with it
         super().__init__(d_state=d_state, pairs=pairs, query=query, random_data=_packed_data())
         self.observe(self._limit_query, names="pairs")
 
-    @traitlets.validate("d_state", "pairs", "query")
-    def _check_count(self, proposal: dict) -> int:
-        name = proposal["trait"].name
-        limits = {"d_state": (2, MAX_PAIRS), "pairs": (1, MAX_PAIRS), "query": (1, self.pairs)}
-        check_whole_number(name, proposal["value"], *limits[name])
-        return proposal["value"]
+    _check_query = limited_by(lambda self, name: (1, self.pairs), "query")
 
     def _limit_query(self, change: object) -> None:
         """Keep the query among the pairs that are stored."""

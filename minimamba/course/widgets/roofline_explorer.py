@@ -8,17 +8,15 @@ from typing import NamedTuple
 import traitlets
 from matplotlib.figure import Figure
 
-from minimamba.arguments import check_one_of
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import one_of, whole_number
 from minimamba.course.widgets.javascript import bundle
 
 GPU = {"bandwidth": 4.8e12, "exponentials": 132 * 16 * 1.98e9, "steps": 8 * 2048 * 1536}
 """An H200 by its data sheet, in bytes and exponentials per second, and the size of the scan: the
 steps of all sequences times the channels (chapter 07)."""
 BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4}
-LIMITS = {"passes": (0, 16), "d_state": (1, 128)}
 
 
 class RooflineEstimate(NamedTuple):
@@ -57,11 +55,11 @@ class RooflineExplorer(BrowserExplorer):
     _esm = bundle(module)
     settings = ("passes", "d_state", "dtype")
     data = ("gpu", "bytes_per_number")
-    passes = traitlets.TraitType().tag(sync=True)
+    passes = whole_number(0, 16)
     """How often the scan passes over its states."""
-    d_state = traitlets.TraitType().tag(sync=True)
+    d_state = whole_number(1, 128)
     """The state dimension N."""
-    dtype = traitlets.TraitType().tag(sync=True)
+    dtype = one_of(BYTES_PER_NUMBER)
     """The name of the dtype in GPU memory."""
     gpu = traitlets.Dict().tag(sync=True)
     """The GPU's limits and the size of the scan."""
@@ -71,17 +69,6 @@ class RooflineExplorer(BrowserExplorer):
     def __init__(self, passes: int = 15, d_state: int = 16, dtype: str = "float32") -> None:
         super().__init__(passes=passes, d_state=d_state, dtype=dtype, gpu=GPU,
                          bytes_per_number=BYTES_PER_NUMBER)
-
-    @traitlets.validate("passes", "d_state")
-    def _check_count(self, proposal: dict) -> int:
-        name = proposal["trait"].name
-        check_whole_number(name, proposal["value"], *LIMITS[name])
-        return proposal["value"]
-
-    @traitlets.validate("dtype")
-    def _check_dtype(self, proposal: dict) -> str:
-        check_one_of("dtype", proposal["value"], BYTES_PER_NUMBER)
-        return proposal["value"]
 
     def estimate(self, passes: int | None = None) -> RooflineEstimate:
         """Estimate the traffic, the intensity and the lower bounds on the time.

@@ -1,12 +1,11 @@
 """Walk through a parallel scan one level at a time; js/scan_stepper.js draws it."""
 
-import traitlets
 from matplotlib.figure import Figure
 
 from minimamba.arguments import check_one_of
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import check_whole_number, limited_by, one_of, whole_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.scan import associative
 
@@ -33,11 +32,11 @@ class ScanStepper(BrowserExplorer):
     module = "scan_stepper.js"
     _esm = bundle(module)
     settings = ("order", "length", "level")
-    order = traitlets.TraitType().tag(sync=True)
+    order = one_of(ORDERS)
     """The name of the order."""
-    length = traitlets.TraitType().tag(sync=True)
+    length = whole_number(2, MAX_LENGTH)
     """The number of steps."""
-    level = traitlets.TraitType().tag(sync=True)
+    level = whole_number(0, MAX_LENGTH - 1)
     """The number of levels that are done."""
 
     def __init__(self, order: str = "Blelloch", length: int = 8, level: int | None = None) -> None:
@@ -47,20 +46,7 @@ class ScanStepper(BrowserExplorer):
         super().__init__(order=order, length=length, level=level)
         self.observe(self._restart, names=["order", "length"])
 
-    @traitlets.validate("order")
-    def _check_order(self, proposal: dict) -> str:
-        check_one_of("order", proposal["value"], ORDERS)
-        return proposal["value"]
-
-    @traitlets.validate("length")
-    def _check_length(self, proposal: dict) -> int:
-        check_whole_number("length", proposal["value"], 2, MAX_LENGTH)
-        return proposal["value"]
-
-    @traitlets.validate("level")
-    def _check_level(self, proposal: dict) -> int:
-        check_whole_number("level", proposal["value"], 0, len(self.levels()))
-        return proposal["value"]
+    _check_level = limited_by(lambda self, name: (0, len(self.levels())), "level")
 
     def _restart(self, change: object) -> None:
         """Begin a new scan before its first level."""

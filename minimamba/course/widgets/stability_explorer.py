@@ -3,19 +3,18 @@
 The drawing is made by js/stability_explorer.js.
 """
 
-from typing import ClassVar
-
 import torch
-import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba import discretize
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
+from minimamba.course.widgets.explorer import real_number
 from minimamba.course.widgets.javascript import bundle
 
 STEPS = 24
+REAL, IMAGINARY = (-4, 2), (-3, 3)
 RULES = {"Euler": discretize.euler, "backward Euler": discretize.backward_euler,
          "bilinear": discretize.bilinear, "zero-order hold": discretize.zoh}
 
@@ -34,16 +33,13 @@ class StabilityExplorer(BrowserExplorer):
     module = "stability_explorer.js"
     _esm = bundle(module)
     settings = ("real", "imaginary")
-    limits: ClassVar = {"real": (-4, 2), "imaginary": (-3, 3)}
-    real = traitlets.TraitType().tag(sync=True)
+    real = real_number(*REAL)
     """The real part of Δλ."""
-    imaginary = traitlets.TraitType().tag(sync=True)
+    imaginary = real_number(*IMAGINARY)
     """The imaginary part of Δλ."""
 
     def __init__(self, real: float = -0.5, imaginary: float = 1.5) -> None:
         super().__init__(real=real, imaginary=imaginary)
-
-    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
 
     def poles(self) -> dict[str, complex]:
         """The discrete pole Ā by each rule."""
@@ -62,7 +58,7 @@ class StabilityExplorer(BrowserExplorer):
 
     def _figure(self) -> Figure:
         real, imaginary = (torch.linspace(*ends, 121, dtype=torch.float64)
-                           for ends in self.limits.values())
+                           for ends in (REAL, IMAGINARY))
         z = torch.complex(*torch.meshgrid(real, imaginary, indexing="xy"))
         growth = {rule: pole.abs().reshape(z.shape) for rule, pole in _poles(z.flatten()).items()}
         powers = {rule: torch.tensor([(pole**n).real for n in range(STEPS + 1)])

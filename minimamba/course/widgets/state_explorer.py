@@ -3,6 +3,7 @@
 The drawing is made by js/state_explorer.js.
 """
 
+import sys
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,10 +15,11 @@ from torch import Tensor
 from minimamba.arguments import refuse
 from minimamba.course import plots, weights
 from minimamba.course.inspect import StateTrace, trace_states
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import Setting, limited_by, whole_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.course.widgets.python_explorer import PythonExplorer
 from minimamba.lm import MambaLM
+from minimamba.nn.mamba import Mamba
 
 MAX_LENGTH = 80
 
@@ -44,6 +46,26 @@ def _levels(x: Tensor, low: float, high: float) -> bytes:
     return levels.byte().numpy().tobytes()
 
 
+def _check_text(name: str, text: object) -> None:
+    """Refuse what the model's picture has no column for."""
+    if (not isinstance(text, str) or not 1 <= len(text) <= MAX_LENGTH
+            or not all(c == "\n" or (c.isascii() and c.isprintable()) for c in text)):
+        refuse(name, f"1 to {MAX_LENGTH} ASCII characters", repr(text))
+
+
+def _check_model(model: object) -> None:
+    """Refuse a model whose states can't be traced from bytes."""
+    if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
+        refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
+    for number, layer in enumerate(model.layers):
+        if not isinstance(layer.mixer, Mamba):
+            refuse("model", "a MambaLM of Mamba layers only",
+                   f"{type(layer.mixer).__name__} as layer {number}")
+    device = next(model.parameters()).device
+    if device.type != "cpu":
+        refuse("model", "a MambaLM on the CPU", f"one on {device}")
+
+
 class StateExplorer(PythonExplorer):
     """An explorer of a trained model's states over a line of code.
 
@@ -54,7 +76,7 @@ class StateExplorer(PythonExplorer):
         text: the line, 1 to 80 ASCII characters.
         layer: the number of the layer, from 0.
         channel: the number of the channel, from 0.
-        model: a model of bytes; by default the one in `weights.CODE`.
+        model: a model of bytes, of Mamba layers, on the CPU; by default the one in `weights.CODE`.
 
     Raises:
         ValueError: if an argument is out of range, or set to such a value later.
@@ -63,11 +85,11 @@ class StateExplorer(PythonExplorer):
     module = "state_explorer.js"
     _esm = bundle(module)
     settings = ("text", "layer", "channel")
-    text = traitlets.TraitType().tag(sync=True)
+    text = Setting(_check_text)
     """The line of code."""
-    layer = traitlets.TraitType().tag(sync=True)
+    layer = whole_number(0, sys.maxsize)
     """The number of the layer, from 0."""
-    channel = traitlets.TraitType().tag(sync=True)
+    channel = whole_number(0, sys.maxsize)
     """The number of the channel, from 0."""
     last = traitlets.Dict().tag(sync=True)
     """The numbers of the last layer and the last channel."""
@@ -77,26 +99,13 @@ class StateExplorer(PythonExplorer):
     def __init__(self, text: str = "    for name in names:  # one by one\n", layer: int = 0,
                  channel: int = 0, *, model: MambaLM | None = None) -> None:
         model = MambaLM.from_pretrained(weights.CODE) if model is None else model
-        if not isinstance(model, MambaLM) or model.config.vocab_size != 256:
-            refuse("model", "a MambaLM of 256 bytes", type(model).__name__)
+        _check_model(model)
         self._model = model
         self._trace = lru_cache(maxsize=1)(self._trace)     # again only when the text changes
         super().__init__(text=text, layer=layer, channel=channel, last={
             "layer": len(model.layers) - 1, "channel": model.layers[0].mixer.d_inner - 1})
 
-    @traitlets.validate("text")
-    def _check_text(self, proposal: dict) -> str:
-        text = proposal["value"]
-        if (not isinstance(text, str) or not 1 <= len(text) <= MAX_LENGTH
-                or not all(c == "\n" or (c.isascii() and c.isprintable()) for c in text)):
-            refuse("text", f"1 to {MAX_LENGTH} ASCII characters", repr(text))
-        return text
-
-    @traitlets.validate("layer", "channel")
-    def _check_index(self, proposal: dict) -> int:
-        name = proposal["trait"].name
-        check_whole_number(name, proposal["value"], 0, self.last[name])
-        return proposal["value"]
+    _check_index = limited_by(lambda self, name: (0, self.last[name]), "layer", "channel")
 
     def _trace(self, text: str) -> list[StateTrace]:
         """The states of every layer at every byte."""

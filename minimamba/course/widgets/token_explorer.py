@@ -3,22 +3,28 @@
 The drawing is made by js/token_explorer.js.
 """
 
-from typing import ClassVar
-
 import torch
-import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba.arguments import refuse
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import check_whole_number
+from minimamba.course.widgets.explorer import Setting, limited_by, real_number, whole_number
 from minimamba.course.widgets.javascript import bundle
 from minimamba.scan import selective_scan
 
 NOISE = "."
 MAX_LENGTH = 24
+STEPS = (1e-3, 10)
+"""The range of Δ."""
+
+
+def _check_tokens(name: str, tokens: object) -> None:
+    """Refuse what is no text of letters and noise."""
+    if (not isinstance(tokens, str) or not 1 <= len(tokens) <= MAX_LENGTH
+            or not all(token == NOISE or token.isalpha() for token in tokens)):
+        refuse(name, f"1 to {MAX_LENGTH} letters and '.'", repr(tokens))
 
 
 class TokenExplorer(BrowserExplorer):
@@ -41,16 +47,15 @@ class TokenExplorer(BrowserExplorer):
     module = "token_explorer.js"
     _esm = bundle(module)
     settings = ("tokens", "letter_delta", "noise_delta", "position", "position_delta")
-    limits: ClassVar = dict.fromkeys(("letter_delta", "noise_delta", "position_delta"), (1e-3, 10))
-    tokens = traitlets.TraitType().tag(sync=True)
+    tokens = Setting(_check_tokens)
     """The text, one token per character."""
-    letter_delta = traitlets.TraitType().tag(sync=True)
+    letter_delta = real_number(*STEPS)
     """Δ at each letter."""
-    noise_delta = traitlets.TraitType().tag(sync=True)
+    noise_delta = real_number(*STEPS)
     """Δ at each noise token."""
-    position = traitlets.TraitType(0).tag(sync=True)
+    position = whole_number(0, MAX_LENGTH, default=0)
     """The token, from 1, at which Δ is overridden; 0 for none."""
-    position_delta = traitlets.TraitType(1.0).tag(sync=True)
+    position_delta = real_number(*STEPS, default=1.0)
     """Δ at that token."""
 
     def __init__(self, tokens: str = "..a...b..c....", letter_delta: float = 3.0,
@@ -58,20 +63,7 @@ class TokenExplorer(BrowserExplorer):
         super().__init__(tokens=tokens, letter_delta=letter_delta, noise_delta=noise_delta)
         self.observe(self._limit_position, names="tokens")
 
-    _check_number = traitlets.validate(*limits)(BrowserExplorer._check_limits)
-
-    @traitlets.validate("tokens")
-    def _check_tokens(self, proposal: dict) -> str:
-        tokens = proposal["value"]
-        if (not isinstance(tokens, str) or not 1 <= len(tokens) <= MAX_LENGTH
-                or not all(token == NOISE or token.isalpha() for token in tokens)):
-            refuse("tokens", f"1 to {MAX_LENGTH} letters and '.'", repr(tokens))
-        return tokens
-
-    @traitlets.validate("position")
-    def _check_position(self, proposal: dict) -> int:
-        check_whole_number("position", proposal["value"], 0, len(self.tokens))
-        return proposal["value"]
+    _check_position = limited_by(lambda self, name: (0, len(self.tokens)), "position")
 
     def _limit_position(self, change: object) -> None:
         """Keep the position within a text that has become shorter."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from minimamba.ops.operator import differentiable
+from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
     BACKWARD,
     CHUNK,
@@ -238,7 +239,7 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
 
 
 _apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients, fake=_fake,
-                        fake_backward=_fake_backward)
+                        fake_backward=_fake_backward, instead=INSTEAD)
 
 
 def _shape(x: Tensor, A: Tensor, B: Tensor) -> ScanShape:

@@ -6,11 +6,19 @@
 import { html, svg } from "./elements.js";
 import { STYLE } from "./style.js";
 
-/** Put controls, a picture and an empty caption into `el`; returns the caption's element. */
-export function frame(el, name, controls, picture) {
+/**
+ * Put controls, a picture and an empty caption into `el`; returns the caption's element.
+ *
+ * Between the controls and the picture stands the message with which Python refused a setting.
+ */
+export function frame({ model, el }, name, controls, picture) {
   const caption = html("p", { class: "caption", "aria-live": "polite" });
+  const message = html("p", { class: "message", role: "alert" });
+  const showMessage = () => { message.textContent = model.get("message") ?? ""; };
+  model.on("change:message", showMessage);
+  showMessage();
   el.append(html("div", { class: `minimamba-explorer minimamba-${name}-explorer` },
-    html("style", {}, STYLE), ...controls, picture, caption));
+    html("style", {}, STYLE), ...controls, message, picture, caption));
   return caption;
 }
 
@@ -23,7 +31,8 @@ export function frame(el, name, controls, picture) {
 export function explorer({ model, el }, name, { traits, controls, width, height, draw,
                                                 bitmaps = [] }) {
   const canvas = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  const caption = frame(el, name, controls, html("div", { class: "picture" }, ...bitmaps, canvas));
+  const picture = html("div", { class: "picture" }, ...bitmaps, canvas);
+  const caption = frame({ model, el }, name, controls, picture);
   const redraw = () => {
     canvas.replaceChildren();
     caption.textContent = draw(canvas);

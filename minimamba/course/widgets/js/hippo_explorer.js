@@ -11,7 +11,7 @@ export default {
   /** Returns the function to call when the explorer is removed. */
   render({ model, el }) {
     const image = html("img");
-    const caption = frame(el, "hippo", [
+    const caption = frame({ model, el }, "hippo", [
       slider(model, "d_state", { label: "state dimension N", min: 3, max: 65, step: 2 }),
       slider(model, "time", { label: "current time, s", min: 0.5, max: 10, step: 0.05,
                               format: (value) => value.toFixed(2) }),

@@ -55,6 +55,8 @@ export const STYLE = `
 .minimamba-explorer .ink { --colour: var(--ink); }
 .minimamba-explorer .drag-area { fill: transparent; cursor: crosshair; touch-action: none; }
 .minimamba-explorer .caption { margin: 6px 0 0; }
+.minimamba-explorer .message { margin: 4px 0; color: var(--red); }
+.minimamba-explorer .message:empty { display: none; }
 @media (max-width: 520px) {
   .minimamba-explorer .row { grid-template-columns: 1fr auto; }
   .minimamba-explorer .row > :first-child, .minimamba-explorer .choices { grid-column: 1 / 3; }

@@ -1,0 +1,52 @@
+"""Files that are written whole or not at all, whatever is killed or unplugged in between."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing(file: str | Path) -> Iterator[Path]:
+    """Give a path to write to; what is written there then replaces a file in one step.
+
+    Anyone who reads `file` meanwhile sees the old contents or the new ones, never a part, and so
+    does anyone who reads it after a crash. If the writing fails, the old contents stay.
+
+    Args:
+        file: what to replace or to create; its folder exists.
+
+    Yields:
+        A path in the same folder, different in each call, at which there is no file yet.
+
+    Raises:
+        OSError: if the folder can't be written to, or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
+        >>> with replacing(file) as temporary:
+        ...     count = temporary.write_text("all or nothing")
+        >>> file.read_text()
+        'all or nothing'
+    """
+    file = Path(file)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}.new")
+    try:
+        yield temporary
+        _sync(temporary, os.O_RDWR)  # or a power failure could leave the name without contents
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # Windows can't open a folder, and some file systems can't sync one
+        _sync(file.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, mode: int) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
