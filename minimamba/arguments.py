@@ -16,6 +16,10 @@ SMALLEST = math.ulp(0.0)
 """The smallest number greater than 0."""
 LARGEST = sys.float_info.max
 """The largest finite number."""
+LARGEST_COUNT = 2**63 - 1
+"""The largest whole number that PyTorch takes."""
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The dtypes of the input of a layer."""
 FULL_PRECISION = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 """The dtypes of a linear system; only `selective_scan` takes half precision."""
 
@@ -47,7 +51,9 @@ def shape_of(x: Tensor) -> str:
 
 
 def check_count(name: str, count: object, least: int = 1) -> None:
-    """Check that an argument is an int, not a bool, and large enough.
+    """Check that an argument is an int and large enough.
+
+    A bool is refused, and so are the integers of NumPy and PyTorch: `int(count)` makes them one.
 
     Args:
         name: the argument, for the message.
@@ -59,6 +65,22 @@ def check_count(name: str, count: object, least: int = 1) -> None:
     """
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         refuse(name, f"a whole number from {least} up", repr(count))
+    if count > LARGEST_COUNT:
+        refuse(name, f"a whole number from {least} to {LARGEST_COUNT}", repr(count))
+
+
+def check_bool(name: str, flag: object) -> None:
+    """Check that an argument is True or False.
+
+    Args:
+        name: the argument, for the message.
+        flag: its value.
+
+    Raises:
+        ValueError: if it is anything else, such as 1 or "false".
+    """
+    if not isinstance(flag, bool):
+        refuse(name, "True or False", repr(flag))
 
 
 def check_number(name: str, number: object, expected: str, low: float, high: float) -> None:
@@ -109,8 +131,24 @@ def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
         refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
 
 
+def check_dense(name: str, x: object) -> None:
+    """Check that an argument is a tensor, and not a sparse one.
+
+    Args:
+        name: the argument, for the message.
+        x: its value.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    if not isinstance(x, Tensor):
+        refuse(name, "a torch.Tensor", type(x).__name__)
+    if x.layout != torch.strided:
+        refuse(name, "a dense tensor", x.layout)
+
+
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Check that an argument is a non-empty tensor of one of several dtypes.
+    """Check that an argument is a dense, non-empty tensor of one of several dtypes.
 
     Args:
         name: the argument, for the message.
@@ -118,10 +156,9 @@ def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
         dtypes: the dtypes allowed.
 
     Raises:
-        ValueError: if it is no tensor, has another dtype, or has no elements.
+        ValueError: if it is no tensor, is sparse, has another dtype, or has no elements.
     """
-    if not isinstance(x, Tensor):
-        refuse(name, "a torch.Tensor", f"{type(x).__name__}")
+    check_dense(name, x)
     if x.dtype not in dtypes:
         refuse(name, "dtype " + " or ".join(map(_short, dtypes)), _short(x.dtype))
     if x.numel() == 0:
@@ -152,13 +189,167 @@ def check_finite(name: str, x: Tensor) -> None:
         x: the tensor, real or complex.
 
     Raises:
-        ValueError: if it holds one.
+        ValueError: if it holds one, or if it is on the meta device and holds nothing.
     """
+    if not values_exist():  # while PyTorch traces or transforms a function
+        return
+    if x.is_meta:
+        refuse(name, "a tensor that holds numbers", "one on the meta device")
     # The sum is finite only if every term is. It can also overflow, and only then is each
     # element examined, which takes many times as long.
     if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
+
+
+def can_read_values(x: Tensor) -> bool:
+    """Say whether the values of a tensor can be checked: on a CPU, where they exist.
+
+    On a GPU, looking at them would be to wait for it.
+
+    Args:
+        x: the tensor.
+    """
+    return x.device.type == "cpu" and values_exist()
+
+
+def values_exist() -> bool:
+    """Say whether tensors have values to look at now.
+
+    They have none while PyTorch compiles, exports, traces or transforms a function.
+    """
+    return not torch.compiler.is_compiling() and not is_transformed()
+
+
+def is_transformed() -> bool:
+    """Say whether `torch.func` transforms what runs now (`grad`, `vmap`, `jacrev`, …), or
+    `torch.jit` traces it."""
+    return torch._C._are_functorch_transforms_active() or torch.jit.is_tracing()
+
+
+def check_like(name: str, x: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> None:
+    """Check that a tensor has the device and the dtype of a layer.
+
+    Under autocast, which converts where it has to, any real dtype will do.
+
+    Args:
+        name: the argument, for the message.
+        x: the tensor.
+        like: a weight of the layer.
+        dtype: the dtype that x must have; that of the weight if None.
+
+    Raises:
+        ValueError: if it has another one.
+    """
+    if x.device != like.device:
+        refuse(name, f"device {like.device}, that of the weights", x.device)
+    dtype = dtype or like.dtype
+    if x.dtype != dtype and not (x.dtype in FLOATING and dtype in FLOATING
+                                 and torch.is_autocast_enabled(x.device.type)):
+        refuse(name, f"dtype {_short(dtype)}, that of the layer", _short(x.dtype))
+
+
+def check_features(name: str, x: Tensor, axes: str, d_model: int, like: Tensor, *,
+                   any_dtype: bool = False, may_be_empty: bool = False) -> None:
+    """Check the input of a layer.
+
+    Args:
+        name: the argument, for the message.
+        x: expected to be (…, d_model), of finite numbers.
+        axes: the names of the axes before the features: "batch, length" or "batch".
+        d_model: the number of features.
+        like: a weight of the layer, for the device and the dtype.
+        any_dtype: whether x may have another floating-point dtype than the weight.
+        may_be_empty: whether there may be no sequence, or no step.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    check_dense(name, x)
+    if x.ndim != axes.count(",") + 2 or x.shape[-1] != d_model:
+        refuse(name, f"shape ({axes}, {d_model})", shape_of(x))
+    if x.numel() or not may_be_empty:
+        check_tensor(name, x, FLOATING)
+    check_like(name, x, like, x.dtype if any_dtype else None)
+    if can_read_values(x):
+        check_finite(name, x)
+
+
+def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, like: Tensor,
+                dtype: torch.dtype | None = None) -> None:
+    """Check one tensor of a cache. Unlike others, it may be empty.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+        shape: the shape that it must have.
+        meaning: the names of its axes, for the message.
+        like: a weight of the layer, for the device and the dtype.
+        dtype: the dtype that it must have; that of the weight if None.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    check_dense(name, state)
+    check_shape(name, state, shape, meaning)
+    check_like(name, state, like, dtype)
+    if can_read_values(state):
+        check_finite(name, state)
+
+
+def check_token_ids(name: str, input_ids: Tensor, ndim: int, meaning: str,
+                    embedding: Tensor) -> None:
+    """Check token ids.
+
+    Args:
+        name: the argument, for the message.
+        input_ids: expected to be int64, from 0 to vocab_size − 1.
+        ndim: the number of its axes.
+        meaning: their names, such as "(batch, length)", for the message.
+        embedding: (vocab_size, d_model), the weight that they choose rows of.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    check_tensor(name, input_ids, (torch.int64,))
+    if input_ids.ndim != ndim:
+        refuse(name, f"shape {meaning}", shape_of(input_ids))
+    check_like(name, input_ids, embedding, torch.int64)
+    if can_read_values(input_ids) and (input_ids.min() < 0 or input_ids.max() >= len(embedding)):
+        refuse(name, f"token ids from 0 to {len(embedding) - 1}",
+               f"{input_ids.min()} to {input_ids.max()}")
+
+
+def as_bool_mask(attention_mask: Tensor, batch: int, length: int,
+                 device: torch.device) -> Tensor:
+    """Check an attention mask and return it as bool.
+
+    Args:
+        attention_mask: (batch, length), bool, or integers that are 0 or 1; padding stands to the
+            left of all tokens.
+        batch: the number of sequences.
+        length: the number of steps.
+        device: that of the sequences.
+
+    Returns:
+        (batch, length), bool, True where there is a token.
+
+    Raises:
+        ValueError: for another shape, dtype or device, other values, or padding after a token.
+    """
+    check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
+    check_shape("attention_mask", attention_mask, (batch, length), "(batch, length)")
+    if attention_mask.device != device:
+        refuse("attention_mask", f"device {device}, that of the sequences", attention_mask.device)
+    is_token = attention_mask.bool()
+    if can_read_values(attention_mask):
+        if attention_mask.dtype != torch.bool and not torch.equal(attention_mask,
+                                                                  is_token.to(attention_mask)):
+            refuse("attention_mask", "values that are 0 or 1",
+                   f"{attention_mask.min()} to {attention_mask.max()}")
+        if (is_token[:, :-1] & ~is_token[:, 1:]).any():
+            refuse("attention_mask", "padding to the left alone", "some after a token")
+    return is_token
 
 
 def check_same_device(**tensors: Tensor | None) -> None:

@@ -15,8 +15,15 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, refuse, shape_of
-from minimamba.scan import selective_scan
+from minimamba.arguments import (
+    can_read_values,
+    check_finite,
+    check_shape,
+    check_tensor,
+    refuse,
+    shape_of,
+)
+from minimamba.scan import DTYPES, selective_scan
 
 
 @overload
@@ -76,6 +83,9 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     """
     if not isinstance(u, Tensor) or u.ndim != 3:
         refuse("u", "a torch.Tensor of shape (batch, channels, length)", _describe(u))
+    check_tensor("u", u, DTYPES)
+    if can_read_values(u):
+        check_finite("u", u)
     if isinstance(A, Tensor) and A.is_complex():
         refuse("A", "a real A: the complex form of the official package has no counterpart here",
                str(A.dtype).removeprefix("torch."))

@@ -1,9 +1,10 @@
 """The sizes of a language model."""
 
 from dataclasses import dataclass
+from reprlib import repr as shorten
 from typing import Literal
 
-from minimamba.arguments import check_count, check_positive, refuse
+from minimamba.arguments import check_bool, check_count, check_positive, refuse
 
 LAYER_TYPES = {"M": "Mamba", "A": "attention", "F": "gated MLP", "L": "LSTM", "6": "S6",
                "4": "S4D"}
@@ -33,7 +34,7 @@ class MambaConfig:
         n_heads: the number of heads of an attention layer.
         rotary: whether attention has a rotary position embedding.
         selective: which of "delta", "B" and "C" depend on the input, in S6 layers.
-        eos_token_id: the token that ends a text; None if there is none.
+        eos_token_id: the token, or tokens, that end a text; None if there is none.
 
     Raises:
         ValueError: naming the argument, what was expected and what was given.
@@ -59,32 +60,45 @@ class MambaConfig:
     n_heads: int = 4
     rotary: bool = True
     selective: tuple[str, ...] = ("delta", "B", "C")
-    eos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "d_state", "d_conv", "expand", "n_heads"):
             check_count(name, getattr(self, name))
         if self.dt_rank not in ("auto", "broadcast"):
             check_count("dt_rank", self.dt_rank)
-        object.__setattr__(self, "selective", tuple(self.selective))  # a list, if from JSON
+        for name in ("bias", "conv_bias", "tie_embeddings", "residual_in_fp32", "rotary"):
+            check_bool(name, getattr(self, name))
         check_positive("norm_epsilon", self.norm_epsilon, "a number")
-        if self.eos_token_id is not None:
-            check_count("eos_token_id", self.eos_token_id, 0)
-        # A tuple compares equal to what a config.json gives back.
+        if (not isinstance(self.selective, (tuple, list))
+                or not all(name in ("delta", "B", "C") for name in self.selective)):
+            refuse("selective", "names among 'delta', 'B' and 'C'", repr(self.selective))
+        # A tuple compares equal to what a config.json, which has lists, gives back.
         object.__setattr__(self, "selective", tuple(self.selective))
+        if isinstance(self.eos_token_id, (tuple, list)):
+            object.__setattr__(self, "eos_token_id", tuple(self.eos_token_id))
+            for token_id in self.eos_token_id:
+                check_count("eos_token_id", token_id, 0)
+        elif self.eos_token_id is not None:
+            check_count("eos_token_id", self.eos_token_id, 0)
         if self.n_layer is not None:
             check_count("n_layer", self.n_layer)
         if self.layers is None:
             object.__setattr__(self, "n_layer", self.n_layer or 24)
-            return
+        else:
+            self._check_layers()
+            object.__setattr__(self, "n_layer", len(self.layers))
+        if self.dt_rank == "broadcast" and "M" in self.layer_pattern:
+            refuse("dt_rank", "a whole number from 1 up or 'auto', of a Mamba block", "'broadcast'")
+
+    def _check_layers(self) -> None:
         if not isinstance(self.layers, str) or not self.layers \
                 or not set(self.layers) <= set(LAYER_TYPES):
             known = ", ".join(f"{letter} ({kind})" for letter, kind in LAYER_TYPES.items())
-            refuse("layers", f"letters among {known}", repr(self.layers))
+            refuse("layers", f"letters among {known}", shorten(self.layers))
         if self.n_layer not in (None, len(self.layers)):
             refuse("n_layer", f"{len(self.layers)}, the number of letters in layers = "
-                   f"{self.layers!r}, or None", self.n_layer)
-        object.__setattr__(self, "n_layer", len(self.layers))
+                   f"{shorten(self.layers)}, or None", self.n_layer)
 
     @property
     def layer_pattern(self) -> str:

@@ -13,7 +13,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_one_of, check_shape, check_system, precision, refuse, shape_of
+from minimamba.arguments import (
+    check_count,
+    check_one_of,
+    check_shape,
+    check_system,
+    precision,
+    refuse,
+    shape_of,
+    values_exist,
+)
+from minimamba.autocast import without_autocast
 from minimamba.shapes import align, apply_A
 
 SERIES_TERMS = 16
@@ -46,7 +56,14 @@ def phi(k: int, z: Tensor) -> Tensor:
 
     Returns:
         φₖ(z), of z's shape and dtype.
+
+    Raises:
+        ValueError: for another k, a wrong dtype, or NaN.
     """
+    check_count("k", k)
+    if k > 2:
+        refuse("k", "1 or 2", k)
+    check_system(z=z)
     is_small = z.abs() < 0.5
     # Each branch gets a harmless z where the other one is used: a NaN that `where` discards in
     # the forward pass would still come back through its gradient.
@@ -61,6 +78,7 @@ def phi(k: int, z: Tensor) -> Tensor:
     return torch.where(is_small, series, closed_form)
 
 
+@without_autocast
 def exact_step(A: Tensor, B: Tensor, delta: Tensor | float) -> ExactStep:
     """Solve the equation exactly over a step of length Δ, for an input linear in time.
 
@@ -95,6 +113,7 @@ def exact_step(A: Tensor, B: Tensor, delta: Tensor | float) -> ExactStep:
                      solution[..., :N, N + 1] * unit)
 
 
+@without_autocast
 def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
              interpolation: Literal["hold", "linear"] = "hold",
              initial_state: Tensor | None = None) -> Tensor:
@@ -131,7 +150,7 @@ def simulate(A: Tensor, B: Tensor, x: Tensor, t: Tensor, *,
     check_shape("t", t, (x.shape[-1],), "(length,), the last axis of x")
     if t.is_complex():
         refuse("t", f"dtype {precision(t.dtype)}", t.dtype)
-    if not (t.diff() > 0).all():
+    if values_exist() and not (t.diff() > 0).all():
         refuse("t", "times that increase", "some that do not")
     if B.ndim != 1:
         refuse("B", "shape (N,)", shape_of(B))
@@ -161,7 +180,7 @@ def _initial_state(state: Tensor | None, batch: torch.Size, A: Tensor, B: Tensor
         return torch.zeros(shape, dtype=dtype, device=x.device)
     check_system(A=A, initial_state=state)
     check_shape("initial_state", state, shape, "(..., N)")
-    return state.to(dtype)
+    return state.to(torch.promote_types(dtype, state.dtype))
 
 
 def state_impulse_response(A: Tensor, B: Tensor, lag: Tensor) -> Tensor:
@@ -184,6 +203,7 @@ def state_impulse_response(A: Tensor, B: Tensor, lag: Tensor) -> Tensor:
     return _state_response(A, B, lag, "lag")
 
 
+@without_autocast
 def _state_response(A: Tensor, B: Tensor, time: Tensor, name: str) -> Tensor:
     """Compute exp(A · time) B, zero at negative times; errors call the time by `name`."""
     check_system(A=A, B=B, **{name: time})

@@ -1,18 +1,23 @@
 """A model's decoding step recorded as a CUDA graph: one launch in place of some hundreds."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from minimamba.arguments import refuse
 from minimamba.nn.mamba import MambaCache
 
 if TYPE_CHECKING:
     from minimamba.lm import MambaLM
 
-_latest: "WeakKeyDictionary[MambaLM, GraphedStep]" = WeakKeyDictionary()
-"""The graph that was recorded last for each model."""
+_idle: "WeakKeyDictionary[MambaLM, GraphedStep]" = WeakKeyDictionary()
+"""A graph of each model that no generation is using."""
+_recording = Lock()
 
 
 class GraphedStep:
@@ -30,27 +35,32 @@ class GraphedStep:
     @torch.no_grad()
     def __init__(self, model: "MambaLM", batch: int) -> None:
         self.cache = model.init_cache(batch)
-        self.weight_addresses = _addresses(model)
+        self.stream = torch.cuda.current_stream()
+        # Where each weight is found, since walking through the modules takes longer than a step.
+        self.weights = [(module._parameters, name) for module in model.modules()
+                        for name, weight in module._parameters.items() if weight is not None]
+        self.places = self._places()
         self.input_ids = torch.zeros(batch, dtype=torch.int64,
                                      device=self.cache[0].ssm_state.device)
         # What happens only at a first call must not be recorded.
         warm_up = torch.cuda.Stream()
-        warm_up.wait_stream(torch.cuda.current_stream())
+        warm_up.wait_stream(self.stream)
         with torch.cuda.stream(warm_up):
             model.step_(self.input_ids, self.cache)
-        torch.cuda.current_stream().wait_stream(warm_up)
+        self.stream.wait_stream(warm_up)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        # Other threads may allocate memory meanwhile, but only one may record.
+        with _recording, torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
             self.logits = model.step_(self.input_ids, self.cache)
 
-    def fits(self, model: "MambaLM", batch: int) -> bool:
-        """Say whether this graph can be used again.
+    def fits(self, batch: int) -> bool:
+        """Say whether this graph can be used here and now.
 
         Args:
-            model: the model it was recorded of.
             batch: the number of sequences.
         """
-        return len(self.input_ids) == batch and self.weight_addresses == _addresses(model)
+        return (len(self.input_ids) == batch and self.stream == torch.cuda.current_stream()
+                and self.places == self._places())
 
     def load_cache(self, cache: list[MambaCache]) -> None:
         """Copy a cache into that of the graph.
@@ -75,25 +85,46 @@ class GraphedStep:
         self.graph.replay()
         return self.logits
 
+    def _places(self) -> list[tuple[int, torch.dtype]]:
+        return [(weights[name].data_ptr(), weights[name].dtype)
+                for weights, name in self.weights]
 
-def graphed_step(model: "MambaLM", cache: list[MambaCache]) -> GraphedStep:
-    """Prepare a graphed step that goes on from a cache.
+
+@contextmanager
+def graphed_steps(model: "MambaLM",
+                  cache: list[MambaCache]) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Use a graph for the steps of one generation, which alone has it meanwhile.
 
     Args:
         model: a `MambaLM` of Mamba blocks alone, on a GPU.
-        cache: one per layer; it is copied.
+        cache: one per layer, to go on from; it is copied.
 
-    Returns:
-        The graph recorded last for this model if it fits, else a new one.
+    Yields:
+        A function from the next token of each sequence, (batch,), to logits (batch, vocab_size),
+        which its next call overwrites.
+
+    Raises:
+        ValueError: at a step, if the model has left its GPU since.
     """
     batch = len(cache[0].ssm_state)
-    recorded = _latest.get(model)
-    if recorded is None or not recorded.fits(model, batch):
-        recorded = GraphedStep(model, batch)
-        _latest[model] = recorded
-    recorded.load_cache(cache)
-    return recorded
+    device = cache[0].ssm_state.device
+    graph = _idle.pop(model, None)
+    if graph is None or not graph.fits(batch):
+        graph = GraphedStep(model, batch)
+    graph.load_cache(cache)
 
+    def step(input_ids: Tensor) -> Tensor:
+        nonlocal graph
+        if not graph.fits(batch):  # the weights were replaced between two tokens
+            if model.embedding.weight.device != device:
+                refuse("model", f"to stay on {device} while it generates",
+                       model.embedding.weight.device)
+            moved = GraphedStep(model, batch)
+            moved.load_cache(graph.cache)
+            graph = moved
+        return graph(input_ids)
 
-def _addresses(model: "MambaLM") -> list[int]:
-    return [weight.data_ptr() for weight in model.parameters()]
+    try:
+        yield step
+    finally:
+        _idle[model] = graph

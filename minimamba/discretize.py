@@ -13,7 +13,8 @@ All rules take the same three arguments and return (A_bar, B_bar). The table in
 import torch
 from torch import Tensor
 
-from minimamba.arguments import refuse
+from minimamba.arguments import refuse, values_exist
+from minimamba.autocast import without_autocast
 from minimamba.continuous import exact_step
 from minimamba.shapes import align
 
@@ -126,6 +127,7 @@ def mamba(A: Tensor, B: Tensor, delta: Tensor | float) -> tuple[Tensor, Tensor]:
     return zoh(A, B, delta)[0], euler(A, B, delta)[1]
 
 
+@without_autocast
 def _theta_method(A: Tensor, B: Tensor, delta: Tensor | float,
                   theta: float) -> tuple[Tensor, Tensor]:
     """Solve h_t − h_{t−1} = ΔA (θ h_t + (1 − θ) h_{t−1}) + ΔB x_t for h_t."""
@@ -145,7 +147,7 @@ def _theta_method(A: Tensor, B: Tensor, delta: Tensor | float,
             refuse("delta", f"a step size at which I − {theta:g}ΔA is invertible",
                    "one at which it is singular")
     else:
-        if (implicit == 0).any():
+        if values_exist() and (implicit == 0).any():
             refuse("delta", f"a step size at which 1 − {theta:g}ΔA is not 0", "one at which it is")
         A_bar = explicit / implicit
         B_bar = delta_B / implicit

@@ -1,6 +1,7 @@
 """Generating text: a prefill of the prompt, all at once, and then one token at a time."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from math import inf
 from typing import TYPE_CHECKING, overload
 
@@ -8,8 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from minimamba.arguments import check_count, check_number, check_positive, refuse
-from minimamba.cuda_graph import graphed_step
+from minimamba.arguments import (
+    as_bool_mask,
+    check_count,
+    check_number,
+    check_token_ids,
+    refuse,
+)
+from minimamba.cuda_graph import graphed_steps
 from minimamba.nn.layers import LayerCache
 from minimamba.scan import compiled
 from minimamba.tokenizer import TextStream, encode_prompt
@@ -21,6 +28,10 @@ WORTH_COMPILING = 2**33
 """Multiplications, parameters times new tokens, from which compiling for some seconds pays."""
 PREFILL_CHUNK = 2048
 """Tokens of a prompt that are processed at once, so that its memory does not grow with it."""
+LARGEST_SCALE = 1e12
+"""Up to this, and from its inverse, logits are multiplied and divided without an overflow."""
+SMALLEST_TOP_P = 1e-9
+"""The smallest sum of probabilities to sample among; of many tokens it leaves one."""
 ENDED = -1
 """What `stream` yields for a sequence that has ended."""
 
@@ -62,6 +73,7 @@ def generate(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top
 
     Raises:
         ValueError: naming the argument, what was expected and what was given.
+        FloatingPointError: if weights or logits of the model are not finite.
 
     Example:
         >>> from minimamba import MambaConfig, MambaLM
@@ -120,18 +132,10 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
 
     Raises:
         ValueError: at the call, naming the argument, what was expected and what was given.
+        FloatingPointError: if weights or logits of the model are not finite.
     """
+    _check_model(model)
     check_count("max_new_tokens", max_new_tokens)
-    check_number("temperature", temperature, "a number from 0 up", 0, inf)
-    check_number("top_p", top_p, "a number above 0, at most 1", 1e-9, 1)
-    check_positive("repetition_penalty", repetition_penalty, "a number")
-    if top_k is not None:
-        check_count("top_k", top_k)
-    if temperature == 0 and (top_k is not None or top_p != 1):
-        refuse("temperature", "a number above 0 beside top_k or top_p, which restrict sampling",
-               "0, which takes the most likely token")
-    if seed is not None:
-        check_count("seed", seed, 0)
     end_ids = _end_ids(model, eos_token_id)
     is_text = isinstance(prompts, str)
     if not is_text and isinstance(prompts, Sequence) and prompts and all(
@@ -139,8 +143,7 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
         refuse("prompts", "token ids or one text, since pieces of several can't be told apart",
                "a list of texts")
     ids = _encode(model, [prompts]) if is_text else prompts
-    input_ids, attention_mask = _left_pad(ids)
-    _check_ids(input_ids, model.config.vocab_size)
+    input_ids, attention_mask = _left_pad(ids, model.embedding.weight)
     sampler = Sampler(temperature, top_k, top_p, repetition_penalty, seed, input_ids.device)
     tokens = _stream(model, input_ids, attention_mask, max_new_tokens, end_ids, sampler)
     return _decode(model, ids[0].tolist(), tokens) if is_text else tokens
@@ -156,10 +159,29 @@ class Sampler:
         repetition_penalty: as in `generate`.
         seed: as in `generate`.
         device: that of the logits.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
     """
 
     def __init__(self, temperature: float, top_k: int | None, top_p: float,
                  repetition_penalty: float, seed: int | None, device: torch.device) -> None:
+        check_number("temperature", temperature,
+                     f"0 or a number from {1 / LARGEST_SCALE:g} to {LARGEST_SCALE:g}", 0,
+                     LARGEST_SCALE)
+        if 0 < temperature < 1 / LARGEST_SCALE:
+            refuse("temperature", f"0 or a number from {1 / LARGEST_SCALE:g} up", temperature)
+        check_number("repetition_penalty", repetition_penalty,
+                     f"a number from {1 / LARGEST_SCALE:g} to {LARGEST_SCALE:g}",
+                     1 / LARGEST_SCALE, LARGEST_SCALE)
+        check_number("top_p", top_p, f"a number from {SMALLEST_TOP_P:g} to 1", SMALLEST_TOP_P, 1)
+        if top_k is not None:
+            check_count("top_k", top_k)
+        if temperature == 0 and (top_k is not None or top_p != 1):
+            refuse("temperature", "a number above 0 beside top_k or top_p, which restrict "
+                   "sampling", "0, which takes the most likely token")
+        if seed is not None:
+            check_count("seed", seed, 0)
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -208,7 +230,8 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
     Args:
         model: a `MambaLM`.
         input_ids: (batch, length), int64.
-        attention_mask: (batch, length), bool, False at padding to the left; None: there is none.
+        attention_mask: (batch, length), bool or integer: 0 or False at padding, to the left; None:
+            there is none.
         chunk: how many tokens to process at once.
 
     Returns:
@@ -217,6 +240,10 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
     Raises:
         ValueError: naming the argument, what was expected and what was given.
     """
+    _check_model(model)
+    check_token_ids("input_ids", input_ids, 2, "(batch, length)", model.embedding.weight)
+    if attention_mask is not None:
+        attention_mask = as_bool_mask(attention_mask, *input_ids.shape, input_ids.device)
     check_count("chunk", chunk)
     cache = None
     for start in range(0, input_ids.shape[1], chunk):
@@ -229,10 +256,9 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
 @torch.inference_mode()
 def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
             max_new_tokens: int, end_ids: Tensor, sampler: Sampler) -> Iterator[Tensor]:
-    was_training = model.training
-    model.eval()
-    try:
-        logits, cache = prefill(model, input_ids, attention_mask)
+    with ExitStack() as stack:
+        with _in_eval_mode(model):
+            logits, cache = prefill(model, input_ids, attention_mask)
         occurred = None
         if sampler.repetition_penalty != 1:
             # A penalty needs no more than this, and it does not grow with the text.
@@ -240,6 +266,10 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
         ended = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
         step = None
         for generated in range(max_new_tokens):
+            # On a GPU, only where it is waited for anyway: a NaN stays in the state to the end.
+            if (logits.device.type == "cpu" or len(end_ids)
+                    or generated in (0, max_new_tokens - 1)):
+                _check_logits(logits)
             new_ids = sampler(logits.float(), occurred)
             yield torch.where(ended, ENDED, new_ids)
             if generated == max_new_tokens - 1:
@@ -250,11 +280,24 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
                     break
             if occurred is not None:
                 occurred.scatter_(1, new_ids[:, None], True)
-            if step is None:
-                step = _make_step(model, cache, len(input_ids) * max_new_tokens)
-            logits = step(new_ids)
+            # Not around the whole loop: the model may be used for other things between tokens.
+            with _in_eval_mode(model):
+                if step is None:
+                    step = stack.enter_context(
+                        _steps(model, cache, len(input_ids) * max_new_tokens))
+                logits = step(new_ids)
+
+
+@contextmanager
+def _in_eval_mode(model: "MambaLM") -> Iterator[None]:
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -> Iterator[str]:
@@ -267,12 +310,15 @@ def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -
         yield rest
 
 
-def _make_step(model: "MambaLM", cache: list[LayerCache],
-               new_tokens: int) -> Callable[[Tensor], Tensor]:
+@contextmanager
+def _steps(model: "MambaLM", cache: list[LayerCache],
+           new_tokens: int) -> Iterator[Callable[[Tensor], Tensor]]:
     """The fastest function from the next tokens to the logits after them."""
     is_mamba = model.config.is_all_mamba  # the caches of other layers may grow from step to step
     if is_mamba and cache[0].ssm_state.is_cuda:
-        return graphed_step(model, cache)
+        with graphed_steps(model, cache) as step:
+            yield step
+        return
     parameters = sum(weight.numel() for weight in model.parameters())
     use_compiler = (is_mamba and cache[0].ssm_state.device.type == "cpu"
                     and new_tokens * parameters >= WORTH_COMPILING
@@ -283,7 +329,7 @@ def _make_step(model: "MambaLM", cache: list[LayerCache],
         logits, cache = model.step(new_ids, cache, compiled=use_compiler)
         return logits
 
-    return step
+    yield step
 
 
 def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:
@@ -293,38 +339,61 @@ def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:
             for text in texts]
 
 
+def _check_model(model: "MambaLM") -> None:
+    """Check that a model can generate: what it is, and that its weights are finite.
+
+    That reads every weight once, as each token does, and waits for a GPU once.
+    """
+    if not all(hasattr(model, name) for name in ("config", "hidden_states", "parameters")):
+        refuse("model", "a MambaLM", type(model).__name__)
+    with torch.no_grad():
+        sums = torch.stack([weight.sum().float() for weight in model.parameters()])
+    if sums.isfinite().all():
+        return
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise FloatingPointError(f"model: expected finite weights, got NaN or an infinity in "
+                                     f"{name}")
+
+
+def _check_logits(logits: Tensor) -> None:
+    if not logits.isfinite().all():
+        raise FloatingPointError(f"model: expected finite logits, got NaN or an infinity: its "
+                                 f"hidden states overflow in {logits.dtype}")
+
+
 def _end_ids(model: "MambaLM", eos_token_id: int | Collection[int] | None) -> Tensor:
     """The tokens that end a sequence, (count,) int64."""
+    vocab_size = model.config.vocab_size
     if eos_token_id is None:
         eos_token_id = model.config.eos_token_id
     if eos_token_id is None:
         eos_token_id = ()
-    if not isinstance(eos_token_id, Collection):
+    if not isinstance(eos_token_id, (list, tuple, set, frozenset)):
         eos_token_id = (eos_token_id,)
     for token_id in eos_token_id:
         check_count("eos_token_id", token_id, 0)
+        if token_id >= vocab_size:
+            refuse("eos_token_id", f"token ids from 0 to {vocab_size - 1}", token_id)
     return torch.tensor(sorted(eos_token_id), dtype=torch.int64,
                         device=model.embedding.weight.device)
 
 
-def _left_pad(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+def _left_pad(prompts: Tensor | Sequence[Tensor],
+              embedding: Tensor) -> tuple[Tensor, Tensor | None]:
     """Put prompts of any lengths into one tensor (batch, longest), so that all end together.
 
     Returns it with its attention mask, or with None if all are equally long.
     """
     if isinstance(prompts, Tensor):
-        if prompts.ndim != 2 or not prompts.numel():
-            refuse("prompts", "shape (batch, length), not empty", f"shape {tuple(prompts.shape)}")
+        check_token_ids("prompts", prompts, 2, "(batch, length)", embedding)
         return prompts, None
     if not isinstance(prompts, Sequence):
         refuse("prompts", "token ids or texts", type(prompts).__name__)
     if not prompts:
         refuse("prompts", "at least one", "none")
     for i, prompt in enumerate(prompts):
-        if not isinstance(prompt, Tensor) or prompt.ndim != 1 or not len(prompt):
-            refuse(f"prompts[{i}]", "a tensor of shape (length,), not empty",
-                   f"shape {tuple(prompt.shape)}" if isinstance(prompt, Tensor)
-                   else type(prompt).__name__)
+        check_token_ids(f"prompts[{i}]", prompt, 1, "(length,)", embedding)
     input_ids = pad_sequence(list(prompts), batch_first=True, padding_side="left")
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=input_ids.device)
     longest = input_ids.shape[1]
@@ -332,16 +401,6 @@ def _left_pad(prompts: Tensor | Sequence[Tensor]) -> tuple[Tensor, Tensor | None
         return input_ids, None
     position = torch.arange(longest, device=input_ids.device)
     return input_ids, position >= longest - lengths[:, None]
-
-
-def _check_ids(input_ids: Tensor, vocab_size: int) -> None:
-    """Check the token ids of prompts, whose shape `_left_pad` has checked."""
-    if input_ids.dtype != torch.int64:
-        refuse("prompts", "dtype int64", str(input_ids.dtype).removeprefix("torch."))
-    # On a GPU, looking at the values would be to wait for it.
-    if input_ids.device.type == "cpu" and (input_ids.min() < 0 or input_ids.max() >= vocab_size):
-        refuse("prompts", f"token ids from 0 to {vocab_size - 1}",
-               f"{input_ids.min()} to {input_ids.max()}")
 
 
 def _fill_ended(new_ids: Tensor) -> Tensor:

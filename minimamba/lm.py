@@ -24,14 +24,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from minimamba import checkpoint, generation
-from minimamba.arguments import check_one_of, check_shape, refuse, shape_of
+from minimamba import checkpoint, compiler, generation
+from minimamba.arguments import (
+    FLOATING,
+    as_bool_mask,
+    can_read_values,
+    check_finite,
+    check_like,
+    check_one_of,
+    check_same_device,
+    check_shape,
+    check_tensor,
+    check_token_ids,
+    refuse,
+    shape_of,
+)
 from minimamba.config import MambaConfig
+from minimamba.files import WEIGHT_DTYPES
 from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
 from minimamba.nn.lstm import LSTM
 from minimamba.nn.mamba import Mamba
-from minimamba.nn.mixer import Mixer, as_bool_mask
+from minimamba.nn.mixer import Mixer
 from minimamba.nn.mlp import MLP
 from minimamba.nn.s4 import S4Block
 from minimamba.nn.s6 import S6, SelectiveSSM
@@ -78,6 +92,8 @@ class MambaLM(nn.Module):
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
+        if not isinstance(config, MambaConfig):
+            refuse("config", "a MambaConfig", type(config).__name__)
         self.config = config
         self.tokenizer: FileTokenizer | ByteTokenizer | None = None
         if config.vocab_size == ByteTokenizer.vocab_size:
@@ -106,19 +122,26 @@ class MambaLM(nn.Module):
                 where there is a network and `huggingface_hub` is installed, a name on the hub such
                 as "state-spaces/mamba-130m-hf".
             device: where the weights go.
-            dtype: that of the weights; as they are stored if None.
+            dtype: that of the weights; as they are stored if None, whatever config.json says.
+
+        Only the three files are read: what a generation_config.json says is ignored.
 
         Raises:
-            ValueError: for an unknown layout, and for weights that are missing, unknown or of
-                another shape, all of which it lists.
+            ValueError: for a file that is not what it should be; for a config.json that asks for
+                what this model can't honour; and for weights that are not finite, or missing,
+                unknown or of another shape, all of which it lists.
             FileNotFoundError: if there is nothing at `path`.
         """
+        if dtype not in (None, *WEIGHT_DTYPES):
+            refuse("dtype", "None or a floating-point dtype of PyTorch", repr(dtype))
         file = checkpoint.find(path)
         config, weights = checkpoint.read(file)
-        with torch.device("meta"):
-            model = cls(config)
-        checkpoint.check_weights(weights, model.state_dict())
-        weights = {name: value.to(device, dtype) for name, value in weights.items()}
+        model = cls._without_weights(config)
+        checkpoint.check_weights(config, weights, model.state_dict())
+        # Copied, since weights that share memory with each other or with the file would change
+        # together with it.
+        weights = {name: value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+                   for name, value in weights.items()}
         model.load_state_dict(weights, assign=True)
         if config.tie_embeddings:
             model.lm_head.weight = model.embedding.weight
@@ -137,13 +160,25 @@ class MambaLM(nn.Module):
                 of Mamba blocks alone, and "minimamba" for any other.
 
         Raises:
-            ValueError: for an unknown layout, or one that can't hold this model.
+            ValueError: for an unknown layout, or one that can't hold this model; for weights that
+                are not finite, or not those of `config`. The folder stays as it was.
         """
         if layout is None:
             layout = "transformers" if self.config.is_all_mamba else "minimamba"
-        checkpoint.write(folder, self.config, self.state_dict(), layout)
-        if isinstance(self.tokenizer, FileTokenizer):
-            self.tokenizer.save(folder)
+        weights = self.state_dict()
+        expected = self._without_weights(self.config).state_dict()
+        checkpoint.check_weights(self.config, weights, expected)
+        tokenizer = self.tokenizer if isinstance(self.tokenizer, FileTokenizer) else None
+        checkpoint.write(folder, self.config, weights, layout, tokenizer)
+
+    @classmethod
+    def _without_weights(cls, config: MambaConfig) -> "MambaLM":
+        """A model on the meta device, which takes no memory."""
+        try:
+            with torch.device("meta"):
+                return cls(config)
+        except (RuntimeError, TypeError, OverflowError):
+            refuse("config.json", "sizes that PyTorch can count to", "larger ones")
 
     def init_cache(self, batch: int) -> ModelCache:
         """Create the caches of a model that has seen nothing yet.
@@ -206,7 +241,9 @@ class MambaLM(nn.Module):
             self._check_ids(input_ids, 2, "(batch, length)")
             if cache is not None or attention_mask is not None or return_cache:
                 refuse("seq_idx", "no cache and no attention_mask beside it", "one of them")
+            check_tensor("seq_idx", seq_idx, (torch.int64, torch.int32))
             check_shape("seq_idx", seq_idx, tuple(input_ids.shape), "(batch, length)")
+            check_same_device(input_ids=input_ids, seq_idx=seq_idx)
             rows, starts = _unpack(input_ids, seq_idx)
             return _pack(self(rows), starts, input_ids.shape)
         hidden_states, cache = self._run_layers(input_ids, cache, attention_mask, return_cache)
@@ -238,7 +275,16 @@ class MambaLM(nn.Module):
 
         Returns:
             (…, vocab_size).
+
+        Raises:
+            ValueError: for another shape, dtype or device, or NaN.
         """
+        check_tensor("hidden_states", hidden_states, FLOATING)
+        if hidden_states.ndim == 0 or hidden_states.shape[-1] != self.config.d_model:
+            refuse("hidden_states", f"shape (…, {self.config.d_model})", shape_of(hidden_states))
+        check_like("hidden_states", hidden_states, self.norm_f.weight, hidden_states.dtype)
+        if can_read_values(hidden_states):
+            check_finite("hidden_states", hidden_states)
         return linear_layer(self.lm_head, self.norm_f(hidden_states.to(self.norm_f.weight.dtype)))
 
     def step(self, input_ids: Tensor, cache: ModelCache, *,
@@ -351,8 +397,7 @@ class MambaLM(nn.Module):
                     return_cache: bool) -> tuple[Tensor, ModelCache | None]:
         self._check_ids(input_ids, 2, "(batch, length)")
         if attention_mask is not None:
-            attention_mask = as_bool_mask(attention_mask, *input_ids.shape)
-            _check_left_padding(attention_mask)
+            attention_mask = as_bool_mask(attention_mask, *input_ids.shape, input_ids.device)
         x = self.embedding(input_ids)
         new_cache = []
         for layer, layer_cache in zip(self.layers, self._check_cache(cache), strict=True):
@@ -372,27 +417,15 @@ class MambaLM(nn.Module):
     def _check_cache(self, cache: ModelCache | None) -> list[LayerCache | None]:
         if cache is None:
             return [None] * len(self.layers)
+        if not isinstance(cache, (list, tuple)):
+            refuse("cache", "a list of one per layer, such as `init_cache` creates",
+                   type(cache).__name__)
         if len(cache) != len(self.layers):
             refuse("cache", f"one of {len(self.layers)} layers", f"one of {len(cache)}")
         return cache
 
     def _check_ids(self, input_ids: Tensor, ndim: int, meaning: str) -> None:
-        if not isinstance(input_ids, Tensor) or input_ids.dtype != torch.int64:
-            refuse("input_ids", "a torch.Tensor of dtype int64",
-                   getattr(input_ids, "dtype", type(input_ids).__name__))
-        if input_ids.ndim != ndim or input_ids.numel() == 0:
-            refuse("input_ids", f"shape {meaning}, not empty", shape_of(input_ids))
-        if input_ids.device.type == "cpu" and not torch.compiler.is_compiling() and (
-                input_ids.min() < 0 or input_ids.max() >= self.config.vocab_size):
-            refuse("input_ids", f"numbers from 0 to {self.config.vocab_size - 1}",
-                   f"{input_ids.min()} to {input_ids.max()}")
-
-
-def _check_left_padding(is_token: Tensor) -> None:
-    """Refuse padding after a token."""
-    if is_token.device.type == "cpu" and not torch.compiler.is_compiling() and (
-            is_token[:, :-1] & ~is_token[:, 1:]).any():
-        refuse("attention_mask", "padding to the left alone", "some after a token")
+        check_token_ids("input_ids", input_ids, ndim, meaning, self.embedding.weight)
 
 
 @memoize
@@ -400,7 +433,7 @@ def _compiled(function: Callable) -> Callable:
     """Compile once for all layers of a kind: they differ in their weights alone."""
     print(f"minimamba: compiling {function.__qualname__}; some seconds, once.", file=sys.stderr,
           flush=True)
-    return torch.compile(function)
+    return compiler.compile_or_else(function, function)
 
 
 def _unpack(input_ids: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
+from minimamba.autocast import without_autocast
 from minimamba.shapes import apply_A
 
 
+@without_autocast
 def step(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
     """Compute one step: h_t = Ā h_{t−1} + B̄ x_t, y_t = C h_t.
 
@@ -58,6 +60,7 @@ def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
 def recurrence(A_bar: Tensor, B_bar: Tensor, C: Tensor, x: Tensor, *,
                initial_state: Tensor | None = None,
                return_last_state: Literal[True]) -> tuple[Tensor, Tensor]: ...
+@without_autocast
 def recurrence(A_bar, B_bar, C, x, *, initial_state=None, return_last_state=False):
     """Run the system over x, one step after the other.
 
@@ -91,6 +94,7 @@ def recurrence(A_bar, B_bar, C, x, *, initial_state=None, return_last_state=Fals
     return (y, h) if return_last_state else y
 
 
+@without_autocast
 def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
     """Compute the convolution kernel K_l = C Ā^l B̄ for l = 0 … length − 1.
 
@@ -124,6 +128,7 @@ def kernel(A_bar: Tensor, B_bar: Tensor, C: Tensor, length: int) -> Tensor:
     return (C * states).sum(-1)
 
 
+@without_autocast
 def convolve(kernel: Tensor, x: Tensor) -> Tensor:
     """Compute the causal convolution y_t = Σ_{l ≤ t} K_l x_{t−l} by FFT.
 

@@ -21,9 +21,11 @@ from minimamba.arguments import (
     check_finite,
     check_positive,
     check_system,
+    check_tensor,
     precision,
     refuse,
     shape_of,
+    values_exist,
 )
 
 
@@ -86,12 +88,11 @@ def as_delta(delta: Tensor | float, A: Tensor) -> Tensor:
     if values.dtype != real:
         refuse("delta", f"dtype {str(real).removeprefix('torch.')}, the precision of A",
                str(values.dtype).removeprefix("torch."))
-    if values.numel() == 0:
-        refuse("delta", "at least one element", shape_of(values))
+    check_tensor("delta", values, (real,))
     if values.device != A.device:
         refuse("delta", f"device {A.device}, that of A", values.device)
     check_finite("delta", values)
-    if not (values > 0).all():
+    if values_exist() and not (values > 0).all():
         refuse("delta", "a step size greater than 0", f"{values.min().item() + 0.0:g}")
     return values
 

@@ -1,13 +1,17 @@
 """From text to token ids and back: a tokenizer.json beside the weights, or bytes."""
 
+import re
 from pathlib import Path
 from typing import ClassVar
 
 from minimamba.arguments import refuse
+from minimamba.files import check_file, first_line
 
 FILE_NAME = "tokenizer.json"
 REPLACEMENT = "\ufffd"
 """What bytes that are part of a character decode to, until the rest of it has come."""
+BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""How a vocabulary writes a token that stands for a single byte."""
 CONTEXT = 8
 """How many tokens of a prompt the first generated ones are decoded together with."""
 
@@ -33,18 +37,41 @@ class ByteTokenizer:
         """
         return bytes(ids).decode(errors="replace")
 
+    def token(self, token_id: int) -> str:
+        """Return the token itself.
+
+        Args:
+            token_id: a number from 0 to 255.
+        """
+        return chr(token_id)
+
 
 class FileTokenizer:
     """A tokenizer.json, read by Hugging Face's `tokenizers`.
 
     Args:
         file: the path of the tokenizer.json.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        ValueError: for anything else than a tokenizer.
     """
 
     def __init__(self, file: str | Path) -> None:
         from tokenizers import Tokenizer  # only here: it takes a while to import
 
-        self._tokenizer = Tokenizer.from_file(str(file))
+        file = Path(file)
+        check_file(file)
+        try:
+            self._tokenizer = Tokenizer.from_file(str(file))
+        except Exception as error:  # it raises Exception itself
+            refuse(file.name, "a tokenizer that the `tokenizers` library reads",
+                   first_line(error))
+        # A file may ask for both, and a prompt would be cut or filled up in silence.
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special_ids = {token_id for token_id, token in added.items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         """Turn a text into token ids.
@@ -62,6 +89,14 @@ class FileTokenizer:
         """
         return self._tokenizer.decode(ids)
 
+    def token(self, token_id: int) -> str | None:
+        """Return the token as the vocabulary writes it; None if `decode` leaves it out.
+
+        Args:
+            token_id: a number from 0 up.
+        """
+        return None if token_id in self._special_ids else self._tokenizer.id_to_token(token_id)
+
     def save(self, folder: str | Path) -> None:
         """Write tokenizer.json.
 
@@ -74,9 +109,11 @@ class FileTokenizer:
 class TextStream:
     """Turns token ids, one after the other, into pieces of text.
 
-    A piece is held back while it ends in part of a character. It is decoded together with the
-    tokens of the piece before, since what a token stands for may depend on its neighbors; what
-    came earlier is not decoded again, so that a token takes no longer at the end of a long text.
+    The pieces, joined, are what decoding all tokens at once adds to the prompt. So a piece is held
+    back while it ends in part of a character, and while its last token stands for a byte: one more
+    byte can make those before it invalid. It is decoded together with the tokens of the piece
+    before, since what a token stands for may depend on its neighbors; what came earlier is not
+    decoded again, so that a token takes no longer at the end of a long text.
 
     Args:
         tokenizer: decodes.
@@ -85,7 +122,11 @@ class TextStream:
 
     def __init__(self, tokenizer: ByteTokenizer | FileTokenizer, prompt_ids: list[int]) -> None:
         self._tokenizer = tokenizer
-        self._context = prompt_ids[-CONTEXT:]
+        shown = [token_id for token_id in prompt_ids if tokenizer.token(token_id) is not None]
+        start = max(len(shown) - CONTEXT, 0)
+        while start and self._is_byte(shown[start]):
+            start -= 1
+        self._context = shown[start:]
         self._pending: list[int] = []
 
     def push(self, token_id: int) -> str:
@@ -97,7 +138,11 @@ class TextStream:
         Returns:
             The text that can be shown now; "" while a character is incomplete.
         """
+        if self._tokenizer.token(token_id) is None:
+            return ""
         self._pending.append(token_id)
+        if self._is_byte(token_id):
+            return ""
         piece = self.flush()
         if not piece or piece.endswith(REPLACEMENT):
             return ""
@@ -109,6 +154,9 @@ class TextStream:
         """Return what is held back, when no token comes any more."""
         before = self._tokenizer.decode(self._context)
         return self._tokenizer.decode(self._context + self._pending)[len(before):]
+
+    def _is_byte(self, token_id: int) -> bool:
+        return BYTE.fullmatch(self._tokenizer.token(token_id)) is not None
 
 
 def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokenizer | None:
@@ -122,7 +170,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokeniz
         That of a tokenizer.json, or else bytes if the vocabulary is 256, or else None.
     """
     file = folder / FILE_NAME
-    if file.is_file():
+    if file.exists():
         return FileTokenizer(file)
     return ByteTokenizer() if vocab_size == ByteTokenizer.vocab_size else None
 
@@ -140,11 +188,15 @@ def encode_prompt(tokenizer: ByteTokenizer | FileTokenizer | None, text: str,
         At least one token id.
 
     Raises:
-        ValueError: if there is no tokenizer, or the text has no token.
+        ValueError: if there is no tokenizer, or the text has no token or no UTF-8.
     """
     if tokenizer is None:
         refuse(name, "token ids, since this model has no tokenizer (no tokenizer.json stood beside "
                "its weights, and its vocabulary is not that of bytes)", "a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        refuse(name, "a text that UTF-8 can encode", repr(text))
     ids = tokenizer.encode(text)
     if not ids:
         refuse(name, "a text of at least one token", repr(text))

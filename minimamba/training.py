@@ -9,9 +9,10 @@
 script in two: each draws the whole batch and computes its part, so that the losses are the same.
 """
 
-import math
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -19,9 +20,10 @@ from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint import state_dict
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import OneCycleLR
 
-from minimamba.arguments import check_count, check_positive, refuse
+from minimamba.arguments import LARGEST, check_count, check_number, check_positive, refuse, shape_of
+from minimamba.atomic import replacing
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -48,16 +50,20 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
         bf16: whether a GPU multiplies in bfloat16 (autocast). Weights, sums and the states of
             the scan stay in float32.
         checkpoint: a file for the state of the training. If it exists, training resumes from it,
-            with the losses it would have had, on any number of processes.
+            with the losses it would have had, on any number of processes. `steps` may be another
+            number then, down to the steps completed: the schedule is that of the new number.
         save_every: after how many steps it is written; it is written after the last one too.
 
     Returns:
         An iterator that takes one training step at a time and yields its loss.
 
     Raises:
-        ValueError: at the call, for a bad argument; at a step, if there are too few batches, or
-            one can't be divided evenly among the processes.
-        FloatingPointError: at the step where the loss is not finite.
+        ValueError: at the call, for a bad argument; at the first step, if the checkpoint is
+            damaged or belongs to another model or other settings; at a step, if there are too few
+            batches, one can't be divided evenly among the processes, or the loss is no scalar
+            that depends on the model's parameters.
+        FloatingPointError: at the step where the loss or a gradient is not finite, before the
+            update; or where the update makes a parameter so, before it is saved.
 
     Example:
         >>> model = torch.nn.Linear(4, 1)
@@ -71,6 +77,9 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
     check_count("steps", steps)
     check_count("save_every", save_every)
     check_positive("learning_rate", learning_rate, "a number")
+    check_number("weight_decay", weight_decay, "a number from 0 up", 0, LARGEST)
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
+        refuse("model", "a torch.nn.Module with parameters", type(model).__name__)
     if not callable(loss):
         refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
     if not isinstance(batches, Iterable):
@@ -85,13 +94,13 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
                  save_every: int) -> Iterator[float]:
     model_device = next(model.parameters()).device
     autocast = bf16 and model_device.type == "cuda"
+    settings = {"learning_rate": learning_rate, "weight_decay": weight_decay, "bf16": bf16}
     optimizer = _optimizer(model, learning_rate, weight_decay)
-    # The warm-up takes a step at least: the schedule divides by its length.
-    total_steps = max(steps, 3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=total_steps,
-        pct_start=max(WARM_UP, 2 / total_steps), cycle_momentum=False)
-    completed, random_states = _resume(checkpoint, model, optimizer, schedule)
+    schedule = _schedule(optimizer, steps)
+    completed, random_states = 0, None
+    if checkpoint is not None and Path(checkpoint).exists():
+        completed, random_states = _resume(Path(checkpoint), model, optimizer, settings, steps)
+        schedule = _schedule(optimizer, steps, completed)
     batches = iter(batches)
     for step in range(steps):
         batch = next(batches, None)
@@ -106,17 +115,16 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
         model.train()
         with torch.autocast(model_device.type, torch.bfloat16, enabled=autocast):
             batch_loss = loss(*_local_part(batch))
+        _check_loss(batch_loss)
         optimizer.zero_grad()
         batch_loss.backward()
-        value = _mean_over_processes(batch_loss)  # only now: reading it waits for the GPU
-        if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {step}")
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        value = _check_gradients(model, batch_loss, step)
         optimizer.step()
         schedule.step()
-        is_last = step + 1 == steps
-        if checkpoint is not None and (is_last or (step + 1) % save_every == 0):
-            _save(checkpoint, model, optimizer, schedule, step + 1)
+        if step + 1 == steps or (checkpoint is not None and (step + 1) % save_every == 0):
+            _check_weights(model, optimizer, step)
+            if checkpoint is not None:
+                _save(Path(checkpoint), model, optimizer, settings, step + 1)
         yield value
 
 
@@ -228,11 +236,12 @@ def completed_steps(checkpoint: str | Path) -> int:
 
     Returns:
         The number of steps; 0 if there is no such file.
+
+    Raises:
+        ValueError: if the file is not one that `train_steps` wrote, or is damaged.
     """
     file = Path(checkpoint)
-    if not file.exists():
-        return 0
-    return torch.load(file, weights_only=True, mmap=True)["completed"]
+    return _read(file)["completed"] if file.exists() else 0
 
 
 def _optimizer(model: nn.Module, learning_rate: float,
@@ -248,6 +257,15 @@ def _optimizer(model: nn.Module, learning_rate: float,
                              fused=True if on_gpu else None)
 
 
+def _schedule(optimizer: torch.optim.Optimizer, steps: int, completed: int = 0) -> OneCycleLR:
+    """The learning rates from a step on; those before it must have set up the optimizer."""
+    # The warm-up takes a step at least: the schedule divides by its length.
+    total_steps = max(steps, 3)
+    return OneCycleLR(optimizer, optimizer.defaults["lr"], total_steps=total_steps,
+                      pct_start=max(WARM_UP, 2 / total_steps), cycle_momentum=False,
+                      last_epoch=completed - 1)
+
+
 def _local_part(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The part of a batch that this process computes."""
     if not distributed.is_initialized():
@@ -258,12 +276,60 @@ def _local_part(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.chunk(world_size)[distributed.get_rank()] for tensor in batch)
 
 
-def _mean_over_processes(loss: Tensor) -> float:
-    if not distributed.is_initialized():
-        return loss.item()
+def _check_loss(loss: object) -> None:
+    expected = "a scalar tensor that is computed from the model's parameters"
+    if not isinstance(loss, Tensor):
+        refuse("loss", expected, type(loss).__name__)
+    if loss.ndim or not loss.is_floating_point():
+        refuse("loss", expected, f"{shape_of(loss)} of {loss.dtype}")
+    if not loss.requires_grad:
+        refuse("loss", expected, "one without a gradient")
+
+
+def _check_gradients(model: nn.Module, loss: Tensor, step: int) -> float:
+    """Clip the gradients to norm 1 and return the loss, if both are finite."""
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if not gradients:
+        refuse("loss", "one that is computed from the model's parameters",
+               "one without a gradient for any of them")
+    norm = nn.utils.get_total_norm(gradients)
+    # Reading waits for the GPU, and so the loss and the norm are read at once.
+    whole_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+    value, norm_value = torch.stack([_mean_over_processes(loss).double(),
+                                     whole_norm.double()]).tolist()
+    if not isfinite(value):
+        raise FloatingPointError(f"the loss is {value} at step {step}")
+    if not isfinite(norm_value):
+        names = [name for name, p in _named(model.named_parameters())
+                 if p.grad is not None and not p.grad.isfinite().all()]
+        what = f"the gradient of {names[0]}" if names else "the norm of all gradients together"
+        raise FloatingPointError(f"{what} is not finite at step {step}, where the loss is {value}")
+    nn.utils.clip_grads_with_norm_(model.parameters(), 1.0, norm)
+    return value
+
+
+def _check_weights(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Raise if a parameter, a buffer or a moment of the optimizer is not finite."""
+    tensors = list(_named(model.state_dict().items()))
+    for name, parameter in _named(model.named_parameters()):
+        moments = optimizer.state.get(parameter, {})
+        tensors += [(f"{key} of {name}", x) for key, x in moments.items()]
+    for name, x in tensors:
+        if isinstance(x, Tensor) and not x.isfinite().all():
+            raise FloatingPointError(f"{name} is not finite after the update of step {step}")
+
+
+def _named(items: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """Names as the user's model has them, without the wrapper's prefix."""
+    return ((name.removeprefix("module."), x) for name, x in items)
+
+
+def _mean_over_processes(loss: Tensor) -> Tensor:
     total = loss.detach().clone()
-    distributed.all_reduce(total)
-    return total.item() / distributed.get_world_size()
+    if distributed.is_initialized():
+        distributed.all_reduce(total)
+        total /= distributed.get_world_size()
+    return total
 
 
 FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -271,31 +337,66 @@ FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 processes."""
 
 
-def _save(file: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-          schedule: LRScheduler, completed: int) -> None:
+CHECKPOINT_KEYS = ("settings", "model", "optimizer", "completed", "random")
+"""What a checkpoint holds."""
+
+
+def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+          settings: dict[str, float], completed: int) -> None:
     weights, optimizer_state = state_dict.get_state_dict(model, optimizer, options=FULL_STATE)
     if not is_main_process():
         return
-    file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".new")
-    torch.save({"model": weights, "optimizer": optimizer_state, "schedule": schedule.state_dict(),
-                "completed": completed, "random": _random_states()}, temporary)
-    temporary.replace(file)  # at once: half a file would be worse than none
+    values = settings, weights, optimizer_state, completed, _random_states()
+    with replacing(file) as temporary, temporary.open("wb") as opened:
+        torch.save(dict(zip(CHECKPOINT_KEYS, values, strict=True)), opened)
 
 
-def _resume(file: str | Path | None, model: nn.Module, optimizer: torch.optim.Optimizer,
-            schedule: LRScheduler) -> tuple[int, list[Tensor] | None]:
+def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
+            settings: dict[str, float], steps: int) -> tuple[int, list[Tensor]]:
     """Load a checkpoint; return how many steps are completed, and the random generators' states."""
-    if file is None or not Path(file).exists():
-        return 0, None
-    # Tensors and plain values alone, and nothing is read before it is needed.
-    saved = torch.load(file, weights_only=True, mmap=True)
+    saved = _read(file)
+    for name, value in settings.items():
+        if value != saved["settings"][name]:
+            refuse(name, f"{saved['settings'][name]}, with which {file} was begun", value)
+    if steps < saved["completed"]:
+        refuse("steps", f"{saved['completed']} or more, since {file} has completed so many", steps)
+    expected = _descriptions(state_dict.get_model_state_dict(model))
+    given = _descriptions(saved["model"])
+    for name in sorted(expected.keys() | given.keys()):
+        if expected.get(name) != given.get(name):
+            refuse("checkpoint", f"{name}: {expected.get(name, 'none')}, as in the model",
+                   f"{given.get(name, 'none')} in {file}")
     state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
                               optim_state_dict=saved["optimizer"],
                               options=state_dict.StateDictOptions(full_state_dict=True))
-    schedule.load_state_dict(saved["schedule"])
     return saved["completed"], [state.clone() for state in saved["random"]]
+
+
+def _descriptions(weights: dict[str, Tensor]) -> dict[str, str]:
+    return {name: f"{shape_of(x)} of {x.dtype}" for name, x in weights.items()
+            if isinstance(x, Tensor)}
+
+
+def _read(file: Path) -> dict:
+    """Load a checkpoint, and refuse a file that isn't one or is damaged."""
+    expected = "a file that train_steps wrote"
+    with file.open("rb") as opened:
+        start = opened.read(16)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()  # compares checksums, which torch.load does not
+        if damaged is None:
+            # Tensors and plain values alone, and nothing is read before it is needed.
+            saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged archive can raise almost anything
+        refuse("checkpoint", expected, f"{file}, which begins with {start!r} and can't be read "
+               f"({type(error).__name__})")
+    if damaged is not None:
+        refuse("checkpoint", expected, f"{file}, damaged in {damaged}")
+    if not isinstance(saved, dict) or set(saved) != set(CHECKPOINT_KEYS):
+        refuse("checkpoint", expected, f"{file}, which is of another kind or an older version")
+    return saved
 
 
 def _random_states() -> list[Tensor]:

@@ -417,7 +417,7 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
     (lambda: S4D(2, delta_min=0), "delta_min: expected a step size greater than 0, got 0"),
     (lambda: S4(2, delta_max=INF), "delta_max: expected a step size greater than 0, got inf"),
     (lambda: S6(2, dt_min=0.2), "dt_min: expected at most dt_max = 0.1, got 0.2"),
-    (lambda: S4(2, True), "N: expected a whole number from 1 up, got True"),
+    (lambda: S4(2, True), "d_state: expected a whole number from 1 up, got True"),
     (lambda: S4(2)(None), "x: expected a torch.Tensor, got NoneType"),
     (lambda: S4D(2).init_cache(-1), "batch: expected a whole number from 1 up, got -1"),
     (lambda: diagonal.kernel(-ones(2), ones(2), ones(2), 0.1, 4, "zoh"),

@@ -4,7 +4,12 @@ import pytest
 import torch
 from systems import F64, randn
 
-from minimamba.ops.causal_conv1d import _apply, causal_conv1d_silu
+from minimamba.ops.causal_conv1d import (
+    TILE_CHANNELS,
+    TILE_STEPS,
+    _apply,
+    causal_conv1d_silu,
+)
 from minimamba.scan import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
@@ -35,6 +40,15 @@ def output_and_gradients(function, arguments, dtype, device):
 @pytest.mark.parametrize(("bias", "how"), [(True, "operator"), (False, "function")])
 def test_kernels_match_pytorch_in_output_and_gradients(length, d_conv, bias, how):
     arguments = inputs(length, d_conv, bias=bias)
+    given = output_and_gradients(KERNELS[how], arguments, torch.float32, DEVICE)
+    expected = output_and_gradients(causal_conv1d_silu, arguments, F64, "cpu")
+    for one, other in zip(given, expected, strict=True):
+        assert (one - other).norm() <= 3e-7 * other.norm()
+
+
+@pytest.mark.parametrize("how", KERNELS)
+def test_kernels_match_pytorch_over_three_tiles_of_steps_and_channels(how):
+    arguments = inputs(2 * TILE_STEPS + 3, 4, d_inner=2 * TILE_CHANNELS + 3)
     given = output_and_gradients(KERNELS[how], arguments, torch.float32, DEVICE)
     expected = output_and_gradients(causal_conv1d_silu, arguments, F64, "cpu")
     for one, other in zip(given, expected, strict=True):

@@ -10,7 +10,7 @@ from models import TOKENS, perturb, random_ids, small_model, write_tokenizer
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from minimamba import MambaConfig, MambaLM, checkpoint
+from minimamba import MambaConfig, MambaLM, checkpoint, layouts
 from minimamba.course import weights
 from minimamba.tokenizer import ByteTokenizer
 
@@ -52,7 +52,7 @@ def test_logits_and_gradients_equal_those_of_transformers(pair):
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
     for output in (expected, logits):
         cross_entropy(output[:, :-1].flatten(0, 1), random_ids()[:, 1:].flatten()).backward()
-    gradients = {checkpoint._own_key(name): p.grad for name, p in theirs.named_parameters()}
+    gradients = {layouts.own_key(name): p.grad for name, p in theirs.named_parameters()}
     for name, parameter in ours.named_parameters():
         scale = gradients[name].abs().max()
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-4 * scale)

@@ -319,3 +319,11 @@ def test_gradients_of_simulate(form, interpolation):
 def test_gradients_of_impulse_response(form):
     A, B, C = stable_system(form, 2)
     assert gradcheck(impulse_response, leaves(A, B, C, uniform(-1, 2, 4)))
+
+
+def test_a_complex_initial_state_of_a_real_system_keeps_its_imaginary_part():
+    A, B, t = -torch.arange(1, 4, dtype=F64), randn(3), torch.arange(5, dtype=F64)
+    x, real, imag = randn(2, 5), randn(2, 3, seed=1), randn(2, 3, seed=2)
+    h = simulate(A, B, x, t, initial_state=torch.complex(real, imag))
+    close(h.real, simulate(A, B, x, t, initial_state=real))
+    close(h.imag, simulate(A, B, torch.zeros_like(x), t, initial_state=imag))

@@ -1,5 +1,6 @@
 """The decoding step: its kernels, in the interpreter or on a GPU; in place; as a CUDA graph."""
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,8 @@ import torch
 from models import perturb, random_ids, small_model
 from systems import randn
 
-from minimamba import generation
-from minimamba.cuda_graph import GraphedStep, graphed_step
+from minimamba import cuda_graph, generation
+from minimamba.cuda_graph import graphed_steps
 from minimamba.nn import S6, Mamba, MambaCache
 from minimamba.ops import causal_conv1d, decode
 from minimamba.scan import why_not
@@ -146,24 +147,60 @@ def test_step_in_place_equals_step_and_writes_into_the_cache(use_kernels, monkey
 
 
 @gpu
-def test_graphed_step_equals_step_and_is_recorded_once():
+def test_graphed_steps_equal_steps_and_one_graph_is_recorded():
     model = small_model().to("cuda", torch.float32)
     with torch.no_grad():
         _, cache = model(random_ids().cuda(), return_cache=True)
-        recorded = graphed_step(model, cache)
-        assert isinstance(recorded, GraphedStep)
-        for token in (3, 1, 4):
-            input_ids = torch.full((2,), token, device="cuda")
-            expected, cache = model.step(input_ids, cache)
-            assert torch.equal(recorded(input_ids), expected)
-        assert graphed_step(model, cache) is recorded
+        with graphed_steps(model, cache) as graphed:
+            for token in (3, 1, 4):
+                input_ids = torch.full((2,), token, device="cuda")
+                expected, cache = model.step(input_ids, cache)
+                assert torch.equal(graphed(input_ids), expected)
+        recorded = cuda_graph._idle[model]
         model.embedding.weight.data *= 0.5                   # in place: the graph sees it
-        assert torch.equal(graphed_step(model, cache)(input_ids),
-                           model.step(input_ids, cache)[0])
-        model.embedding.weight.data = model.embedding.weight.data * 3    # elsewhere in memory
-        assert graphed_step(model, cache) is not recorded
-        assert torch.equal(graphed_step(model, cache)(input_ids),
-                           model.step(input_ids, cache)[0])
+        with graphed_steps(model, cache) as graphed:
+            expected, cache = model.step(input_ids, cache)
+            assert torch.equal(graphed(input_ids), expected)
+            # Elsewhere in memory, between two tokens:
+            model.embedding.weight.data = model.embedding.weight.data * 3
+            assert torch.equal(graphed(input_ids), model.step(input_ids, cache)[0])
+        assert cuda_graph._idle[model] is not recorded
+        with graphed_steps(model, cache) as graphed:
+            model.cpu()
+            with pytest.raises(ValueError, match=r"^model: expected to stay on cuda:0 while"):
+                graphed(input_ids)
+
+
+@gpu
+def test_interleaved_generations_on_a_gpu_equal_each_alone():
+    model = small_model().to("cuda", torch.float32)
+    perturb(model)
+    one, other = random_ids(length=5).cuda(), random_ids(length=9).cuda()
+    expected = [generation.generate(model, ids, 30)[:, ids.shape[1]:] for ids in (one, other)]
+    streams = [generation.stream(model, ids, 30) for ids in (one, other)]
+    rows = [torch.stack(tokens, 1) for tokens in zip(*zip(*streams, strict=True), strict=True)]
+    for row, wanted in zip(rows, expected, strict=True):
+        assert torch.equal(row, wanted)
+
+
+@gpu
+def test_generations_in_threads_on_a_gpu_equal_each_alone():
+    model = small_model().to("cuda", torch.float32)
+    perturb(model)
+    prompts = [random_ids(length=3 + i, seed=i).cuda() for i in range(8)]
+    expected = [generation.generate(model, ids, 30) for ids in prompts]
+    cuda_graph._idle.clear()                                 # so that each thread records its own
+
+    def generate(ids):
+        with torch.cuda.stream(torch.cuda.Stream()):
+            ids = generation.generate(model, ids, 30)
+            torch.cuda.current_stream().synchronize()
+            return ids
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for given, wanted in zip(pool.map(generate, prompts), expected, strict=True):
+                assert torch.equal(given, wanted)
 
 
 @gpu

@@ -13,7 +13,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 SPINE = ("arguments", "shapes", "continuous", "discretize", "lti", "s4", "scan", "ops", "compat",
-         "nn", "config", "lm", "generation", "checkpoint", "training")
+         "nn", "config", "lm", "generation", "files", "layouts",
+         "checkpoint", "training")
 """Where every argument is documented: these modules, or all modules of these packages."""
 WITH_EXAMPLE = [
     ("minimamba.scan", "selective_scan"), ("minimamba.compat", "selective_scan_fn"),

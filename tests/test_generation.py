@@ -1,5 +1,6 @@
 """Generation: greedy, sampled, ended, padded, streamed, with ids and with text."""
 
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 
 import pytest
@@ -39,7 +40,10 @@ def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax
     return ids
 
 
-@pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+
+
+@every_pattern
 def test_generation_with_a_cache_equals_generation_without(pattern, double):
     model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
     given = generate(model, random_ids(), 15)
@@ -67,7 +71,8 @@ def test_sequences_end_after_their_end_token(model):
     eos = whole[0, 34].item()
     ends = [next((i + 1 for i in range(30, 55) if row[i] == eos), 55) for row in whole]
     assert ends == [35, 31]                                  # one earlier than the other
-    for end_ids in (eos, [eos], {eos, 1000}):
+    unused = next(i for i in range(40) if i not in whole)
+    for end_ids in (eos, [eos], {eos, unused}):
         rows = generate(model, list(random_ids()), 25, eos_token_id=end_ids)
         for row, expected, end in zip(rows, whole, ends, strict=True):
             assert torch.equal(row, expected[:end])
@@ -171,6 +176,72 @@ def test_top_k_and_top_p_keep_the_most_likely_tokens(model):
             assert len(set(samples.tolist())) > 10
 
 
+def samples_of(logits, count=4000, occurred=None, *, temperature=1.0, top_k=None, top_p=1.0,
+               penalty=1.0, seed=0):
+    """How often a sampler takes each token."""
+    sampler = Sampler(temperature, top_k, top_p, penalty, seed, logits.device)
+    marks = None if occurred is None else occurred.expand(count, -1)
+    return sampler(logits.expand(count, -1), marks).bincount(minlength=len(logits)).double()
+
+
+def follow(counts, probabilities):
+    """Pearson's χ² with one degree of freedom less than tokens, within five deviations."""
+    possible = probabilities > 0
+    assert counts[~possible].sum() == 0
+    expected = probabilities[possible] * counts.sum()
+    freedom = len(expected) - 1
+    excess = ((counts[possible] - expected)**2 / expected).sum() - freedom
+    return excess <= 5 * (2 * freedom)**0.5
+
+
+LOGITS = torch.tensor([0.25, 0.0625, 0.25, 0.125, 0.25, 0.0625]).log()
+"""Probabilities that float32 and their sums hold exactly."""
+
+
+@pytest.mark.parametrize(("options", "kept"), [
+    ({}, 6), ({"top_k": 6}, 6), ({"top_k": 7}, 6), ({"top_k": 10**9}, 6), ({"top_p": 1.0}, 6),
+    ({"top_k": 3}, 3), ({"top_k": 4}, 4), ({"top_p": 0.75}, 3), ({"top_p": 0.7500001}, 4),
+    ({"top_p": 0.875}, 4), ({"top_p": 0.5000001}, 3), ({"top_p": 0.9999999}, 6),
+    ({"top_k": 4, "top_p": 0.8571428}, 3), ({"top_k": 4, "top_p": 0.86}, 4),
+    ({"top_k": 1, "top_p": 0.5}, 3)], ids=str)
+def test_samples_follow_the_exact_probabilities_up_to_each_boundary(options, kept):
+    # Tokens as likely as the k-th all stay, as in transformers.
+    order = torch.tensor([0, 2, 4, 3, 1, 5])[:kept]
+    probabilities = torch.zeros(6, dtype=torch.float64)
+    probabilities[order] = LOGITS.exp().double()[order]
+    if options == {"top_k": 1, "top_p": 0.5}:
+        # Of the tie, top_p keeps two, of which it doesn't matter which.
+        counts = samples_of(LOGITS, **options)
+        assert (counts > 0).sum() == 2
+        assert follow(counts, (counts > 0) / 2)
+    else:
+        assert follow(samples_of(LOGITS, **options), probabilities / probabilities.sum())
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0, 1e6])
+def test_temperature_divides_the_logits(temperature):
+    for seed in (0, 1):
+        counts = samples_of(LOGITS, temperature=temperature, seed=seed)
+        assert follow(counts, (LOGITS.double() / temperature).softmax(0))
+
+
+def test_a_temperature_near_zero_takes_the_most_likely_tokens():
+    # At 0 the first of a tie, as argmax does; near 0 each of a tie.
+    assert samples_of(LOGITS, temperature=0.0)[0] == 4000
+    assert follow(samples_of(LOGITS, temperature=1e-3), torch.tensor([1, 0, 1, 0, 1, 0]) / 3)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.7])
+def test_repetition_penalty_leaves_the_exact_probabilities(penalty):
+    logits = torch.tensor([-2.0, -0.5, 0.0, 0.5, 2.0, -0.0])
+    occurred = torch.tensor([True, False, True, True, True, True])
+    penalized = torch.tensor([-2 * penalty, -0.5, 0.0, 0.5 / penalty, 2 / penalty, 0.0])
+    assert follow(samples_of(logits, occurred=occurred, penalty=penalty),
+                  penalized.double().softmax(0))
+    assert follow(samples_of(logits, occurred=~torch.ones(6, dtype=torch.bool), penalty=penalty),
+                  logits.double().softmax(0))
+
+
 def test_repetition_penalty_equals_its_definition(model):
     def choose(logits, ids):
         occurred = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, ids, True)
@@ -185,7 +256,8 @@ def test_repetition_penalty_equals_its_definition(model):
 
 
 def test_repetition_penalty_lowers_negative_logits_and_ignores_padding():
-    input_ids, mask = generation._left_pad([torch.tensor([2]), torch.tensor([3, 1, 3])])
+    input_ids, mask = generation._left_pad([torch.tensor([2]), torch.tensor([3, 1, 3])],
+                                           torch.zeros(4, 1))
     occurred = generation._occurrences(input_ids, mask, 4)
     assert occurred.tolist() == [[False, False, True, False], [False, True, False, True]]
     logits = torch.tensor([[-5.0, -5.0, -1.0, -1.2], [-5.0, -1.0, -1.2, -5.0]])
@@ -228,25 +300,75 @@ def test_model_is_left_in_its_mode(model):
         model.train(training)
         generate(model, random_ids(), 2)
         assert model.training == training
-        next(stream(model, random_ids(), 2))
+        for _ in zip(stream(model, random_ids(), 3), stream(model, random_ids(), 4), strict=False):
+            assert model.training == training
         assert model.training == training
+
+
+@every_pattern
+def test_generations_side_by_side_equal_each_alone(pattern, double):
+    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
+    prompts = [random_ids(length=5), random_ids(length=9, seed=1), random_ids(3, 7, seed=2)]
+    expected = [generate(model, ids, 12) for ids in prompts]
+    streams = [stream(model, ids, 12) for ids in prompts]
+    rows = [torch.stack(tokens, 1) for tokens in zip(*zip(*streams, strict=True), strict=True)]
+    for ids, row, wanted in zip(prompts, rows, expected, strict=True):
+        assert torch.equal(torch.cat([ids, row], 1), wanted)
+    with ThreadPoolExecutor(3) as pool:
+        for given, wanted in zip(pool.map(lambda ids: generate(model, ids, 12), prompts), expected,
+                                 strict=True):
+            assert torch.equal(given, wanted)
+
+
+def test_training_between_two_tokens_counts_from_the_next_one_on(model):
+    input_ids = random_ids()
+    tokens = stream(model, input_ids, 6)
+    first = next(tokens)
+    with torch.no_grad():
+        logits, cache = model(input_ids, return_cache=True)
+    assert torch.equal(first, logits[:, -1].argmax(-1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for new_ids in tokens:
+        with torch.no_grad():
+            step_logits, cache = model.step(first, cache)
+        assert torch.equal(new_ids, step_logits.argmax(-1))
+        first = new_ids
+        model.train()
+        optimizer.zero_grad()
+        model(input_ids).square().mean().backward()
+        optimizer.step()
 
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"max_new_tokens": 0}, "^max_new_tokens: expected a whole number from 1 up, got 0"),
-    ({"temperature": -1.0}, "^temperature: expected a number from 0 up, got -1.0"),
-    ({"top_k": 0}, "^top_k: "), ({"top_p": 0.0}, "^top_p: expected a number above 0, at most 1"),
+    ({"temperature": -1.0}, "^temperature: expected 0 or a number from .+ got -1.0"),
+    ({"top_k": 0}, "^top_k: "),
+    ({"top_p": 0.0}, "^top_p: expected a number from 1e-09 to 1, got 0.0"),
     ({"top_k": 3}, "^temperature: expected a number above 0 beside top_k or top_p"),
     ({"top_p": 0.5}, "^temperature: expected a number above 0 beside top_k or top_p"),
     ({"repetition_penalty": 0.0}, "^repetition_penalty: "),
     ({"repetition_penalty": inf}, "^repetition_penalty: "),
+    ({"temperature": 1e-40}, "^temperature: "), ({"temperature": inf}, "^temperature: "),
+    ({"repetition_penalty": 1e-40}, "^repetition_penalty: "),
+    ({"temperature": 1.0, "top_p": 1e-12}, "^top_p: expected a number from 1e-09 to 1, got 1e-12"),
+    ({"seed": 2**64}, "^seed: "), ({"seed": -1}, "^seed: "), ({"max_new_tokens": True}, "^max_n"),
+    ({"eos_token_id": 40}, "^eos_token_id: expected token ids from 0 to 39, got 40"),
+    ({"eos_token_id": torch.tensor(3)}, "^eos_token_id: "), ({"eos_token_id": "7"}, "^eos_token"),
+    ({"prompts": random_ids()[:, :0]}, "^prompts: expected at least one element, got shape"),
+    ({"prompts": random_ids().to("meta")}, "^prompts: expected device cpu, .+ got meta"),
+    ({"prompts": random_ids().numpy()}, "^prompts: expected token ids or texts, got ndarray"),
+    ({"prompts": [[1, 2], [3]]}, r"^prompts\[0\]: expected a torch.Tensor, got list"),
+    ({"prompts": [torch.tensor([1]), torch.tensor([1, 2], dtype=torch.int32)]},
+     r"^prompts\[1\]: expected dtype int64, got int32"),
+    ({"prompts": ["abc", torch.tensor([1])]}, r"^prompts\[0\]: .+ got str"),
     ({"seed": 1.5}, "^seed: expected a whole number from 0 up, got 1.5"),
     ({"eos_token_id": -1}, "^eos_token_id: "), ({"eos_token_id": ["a"]}, "^eos_token_id: "),
     ({"prompts": []}, "^prompts: expected at least one, got none"),
     ({"prompts": 3}, "^prompts: expected token ids or texts, got int"),
-    ({"prompts": torch.tensor([1, 2])}, r"^prompts: expected shape \(batch, length\), not empty"),
+    ({"prompts": torch.tensor([1, 2])},
+     r"^prompts: expected shape \(batch, length\), got shape \(2,\)"),
     ({"prompts": [torch.tensor([1]), torch.tensor([], dtype=torch.int64)]},
-     r"^prompts\[1\]: expected a tensor of shape \(length,\), not empty, got shape \(0,\)"),
+     r"^prompts\[1\]: expected at least one element, got shape \(0,\)"),
     ({"prompts": [torch.tensor([1]), "abc"]}, r"^prompts\[1\]: .+ got str$"),
     ({"prompts": random_ids() + 40}, "^prompts: expected token ids from 0 to 39, got 4"),
     ({"prompts": random_ids().float()}, "^prompts: expected dtype int64, got float32"),
@@ -257,6 +379,42 @@ def test_bad_arguments_are_refused_at_the_call(model, change, message):
     for call in (generate, stream, MambaLM.generate, MambaLM.stream):
         with pytest.raises(ValueError, match=message):
             call(model, **arguments)
+
+
+@pytest.mark.parametrize("temperature", [1e-12, 1e12])
+def test_the_coldest_and_the_hottest_samples_are_tokens(model, temperature):
+    cold = generate(model, random_ids(), 5)
+    given = generate(model, random_ids(), 5, temperature=temperature, repetition_penalty=1e-12,
+                     seed=2**63 - 1)
+    assert given.shape == cold.shape
+    if temperature < 1:
+        assert torch.equal(given, generate(model, random_ids(), 5, repetition_penalty=1e-12))
+
+
+@pytest.mark.parametrize("pattern", ["MM", "L46MA"])
+@pytest.mark.parametrize("parameter", ["embedding.weight", "layers.1.mixer.out_proj.weight"])
+@pytest.mark.parametrize("value", [float("nan"), inf])
+def test_weights_that_are_not_finite_are_named(pattern, parameter, value):
+    model = small_model(layers=pattern, n_layer=None, n_heads=2)
+    model.get_parameter(parameter).data.view(-1)[-1] = value
+    with pytest.raises(FloatingPointError, match=rf"^model: .+finite weights.+ {parameter}$"):
+        generate(model, random_ids(), 3)
+
+
+def test_logits_that_overflow_are_refused(model):
+    model.norm_f.weight.data.fill_(torch.finfo(torch.float64).max)
+    with pytest.raises(FloatingPointError, match=r"^model: expected finite logits"):
+        generate(model, random_ids(), 3)
+
+
+def test_prefill_refuses_what_forward_refuses(model):
+    mask = torch.ones(2, 30, dtype=torch.int64)
+    for ids, given_mask, message in (
+            (random_ids()[:, :0], None, "^input_ids: expected at least one element"),
+            (random_ids(), torch.cat([mask, mask], 1), r"^attention_mask: expected shape \(2, 30"),
+            (random_ids(), torch.arange(30).expand(2, -1) // 7 % 2, "^attention_mask: .+ left")):
+        with pytest.raises(ValueError, match=message):
+            generation.prefill(model, ids, given_mask, chunk=7)
 
 
 def test_empty_and_mixed_texts_are_refused(bytes_model):

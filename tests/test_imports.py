@@ -9,10 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic"], ["shapes"], ["continuous"], ["discretize"], ["lti"], ["s4"],
-          ["ops.operator", "ops.linear"], ["scan"], ["ops"], ["compat", "environment"], ["nn"],
-          ["config", "tokenizer"], ["checkpoint", "cuda_graph"], ["generation"], ["lm"],
-          ["training"],
+FLOORS = [["arguments", "atomic", "autocast", "compiler"], ["shapes"], ["continuous"],
+          ["discretize"], ["lti"], ["s4"], ["ops.operator", "ops.linear"], ["scan"], ["ops"],
+          ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],
+          ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
           ["course.weights", "course.corpora", "course.tasks", "course.classifier",
            "course.inspect"],
           ["course.plots"], ["course.exercises", "course.widgets"], ["cli"]]

@@ -49,7 +49,7 @@ def test_no_hook_stays_behind_also_after_an_error(model):
 
     trace_states(model, random_ids()[0])
     assert not hooks()
-    with pytest.raises(ValueError, match="input_ids: expected numbers from 0 to 39"):
+    with pytest.raises(ValueError, match="input_ids: expected token ids from 0 to 39"):
         trace_states(model, torch.tensor([40]))
     assert not hooks()
 

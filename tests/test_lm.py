@@ -111,6 +111,20 @@ def test_packed_sequences_do_not_see_each_other(pattern, double):
     close(logits[1:], model(input_ids[1:]))
 
 
+@pytest.mark.parametrize("seq_idx", [
+    [5] * 8 + [3] + [0] * 11, [0] * 8 + [1] + [0] * 11, [-1] * 8 + [-7] + [2] * 11,
+    [2**40] * 8 + [-2**40] + [2**40] * 11, [True] * 8 + [False] + [True] * 11,
+    list(range(20)), list(range(20, 0, -1)), [0, 1] * 10],
+    ids=["falling", "again", "negative", "large", "bool", "each its own", "each its own, falling",
+         "alternating"])
+def test_a_packed_sequence_begins_wherever_the_number_changes(seq_idx, double):
+    model, input_ids = hybrid("MA"), random_ids(1, 20)
+    packed = model(input_ids, seq_idx=torch.tensor([seq_idx]))
+    starts = [t for t in range(20) if t == 0 or seq_idx[t] != seq_idx[t - 1]]
+    for start, end in zip(starts, [*starts[1:], 20], strict=True):
+        close(packed[:, start:end], model(input_ids[:, start:end]))
+
+
 @every_pattern
 def test_every_parameter_has_a_gradient_also_from_packed_sequences(pattern, double):
     model, input_ids = hybrid(pattern), random_ids(length=20)
@@ -191,16 +205,17 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda m: m(random_ids().float()),
-     r"^input_ids: expected a torch.Tensor of dtype int64, got torch.float32$"),
+     r"^input_ids: expected dtype int64, got float32$"),
     (lambda m: m([1, 2]), "^input_ids: .+ got list$"),
     (lambda m: m(random_ids()[0]),
-     r"^input_ids: expected shape \(batch, length\), not empty, got shape \(30,\)$"),
+     r"^input_ids: expected shape \(batch, length\), got shape \(30,\)$"),
     (lambda m: m(random_ids()[:, :0]), r"^input_ids: .+ got shape \(2, 0\)$"),
-    (lambda m: m(random_ids() + 40), "^input_ids: expected numbers from 0 to 39, got 4"),
-    (lambda m: m(random_ids() - 40), "^input_ids: expected numbers from 0 to 39, got -"),
+    (lambda m: m(random_ids() + 40), "^input_ids: expected token ids from 0 to 39, got 4"),
+    (lambda m: m(random_ids() - 40), "^input_ids: expected token ids from 0 to 39, got -"),
     (lambda m: m(random_ids(), m.init_cache(2)[:1]),
      "^cache: expected one of 2 layers, got one of 1$"),
-    (lambda m: m(random_ids(), seq_idx=torch.zeros(2, 3)), r"^seq_idx: expected shape \(2, 30\)"),
+    (lambda m: m(random_ids(), seq_idx=torch.zeros(2, 3, dtype=torch.int64)),
+     r"^seq_idx: expected shape \(2, 30\)"),
     (lambda m: m(random_ids(), m.init_cache(2), seq_idx=torch.zeros(2, 30)),
      "^seq_idx: expected no cache and no attention_mask beside it, got one of them$"),
     (lambda m: m(random_ids(), attention_mask=torch.arange(30).expand(2, -1) < 20),
@@ -209,6 +224,14 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
      "^attention_mask: expected dtype bool or int64 or int32, got float64$"),
     (lambda m: m(random_ids(), attention_mask=torch.ones(2, 3) > 0),
      r"^attention_mask: expected shape \(2, 30\)"),
+    (lambda m: m(random_ids().to("meta")), "^input_ids: expected device cpu, .+ got meta$"),
+    (lambda m: m(random_ids(), "cache"), "^cache: expected a list of one per layer, .+ got str$"),
+    (lambda m: m(random_ids(), hybrid("AM").init_cache(2)), "^cache: .+MambaCache.+ got KVCache$"),
+    (lambda m: hybrid("4M")(random_ids(), m.init_cache(2)), "^cache: .+Tensor.+ got MambaCache$"),
+    (lambda m: m.step(random_ids()[:, 0], None), "^cache: expected a MambaCache, .+ got NoneType$"),
+    (lambda m: m(random_ids(), seq_idx=torch.zeros(2, 30)), "^seq_idx: expected dtype int64 or"),
+    (lambda m: m.logits(torch.zeros(2, 3)), r"^hidden_states: expected shape \(…, \d+\), got"),
+    (lambda m: m.logits([1.0]), "^hidden_states: expected a torch.Tensor, got list"),
     (lambda m: m.step(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
     (lambda m: m.step_(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
     (lambda m: hybrid("MA").step_(random_ids()[:, 0], None),

@@ -9,7 +9,8 @@ from models import perturb
 from systems import close, randn
 from torch.nn.functional import conv1d, pad, softplus
 
-from minimamba.nn import Mamba, MambaCache
+from minimamba import MambaConfig, MambaLM
+from minimamba.nn import S6, Mamba, MambaCache
 
 pytestmark = pytest.mark.usefixtures("double")
 OPTIONS = [{}, {"d_state": 3, "d_conv": 1, "expand": 3, "dt_rank": 2},
@@ -164,3 +165,12 @@ def test_cache_with_one_part_of_another_batch_is_refused():
     cache = MambaCache(block.init_cache(1).conv_state, block.init_cache(2).ssm_state)
     with pytest.raises(ValueError, match=r"^cache.ssm_state: expected shape \(1, 16, 16\)"):
         block.step(randn(1, 8), cache)
+
+
+@pytest.mark.parametrize(("d_model", "dt_rank"), [(1, 1), (15, 1), (16, 1), (17, 2), (32, 2),
+                                                  (33, 3), (48, 3)])
+def test_dt_rank_is_a_sixteenth_of_the_width_rounded_up(d_model, dt_rank):
+    for module in (Mamba(d_model), S6(d_model), *(
+            MambaLM(MambaConfig(8, d_model, layers=letter)).layers[0].mixer for letter in "M6")):
+        assert module.dt_proj.weight.shape[1] == dt_rank
+        assert module.x_proj.weight.shape[0] == dt_rank + 2 * module.d_state

@@ -53,6 +53,13 @@ def parts(cache):
     return [part for part in cache if part is not None]
 
 
+def changed(cache, function):
+    """The same cache of changed tensors."""
+    if isinstance(cache, Tensor):
+        return function(cache)
+    return cache._make(part if part is None else function(part) for part in cache)
+
+
 def caches_close(given, expected):
     for given_part, expected_part in zip(parts(given), parts(expected), strict=True):
         close(given_part, expected_part)
@@ -134,6 +141,26 @@ def test_left_padding_changes_neither_outputs_nor_steps_after_it(mixer):
     close(mixer(padded[:, 3:], cache, attention_mask=mask[:, 3:])[:, 1:], expected)
 
 
+@pytest.mark.parametrize("paddings", [(3, 3), (0, 5), (1, 9), (9, 2)])
+def test_padding_beside_a_cache_changes_nothing(mixer, paddings):
+    first, second, x_t = randn(2, 6, 8), randn(2, 9, 8, seed=1), randn(2, 8, seed=2)
+    mask = torch.arange(9) >= torch.tensor(paddings)[:, None]
+    _, cache = mixer(first, return_cache=True)
+    y, padded = mixer(second, cache, attention_mask=mask, return_cache=True)
+    assert y.isfinite().all()
+    for row, padding in enumerate(paddings):
+        one = slice(row, row + 1)
+        _, expected_cache = mixer(first[one], return_cache=True)
+        if padding < 9:
+            expected, expected_cache = mixer(second[one, padding:], expected_cache,
+                                             return_cache=True)
+            close(y[one, padding:], expected)
+        if not isinstance(mixer, Attention):                     # whose cache holds padding too
+            given = [part[one] for part in parts(padded)]
+            caches_close(tuple(given), tuple(parts(expected_cache)))
+        close(mixer.step(x_t, padded)[0][one], mixer.step(x_t[one], expected_cache)[0])
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
 def test_integer_mask_equals_bool_mask(one_of_each_class, dtype):
     x = randn(2, 5, 8)
@@ -146,7 +173,11 @@ def test_integer_mask_equals_bool_mask(one_of_each_class, dtype):
     (torch.ones(2, 5), "expected dtype bool or int64 or int32, got float32$"),
     (torch.ones(2, 4, dtype=torch.bool), r"expected shape \(2, 5\) = .+, got shape \(2, 4\)$"),
     (torch.full((2, 5), 2), "expected values that are 0 or 1, got 2 to 2$"),
-], ids=["float", "shape", "values"])
+    (torch.arange(5).expand(2, 5) < 3, "expected padding to the left alone, got some after a "),
+    (torch.tensor([[True, False, True, True, True]] * 2), "expected padding to the left alone"),
+    (torch.ones(2, 5, dtype=torch.bool, device="meta"), "expected device cpu, .+ got meta$"),
+    ([[1] * 5] * 2, "expected a torch.Tensor, got list$"),
+], ids=["float", "shape", "values", "right", "between", "device", "list"])
 def test_wrong_mask_is_refused(one_of_each_class, mask, message):
     with pytest.raises(ValueError, match=f"^attention_mask: {message}"):
         one_of_each_class(randn(2, 5, 8), attention_mask=mask)
@@ -162,6 +193,14 @@ def test_wrong_cache_is_refused_by_name(one_of_each_class):
             continue
         with pytest.raises(ValueError, match=r"^cache(\.\w+)?: expected shape \(2, .+, got shape"):
             call(one_of_each_class.init_cache(3))
+        with torch.no_grad():
+            _, cache = one_of_each_class(x, return_cache=True)
+        for change in (lambda part: part.to(torch.complex64), lambda part: part.to("meta"),
+                       Tensor.tolist, lambda part: part / 0, Tensor.to_sparse):
+            with pytest.raises(ValueError, match=r"^cache(\.\w+)?: expected .+, got "):
+                call(changed(cache, change))
+    with pytest.raises(ValueError, match=r"^cache: expected .+, got NoneType$"):
+        one_of_each_class.step(x[:, 0], None)
     with pytest.raises(ValueError, match=r"^batch: expected a whole number from 1 up, got 0$"):
         one_of_each_class.init_cache(0)
 
@@ -173,6 +212,29 @@ def test_wrong_input_shape_is_refused(one_of_each_class, shape):
     step_shape = (2, 5, 8) if shape == (2, 8) else shape
     with pytest.raises(ValueError, match=r"^x: expected shape \(batch, 8\), got shape"):
         one_of_each_class.step(torch.zeros(step_shape), one_of_each_class.init_cache(2))
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (lambda x: x.tolist(), "a torch.Tensor, got list"),
+    (lambda x: x.numpy(), "a torch.Tensor, got ndarray"),
+    (lambda x: x.float(), "dtype float64, that of the layer, got float32"),
+    (lambda x: x.half(), "dtype float64, that of the layer, got float16"),
+    (lambda x: x.long(), "dtype .+, got int64"),
+    (lambda x: x.to(torch.complex128), "dtype .+, got complex128"),
+    (lambda x: x.to("meta"), "device cpu, that of the weights, got meta"),
+    (lambda x: x.to_sparse(), "a dense tensor, got torch.sparse_coo"),
+    (lambda x: x[:0], "at least one element"),
+    (lambda x: x / 0, "finite numbers, got "),
+])
+def test_wrong_input_is_refused_by_forward_and_step(one_of_each_class, wrong, message):
+    x = randn(2, 5, 8)
+    if isinstance(one_of_each_class, MLP) and message == "at least one element":
+        assert one_of_each_class(x[:, :0]).shape == (2, 0, 8)  # for an expert that gets no token
+    else:
+        with pytest.raises(ValueError, match=f"^x: expected {message}"):
+            one_of_each_class(wrong(x))
+    with pytest.raises(ValueError, match=f"^x: expected {message}"):
+        one_of_each_class.step(wrong(x[:, 0]), one_of_each_class.init_cache(2))
 
 
 def test_step_does_not_change_the_cache_it_is_given(mixer):
@@ -217,3 +279,28 @@ def test_forward_and_backward_run_under_bfloat16_autocast(one_of_each_class):
     assert (y - expected).norm() < 0.02 * expected.norm()
     assert continued.isfinite().all()
     assert all(parameter.grad.dtype == torch.float32 for parameter in mixer.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64],
+                         ids=str)
+@pytest.mark.parametrize("name", MIXERS)
+def test_an_initial_cache_equals_no_cache_in_every_dtype(name, dtype):
+    torch.manual_seed(0)
+    mixer = MIXERS[name]().to(dtype)
+    x = randn(2, 5, 8).to(dtype)
+    y, last = mixer(x, return_cache=True)
+    y_, last_ = mixer(x, mixer.init_cache(2), return_cache=True)
+    stepped, last_stepped = run_steps(mixer, x)
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 4 * torch.finfo(dtype).eps)
+    assert y.dtype == y_.dtype == stepped.dtype == dtype
+    assert torch.equal(y_, y)
+    assert (stepped.double() - y.double()).norm() <= tolerance * y.double().norm()
+    kinds = [[(part.dtype, part.shape) for part in parts(cache)]
+             for cache in (last, last_, last_stepped)]
+    assert kinds[0] == kinds[1] == kinds[2]
+    for one, other, step_part in zip(parts(last), parts(last_), parts(last_stepped), strict=True):
+        assert torch.equal(one, other)
+        wide = torch.complex128 if one.is_complex() else torch.float64
+        assert (step_part.to(wide) - one.to(wide)).norm() <= tolerance * one.to(wide).norm()
+    if not isinstance(mixer, Attention):
+        assert [(part.dtype, part.shape) for part in parts(mixer.init_cache(2))] == kinds[0]

@@ -230,7 +230,7 @@ BAD = [
     (lambda: S4D(0), "d_model"), (lambda: S4D(2.0), "d_model"), (lambda: S4D(True), "d_model"),
     (lambda: S4D(2, 7), "d_state"), (lambda: S4D(2, 0, init="real"), "d_state"),
     (lambda: S4D(2, 8.0), "d_state"), (lambda: S4D(2, True, init="real"), "d_state"),
-    (lambda: S4(2, 7), "N"), (lambda: S4(2, 0), "N"),
+    (lambda: S4(2, 7), "d_state"), (lambda: S4(2, 0), "d_state"),
     (lambda: S4D(2, init="legt"), "init"), (lambda: S4D(2, discretization="euler"),
                                             "discretization"),
     (lambda: S4D(2, delta_min=0.0), "delta_min"),
@@ -259,7 +259,7 @@ def test_bad_input_raises_an_error_that_names_it(call, name):
 def test_a_step_of_the_wrong_shape_raises_an_error():
     layer = S4D(3, 8)
     system, cache = layer.discrete_system(), layer.init_cache(2)
-    with pytest.raises(ValueError, match=r"^x: expected shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"^x: expected shape \(batch, 3\)"):
         layer.step(torch.zeros(2, 4), cache, system)
     with pytest.raises(ValueError, match=r"^cache: expected shape \(2, 3, 4\)"):
         layer.step(torch.zeros(2, 3), cache[..., :3], system)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from systems import F64, close, leaves, randn, uniform
 
+from minimamba import compiler, selective_scan
 from minimamba import scan as scan_package
-from minimamba import selective_scan
 from minimamba.scan import chunked, compiled, methods, reference, why_not
 from minimamba.scan.triton import operator
 
@@ -60,6 +60,17 @@ def agree(method, arguments, **options):
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 63, 64, 65, 97])
 def test_method_matches_reference_at_lengths_around_a_chunk(method, length):
     agree(method, inputs(length))
+
+
+@faster_methods
+@pytest.mark.parametrize("rest", [0, 1, -1])
+def test_every_gradient_matches_reference_over_three_chunks(method, rest):
+    """With all options at once, and a last chunk that is full, or has one step, or
+    lacks one."""
+    chunk = chunked.CHUNK_SIZE if method == "chunked" else compiled.CHUNK_SIZE
+    arguments = inputs(3 * chunk + rest) | {"delta_bias": randn(6, seed=10)}
+    agree(method, arguments | {"delta": randn(2, 3 * chunk + rest, 6, seed=1)},
+          delta_softplus=True)
 
 
 @faster_methods
@@ -169,7 +180,7 @@ def test_chunked_scan_does_not_save_the_states_of_all_steps():
 
 
 def test_compilation_is_announced_once(capsys, monkeypatch):
-    monkeypatch.setattr(compiled.torch, "compile", lambda steps, **_: steps)
+    monkeypatch.setattr(torch, "compile", lambda steps, **_: steps)
     compiled._compile.cache_clear()
     arguments = inputs(48)
     for _ in range(2):
@@ -202,7 +213,7 @@ class OnGPU:
 
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
     (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
-    (OnGPU(batch=70_000), 16, "chunked")])
+    (OnGPU(batch=70_000), 16, "triton")])
 def test_auto_picks_triton_on_a_gpu_for_inputs_it_can_take(monkeypatch, x, d_state, chosen):
     pytest.importorskip("triton")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -216,7 +227,7 @@ def test_auto_picks_chunked_on_a_gpu_without_triton(monkeypatch):
 
 
 def test_compiled_method_is_refused_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: name)
     assert why_not("compiled") is None
     assert why_not("compiled", x=OnGPU()) == "it runs on the CPU, and the tensors are on cuda"
     with pytest.raises(ValueError, match="got 'compiled': it runs on the CPU"):
@@ -234,9 +245,9 @@ def test_auto_picks_compiled_for_large_cpu_inputs_if_there_is_a_compiler(monkeyp
         name: lambda *a, name=name, **k: ran.append(name) or reference.scan(*a, **k)
         for name in scan_package.METHODS})
     monkeypatch.setattr(scan_package, "WORTH_COMPILING", 2 * 20 * 6 * 4)
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: name)
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: name)
     selective_scan(**inputs(19))
     selective_scan(**inputs(20))
-    monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
     selective_scan(**inputs(20))
     assert ran == ["chunked", "compiled", "chunked"]

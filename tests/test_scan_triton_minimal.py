@@ -48,6 +48,14 @@ def test_minimal_scan_matches_reference_in_output_and_gradients(length):
     check(inputs(length))
 
 
+def test_minimal_scan_matches_reference_over_three_chunks_and_blocks(monkeypatch):
+    from minimamba.scan import triton_minimal
+
+    monkeypatch.setattr(triton_minimal, "CHUNK", 4)
+    monkeypatch.setattr(triton_minimal, "BLOCK", 4)
+    check(inputs(2 * triton_minimal.CHUNK + 3, d_inner=2 * triton_minimal.BLOCK + 1))
+
+
 @pytest.mark.parametrize("d_state", [1, 3, 16])
 @pytest.mark.parametrize("d_inner", [1, 33])
 def test_minimal_scan_takes_any_number_of_channels_and_states(d_inner, d_state):

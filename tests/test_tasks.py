@@ -56,6 +56,87 @@ def test_a_constant_answer_has_the_accuracy_of_chance(task):
     assert abs(fraction - task.chance) < 4 * math.sqrt(task.chance / 4000) + 0.01
 
 
+def without_evidence(task, tokens, targets, query):
+    """What is left of the sequences if the evidence for one answer is drawn afresh, and what can
+    then not be told: (tokens, the place of the query, what is hidden, how many values it has)."""
+    generator = torch.Generator().manual_seed(5)
+    fresh = tokens[torch.randperm(len(tokens), generator=generator)]
+    place = targets.ne(UNSCORED).nonzero()[:, 1].view(len(tokens), -1)[:, query]
+    answer = targets.gather(1, place[:, None])[:, 0]
+    steps = torch.arange(tokens.shape[1])
+
+    def redrawn(where):
+        return torch.where(where, fresh, tokens)
+
+    if isinstance(task, tasks.AssociativeRecall):
+        end = 2 * task.n_pairs
+        yield redrawn((steps < end) & (steps % 2 == 1)), place, answer - task.n_keys, task.n_keys
+        # Its place tells something about the pair, as the docstring says: a query at any place.
+        pair = torch.randint(task.n_pairs, (len(tokens),), generator=generator)
+        query_key = tokens[:, :end:2].gather(1, pair[:, None])
+        seen = torch.cat([redrawn(steps % 2 == 0)[:, :end], query_key], 1)
+        yield seen, torch.full_like(place, end), pair, task.n_pairs
+    elif isinstance(task, tasks.PhoneBook):
+        entry = 1 + task.n_letters + task.n_digits
+        in_book, is_digit = steps < task.n_entries * entry, steps % entry > task.n_letters
+        yield redrawn(in_book & is_digit), place, answer, 10
+        if query % task.n_digits == 0:                       # the others follow known digits
+            book = tokens[:, :task.n_entries * entry].unflatten(1, (-1, entry))
+            names = book[..., 1:-task.n_digits]
+            name = tokens.gather(1, place[:, None] + torch.arange(1 - task.n_letters, 1))
+            index = (names == name[:, None]).all(2).int().argmax(1)
+            yield redrawn(in_book & ~is_digit), place, index, task.n_entries
+    elif isinstance(task, tasks.InductionHeads):
+        first = (tokens == task.n_symbols).int().argmax(1)
+        yield redrawn(steps == first[:, None] + 1), place, answer, task.n_symbols
+        yield redrawn(steps < task.length - 1), place, first, task.length - 2
+    elif isinstance(task, tasks.Registers):
+        is_type = (tokens // task.n_symbols == query) & (steps < task.length)
+        symbol = fresh % task.n_symbols + query * task.n_symbols
+        is_last = steps == (steps * is_type).amax(1, keepdim=True)
+        yield (torch.where(is_last, symbol, tokens), place, answer - query * task.n_symbols,
+               task.n_symbols)
+    elif isinstance(task, tasks.SelectiveCopying):
+        is_data = (tokens > 0) & (steps < task.length)
+        yield torch.where(is_data, 1 + fresh % task.n_symbols, tokens), place, answer - 1, \
+            task.n_symbols
+    else:
+        is_copying = isinstance(task, tasks.Copying)
+        evidence = steps < task.length if is_copying else steps == place[:, None]
+        yield redrawn(evidence), place, answer, task.n_symbols if is_copying else 2
+
+
+def dependence(visible, hidden, n_hidden):
+    """How far what is hidden is from uniform given what is visible, in standard deviations of
+    Pearson's χ²."""
+    counts = (visible * n_hidden + hidden).bincount(minlength=(visible.max() + 1) * n_hidden)
+    counts = counts.view(-1, n_hidden).double()
+    counts = counts[counts.sum(1) > 0]
+    expected = counts.sum(1, keepdim=True) / n_hidden
+    freedom = len(counts) * (n_hidden - 1)
+    return (((counts - expected)**2 / expected).sum() - freedom) / math.sqrt(2 * freedom)
+
+
+@every_task
+def test_without_the_evidence_nothing_tells_the_answer(task):
+    """Neither a token read so far, alone or together with the query, nor the place of the query,
+    nor the answers before, in the sequence or in the one before."""
+    tokens, targets = sample(task, 10_000)
+    answers = targets[targets != UNSCORED].view(len(tokens), -1)
+    for query in range(answers.shape[1]):
+        for seen, place, hidden, n_hidden in without_evidence(task, tokens, targets, query):
+            asked = seen.gather(1, place[:, None])[:, 0]
+            parts = {"place": place, "query and place": asked * 100 + place,
+                     "sequence before": hidden.roll(1)}
+            if task is not RECALL:                           # whose values are distinct
+                parts |= {f"answer {k}": answers[:, k] for k in range(query)}
+            is_read = torch.arange(seen.shape[1]) <= place[:, None]
+            for step, token in enumerate(torch.where(is_read, seen, task.vocab_size).unbind(1)):
+                parts |= {f"token {step}": token, f"query and token {step}": asked * 100 + token}
+            for name, part in parts.items():
+                assert dependence(part, hidden, n_hidden) < 6, (query, name)
+
+
 @every_task
 def test_equal_generators_give_equal_sequences(task):
     assert all(torch.equal(a, b) for a, b in zip(sample(task), sample(task), strict=True))

@@ -1,7 +1,10 @@
 """From text to token ids and back, all at once and token by token."""
 
+from random import Random
+
 import pytest
-from models import TOKENS, write_tokenizer
+from models import TOKENS, small_model, write_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from minimamba.tokenizer import (
     ByteTokenizer,
@@ -60,7 +63,106 @@ def test_piece_is_held_back_until_its_character_is_complete(tokenizer):
     first, second = ids[len(prompt_ids):]
     assert stream.push(first) == ""
     assert stream.flush() == "\ufffd"
-    assert stream.push(second) == "é"
+    # A byte of a vocabulary waits for the next token: one more byte would make it invalid.
+    assert (stream.push(second) or stream.flush()) == "é"
+
+
+SPECIAL = ["<s>", "</s>", "<unk>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+WORDS = ["▁", "▁a", "▁b", "a", "b", "▁▁", ".", "▁,", "日", "\n", "'", "s", "\u200d", "🐍"]
+PIECES = ["a", "##b", "##c", "b", ".", ",", "'", "##'", "s", "n't", "##.", "do", "not"]
+TOKENIZERS = {
+    "Metaspace": (WORDS, decoders.Metaspace()),
+    "Metaspace, never first": (WORDS, decoders.Metaspace(prepend_scheme="never")),
+    "byte fallback": (BYTES + WORDS, decoders.Sequence([
+        decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+        decoders.Strip(" ", 1, 0)])),
+    "ByteLevel": (sorted(pre_tokenizers.ByteLevel.alphabet()), decoders.ByteLevel()),
+    "WordPiece": (PIECES, decoders.WordPiece()),
+    "WordPiece without cleanup": (PIECES, decoders.WordPiece(cleanup=False)),
+    "BPE": (["a", "b</w>", "c", "a</w>", ".</w>"], decoders.BPEDecoder()),
+    "bytes": None,
+}
+
+
+def file_tokenizer(folder, tokens, decoder):
+    """A tokenizer.json of some tokens after the special ones; it has no merges."""
+    tokens = SPECIAL + tokens
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, [],
+                                     unk_token="<unk>"))
+    tokenizer.add_special_tokens(SPECIAL[:2])
+    tokenizer.decoder = decoder
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return FileTokenizer(folder / "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_any_tokens_streamed_are_what_decoding_all_at_once_gives(name, tmp_path):
+    random = Random(0)
+    if TOKENIZERS[name] is None:
+        tokenizer, size = ByteTokenizer(), 256
+    else:
+        tokenizer = file_tokenizer(tmp_path, *TOKENIZERS[name])
+        size = len(SPECIAL) + len(TOKENIZERS[name][0]) + 2  # two ids without a token
+    for _ in range(300):
+        # Either any ids, or few different ones: runs of special tokens, and of one byte.
+        choice = range(size) if random.random() < 0.7 else random.choices(range(size), k=3)
+        ids = random.choices([*choice, *range(3)], k=random.randrange(1, 40))
+        start = random.choice([0, random.randrange(len(ids) + 1)])
+        stream = TextStream(tokenizer, ids[:start])
+        text = "".join(map(stream.push, ids[start:])) + stream.flush()
+        assert text == tokenizer.decode(ids)[len(tokenizer.decode(ids[:start])):], (start, ids)
+
+
+def test_space_after_many_special_tokens_is_not_lost(tmp_path):
+    tokenizer = file_tokenizer(tmp_path, *TOKENIZERS["Metaspace"])
+    known = tokenizer._tokenizer.get_vocab()
+    stream = TextStream(tokenizer, [known["▁a"], *[known["</s>"]] * 20])
+    assert stream.push(known["▁b"]) == " b"
+
+
+@pytest.mark.parametrize("name", ["byte fallback", "ByteLevel", "bytes"])
+def test_every_byte_after_every_kind_of_character_is_streamed(name, tmp_path):
+    if TOKENIZERS[name] is None:
+        tokenizer, byte_ids = ByteTokenizer(), range(256)
+    else:
+        tokenizer = file_tokenizer(tmp_path, *TOKENIZERS[name])
+        known = tokenizer._tokenizer.get_vocab()
+        level = bytes_to_unicode()
+        byte_ids = [known[f"<0x{b:02X}>"] if name == "byte fallback" else known[level[b]]
+                    for b in range(256)]
+    for before in ("", "a", "é", "日", "👩\u200d🚀", "\ufffd"):
+        for byte in range(256):
+            ids = [byte_ids[b] for b in (*before.encode(), byte, *b"b")]
+            stream = TextStream(tokenizer, [])
+            assert "".join(map(stream.push, ids)) + stream.flush() == tokenizer.decode(ids)
+
+
+def bytes_to_unicode():
+    """The character that GPT-2's vocabulary writes for each byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+def test_prompt_is_neither_cut_nor_filled_up_whatever_the_file_asks_for(tmp_path):
+    tokenizer = file_tokenizer(tmp_path, WORDS, decoders.Metaspace())._tokenizer
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=50)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert len(FileTokenizer(tmp_path / "tokenizer.json").encode("aaa")) == 3
+
+
+def test_generated_text_is_the_prompt_and_what_is_streamed(tokenizer):
+    is_bytes = isinstance(tokenizer, ByteTokenizer)
+    model = small_model(vocab_size=256 if is_bytes else len(TOKENS))
+    model.tokenizer = tokenizer
+    for seed in range(5):
+        options = {"temperature": 3.0, "seed": seed}
+        assert model.generate(TEXT, 30, **options) == TEXT + "".join(
+            model.stream(TEXT, 30, **options))
+
 
 
 def test_streaming_decodes_a_bounded_number_of_tokens():
@@ -90,3 +192,5 @@ def test_text_without_a_tokenizer_or_without_a_token_is_refused():
         encode_prompt(None, "ab", "prompt")
     with pytest.raises(ValueError, match=r"^prompt: expected a text of at least one token, got ''"):
         encode_prompt(ByteTokenizer(), "", "prompt")
+    with pytest.raises(ValueError, match=r"^prompt: expected a text that UTF-8 can encode, got 'a"):
+        encode_prompt(ByteTokenizer(), "a\udcff", "prompt")

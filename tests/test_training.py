@@ -104,6 +104,70 @@ def test_loss_that_is_not_finite_stops_before_the_update(number):
     assert torch.equal(model.weight, before)
 
 
+class BadGradient(torch.autograd.Function):
+    """The identity; its gradient is what it was given."""
+
+    @staticmethod
+    def forward(ctx, x, gradient):
+        ctx.gradient = gradient
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return torch.full_like(gradient, ctx.gradient), None
+
+
+@pytest.mark.parametrize(("number", "what"), [
+    (math.nan, "the gradient of bias"), (math.inf, "the gradient of bias"),
+    (3e38, "the norm of all gradients together")])
+def test_finite_loss_with_a_bad_gradient_changes_and_writes_nothing(number, what, tmp_path):
+    model, file = nn.Linear(1, 3), tmp_path / "state.pt"
+    losses = train_steps(model, lambda x, scale: BadGradient.apply(model.bias, scale.item()).sum()
+                         + model.weight.sum(), [(torch.zeros(1), torch.tensor(scale)) for scale in
+                                                (1.0, 1.0, number, 1.0)],
+                         4, learning_rate=0.1, checkpoint=file, save_every=1)
+    next(losses), next(losses)
+    before = {name: x.clone() for name, x in model.state_dict().items()}
+    saved = file.read_bytes()
+    with pytest.raises(FloatingPointError, match=f"^{what} is not finite at step 2, where the"):
+        next(losses)
+    assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
+    assert file.read_bytes() == saved
+
+
+@pytest.mark.parametrize("where", ["an update", "a buffer", "a frozen parameter"])
+def test_number_that_is_not_finite_reaches_no_file(where, tmp_path):
+    model, file = nn.BatchNorm1d(3), tmp_path / "state.pt"
+    batches = [(torch.randn(8, 3),)] * 3
+    learning_rate, name = 0.1, "weight"
+    if where == "an update":
+        model.weight.data.fill_(3.3e38)
+        learning_rate = 3e37
+    elif where == "a buffer":
+        model.running_mean[0] = math.nan
+        name = "running_mean"
+    else:
+        model.bias.requires_grad_(False).fill_(math.inf)
+        name = "bias"
+    losses = train_steps(model, lambda x: -(1e-3 * model.weight).sum(), batches, 3,
+                         learning_rate=learning_rate, checkpoint=file, save_every=2)
+    with pytest.raises(FloatingPointError, match=f"^{name} is not finite after the update of st"):
+        list(losses)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("loss", "got"), [
+    (lambda model: model.weight, r"shape \(1, 1\) of torch.float32"),
+    (lambda model: model.weight.sum().item(), "float"),
+    (lambda model: torch.tensor(1), r"shape \(\) of torch.int64"),
+    (lambda model: model.weight.sum().detach(), "one without a gradient"),
+    (lambda model: torch.zeros((), requires_grad=True), "one without a gradient for any")])
+def test_loss_that_can_not_train_the_model_is_refused(loss, got):
+    model = nn.Linear(1, 1)
+    with pytest.raises(ValueError, match=rf"^loss: expected .*model's parameters, got {got}"):
+        next(train_steps(model, lambda x: loss(model), empty_batches(), 2, learning_rate=0.1))
+
+
 def test_model_is_in_training_mode_also_after_an_evaluation_between_steps():
     model, modes = nn.Linear(3, 1), []
 
@@ -131,10 +195,14 @@ def test_too_few_batches_and_bad_numbers_are_refused_by_name():
                          learning_rate=0.1)
     with pytest.raises(ValueError, match=r"^batches: expected 5, one per step, got 2$"):
         list(losses)
-    for name, value in (("steps", 0), ("save_every", 0), ("learning_rate", 0.0)):
+    for name, value in (("steps", 0), ("save_every", 0), ("learning_rate", 0.0),
+                        ("weight_decay", math.nan)):
         options = {"steps": 5, "learning_rate": 0.1} | {name: value}
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             train_steps(model, None, empty_batches(), **options)   # at the call
+    for no_model in (nn.ReLU(), None):
+        with pytest.raises(ValueError, match=r"^model: expected"):
+            train_steps(no_model, print, empty_batches(), 5, learning_rate=0.1)
 
 
 def test_each_epoch_has_every_row_once_in_a_new_order():

@@ -59,7 +59,104 @@ def test_checkpoint_holds_tensors_and_plain_values_alone(tmp_path):
     train(tmp_path / "state.pt", 5)
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     assert saved["completed"] == 4
-    assert set(saved) == {"model", "optimizer", "schedule", "completed", "random"}
+    assert set(saved) == {"settings", "model", "optimizer", "completed", "random"}
+
+
+def line(file, steps=10, stop=None, *, features=3, dtype=torch.float32, **changes):
+    """The losses of a linear model."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(features, 1, dtype=dtype)
+    x = torch.randn(steps, 8, features, dtype=dtype)
+    options = {"learning_rate": 0.1, "save_every": 2} | changes
+    return list(islice(train_steps(model, lambda x: (model(x) - x.sum(1, True)).square().mean(),
+                                   zip(x), steps, checkpoint=file, **options), stop))
+
+
+@pytest.mark.parametrize(("steps", "stop"), [(10, None), (10, 5), (2, None), (1, None)])
+def test_more_steps_continue_with_the_learning_rate_of_the_longer_run(steps, stop, tmp_path):
+    file = tmp_path / "state.pt"
+    line(file, steps, stop)
+    completed = completed_steps(file)
+    assert len(line(file, 20)) == 20 - completed
+    assert completed_steps(file) == 20
+    line(tmp_path / "at once.pt", 20)
+    rates, at_once = ([group["lr"] for group in torch.load(
+        path, weights_only=True)["optimizer"]["param_groups"]]
+        for path in (file, tmp_path / "at once.pt"))
+    assert rates == at_once
+
+
+def test_fewer_steps_continue_down_to_those_completed(tmp_path):
+    file = tmp_path / "state.pt"
+    line(file, 10, 5)
+    assert len(line(file, 6)) == 2
+    with pytest.raises(ValueError, match=r"^steps: expected 6 or more, since .+ has .+ 5$"):
+        line(file, 5)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"learning_rate": 0.2}, "learning_rate: expected 0.1, with which .*state.pt .*, got 0.2"),
+    ({"weight_decay": 0.5}, "weight_decay: expected 0.01, with which .*state.pt .*, got 0.5"),
+    ({"bf16": False}, "bf16: expected True, with which .*state.pt .*, got False"),
+    ({"features": 4}, r"checkpoint: expected weight: shape \(1, 4\) .*, got shape \(1, 3\)"),
+    ({"dtype": torch.float64}, "checkpoint: expected .* of torch.float64, .* got .*float32")])
+def test_other_settings_than_those_saved_are_refused_with_both_values(changes, message, tmp_path):
+    file = tmp_path / "state.pt"
+    line(file, stop=5)
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
+        line(file, **changes)
+    assert file.read_bytes() == before
+    assert len(line(file, save_every=3)) == 6                # this may change
+
+
+def test_frozen_parameter_resumes(tmp_path):
+    def losses(stop):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(3, 1)
+        model.bias.requires_grad_(False)
+        return list(islice(train_steps(model, lambda x: model(x).square().mean(),
+                                       [(torch.ones(2, 3),)] * 6, 6, learning_rate=0.1,
+                                       checkpoint=tmp_path / "state.pt", save_every=2), stop))
+
+    first = losses(5)
+    assert losses(None)[:1] == first[4:]
+
+
+@pytest.mark.parametrize("contents", [
+    b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", b"<!DOCTYPE html><html>",
+    b"PK\x03\x04" + bytes(500)])
+def test_file_that_is_no_checkpoint_is_refused_in_one_line(contents, tmp_path):
+    file = tmp_path / "state.pt"
+    file.write_bytes(contents)
+    for read in (completed_steps, line):
+        with pytest.raises(ValueError, match=r"^checkpoint: expected a file that [^\n]+, got "
+                                             r"[^\n]+state\.pt, which begins with b[^\n]+$"):
+            read(file)
+    torch.save({"completed": 3}, file)
+    with pytest.raises(ValueError, match=r"^checkpoint: .+ of another kind or an older version$"):
+        line(file)
+
+
+def test_damaged_checkpoint_is_refused_wherever_the_damage_is(tmp_path):
+    file = tmp_path / "state.pt"
+    line(file, 4)
+    whole = file.read_bytes()
+    expected = torch.load(file, weights_only=True)
+    noticed = 0
+    for start in range(0, len(whole), 97):
+        file.write_bytes(whole[:start] + bytes(64) + whole[start + 64:])
+        try:
+            completed_steps(file)
+        except ValueError:
+            noticed += 1
+        else:                                                # only padding was hit
+            assert str(torch.load(file, weights_only=True)) == str(expected)
+    assert noticed > 20
+    for length in range(1, len(whole), 311):
+        file.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"^checkpoint: "):
+            completed_steps(file)
 
 
 TWO_PROCESSES = """

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minimamba.arguments import check_count, check_shape, refuse
-from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
-from minimamba.ops.linear import linear_layer
+from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
+from minimamba.ops.linear import linear_layer, zeros_like_layer
 
 ROTARY_BASE = 10000.0
 """The lowest frequency of the rotary position embedding is about 1/ROTARY_BASE per step."""
@@ -67,7 +67,7 @@ class Attention(nn.Module):
             batch: the number of sequences.
         """
         check_count("batch", batch)
-        empty = self.in_proj.weight.new_zeros(batch, self.n_heads, 0, self.d_model // self.n_heads)
+        empty = zeros_like_layer(self, batch, self.n_heads, 0, self.d_model // self.n_heads)
         return KVCache(empty, empty, None)
 
     @overload
@@ -85,7 +85,7 @@ class Attention(nn.Module):
             x: (batch, length, d_model).
             cache: what an earlier call returned for the steps before x; None at the start.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding, which stands to the left.
+                at padding, which stands to the left and takes no position.
             return_cache: whether to return the cache after the last step too.
 
         Returns:
@@ -94,9 +94,11 @@ class Attention(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model)
+        check_input(x, self.d_model, self.in_proj.weight)
         if attention_mask is not None:
-            attention_mask = as_bool_mask(attention_mask, *x.shape[:2])
+            attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
+        if cache is not None:
+            self._check_cache(cache, len(x))
         queries, cache = self._queries_and_cache(x, cache, attention_mask)
         mask = _causal_mask(x.shape[1], cache)
         y = scaled_dot_product_attention(
@@ -115,7 +117,8 @@ class Attention(nn.Module):
         Returns:
             The output (batch, d_model), and the cache after this step, longer by one.
         """
-        check_step_input(x, self.d_model)
+        check_step_input(x, self.d_model, self.in_proj.weight)
+        self._check_cache(cache, len(x))
         output, cache = self(x[:, None], cache, return_cache=True)
         return output[:, 0], cache
 
@@ -130,7 +133,7 @@ class Attention(nn.Module):
         Returns:
             (batch, n_heads, length, length): row t holds the weights of step t, which sum to 1.
         """
-        check_input(x, self.d_model)
+        check_input(x, self.d_model, self.in_proj.weight)
         queries, cache = self._queries_and_cache(x, None, None)
         scores = queries @ cache.keys.mT * queries.shape[-1]**-0.5
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
@@ -141,37 +144,46 @@ class Attention(nn.Module):
         """The queries of these steps, and the cache after them."""
         qkv = linear_layer(self.in_proj, x).unflatten(2, (3, self.n_heads, -1))
         queries, keys, values = qkv.permute(2, 0, 3, 1, 4)       # (batch, n_heads, length, d_head)
-        past = cache.keys.shape[2] if isinstance(cache, KVCache) else 0
-        if self.rotary:
-            queries = _rotate(queries, past)
-            keys = _rotate(keys, past)
-        if cache is None:
-            return queries, KVCache(keys, values, attention_mask)
-        if not isinstance(cache, KVCache):
-            refuse("cache", "a KVCache, such as `init_cache` creates", type(cache).__name__)
-        check_shape("cache.keys", cache.keys, (*keys.shape[:2], past, keys.shape[3]),
-                    "(batch, n_heads, length, d_head)")
-        check_shape("cache.values", cache.values, tuple(cache.keys.shape), "that of the keys")
-        if attention_mask is not None or cache.attention_mask is not None:
+        past = 0 if cache is None else cache.keys.shape[2]
+        total = past + x.shape[1]
+        position = torch.arange(past, total, device=x.device)
+        if attention_mask is not None or (cache is not None and cache.attention_mask is not None):
             masks = [x.new_ones(len(x), length, dtype=torch.bool) if mask is None else mask
-                     for mask, length in ((cache.attention_mask, past),
+                     for mask, length in ((cache.attention_mask if cache else None, past),
                                           (attention_mask, x.shape[1]))]
             attention_mask = torch.cat(masks, 1)
-        return queries, KVCache(torch.cat([cache.keys, keys], 2),
-                                torch.cat([cache.values, values], 2), attention_mask)
+            # Padding takes no position.
+            position = (attention_mask.cumsum(1) - 1)[:, None, past:]
+        if self.rotary:
+            queries = _rotate(queries, position)
+            keys = _rotate(keys, position)
+        if cache is not None:
+            keys = torch.cat([cache.keys, keys], 2)
+            values = torch.cat([cache.values, values], 2)
+        return queries, KVCache(keys, values, attention_mask)
+
+    def _check_cache(self, cache: KVCache, batch: int) -> None:
+        check_cache_type(cache, KVCache, "a KVCache")
+        # A cache may be of any length, and keys that have none are refused below.
+        past = cache.keys.shape[2] if getattr(cache.keys, "ndim", 0) == 4 else 0
+        shape = (batch, self.n_heads, past, self.d_model // self.n_heads)
+        for name, state in (("cache.keys", cache.keys), ("cache.values", cache.values)):
+            check_state(name, state, shape, "(batch, n_heads, length, d_head)",
+                        self.in_proj.weight)
+        if cache.attention_mask is not None:
+            check_state("cache.attention_mask", cache.attention_mask, (batch, past),
+                        "(batch, length)", self.in_proj.weight, torch.bool)
 
 
-def _rotate(x: Tensor, first_position: int) -> Tensor:
+def _rotate(x: Tensor, position: Tensor) -> Tensor:
     """Apply the rotary position embedding: rotate each pair of features by position × frequency.
 
-    x is (…, length, d_head). The angles are computed in float64: float32 resolves an angle of a
-    million radians to a sixteenth only.
+    x is (batch, n_heads, length, d_head), position (length,) or (batch, 1, length). The angles are
+    computed in float64: float32 resolves an angle of a million radians to a sixteenth only.
     """
     half = x.shape[-1] // 2
     frequency = ROTARY_BASE ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
-    position = torch.arange(first_position, first_position + x.shape[-2], device=x.device,
-                            dtype=torch.float64)
-    angle = position[:, None] * frequency                        # (length, d_head/2)
+    angle = position[..., None] * frequency                      # (…, length, d_head/2)
     cos = angle.cos().to(x.dtype)
     sin = angle.sin().to(x.dtype)
     a, b = x.chunk(2, -1)

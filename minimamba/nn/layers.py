@@ -6,11 +6,19 @@
 import torch
 from torch import Tensor, nn
 
+from minimamba.arguments import (
+    check_count,
+    check_features,
+    check_positive,
+    check_shape,
+    refuse,
+)
 from minimamba.nn.attention import KVCache
 from minimamba.nn.lstm import LSTMCache
 from minimamba.nn.mamba import MambaCache
 from minimamba.nn.mixer import Mixer
 from minimamba.ops import decode
+from minimamba.ops.linear import is_plain
 
 LayerCache = MambaCache | KVCache | LSTMCache | Tensor | tuple[()]
 """The cache of one layer: which of these depends on its mixer."""
@@ -25,11 +33,18 @@ class Layer(nn.Module):
         norm_epsilon: added to the mean square inside the norm.
         residual_in_fp32: whether the residual stream is kept in float32, whatever the dtype of
             the parameters.
+
+    Raises:
+        ValueError: for a mixer that is no module, or a number that is not positive.
     """
 
     def __init__(self, mixer: Mixer, d_model: int, *, norm_epsilon: float = 1e-5,
                  residual_in_fp32: bool = True) -> None:
         super().__init__()
+        if not isinstance(mixer, nn.Module):
+            refuse("mixer", "a module with the interface of Mixer", type(mixer).__name__)
+        check_count("d_model", d_model)
+        check_positive("norm_epsilon", norm_epsilon, "a number")
         self.norm = nn.RMSNorm(d_model, norm_epsilon)
         self.mixer = mixer
         self.residual_in_fp32 = residual_in_fp32
@@ -47,7 +62,11 @@ class Layer(nn.Module):
 
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and the cache.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        self._check("x", x, "batch, length")
         normed = self.norm(x.to(self.norm.weight.dtype))
         y = self.mixer(normed, cache, attention_mask=attention_mask, return_cache=return_cache)
         if not return_cache:
@@ -69,7 +88,13 @@ class Layer(nn.Module):
 
         Returns:
             This mixer's output, the residual stream it is to be added to, and the new cache.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        self._check("hidden_states", hidden_states, "batch")
+        self._check("residual", residual, "batch")
+        check_shape("residual", residual, tuple(hidden_states.shape), "that of hidden_states")
         normed, residual = add_norm(self.norm, hidden_states, self._residual(residual))
         hidden_states, cache = self.mixer.step(normed, cache)
         return hidden_states, residual, cache
@@ -85,9 +110,19 @@ class Layer(nn.Module):
 
         Returns:
             This mixer's output, and the residual stream it is to be added to.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        self._check("hidden_states", hidden_states, "batch")
+        self._check("residual", residual, "batch")
+        check_shape("residual", residual, tuple(hidden_states.shape), "that of hidden_states")
         normed, residual = add_norm(self.norm, hidden_states, self._residual(residual))
         return self.mixer.step_(normed, cache), residual
+
+    def _check(self, name: str, x: Tensor, axes: str) -> None:
+        weight = self.norm.weight
+        check_features(name, x, axes, len(weight), weight, any_dtype=True)
 
     def _residual(self, x: Tensor) -> Tensor:
         """x in the dtype of the residual stream."""
@@ -107,7 +142,7 @@ def add_norm(norm: nn.RMSNorm, hidden_states: Tensor, residual: Tensor) -> tuple
     Returns:
         The norm of the sum, in the dtype of the norm's weight, and the sum, in that of residual.
     """
-    if decode.can_use_kernels(hidden_states):
+    if decode.can_use_kernels(hidden_states) and is_plain(norm):
         return decode.add_rms_norm(hidden_states, residual, norm.weight, norm.eps)
     residual = residual + hidden_states
     return norm(residual.to(norm.weight.dtype)), residual

@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from minimamba.arguments import check_count, check_shape, refuse
-from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
-from minimamba.ops.linear import linear_layer
+from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
+from minimamba.ops.linear import linear_layer, zeros_like_layer
 
 
 class LSTMCache(NamedTuple):
@@ -43,7 +43,7 @@ class LSTM(nn.Module):
             batch: the number of sequences.
         """
         check_count("batch", batch)
-        zeros = self.out_proj.weight.new_zeros(batch, self.d_model)
+        zeros = zeros_like_layer(self, batch, self.d_model)
         return LSTMCache(zeros, zeros)
 
     @overload
@@ -61,13 +61,13 @@ class LSTM(nn.Module):
             x: (batch, length, d_model).
             cache: the state before the first step; zeros if None.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding, which stands to the left and leaves the state at zero.
+                at padding, which stands to the left and leaves the state as it is.
             return_cache: whether to return the state after the last step too.
 
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and an `LSTMCache`.
         """
-        check_input(x, self.d_model)
+        check_input(x, self.d_model, self.out_proj.weight)
         if cache is None:
             cache = self.init_cache(len(x))
         else:
@@ -75,12 +75,12 @@ class LSTM(nn.Module):
         if attention_mask is None:
             y, cache = self._run(x, cache)
         else:
-            is_token = as_bool_mask(attention_mask, *x.shape[:2])
+            is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
             outputs = []
-            # The biases write whatever the input is: reset the state after each step of padding.
             for x_t, is_token_t in zip(x.split(1, 1), is_token.split(1, 1), strict=True):
-                y_t, cache = self._run(x_t, cache)
-                cache = LSTMCache(cache.h * is_token_t, cache.c * is_token_t)
+                y_t, after = self._run(x_t, cache)
+                cache = LSTMCache(*(torch.where(is_token_t, new, old)
+                                    for new, old in zip(after, cache, strict=True)))
                 outputs.append(y_t)
             y = torch.cat(outputs, 1)
         output = linear_layer(self.out_proj, y)
@@ -96,18 +96,19 @@ class LSTM(nn.Module):
         Returns:
             The output (batch, d_model), and the state after this step.
         """
-        check_step_input(x, self.d_model)
+        check_step_input(x, self.d_model, self.out_proj.weight)
+        self._check_cache(cache, len(x))
         output, cache = self(x[:, None], cache, return_cache=True)
         return output[:, 0], cache
 
     def _run(self, x: Tensor, cache: LSTMCache) -> tuple[Tensor, LSTMCache]:
         # PyTorch's LSTM does not take inputs in half precision beside states that are not.
         with torch.autocast(x.device.type, enabled=False):
-            y, (h, c) = self.lstm(x, (cache.h[None], cache.c[None]))
+            y, (h, c) = self.lstm(x.to(cache.h.dtype), (cache.h[None], cache.c[None]))
         return y, LSTMCache(h[0], c[0])
 
     def _check_cache(self, cache: LSTMCache, batch: int) -> None:
-        if not isinstance(cache, LSTMCache):
-            refuse("cache", "an LSTMCache, such as `init_cache` creates", type(cache).__name__)
-        check_shape("cache.h", cache.h, (batch, self.d_model), "(batch, d_model)")
-        check_shape("cache.c", cache.c, (batch, self.d_model), "(batch, d_model)")
+        check_cache_type(cache, LSTMCache, "an LSTMCache")
+        for name, state in zip(("cache.h", "cache.c"), cache, strict=True):
+            check_state(name, state, (batch, self.d_model), "(batch, d_model)",
+                        self.out_proj.weight)

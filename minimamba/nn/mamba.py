@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import check_count, check_shape, refuse
-from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
-from minimamba.ops.causal_conv1d import causal_conv1d_silu
-from minimamba.ops.linear import linear, linear_layer
+from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
+from minimamba.ops.linear import is_plain, linear, linear_layer, zeros_like_layer
 
 
 class MambaCache(NamedTuple):
@@ -95,8 +95,8 @@ class Mamba(SelectiveSSM):
             batch: the number of sequences.
         """
         ssm_state = self._init_ssm_state(batch)
-        weight = self.in_proj.weight
-        return MambaCache(weight.new_zeros(batch, self.d_conv - 1, self.d_inner), ssm_state)
+        conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
+        return MambaCache(conv_state, ssm_state)
 
     @overload
     def forward(self, x: Tensor, cache: MambaCache | None = None, *,
@@ -113,7 +113,8 @@ class Mamba(SelectiveSSM):
             x: (batch, length, d_model).
             cache: what an earlier call returned for the steps before x; None at the start.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding, which stands to the left and leaves the outputs unchanged.
+                at padding, which stands to the left and changes neither the outputs of the tokens
+                nor the cache.
             return_cache: whether to return the cache after the last step too.
 
         Returns:
@@ -122,26 +123,26 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model)
+        check_input(x, self.d_model, self.conv1d.weight)
         batch, length, _ = x.shape
         conv_state, ssm_state = None, None
         if cache is not None:
             self._check_cache(cache, batch)
             conv_state, ssm_state = cache
+        if attention_mask is not None:
+            attention_mask = as_bool_mask(attention_mask, batch, length, x.device)
         x, z = self._in_branches(x)
         if attention_mask is not None:
-            attention_mask = as_bool_mask(attention_mask, batch, length)[..., None]
-            x = x * attention_mask
+            x, conv_state = self._move_padding(x, conv_state, attention_mask)
         conv_input = x
-        x = causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
-        if attention_mask is not None:
-            x = x * attention_mask  # the convolution's bias has written there
-        y, ssm_state = self.scan(x, z, initial_state=ssm_state, return_last_state=True)
+        x = self._convolve(x, conv_state)
+        y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
+                                 return_last_state=True)
         output = linear_layer(self.out_proj, y)
         if not return_cache:
             return output
         if conv_state is None:
-            conv_state = conv_input.new_zeros(batch, self.d_conv - 1, self.d_inner)
+            conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
         recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
         # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
         conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
@@ -179,14 +180,32 @@ class Mamba(SelectiveSSM):
 
         Returns:
             (batch, length, d_inner).
+
+        Raises:
+            ValueError: for an x of another shape, dtype or device, or NaN.
         """
+        check_input(x, self.d_model, self.conv1d.weight)
         x, _ = self._in_branches(x)
-        return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias)
+        return self._convolve(x)
+
+    def _move_padding(self, x: Tensor, conv_state: Tensor | None,
+                      is_token: Tensor) -> tuple[Tensor, Tensor]:
+        """Move padding to before the convolution's state: (padding, state, tokens) in each row."""
+        kept = self.d_conv - 1
+        if conv_state is None:
+            conv_state = x.new_zeros(len(x), kept, self.d_inner)
+        inputs = torch.cat([conv_state, x], 1)
+        position = torch.arange(inputs.shape[1], device=x.device)
+        padding = (~is_token).sum(1, keepdim=True)
+        source = torch.where(position < padding + kept, (position - padding).clamp(min=0),
+                             position)
+        inputs = inputs.gather(1, source[..., None].expand_as(inputs))
+        return inputs[:, kept:], inputs[:, :kept]
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
-        check_step_input(x, self.d_model)
+        check_step_input(x, self.d_model, self.conv1d.weight)
         self._check_cache(cache, len(x))
-        if decode.can_use_kernels(x):
+        if decode.can_use_kernels(x) and is_plain(self.conv1d):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
             x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,
                                              cache.conv_state, in_place=in_place)
@@ -196,23 +215,32 @@ class Mamba(SelectiveSSM):
             conv_state = window[:, 1:]
             if in_place:
                 conv_state = cache.conv_state.copy_(conv_state)
-            x = (window * self.conv1d.weight[:, 0].T).sum(1)
-            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+            if is_plain(self.conv1d):
+                x = (window * self.conv1d.weight[:, 0].T).sum(1)
+                x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
+            else:
+                x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self.scan_step(x, cache.ssm_state, z, in_place=in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute x and z by one product each: halves of a single one would have to be copied."""
+        if not is_plain(self.in_proj):
+            return self.in_proj(x).chunk(2, -1)
         weight_x, weight_z = self.in_proj.weight.chunk(2)
         bias_x, bias_z = None, None
         if self.in_proj.bias is not None:
             bias_x, bias_z = self.in_proj.bias.chunk(2)
         return linear(x, weight_x, bias_x), linear(x, weight_z, bias_z)
 
+    def _convolve(self, x: Tensor, conv_state: Tensor | None = None) -> Tensor:
+        """Compute silu(conv1d(x)), where conv_state holds the inputs before x."""
+        if is_plain(self.conv1d):
+            return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
+        return silu(self.conv1d(with_past(x, conv_state, self.d_conv).mT).mT)
+
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
-        if not isinstance(cache, MambaCache):
-            refuse("cache", "a MambaCache, such as `init_cache` creates", type(cache).__name__)
-        check_shape("cache.conv_state", cache.conv_state, (batch, self.d_conv - 1, self.d_inner),
-                    "(batch, d_conv - 1, d_inner)")
-        check_shape("cache.ssm_state", cache.ssm_state, (batch, self.d_inner, self.d_state),
-                    "(batch, d_inner, d_state)")
+        check_cache_type(cache, MambaCache, "a MambaCache")
+        check_state("cache.conv_state", cache.conv_state, (batch, self.d_conv - 1, self.d_inner),
+                    "(batch, d_conv - 1, d_inner)", self.conv1d.weight)
+        self._check_state("cache.ssm_state", cache.ssm_state, batch)

@@ -8,10 +8,9 @@ that a model can be built of any of them.
 
 from typing import Protocol, TypeVar, runtime_checkable
 
-import torch
 from torch import Tensor
 
-from minimamba.arguments import check_shape, check_tensor, refuse, shape_of
+from minimamba.arguments import check_features, refuse
 
 Cache = TypeVar("Cache")
 
@@ -29,7 +28,8 @@ class Mixer(Protocol[Cache]):
             x: (batch, length, d_model), the input sequence.
             cache: what an earlier call returned for the steps before x; None at the start.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding, which stands to the left and leaves the outputs unchanged.
+                at padding, which stands to the left and changes neither the outputs of the tokens
+                nor the cache.
             return_cache: whether to return the cache after the last step too.
 
         Returns:
@@ -58,54 +58,44 @@ class Mixer(Protocol[Cache]):
         ...
 
 
-def check_input(x: Tensor, d_model: int) -> None:
+def check_input(x: Tensor, d_model: int, like: Tensor) -> None:
     """Check the input of a `forward`.
 
     Args:
-        x: expected to be (batch, length, d_model).
+        x: expected to be (batch, length, d_model), of finite numbers.
         d_model: the number of features.
+        like: a weight of the layer, for its dtype and device.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: for anything else.
     """
-    if x.ndim != 3 or x.shape[2] != d_model:
-        refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+    check_features("x", x, "batch, length", d_model, like)
 
 
-def check_step_input(x: Tensor, d_model: int) -> None:
+def check_step_input(x: Tensor, d_model: int, like: Tensor) -> None:
     """Check the input of a `step`.
 
     Args:
-        x: expected to be (batch, d_model).
+        x: expected to be (batch, d_model), of finite numbers.
         d_model: the number of features.
+        like: a weight of the layer, for its dtype and device.
 
     Raises:
-        ValueError: for any other shape.
+        ValueError: for anything else.
     """
-    if x.ndim != 2 or x.shape[1] != d_model:
-        refuse("x", f"shape (batch, {d_model})", shape_of(x))
+    check_features("x", x, "batch", d_model, like)
 
 
-def as_bool_mask(attention_mask: Tensor, batch: int, length: int) -> Tensor:
-    """Check an attention mask and return it as bool.
+def check_cache_type(cache: object, kind: type, meaning: str) -> None:
+    """Check that a cache is of the type that a layer creates.
 
     Args:
-        attention_mask: (batch, length), bool, or integers that are 0 or 1.
-        batch: the number of sequences.
-        length: the number of steps.
-
-    Returns:
-        (batch, length), bool, True where there is a token.
+        cache: what was given.
+        kind: the type.
+        meaning: the type with its article, for the message.
 
     Raises:
-        ValueError: for another shape, dtype or value.
+        ValueError: if it is anything else, such as the cache of another kind of layer.
     """
-    check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
-    check_shape("attention_mask", attention_mask, (batch, length), "(batch, length)")
-    if attention_mask.dtype == torch.bool:
-        return attention_mask
-    looks_at_values = attention_mask.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looks_at_values and not ((attention_mask == 0) | (attention_mask == 1)).all():
-        refuse("attention_mask", "values that are 0 or 1",
-               f"{attention_mask.min()} to {attention_mask.max()}")
-    return attention_mask.bool()
+    if not isinstance(cache, kind):
+        refuse("cache", f"{meaning}, such as `init_cache` creates", type(cache).__name__)

@@ -5,8 +5,8 @@ from typing import Literal, overload
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import check_count, refuse
-from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
+from minimamba.arguments import as_bool_mask, check_count, check_features, refuse
+from minimamba.nn.mixer import check_cache_type, check_step_input
 from minimamba.ops.linear import linear_layer
 
 
@@ -60,11 +60,13 @@ class MLP(nn.Module):
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and ().
         """
-        check_input(x, self.d_model)
+        # An expert of a mixture may get no token.
+        check_features("x", x, "batch, length", self.d_model, self.in_proj.weight,
+                       may_be_empty=True)
         if cache is not None:
             _check_cache(cache)
         if attention_mask is not None:
-            as_bool_mask(attention_mask, *x.shape[:2])
+            as_bool_mask(attention_mask, *x.shape[:2], x.device)
         output = self._mlp(x)
         return (output, ()) if return_cache else output
 
@@ -78,7 +80,7 @@ class MLP(nn.Module):
         Returns:
             The output (batch, d_model), and ().
         """
-        check_step_input(x, self.d_model)
+        check_step_input(x, self.d_model, self.in_proj.weight)
         _check_cache(cache)
         return self._mlp(x), ()
 
@@ -88,5 +90,6 @@ class MLP(nn.Module):
 
 
 def _check_cache(cache: tuple[()]) -> None:
-    if not isinstance(cache, tuple) or cache:
+    check_cache_type(cache, tuple, "()")
+    if cache:
         refuse("cache", "(), such as `init_cache` creates", type(cache).__name__)

@@ -17,15 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
-from minimamba.arguments import check_count, check_one_of, check_positive, check_shape, refuse
-from minimamba.nn.mixer import as_bool_mask, check_input, check_step_input
+from minimamba.arguments import (
+    as_bool_mask,
+    check_count,
+    check_one_of,
+    check_positive,
+    check_state,
+    refuse,
+)
+from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops import decode
-from minimamba.ops.linear import linear, linear_layer
+from minimamba.ops.linear import is_plain, linear, linear_layer
 from minimamba.scan import selective_scan
 from minimamba.shapes import log_uniform
 
 SELECTIVE = ("delta", "B", "C")
 """The parameters that depend on the input in S6."""
+NO_STEP = -1e4
+"""What dt is at padding: its softplus is 0, and Δ = 0 leaves the state as it is."""
 
 
 class SSMParameters(NamedTuple):
@@ -103,8 +112,11 @@ class SelectiveSSM(nn.Module):
 
     @property
     def dt_bias(self) -> Tensor:
-        """The bias (d_inner,) inside the softplus: `dt_proj.bias` if there is a `dt_proj`."""
-        return self.delta_bias if self.dt_proj is None else self.dt_proj.bias
+        """The bias (d_inner,) inside the softplus: `dt_proj.bias` if there is a `dt_proj`; zeros
+        if that was replaced by another module, which adds its own bias."""
+        if self.dt_proj is None:
+            return self.delta_bias
+        return self.dt_proj.bias if is_plain(self.dt_proj) else self.D.new_zeros(self.d_inner)
 
     def ssm_parameters(self, x: Tensor) -> SSMParameters:
         """Compute Δ, B and C for an input.
@@ -116,21 +128,22 @@ class SelectiveSSM(nn.Module):
             Δ (batch, length, d_inner), B and C (batch, length, d_state).
 
         Raises:
-            ValueError: for an x of another shape.
+            ValueError: for an x of another shape, dtype or device, or NaN.
         """
+        check_input(x, self.d_inner, self.dt_bias)
         dt, B, C = self._project(x)
         return SSMParameters(softplus(dt + self.dt_bias), B, C)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute dt, B and C, where Δ = softplus(dt + dt_bias); the scan does the latter. They
         are in x's dtype, also under autocast."""
-        check_input(x, self.d_inner)
         projected = x[..., :0]
         if self.x_proj is not None:
             projected = linear_layer(self.x_proj, x).to(x.dtype)
         low_rank_dt, B, C = projected.split(self._split_sizes, -1)
         if self.dt_proj is not None:
-            dt = linear(low_rank_dt, self.dt_proj.weight).to(x.dtype)
+            dt = (linear(low_rank_dt, self.dt_proj.weight) if is_plain(self.dt_proj)
+                  else self.dt_proj(low_rank_dt)).to(x.dtype)
         elif low_rank_dt.shape[-1] == 1:
             dt = low_rank_dt.expand_as(x)
         else:
@@ -141,6 +154,7 @@ class SelectiveSSM(nn.Module):
         return dt, B, C
 
     def scan(self, x: Tensor, z: Tensor | None = None, *, initial_state: Tensor | None = None,
+             attention_mask: Tensor | None = None,
              return_last_state: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Run the selective scan over a sequence.
 
@@ -149,12 +163,21 @@ class SelectiveSSM(nn.Module):
             z: (batch, length, d_inner), the gate: y is multiplied by silu(z); none if None.
             initial_state: (batch, d_inner, d_state), the state before the first step; zero if
                 None.
+            attention_mask: (batch, length), bool or integer: 0 or False at padding, which stands
+                to the left and leaves the state as it is; None: there is none.
             return_last_state: whether to return the state after the last step too.
 
         Returns:
             y (batch, length, d_inner); with `return_last_state`, (y, last_state).
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        check_input(x, self.d_inner, self.dt_bias)
         dt, B, C = self._project(x)
+        if attention_mask is not None:
+            is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
+            dt = dt.masked_fill(~is_token[..., None], NO_STEP)
         return selective_scan(x, dt, self.A, B, C, self.D, z, delta_bias=self.dt_bias,
                               delta_softplus=True, initial_state=initial_state,
                               return_last_state=return_last_state, method=self.scan_method)
@@ -171,7 +194,14 @@ class SelectiveSSM(nn.Module):
 
         Returns:
             y (batch, d_inner), and the state after the step.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        check_step_input(x, self.d_inner, self.dt_bias)
+        self._check_state("ssm_state", ssm_state, len(x))
+        if z is not None:
+            check_state("z", z, tuple(x.shape), "that of x", x)
         dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
         if decode.can_use_kernels(x):
             return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias,
@@ -180,17 +210,25 @@ class SelectiveSSM(nn.Module):
         delta = softplus(dt.to(wide) + self.dt_bias)[..., None]          # (batch, d_inner, 1)
         x_wide = x[..., None].to(wide)
         new_state = torch.exp(delta * self.A) * ssm_state + delta * x_wide * B[:, None]
-        y = new_state @ C.to(wide)[..., None] + self.D[:, None] * x_wide
-        y = y[..., 0].to(x.dtype)
+        # A sum, not a product of matrices, which autocast would round.
+        y = (new_state * C[:, None]).sum(-1) + self.D * x_wide[..., 0]
+        y = (y if z is None else y * silu(z.to(wide))).to(x.dtype)
         if in_place:
             new_state = ssm_state.copy_(new_state)
-        return (y if z is None else y * silu(z)), new_state
+        return y, new_state
 
     def _init_ssm_state(self, batch: int) -> Tensor:
         """Zeros, (batch, d_inner, d_state), in float32 or float64."""
         check_count("batch", batch)
-        wide = torch.promote_types(self.A_log.dtype, torch.float32)
-        return self.A_log.new_zeros(batch, self.d_inner, self.d_state, dtype=wide)
+        return self.A_log.new_zeros(batch, self.d_inner, self.d_state, dtype=self._state_dtype)
+
+    def _check_state(self, name: str, ssm_state: Tensor, batch: int) -> None:
+        check_state(name, ssm_state, (batch, self.d_inner, self.d_state),
+                    "(batch, d_inner, d_state)", self.A_log, self._state_dtype)
+
+    @property
+    def _state_dtype(self) -> torch.dtype:
+        return torch.promote_types(self.A_log.dtype, torch.float32)
 
 
 class S6(SelectiveSSM):
@@ -229,7 +267,8 @@ class S6(SelectiveSSM):
         if dt_rank == "auto":
             dt_rank = ceil(d_inner / 16)
         check_dt_rank(dt_rank, ("auto", "broadcast"))
-        if not set(selective) <= set(SELECTIVE):
+        if not isinstance(selective, (tuple, list, set, frozenset)) or not all(
+                name in SELECTIVE for name in selective):
             refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
         self._create_ssm(d_inner, d_state, dt_rank, selective=selective, dt_min=dt_min,
                          dt_max=dt_max, dt_init="random", dt_scale=1.0, dt_init_floor=0.0,
@@ -249,19 +288,18 @@ class S6(SelectiveSSM):
         Args:
             x: (batch, length, d_inner).
             cache: (batch, d_inner, d_state), the state before the first step; zero if None.
-            attention_mask: (batch, length), 1 or True where there is a token; None: everywhere.
+            attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
+                at padding, which stands to the left and leaves the state as it is.
             return_cache: whether to return the state after the last step too.
 
         Returns:
             y (batch, length, d_inner); with `return_cache`, (y, cache).
         """
-        check_input(x, self.d_inner)
+        check_input(x, self.d_inner, self.dt_bias)
         if cache is not None:
             self._check_cache(cache, len(x))
-        if attention_mask is not None:
-            # An input of zero writes nothing, and a state of zero stays zero.
-            x = x * as_bool_mask(attention_mask, *x.shape[:2])[..., None]
-        return self.scan(x, initial_state=cache, return_last_state=return_cache)
+        return self.scan(x, initial_state=cache, attention_mask=attention_mask,
+                         return_last_state=return_cache)
 
     def step(self, x: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
         """Process one step.
@@ -273,7 +311,7 @@ class S6(SelectiveSSM):
         Returns:
             y (batch, d_inner), and the state after the step.
         """
-        check_step_input(x, self.d_inner)
+        check_step_input(x, self.d_inner, self.dt_bias)
         self._check_cache(cache, len(x))
         return self.scan_step(x, cache)
 
@@ -287,7 +325,7 @@ class S6(SelectiveSSM):
         Returns:
             y (batch, d_inner).
         """
-        check_step_input(x, self.d_inner)
+        check_step_input(x, self.d_inner, self.dt_bias)
         self._check_cache(cache, len(x))
         return self.scan_step(x, cache, in_place=True)[0]
 
@@ -300,10 +338,8 @@ class S6(SelectiveSSM):
         return self._init_ssm_state(batch)
 
     def _check_cache(self, cache: Tensor, batch: int) -> None:
-        if not isinstance(cache, Tensor):
-            refuse("cache", "a torch.Tensor, such as `init_cache` creates", type(cache).__name__)
-        check_shape("cache", cache, (batch, self.d_inner, self.d_state),
-                    "(batch, d_inner, d_state)")
+        check_cache_type(cache, Tensor, "a torch.Tensor")
+        self._check_state("cache", cache, batch)
 
 
 def check_dt_rank(dt_rank: object, names: tuple[str, ...]) -> None:
@@ -320,6 +356,7 @@ def check_dt_rank(dt_rank: object, names: tuple[str, ...]) -> None:
         if dt_rank in names:
             return
     elif isinstance(dt_rank, int) and not isinstance(dt_rank, bool) and dt_rank > 0:
+        check_count("dt_rank", dt_rank)
         return
     refuse("dt_rank", f"a whole number from 1 up or {' or '.join(map(repr, names))}",
            repr(dt_rank))

@@ -4,10 +4,13 @@ On an NVIDIA GPU it is one Triton kernel forward and one backward: cuDNN's group
 made for images, and take longer than the scan. Elsewhere it is PyTorch's convolution.
 """
 
+from math import prod
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
+from minimamba.autocast import without_autocast
 from minimamba.ops.operator import differentiable
 from minimamba.scan.triton.operator import TRITON
 
@@ -27,6 +30,23 @@ def can_use_kernels(x: Tensor) -> bool:
     return TRITON and x.is_cuda and x.dtype != torch.float64
 
 
+def with_past(x: Tensor, conv_state: Tensor | None, d_conv: int) -> Tensor:
+    """Put before x the inputs that a causal convolution sees at its first step.
+
+    Args:
+        x: (batch, length, d_inner).
+        conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first; zeros if None.
+        d_conv: the width of the convolution.
+
+    Returns:
+        (batch, d_conv − 1 + length, d_inner), in x's dtype.
+    """
+    if conv_state is None:
+        return pad(x, (0, 0, d_conv - 1, 0))
+    return torch.cat([conv_state.to(x.dtype), x], 1)
+
+
+@without_autocast
 def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
                        conv_state: Tensor | None = None) -> Tensor:
     """Compute silu(bias + Σ_k weight_k x_{t − d_conv + 1 + k}).
@@ -42,10 +62,9 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
     """
     if can_use_kernels(x):
         return _apply(x, weight, bias, conv_state)
-    if conv_state is None:
-        inputs = pad(x, (0, 0, weight.shape[1] - 1, 0))
-    else:
-        inputs = torch.cat([conv_state, x], 1)
+    inputs = with_past(x, conv_state, weight.shape[1])
+    weight = weight.to(x.dtype)
+    bias = bias if bias is None else bias.to(x.dtype)
     # As an image of one row: a two-dimensional convolution takes channels that lie next to each
     # other in memory, where a one-dimensional one would first transpose everything.
     y = conv2d(inputs.mT[:, :, None], weight[:, None, None], bias, groups=x.shape[2])
@@ -57,10 +76,11 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
     from minimamba.ops import causal_conv1d_kernels
 
     x, weight, conv_state = _contiguous(x, weight, conv_state)
-    _, length, d_inner = x.shape
+    batch, length, d_inner = x.shape
     y = torch.empty_like(x)
-    causal_conv1d_kernels.forward[_grid(x, length)](
-        x, weight, bias, conv_state, y, length, d_inner, WIDTH=weight.shape[1],
+    blocks = _blocks(x, length)
+    causal_conv1d_kernels.forward[batch * prod(blocks),](
+        x, weight, bias, conv_state, y, length, d_inner, *blocks, WIDTH=weight.shape[1],
         TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
     return y
 
@@ -73,14 +93,14 @@ def _backward(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
     x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
     batch, length, d_inner = x.shape
     width = weight.shape[1]
-    grid = _grid(x, length + width - 1)
+    blocks = _blocks(x, length + width - 1)
     dx = torch.empty_like(x)
     d_conv_state = x.new_empty(batch, width - 1, d_inner)
     # Each program's part of the gradients of the weights and, last, of the bias.
-    sums = x.new_empty(batch, grid[1], width + 1, d_inner, dtype=torch.float32)
-    causal_conv1d_kernels.backward[grid](
-        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, WIDTH=width,
-        TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
+    sums = x.new_empty(batch, blocks[1], width + 1, d_inner, dtype=torch.float32)
+    causal_conv1d_kernels.backward[batch * prod(blocks),](
+        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, *blocks,
+        WIDTH=width, TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
     d_weight = sums[:, :, :-1].sum((0, 1)).T.contiguous().to(weight.dtype)
     d_bias = sums[:, :, -1].sum((0, 1)).to(weight.dtype)
     return [dx, d_weight, d_bias, d_conv_state]
@@ -108,11 +128,13 @@ def _fake_backward(x, weight, bias, conv_state, dy):
 
 
 _apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
-                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward)
+                        gradients=_gradients, fake=_fake, fake_backward=_fake_backward,
+                        instead="Run this convolution on a CPU, or in float64.")
 
 
-def _grid(x: Tensor, steps: int) -> tuple[int, int, int]:
-    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS), len(x)
+def _blocks(x: Tensor, steps: int) -> tuple[int, int]:
+    """(blocks of channels, blocks of steps): of one sequence."""
+    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS)
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

@@ -15,13 +15,22 @@ import triton.language as tl
 
 from minimamba.scan.triton.lanes import sigmoid
 
+BLOCK_COUNTS = ("channel_blocks", "step_blocks")
+"""Arguments whose value should not lead to a kernel of its own."""
+
 
 @triton.jit
-def locate_tile(first_step, TILE_STEPS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
-    """The sequence, the steps (TILE_STEPS, 1) and the channels (1, TILE_CHANNELS) of a program."""
-    channel = tl.program_id(0) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
-    step = first_step + tl.program_id(1) * TILE_STEPS + tl.arange(0, TILE_STEPS)
-    return tl.program_id(2).to(tl.int64), step[:, None], channel[None, :]
+def locate_tile(first_step, channel_blocks, step_blocks, TILE_STEPS: tl.constexpr,
+                TILE_CHANNELS: tl.constexpr):
+    """The sequence, the steps (TILE_STEPS, 1) and the channels (1, TILE_CHANNELS) of a program.
+
+    The grid has one side, since CUDA limits the second and the third to 65,535 programs.
+    """
+    program = tl.program_id(0)
+    channel = program % channel_blocks * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
+    row = program // channel_blocks
+    step = first_step + row % step_blocks * TILE_STEPS + tl.arange(0, TILE_STEPS)
+    return (row // step_blocks).to(tl.int64), step[:, None], channel[None, :]
 
 
 @triton.jit
@@ -49,11 +58,11 @@ def load_weights(weight, bias, channel, d_inner, WIDTH: tl.constexpr):
     return bias_, weights
 
 
-@triton.jit
-def forward(x, weight, bias, conv_state, y, length, d_inner, WIDTH: tl.constexpr,
-            TILE_STEPS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
-    """y of one tile. Grid: (blocks of channels, blocks of steps, batch)."""
-    batch, step, channel = locate_tile(0, TILE_STEPS, TILE_CHANNELS)
+@triton.jit(do_not_specialize=BLOCK_COUNTS)
+def forward(x, weight, bias, conv_state, y, length, d_inner, channel_blocks, step_blocks,
+            WIDTH: tl.constexpr, TILE_STEPS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
+    """y of one tile. Grid: (batch · blocks of steps · blocks of channels,)."""
+    batch, step, channel = locate_tile(0, channel_blocks, step_blocks, TILE_STEPS, TILE_CHANNELS)
     total, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
     for k in tl.static_range(WIDTH):
         total = total + weights[k] * load_input(x, conv_state, batch, step - (WIDTH - 1) + k,
@@ -63,17 +72,19 @@ def forward(x, weight, bias, conv_state, y, length, d_inner, WIDTH: tl.constexpr
              (step < length) & (channel < d_inner))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=BLOCK_COUNTS)
 def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner,
-             WIDTH: tl.constexpr, TILE_STEPS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
-    """All gradients of one tile. Grid: (blocks of channels, blocks of steps, batch).
+             channel_blocks, step_blocks, WIDTH: tl.constexpr, TILE_STEPS: tl.constexpr,
+             TILE_CHANNELS: tl.constexpr):
+    """All gradients of one tile. Grid: (batch · blocks of steps · blocks of channels,).
 
     `sums`, (batch, blocks of steps, WIDTH + 1, d_inner), receives this program's part of the
     gradients of the weights and, last, of the bias. The gradient of an input comes from the WIDTH
     outputs it contributes to, whose sums before the SiLU are recomputed. Steps begin at 1 − WIDTH,
     so that the first tile covers conv_state.
     """
-    batch, step, channel = locate_tile(1 - WIDTH, TILE_STEPS, TILE_CHANNELS)
+    batch, step, channel = locate_tile(1 - WIDTH, channel_blocks, step_blocks, TILE_STEPS,
+                                       TILE_CHANNELS)
     bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
     exists = channel < d_inner
     inputs = ()
@@ -81,7 +92,7 @@ def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_
         inputs = inputs + (load_input(x, conv_state, batch, step - (WIDTH - 1) + k, channel,
                                       length, d_inner, WIDTH),)
     d_input = tl.zeros((TILE_STEPS, TILE_CHANNELS), tl.float32)
-    row = (batch * tl.num_programs(1) + tl.program_id(1)) * (WIDTH + 1) * d_inner + channel
+    row = (tl.program_id(0) // channel_blocks).to(tl.int64) * (WIDTH + 1) * d_inner + channel
     for later in tl.static_range(WIDTH):
         total = bias_
         for k in tl.static_range(WIDTH):

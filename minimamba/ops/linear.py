@@ -1,4 +1,4 @@
-"""Linear layers, written so that decoding on a CPU is fast."""
+"""Linear layers, written so that decoding on a CPU is fast, and what may stand in for one."""
 
 import torch
 from torch import Tensor, nn
@@ -34,17 +34,45 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x, weight, bias)
 
 
-def linear_layer(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Apply a linear layer by `linear`.
+def linear_layer(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a linear layer, by `linear` where that is the same.
 
     Args:
-        layer: its weight and bias are used.
+        layer: an `nn.Linear`, or what has replaced it, which is called.
         x: (…, layer.in_features).
 
     Returns:
         (…, layer.out_features).
     """
-    return linear(x, layer.weight, layer.bias)
+    if torch.compiler.is_compiling() and is_plain(layer):
+        return linear(x, layer.weight, layer.bias)
+    return layer(x)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Say whether a layer does what its class does with its parameters, and nothing else.
+
+    Only then may they be used without calling it. LoRA, quantization and `parametrize` change
+    the class; pruning, `weight_norm` and whoever looks at activations add hooks.
+
+    Args:
+        layer: an `nn.Linear`, `nn.Conv1d` or `nn.RMSNorm`, or what has replaced it.
+    """
+    return type(layer) in (nn.Linear, nn.Conv1d, nn.RMSNorm) and not (
+        layer._forward_hooks or layer._forward_pre_hooks
+        or layer._backward_hooks or layer._backward_pre_hooks)
+
+
+def zeros_like_layer(layer: nn.Module, *shape: int) -> Tensor:
+    """Create zeros on the device and in the dtype of a layer's parameters.
+
+    Args:
+        layer: any; the first of its parameters that is floating-point decides. A quantized layer
+            has none, and computes in float32 on a CPU.
+        *shape: that of the zeros.
+    """
+    like = next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
+    return like.new_zeros(shape)
 
 
 def _block_count(rows: int) -> int:

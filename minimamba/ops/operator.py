@@ -6,12 +6,53 @@ though, takes longer than some kernels run, so eager code goes through an `autog
 
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 
 import torch
 
+AGAIN = "These gradients can't be differentiated again: their backward pass is written by hand. "
+"""Begins the error of a second derivative; how to get one follows."""
+
+
+def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
+    """Compute gradients, such that to differentiate them again is an error.
+
+    Without it, PyTorch takes the gradients for constants, or differentiates the calls that it
+    happens to see inside: a gradient penalty is then wrong without a word.
+
+    Args:
+        backward: computes the gradients.
+        instead: what to do for a second derivative, a sentence for the error.
+        *arguments: for `backward`; tensors as the forward pass was given them, not detached.
+
+    Returns:
+        The gradients.
+    """
+    if not torch.is_grad_enabled():
+        return tuple(backward(*arguments))
+    return _Once.apply(backward, instead, *arguments)
+
+
+class _Once(torch.autograd.Function):
+    """A function without a derivative, which says so."""
+
+    @staticmethod
+    def forward(ctx, backward, instead, *arguments):
+        ctx.instead = instead
+        return tuple(backward(*arguments))
+
+    @staticmethod
+    def backward(ctx, *_):
+        _refuse_again(ctx.instead)
+
+
+def _refuse_again(instead: str, *_: object) -> NoReturn:
+    raise RuntimeError(AGAIN + instead)
+
 
 def differentiable(name: str, forward: Callable, backward: Callable, *, save: Callable,
-                   gradients: Callable, fake: Callable, fake_backward: Callable) -> Callable:
+                   gradients: Callable, fake: Callable, fake_backward: Callable,
+                   instead: str) -> Callable:
     """Make a differentiable function from a forward and a backward that launch kernels.
 
     Args:
@@ -24,6 +65,7 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
             and returns one gradient, or None, for each argument of `forward`.
         fake: as `forward`, but returns uninitialized tensors of the right shapes.
         fake_backward: the same for `backward`.
+        instead: what to do for a second derivative, which there is none of; a sentence.
 
     Returns:
         A function with the arguments of `forward`.
@@ -34,6 +76,7 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
     operator.register_fake(fake)
     backward_operator.register_fake(fake_backward)
     operator.register_autograd(partial(gradients, backward_operator), setup_context=save)
+    backward_operator.register_autograd(partial(_refuse_again, instead))
 
     def eager_forward(ctx, *arguments):
         output = forward(*arguments)
@@ -42,7 +85,8 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
 
     eager = type(name, (torch.autograd.Function,), {
         "forward": staticmethod(eager_forward),
-        "backward": staticmethod(partial(gradients, backward))})
+        "backward": staticmethod(
+            partial(gradients, partial(call_once, backward, instead)))})
 
     def call(*arguments):
         function = operator if torch.compiler.is_compiling() else eager.apply

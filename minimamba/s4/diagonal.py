@@ -22,6 +22,7 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
+from minimamba.autocast import without_autocast
 from minimamba.s4.dplr import legs
 from minimamba.shapes import per_channel_delta
 
@@ -103,10 +104,15 @@ def include_conjugates(A: Tensor, C: Tensor) -> Tensor:
 
     Returns:
         2 C for a complex A, C itself for a real one.
+
+    Raises:
+        ValueError: for a wrong dtype or device, or NaN.
     """
+    check_system(A=A, C=C)
     return 2 * C if A.is_complex() else C
 
 
+@without_autocast
 def vandermonde(A_bar: Tensor, weights: Tensor, length: int) -> Tensor:
     """Compute Σₙ weightsₙ A_barₙˡ for l = 0 … length − 1, in blocks of about √length.
 
@@ -147,7 +153,14 @@ def powers(base: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         The powers (..., count, N), and base^count (..., N).
+
+    Raises:
+        ValueError: for a wrong dtype, NaN, or a count below 1.
     """
+    check_system(base=base)
+    if base.ndim == 0:
+        refuse("base", "shape (..., N)", shape_of(base))
+    check_count("count", count)
     result = torch.ones_like(base)[..., None, :]
     power = base                                                # base^computed
     computed = 1

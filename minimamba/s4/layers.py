@@ -15,18 +15,23 @@ from torch import Tensor, nn
 
 from minimamba import discretize, lti
 from minimamba.arguments import (
+    as_bool_mask,
     check_count,
+    check_features,
     check_one_of,
-    check_shape,
-    check_system,
+    check_state,
     check_tensor,
     refuse,
-    shape_of,
 )
+from minimamba.autocast import without_autocast
 from minimamba.s4 import diagonal, dplr
 from minimamba.shapes import log_uniform
 
 DISCRETIZATIONS = {"zoh": discretize.zoh, "bilinear": discretize.bilinear}
+
+
+HALF = (torch.float16, torch.bfloat16)
+"""The dtypes of x beside that of the system, and of parameters beside float32 and float64."""
 
 
 def _parameter(x: Tensor) -> nn.Parameter:
@@ -35,6 +40,16 @@ def _parameter(x: Tensor) -> nn.Parameter:
     # A copy with strides of its own: x may be expanded along the channels.
     return nn.Parameter(values.to(torch.get_default_dtype()).clone(
         memory_format=torch.contiguous_format))
+
+
+def _wide(parameter: Tensor) -> Tensor:
+    """A parameter in float32 at least: in half precision, the powers of Ā lose their digits."""
+    return parameter.to(torch.promote_types(parameter.dtype, torch.float32))
+
+
+def _complex(parameter: Tensor) -> Tensor:
+    """A parameter with a last axis (real, imaginary) as complex numbers, complex64 at least."""
+    return torch.view_as_complex(_wide(parameter))
 
 
 class S4Layer(nn.Module, ABC):
@@ -52,6 +67,11 @@ class S4Layer(nn.Module, ABC):
         check_count("d_model", d_model)
         self.log_delta = nn.Parameter(log_uniform(d_model, delta_min, delta_max))
         self.D = nn.Parameter(torch.randn(d_model))
+
+    @property
+    def delta(self) -> Tensor:
+        """The step sizes Δ (d_model,), in float32 or float64."""
+        return _wide(self.log_delta).exp()
 
     @abstractmethod
     def kernel(self, length: int) -> Tensor:
@@ -72,6 +92,7 @@ class S4Layer(nn.Module, ABC):
             A_bar, B_bar and C, with the shapes of `minimamba.lti`.
         """
 
+    @without_autocast
     def forward(self, x: Tensor) -> Tensor:
         """Process all steps at once, as a convolution, in O(length log length).
 
@@ -79,15 +100,19 @@ class S4Layer(nn.Module, ABC):
         sequence in parts, use `step`, or `S4D`, whose `forward` takes and returns a cache.
 
         Args:
-            x: (batch, length, d_model), the input sequence.
+            x: (batch, length, d_model), the input sequence, in the parameters' dtype or half
+                precision. All is computed in float32 or float64.
 
         Returns:
-            (batch, length, d_model).
+            (batch, length, d_model), in x's dtype.
 
         Raises:
             ValueError: for a wrong shape or dtype, or NaN.
         """
         self._check_input(x)
+        return self._convolve(x.to(self.delta.dtype)).to(x.dtype)
+
+    def _convolve(self, x: Tensor) -> Tensor:
         return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
 
     def init_cache(self, batch: int) -> Tensor:
@@ -98,11 +123,13 @@ class S4Layer(nn.Module, ABC):
 
         Returns:
             Zeros, (batch, d_model, N); in `S4D` with a complex A, (batch, d_model, N/2) complex.
+            In single or double precision, whatever the parameters have.
         """
         check_count("batch", batch)
         _, B_bar, _ = self.discrete_system()
         return B_bar.new_zeros(batch, *B_bar.shape)
 
+    @without_autocast
     def step(self, x: Tensor, cache: Tensor,
              system: tuple[Tensor, Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Process one step, as a recurrence; its cost does not depend on the position.
@@ -119,19 +146,25 @@ class S4Layer(nn.Module, ABC):
         Raises:
             ValueError: for a wrong shape or dtype, or NaN.
         """
-        A_bar, B_bar, C = system or self.discrete_system()
-        check_shape("x", x, (len(cache), len(self.D)), "(batch, d_model)")
-        check_shape("cache", cache, (len(cache), *B_bar.shape), "that of init_cache(batch)")
-        y, h = lti.step(A_bar, B_bar, C, x, cache)
-        return (y.real if y.is_complex() else y) + self.D * x, h
+        self._check_input(x, "batch")
+        if system is None:
+            system = self.discrete_system()
+        elif not isinstance(system, tuple) or len(system) != 3:
+            refuse("system", "what `discrete_system` returned", type(system).__name__)
+        A_bar, B_bar, C = system
+        self._check_cache(cache, len(x), B_bar)
+        wide = x.to(self.delta.dtype)
+        y, h = lti.step(A_bar, B_bar, C, wide, cache)
+        return ((y.real if y.is_complex() else y) + self.D * wide).to(x.dtype), h
 
-    def _check_input(self, x: Tensor) -> None:
-        """Check the input of `forward`: (batch, length, d_model)."""
-        if not isinstance(x, Tensor):
-            refuse("x", "a torch.Tensor", type(x).__name__)
-        d_model = len(self.D)
-        if x.ndim != 3 or x.shape[-1] != d_model or not x.numel():
-            refuse("x", f"shape (batch, length, {d_model})", shape_of(x))
+    def _check_input(self, x: Tensor, axes: str = "batch, length") -> None:
+        """Check the input of `forward`: (batch, length, d_model), or that of `step`."""
+        check_features("x", x, axes, len(self.D), self.D, any_dtype=True)
+        check_tensor("x", x, (*HALF, self.delta.dtype))
+
+    def _check_cache(self, cache: Tensor, batch: int, B_bar: Tensor) -> None:
+        check_state("cache", cache, (batch, *B_bar.shape), "that of init_cache(batch)", self.D,
+                    B_bar.dtype)
 
 
 class S4D(S4Layer):
@@ -175,8 +208,8 @@ class S4D(S4Layer):
     @property
     def A(self) -> Tensor:
         """A, (d_model, N) real or (d_model, N/2) complex; its real parts are always negative."""
-        decay = -self.log_decay.exp()
-        return decay if self.frequency is None else torch.complex(decay, self.frequency)
+        decay = -_wide(self.log_decay).exp()
+        return decay if self.frequency is None else torch.complex(decay, _wide(self.frequency))
 
     def continuous_system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the continuous parameters A, B and C.
@@ -185,8 +218,8 @@ class S4D(S4Layer):
             Three of shape (d_model, N) real, or (d_model, N/2) complex, one of each pair.
         """
         if self.frequency is None:
-            return self.A, self.B, self.C
-        return self.A, torch.view_as_complex(self.B), torch.view_as_complex(self.C)
+            return self.A, _wide(self.B), _wide(self.C)
+        return self.A, _complex(self.B), _complex(self.C)
 
     def discrete_system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Discretize the system for `step`. Do it once, then take any number of steps.
@@ -196,7 +229,7 @@ class S4D(S4Layer):
             real part of C h, so C counts both of a conjugate pair.
         """
         A, B, C = self.continuous_system()
-        A_bar, B_bar = self.discretize(A, B, self.log_delta.exp())
+        A_bar, B_bar = self.discretize(A, B, self.delta)
         return A_bar, B_bar, diagonal.include_conjugates(A, C)
 
     def kernel(self, length: int) -> Tensor:
@@ -209,7 +242,7 @@ class S4D(S4Layer):
             K, real, (length, d_model).
         """
         A, B, C = self.continuous_system()
-        return diagonal.kernel(A, B, C, self.log_delta.exp(), length, self.discretize)
+        return diagonal.kernel(A, B, C, self.delta, length, self.discretize)
 
     @overload
     def forward(self, x: Tensor, cache: Tensor | None = None, *,
@@ -219,6 +252,7 @@ class S4D(S4Layer):
     def forward(self, x: Tensor, cache: Tensor | None = None, *,
                 attention_mask: Tensor | None = None,
                 return_cache: Literal[True]) -> tuple[Tensor, Tensor]: ...
+    @without_autocast
     def forward(self, x, cache=None, *, attention_mask=None, return_cache=False):
         """Process all steps at once, as a convolution, in O(length log length).
 
@@ -230,7 +264,7 @@ class S4D(S4Layer):
             cache: the state before the first step, as `init_cache` or an earlier call returned
                 it; zeros if None.
             attention_mask: (batch, length), bool or integer: 1 or True where there is a token, 0
-                at padding. Padding stands to the left and leaves the state at zero.
+                at padding. Padding stands to the left and leaves the state as it is.
             return_cache: whether to return the state after the last step too.
 
         Returns:
@@ -241,22 +275,30 @@ class S4D(S4Layer):
         """
         self._check_input(x)
         if attention_mask is not None:
-            check_tensor("attention_mask", attention_mask, (torch.bool, torch.int64, torch.int32))
-            check_shape("attention_mask", attention_mask, tuple(x.shape[:2]), "(batch, length)")
-            x = x.masked_fill(~attention_mask.bool()[..., None], 0)
-        y = super().forward(x)
+            attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
+            x = x.masked_fill(~attention_mask[..., None], 0)
+        dtype = x.dtype
+        x = x.to(self.delta.dtype)
+        y = self._convolve(x)
         if cache is None and not return_cache:
-            return y
+            return y.to(dtype)
         A_bar, B_bar, C = self.discrete_system()
         A_powers, A_power_length = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, N)
         h = torch.einsum("dln,bld->bdn", A_powers.flip(1) * B_bar[:, None], x.to(A_powers.dtype))
         if cache is not None:
-            check_system(x=x, cache=cache)
-            check_shape("cache", cache, (len(x), *B_bar.shape), "that of init_cache(batch)")
+            self._check_cache(cache, len(x), B_bar)
             readout = A_powers * (A_bar * C)[:, None]
-            y = y + torch.einsum("dln,bdn->bld", readout, cache).real
-            h = h + A_power_length * cache
-        return (y, h) if return_cache else y
+            y_cache = torch.einsum("dln,bdn->bld", readout, cache).real
+            decay = A_power_length
+            if attention_mask is not None:
+                # The state decays from the first token on.
+                tokens = attention_mask.cumsum(1)                              # up to each step
+                y_cache = y_cache.gather(1, (tokens - 1).clamp(min=0)[..., None].expand_as(y_cache))
+                decay = torch.cat([A_powers, A_power_length[:, None]], 1)[:, tokens[:, -1]]
+                decay = decay.transpose(0, 1)                                  # (batch, d_model, N)
+            y = y + y_cache
+            h = h + decay * cache
+        return (y.to(dtype), h) if return_cache else y.to(dtype)
 
 
 class S4(S4Layer):
@@ -275,6 +317,9 @@ class S4(S4Layer):
     def __init__(self, d_model: int, d_state: int = 64, *, delta_min: float = 0.001,
                  delta_max: float = 0.1) -> None:
         super().__init__(d_model, delta_min, delta_max)
+        check_count("d_state", d_state)
+        if d_state % 2:
+            refuse("d_state", "an even number, for conjugate pairs", d_state)
         Lambda, P, B = (part.expand(d_model, *part.shape) for part in dplr.legs(d_state))
         self.log_decay = _parameter((-Lambda.real).log())
         self.frequency = _parameter(Lambda.imag)
@@ -288,9 +333,8 @@ class S4(S4Layer):
         Returns:
             Λ, P and B as a `dplr.DPLR` with d_model channels, and C (d_model, N/2); complex.
         """
-        Lambda = torch.complex(-self.log_decay.exp(), self.frequency)
-        system = dplr.DPLR(Lambda, torch.view_as_complex(self.P), torch.view_as_complex(self.B))
-        return system, torch.view_as_complex(self.C)
+        Lambda = torch.complex(-_wide(self.log_decay).exp(), _wide(self.frequency))
+        return dplr.DPLR(Lambda, _complex(self.P), _complex(self.B)), _complex(self.C)
 
     def discrete_system(self) -> tuple[Tensor, Tensor, Tensor]:
         """Discretize the system for `step`. Do it once, then take any number of steps.
@@ -298,7 +342,7 @@ class S4(S4Layer):
         Returns:
             A_bar (d_model, N, N), B_bar and C (d_model, N), real.
         """
-        return dplr.bilinear(*self.continuous_system(), self.log_delta.exp())
+        return dplr.bilinear(*self.continuous_system(), self.delta)
 
     def kernel(self, length: int) -> Tensor:
         """Compute the convolution kernels K of all channels, as Cauchy products.
@@ -309,4 +353,4 @@ class S4(S4Layer):
         Returns:
             K, real, (length, d_model).
         """
-        return dplr.kernel(*self.continuous_system(), self.log_delta.exp(), length)
+        return dplr.kernel(*self.continuous_system(), self.delta, length)

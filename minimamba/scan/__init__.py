@@ -13,14 +13,18 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import (
+    can_read_values,
+    check_count,
     check_finite,
     check_one_of,
     check_same_device,
     check_shape,
     check_tensor,
+    is_transformed,
     refuse,
     shape_of,
 )
+from minimamba.autocast import without_autocast
 from minimamba.scan import chunked, compiled, reference
 from minimamba.scan.triton import operator
 
@@ -49,6 +53,16 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
         ValueError: if there is no such method.
     """
     check_one_of("method", method, tuple(METHODS))
+    if x is not None and not isinstance(x, Tensor):
+        refuse("x", "a torch.Tensor", type(x).__name__)
+    if d_state is not None:
+        check_count("d_state", d_state)
+    if method != "reference" and is_transformed():
+        return "torch.func and torch.jit can transform the loop of 'reference' alone"
+    if method in ("chunked", "compiled") and torch.compiler.is_exporting():
+        return "an exported graph would lose its backward pass, which is written by hand"
+    if method == "compiled" and torch.compiler.is_compiling():
+        return "it compiles its own graph, which can't be a part of a larger one"
     if method == "compiled":
         return compiled.why_not(x)
     if method == "triton":
@@ -71,10 +85,12 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
         if x.device.type == "cuda" and why_not("triton", x=x, d_state=d_state) is None:
             return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
-        return "compiled" if large and why_not("compiled", x=x) is None else "chunked"
+        if large and why_not("compiled", x=x) is None:
+            return "compiled"
+        return "chunked" if why_not("chunked") is None else "reference"
     check_one_of("method", method, ("auto", *METHODS))
     if reason := why_not(method, x=x, d_state=d_state):
-        refuse("method", "one that can run with these inputs, such as 'chunked'",
+        refuse("method", "one that can run with these inputs, such as 'reference'",
                f"{method!r}: {reason}")
     return method
 
@@ -99,6 +115,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                    method: str = ...) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
+@without_autocast
 def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                    D: Tensor | None = None, z: Tensor | None = None, *,
                    delta_bias: Tensor | None = None, delta_softplus: bool = False,
@@ -109,10 +126,17 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t,      y_t = ⟨C_t, h_t⟩ + D x_t,      y_t silu(z_t)
 
     The hidden state and all sums are in float32 if x has half or single precision, and in
-    float64 if x is float64. Each of the other tensors has x's dtype or the state's.
+    float64 if x is float64, under autocast too. Each of the other tensors has x's dtype or the
+    state's.
 
     Shapes and dtypes are always checked. Values, which must be finite and Δ not negative, are
-    checked except on a GPU and under `torch.compile`, where a check would have to wait for them.
+    checked except on a GPU, where a check would have to wait for them, and while `torch.compile`,
+    `torch.export` or `torch.func` run this, when there are none.
+
+    Every method has gradients. Only those of "reference" have gradients again; a second
+    derivative of another method is an error. `torch.func` (`grad`, `vmap`, `jacrev`) and
+    `torch.export` take "reference", or "triton" to be exported, which "auto" knows. All methods
+    but "compiled" run within `torch.compile(fullgraph=True)`.
 
     Args:
         x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
@@ -153,7 +177,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     """
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
     chosen = _choose(method, x, A.shape[1])
-    if not delta_softplus and _can_check_values(x):
+    if not delta_softplus and can_read_values(x):
         _check_not_negative(delta if delta_bias is None else delta + delta_bias)
     A, B, C, D, delta_bias, initial_state = _to(
         state_dtype, A, B, C, D, delta_bias, initial_state)
@@ -197,7 +221,7 @@ def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor 
     for name, (shape, meaning) in shapes.items():
         if name in tensors:
             check_shape(name, tensors[name], shape, meaning)
-    if _can_check_values(x):
+    if can_read_values(x):
         for name, t in tensors.items():
             check_finite(name, t)
     return state_dtype
@@ -219,11 +243,6 @@ def _check_not_negative(delta: Tensor) -> None:
     """Check that Δ is at least 0, where no softplus makes it so."""
     if (delta < 0).any():
         refuse("delta", "steps of at least 0 (or delta_softplus=True)", f"{delta.min().item():g}")
-
-
-def _can_check_values(x: Tensor) -> bool:
-    """Tell whether values can be checked: not on a GPU, and not while a graph is compiled."""
-    return x.device.type != "cuda" and not torch.compiler.is_compiling()
 
 
 def _to(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:

@@ -11,17 +11,13 @@ target, all of which are combined at once: pair[target] = pair[source] ∘ pair[
 1990, "Prefix sums and their applications", section 1.4.)
 """
 
+from itertools import chain
+from math import inf
+
 import torch
 from torch import Tensor
 
-from minimamba.arguments import (
-    FULL_PRECISION,
-    check_count,
-    check_shape,
-    check_tensor,
-    refuse,
-    shape_of,
-)
+from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
 
 Level = list[tuple[int, int]]
 """The (source, target) positions that are combined at once."""
@@ -114,11 +110,15 @@ def scan(a: Tensor, b: Tensor, levels: list[Level],
         >>> scan(a, b, blelloch(4))
         tensor([1.0000, 1.5000, 1.7500, 1.8750])
     """
-    for name, x in (("a", a), ("b", b)):
-        check_tensor(name, x, FULL_PRECISION)
+    given = {"a": a, "b": b}
+    if initial_state is not None:
+        given["initial_state"] = initial_state
+    check_system(**given)
     if a.ndim == 0:
         refuse("a", "shape (length, ...)", shape_of(a))
     check_shape("b", b, tuple(a.shape), "that of a")
+    if any(first > 0 for first, _ in covered(len(a), levels)[-1]):
+        refuse("levels", f"an order that completes all {len(a)} states", "one that does not")
     if initial_state is not None:
         check_shape("initial_state", initial_state, tuple(a.shape[1:]), "that of one step")
         b = torch.cat([b[:1] + a[:1] * initial_state, b[1:]])
@@ -138,7 +138,11 @@ def work(levels: list[Level]) -> int:
 
     Returns:
         The number of (source, target) positions over all levels.
+
+    Raises:
+        ValueError: for levels that are not lists of pairs of positions.
     """
+    _check_levels(levels)
     return sum(map(len, levels))
 
 
@@ -156,6 +160,8 @@ def covered(length: int, levels: list[Level]) -> list[list[tuple[int, int]]]:
     Raises:
         ValueError: if a level combines ranges that are not adjacent.
     """
+    check_count("length", length)
+    _check_levels(levels, length)
     rows = [[(position, position) for position in range(length)]]
     for level in levels:
         row = list(rows[-1])
@@ -168,3 +174,14 @@ def covered(length: int, levels: list[Level]) -> list[list[tuple[int, int]]]:
             row[target] = first, end
         rows.append(row)
     return rows
+
+
+def _check_levels(levels: list[Level], length: float = inf) -> None:
+    """Check that levels are lists of (source, target) positions below a length."""
+    if not isinstance(levels, list) or not all(isinstance(level, list) for level in levels):
+        refuse("levels", "a list of levels, such as `hillis_steele` returns", repr(levels)[:60])
+    for pair in chain.from_iterable(levels):
+        if not (isinstance(pair, tuple) and len(pair) == 2
+                and all(isinstance(position, int) for position in pair)
+                and 0 <= pair[0] < pair[1] < length):
+            refuse("levels", "pairs of a source and a later target among the steps", repr(pair))

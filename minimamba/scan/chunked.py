@@ -18,11 +18,15 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu, softplus
+
+from minimamba.autocast import without_autocast
+from minimamba.ops.operator import call_once
 
 CHUNK_SIZE = 16
 """Steps per chunk. Larger chunks leave the CPU's cache; smaller ones mean more calls."""
+INSTEAD = "Use method='reference', whose gradients have gradients."
+"""What to do for a second derivative."""
 
 
 class ChunkFunctions(NamedTuple):
@@ -147,14 +151,10 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, functions):
-        # Detached, because a compiled chunk would be compiled again for tensors that require
-        # gradients, which views of an input do even here.
-        x, delta, A, B, C, D, z, bias, h = _detach(x, delta, A, B, C, D, z, bias, h)
-        groups = B.shape[2]
-        x, delta, z, D, bias = (_split_channels(t, groups) for t in (x, delta, z, D, bias))
-        A, h = _channels_last(A, groups), _channels_last(h, groups)
-        B, C = B.contiguous(), C.contiguous()
-        out = x.new_empty(x.shape)
+        inputs = x, delta, A, B, C, D, z, bias
+        result = x.new_empty(x.shape)
+        x, delta, A, B, C, D, z, bias = _by_group(*inputs)
+        out, h = _split_channels(result, B.shape[2]), _channels_last(h.detach(), B.shape[2])
         before_gate = torch.empty_like(out) if needs_grad and z is not None else None
         chunk_states = []
         for chunk in _chunks(x.shape[1], functions.size):
@@ -167,45 +167,50 @@ class _Scan(torch.autograd.Function):
                 y.addcmul_(D, x_chunk)
             if before_gate is not None:
                 before_gate[:, chunk] = y
-            if z is None:
-                out[:, chunk] = y
-            else:
-                torch.mul(y, silu(z[:, chunk]), out=out[:, chunk])
+            if z is not None:
+                y.mul_(silu(z[:, chunk]))
+            out[:, chunk] = y
         ctx.use_softplus = use_softplus
         ctx.functions = functions
-        ctx.save_for_backward(x, delta, A, B, C, D, z, bias, before_gate, *chunk_states)
-        return out.flatten(2), _state_last(h)
+        ctx.save_for_backward(*inputs, before_gate, *chunk_states)
+        # A copy: what a Function returns can be changed in place only if it is no view.
+        return result, _state_last(h).clone(memory_format=torch.contiguous_format)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_out, d_last):
-        x, delta, A, B, C, D, z, bias, before_gate, *chunk_states = ctx.saved_tensors
+        return *call_once(_Scan.gradients, INSTEAD, d_out, d_last, ctx.use_softplus,
+                          ctx.functions, *ctx.saved_tensors), None, None, None
+
+    @staticmethod
+    @without_autocast
+    def gradients(d_out, d_last, use_softplus, functions, *saved):
+        before_gate, *chunk_states = saved[8:]
+        x, delta, A, B, C, D, z, bias = _by_group(*saved[:8])
         d_out, dh = _split_channels(d_out, A.shape[0]), _channels_last(d_last, A.shape[0])
         dx, d_delta, dB, dC = (t.new_empty(t.shape) for t in (x, delta, B, C))
         dA, dD, dz, d_bias = (t if t is None else t.new_zeros(t.shape) for t in (A, D, z, bias))
-        chunks = list(zip(_chunks(x.shape[1], ctx.functions.size), chunk_states, strict=True))
+        chunks = list(zip(_chunks(x.shape[1], functions.size), chunk_states, strict=True))
         for chunk, h in reversed(chunks):
             x_chunk, dy = x[:, chunk].contiguous(), d_out[:, chunk].contiguous()
-            raw, delta_chunk = _delta(delta[:, chunk], bias, ctx.use_softplus)
+            raw, delta_chunk = _delta(delta[:, chunk], bias, use_softplus)
             if z is not None:
                 dz[:, chunk] = torch.ops.aten.silu_backward(
                     dy * before_gate[:, chunk], z[:, chunk])
                 dy = dy * silu(z[:, chunk])
-            dx[:, chunk], d_raw, dA_chunk, dB[:, chunk], dC[:, chunk], dh = ctx.functions.backward(
+            dx[:, chunk], d_raw, dA_chunk, dB[:, chunk], dC[:, chunk], dh = functions.backward(
                 x_chunk, delta_chunk, A, B[:, chunk], C[:, chunk], h, dy, dh)
             dA += dA_chunk
             if D is not None:
                 dx[:, chunk].addcmul_(D, dy)
                 dD += (dy * x_chunk).sum((0, 1))
-            if ctx.use_softplus:
+            if use_softplus:
                 d_raw = torch.ops.aten.softplus_backward(d_raw, raw, 1, 20)
             if bias is not None:
                 d_bias += d_raw.sum((0, 1))
             d_delta[:, chunk] = d_raw
         dx, d_delta, dz = (t if t is None else t.flatten(2) for t in (dx, d_delta, dz))
         dD, d_bias = (t if t is None else t.flatten() for t in (dD, d_bias))
-        return (dx, d_delta, _state_last(dA), dB, dC, dD, dz, d_bias, _state_last(dh),
-                None, None, None)
+        return dx, d_delta, _state_last(dA), dB, dC, dD, dz, d_bias, _state_last(dh)
 
 
 def _chunks(length: int, size: int) -> list[slice]:
@@ -219,9 +224,14 @@ def _delta(delta: Tensor, bias: Tensor | None, use_softplus: bool) -> tuple[Tens
     return raw, softplus(raw) if use_softplus else raw
 
 
-def _detach(*tensors: Tensor | None) -> list[Tensor | None]:
-    """Detach each tensor that is not None from the graph."""
-    return [t if t is None else t.detach() for t in tensors]
+def _by_group(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Bring x, delta, A, B, C, D, z and bias into the shapes that `forward` takes."""
+    # Detached, because a compiled chunk would be compiled again for tensors that require
+    # gradients, which views of an input do even within a Function.
+    x, delta, A, B, C, D, z, bias = (t if t is None else t.detach() for t in tensors)
+    groups = B.shape[2]
+    x, delta, z, D, bias = (_split_channels(t, groups) for t in (x, delta, z, D, bias))
+    return x, delta, _channels_last(A, groups), B.contiguous(), C.contiguous(), D, z, bias
 
 
 def _split_channels(x: Tensor | None, groups: int) -> Tensor | None:

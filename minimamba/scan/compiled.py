@@ -6,8 +6,6 @@ Everything around the chunks is `chunked.py`'s. The first call for a shape of A 
 takes a while and is announced; PyTorch caches the result on disk.
 """
 
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +14,7 @@ from types import FunctionType
 import torch
 from torch import Tensor
 
+from minimamba import compiler
 from minimamba.scan import chunked
 from minimamba.scan.chunked import ChunkFunctions
 
@@ -32,11 +31,8 @@ def why_not(x: Tensor | None = None) -> str | None:
     Returns:
         The reason in a few words, or None if it can run.
     """
-    if sys.platform == "win32":
-        return "torch.compile for the CPU is not set up for Windows here"
-    names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
-    if not any(map(shutil.which, names)):
-        return f"no C++ compiler was found; looked for {' and '.join(names)}"
+    if reason := compiler.why_not():
+        return reason
     if x is not None and x.device.type != "cpu":
         return f"it runs on the CPU, and the tensors are on {x.device}"
     return None
@@ -58,8 +54,9 @@ def scan(*tensors: Tensor | None, **options: Tensor | bool | None) -> tuple[Tens
 
 def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
              ) -> tuple[Tensor, Tensor]:
-    """Compute one chunk as `chunked.forward` does; a shorter last chunk is left to that."""
-    if x.shape[1] < CHUNK_SIZE:
+    """Compute one chunk as `chunked.forward` does; a shorter last chunk is left to that, and all
+    are once compiling has failed."""
+    if x.shape[1] < CHUNK_SIZE or compiler.failures:
         return chunked.forward(x, delta, A, B, C, h)
     run = _compile(_forward_steps, A.shape, A.dtype)
     return _stack([run(x_, delta_, A, B_, C_, h_) for x_, delta_, B_, C_, h_ in
@@ -68,8 +65,8 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tenso
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor,
               dy: Tensor, dh: Tensor) -> tuple[Tensor, ...]:
-    """Compute gradients as `chunked.backward` does; a shorter last chunk is left to that."""
-    if x.shape[1] < CHUNK_SIZE:
+    """Compute gradients as `chunked.backward` does, or by it, as in `_forward`."""
+    if x.shape[1] < CHUNK_SIZE or compiler.failures:
         return chunked.backward(x, delta, A, B, C, h, dy, dh)
     run = _compile(_backward_steps, A.shape, A.dtype)
     dx, d_delta, dA, dB, dC, dh = _stack(
@@ -94,8 +91,9 @@ def _compile(steps: Callable, shape: tuple[int, ...], dtype: torch.dtype) -> Cal
           f"{d_state}, {dtype}; about half a minute, once.", file=sys.stderr, flush=True)
     # A copy, since PyTorch counts how often one function was compiled, and gives up after eight.
     code = steps.__code__.replace(co_name=f"{steps.__name__}_{'_'.join(map(str, shape))}")
-    return torch.compile(FunctionType(code, globals()), dynamic=False, fullgraph=True,
-                         options={"cpp.enable_floating_point_contract_flag": "fast"})
+    return compiler.compile_or_else(
+        steps, FunctionType(code, globals()), dynamic=False, fullgraph=True,
+        options={"cpp.enable_floating_point_contract_flag": "fast"})
 
 
 def _exp(x: Tensor) -> Tensor:

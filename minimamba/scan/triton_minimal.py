@@ -23,6 +23,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from minimamba.ops.operator import call_once
+from minimamba.scan.chunked import INSTEAD
+
 CHUNK = 32
 """Steps from one saved state to the next."""
 BLOCK = 32
@@ -198,9 +201,12 @@ class MinimalScan(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, dy):
-        x, delta, A, B, C, D, z, delta_bias, chunk_states = ctx.saved_tensors
+        return call_once(MinimalScan.gradients, INSTEAD, *ctx.saved_tensors, dy,
+                         ctx.delta_softplus)
+
+    @staticmethod
+    def gradients(x, delta, A, B, C, D, z, delta_bias, chunk_states, dy, delta_softplus):
         batch, length, d_inner = x.shape
         d_state = A.shape[1]
         dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
@@ -211,7 +217,7 @@ class MinimalScan(torch.autograd.Function):
         grid = batch, triton.cdiv(d_inner, BLOCK)
         backward_kernel[grid](x, delta, A, B, C, D, z, delta_bias, chunk_states, dy.contiguous(),
                               states, dx, d_delta, dA, dB, dC, dD, dz, d_bias, length, d_inner,
-                              d_state, SOFTPLUS=ctx.delta_softplus, CHUNK=CHUNK, BLOCK=BLOCK,
+                              d_state, SOFTPLUS=delta_softplus, CHUNK=CHUNK, BLOCK=BLOCK,
                               N=triton.next_power_of_2(d_state))
         return (dx, d_delta, dA, dB, dC, None if D is None else dD, dz,
                 None if delta_bias is None else d_bias, None)

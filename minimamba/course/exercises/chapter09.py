@@ -111,7 +111,7 @@ EXERCISES = {
     "09.3": Exercise(
         packed_conv,
         ({"x": SEQUENCE, "weight": WEIGHT, "seq_idx": torch.tensor([0, 0, 0, 1, 1, 1, 1])},
-         {"x": SEQUENCE, "weight": WEIGHT, "seq_idx": torch.tensor([0, 1, 1, 1, 1, 2, 2])},
+         {"x": SEQUENCE, "weight": WEIGHT, "seq_idx": torch.tensor([5, 2, 2, 2, 2, -1, -1])},
          {"x": SEQUENCE, "weight": WEIGHT, "seq_idx": torch.tensor([0, 0, 0, 0, 0, 0, 0])}),
         {"It looks across the border, into the sequence before.": _border_ignored,
          "The second and third token of a sequence must not look across the border either.":

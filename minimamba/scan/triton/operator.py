@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from minimamba.ops.operator import differentiable
+from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
     BACKWARD,
     CHUNK,
@@ -27,7 +28,7 @@ from minimamba.scan.triton.plan import (
 TRITON = find_spec("triton") is not None
 """Whether the package triton is installed."""
 MAX_BATCH = 65535
-"""Sequences at once: CUDA's limit to the third side of a grid."""
+"""Sequences that one launch computes: CUDA's limit to the third side of a grid."""
 MAX_D_STATE = 256
 STATES_PER_LAUNCH = 16
 """State dimension that one launch computes; a larger one takes several."""
@@ -62,8 +63,6 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         return reason
     if x.dtype == torch.float64:
         return "float64, which the kernels don't have"
-    if len(x) > MAX_BATCH:
-        return f"batch size {len(x)}; the kernels take at most {MAX_BATCH}"
     if d_state & (d_state - 1) or d_state > MAX_D_STATE:
         return f"d_state = {d_state}; the kernels take powers of two up to {MAX_D_STATE}"
     if x.device.type != "cuda" and not interpreted():
@@ -91,6 +90,14 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     Returns:
         y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
     """
+    if len(x) > MAX_BATCH:
+        parts = [scan(x[i], delta[i], A, B[i], C[i], D, None if z is None else z[i],
+                      delta_bias=delta_bias, delta_softplus=delta_softplus,
+                      initial_state=None if initial_state is None else initial_state[i])
+                 for i in (slice(start, start + MAX_BATCH)
+                           for start in range(0, len(x), MAX_BATCH))]
+        y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
+        return y, last_state
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (part if part.shape[2] == groups else part.repeat_interleave(groups // part.shape[2], 2)
             for part in (B, C))
@@ -232,7 +239,7 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
 
 
 _apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients, fake=_fake,
-                        fake_backward=_fake_backward)
+                        fake_backward=_fake_backward, instead=INSTEAD)
 
 
 def _shape(x: Tensor, A: Tensor, B: Tensor) -> ScanShape:

@@ -1,0 +1,60 @@
+"""Autocast, kept out of what promises its result in float32 or float64.
+
+Within `torch.autocast`, PyTorch multiplies matrices in half precision, also those of a float32
+recurrence, where each step carries the rounding of all steps before it.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import wraps
+
+import torch
+from torch import Tensor
+
+
+def without_autocast(function: Callable) -> Callable:
+    """Decorate a function to run without autocast, and its backward pass too.
+
+    Args:
+        function: any; the first tensor among its arguments says which device's autocast is meant.
+
+    Returns:
+        The same function, computed in the dtypes that its arguments have.
+    """
+    @wraps(function)
+    def call(*args, **kwargs):
+        given = [*args, *kwargs.values()]
+        device_type = next((x.device.type for x in _tensors(given)), "cpu")
+        if not torch.is_autocast_enabled(device_type):
+            return function(*args, **kwargs)
+        with torch.autocast(device_type, enabled=False):
+            outputs = function(*args, **kwargs)
+        if not torch.compiler.is_compiling():
+            _keep_off_in_backward(outputs, given, device_type)
+        return outputs
+
+    return call
+
+
+def _keep_off_in_backward(outputs: object, inputs: object, device_type: str) -> None:
+    """Turn autocast off in the backward of all operations between inputs and outputs, for a
+    `backward()` that is called within autocast: the engine turns it on again for each of them."""
+    def turn_off(_):
+        torch.set_autocast_enabled(device_type, False)
+
+    seen = {None, *(x.grad_fn for x in _tensors(inputs))}
+    nodes = [y.grad_fn for y in _tensors(outputs)]
+    while nodes:
+        node = nodes.pop()
+        if node not in seen:
+            seen.add(node)
+            node.register_prehook(turn_off)
+            nodes.extend(earlier for earlier, _ in node.next_functions)
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    """The tensors in a value, or in the lists and tuples in it."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)

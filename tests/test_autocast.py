@@ -1,0 +1,184 @@
+"""Autocast changes nothing in what promises float32; half precision is computed in float32."""
+
+import copy
+
+import pytest
+import torch
+from models import perturb
+from systems import randn, stable_diagonal, uniform
+
+from minimamba import MambaConfig, MambaLM, continuous, discretize, lti, selective_scan
+from minimamba.nn import S6, Mamba
+from minimamba.s4 import diagonal, dplr, hippo
+from minimamba.s4.layers import S4, S4D
+from minimamba.scan import why_not
+
+HALF = (torch.bfloat16, torch.float16)
+halves = pytest.mark.parametrize("half", HALF, ids=["bfloat16", "float16"])
+LAYERS = {"S4": lambda: S4(4, 8), "S4D": lambda: S4D(4, 8),
+          "S4D real": lambda: S4D(4, 8, init="real", discretization="bilinear")}
+layers = pytest.mark.parametrize("name", LAYERS)
+
+
+def f32(*shape, seed=0):
+    return randn(*shape, seed=seed).float()
+
+
+def run(function, *tensors):
+    """All outputs of a function, and the gradients with respect to its arguments."""
+    leaves = [t.detach().clone().requires_grad_() for t in tensors]
+    outputs = function(*leaves)
+    outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+    loss = sum((y.real * f32(*y.shape, seed=7)).sum() for y in outputs)
+    return [*(y.detach() for y in outputs),
+            *torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)]
+
+
+def check_unchanged(function, *tensors, half):
+    __tracebackhide__ = True
+    expected = run(function, *tensors)
+    with torch.autocast("cpu", half):
+        given = run(function, *tensors)
+    for one, other in zip(given, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@halves
+# "compiled" is "chunked" with other arithmetic, and would compile for a minute here.
+@pytest.mark.parametrize("method", ["reference", "chunked", "triton"])
+def test_scan_and_its_gradients_are_the_same_under_autocast(method, half):
+    if reason := why_not(method):
+        pytest.skip(reason)
+    length = 5 if method == "triton" else 33
+    tensors = (f32(1, length, 4), uniform(0.1, 1, 1, length, 4).float(),
+               stable_diagonal(4, 4).float(), f32(1, length, 4, seed=1),
+               f32(1, length, 4, seed=2), f32(4, seed=3), f32(1, length, 4, seed=4))
+    check_unchanged(lambda *t: selective_scan(*t, return_last_state=True, method=method),
+                    *tensors, half=half)
+
+
+LTI = {"dense": (-torch.eye(4) * 0.5 + 0.1 * f32(4, 4), f32(4, seed=1), f32(4, seed=2)),
+       "diagonal": (-uniform(0.1, 0.9, 4).float(), f32(4, seed=1), f32(4, seed=2))}
+SYSTEMS = {
+    "recurrence": (lti.recurrence, (*LTI["dense"], f32(2, 20, seed=3))),
+    "step": (lti.step, (*LTI["dense"], f32(2, seed=3), f32(2, 4, seed=4))),
+    "kernel": (lambda *s: lti.kernel(*s, 20), LTI["dense"]),
+    "convolve": (lti.convolve, (f32(20), f32(2, 20, seed=1))),
+    "zoh": (lambda A, B: discretize.zoh(A, B, 0.3), LTI["dense"][:2]),
+    "bilinear": (lambda A, B: discretize.bilinear(A, B, 0.3), LTI["dense"][:2]),
+    "simulate": (lambda A, B, x: continuous.simulate(A, B, x, torch.arange(9.0)),
+                 (*LTI["dense"][:2], f32(2, 9, seed=3))),
+    "impulse": (lambda *s: continuous.impulse_response(*s, torch.arange(9.0)), LTI["dense"]),
+    "project": (lambda x: hippo.project("legt", 6, x, torch.arange(1, 9.0), 3.0), (f32(2, 8),)),
+    "vandermonde": (lambda A, w: diagonal.vandermonde(A, w, 20), LTI["diagonal"][:2]),
+    "to_dense": (lambda C: dplr.to_dense(dplr.DPLR(*(p.to(torch.complex64) for p in dplr.legs(8))),
+                                         torch.complex(C, C)), (f32(4),)),
+}
+
+
+@halves
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_linear_system_and_its_gradients_are_the_same_under_autocast(name, half):
+    function, tensors = SYSTEMS[name]
+    check_unchanged(function, *tensors, half=half)
+
+
+def with_parameters(layer, call):
+    """A function of x and all parameters, whose gradients `run` returns."""
+    names = [name for name, _ in layer.named_parameters()]
+
+    def function(x, *parameters):
+        return call(lambda *arguments, **options: torch.func.functional_call(
+            layer, dict(zip(names, parameters, strict=True)), arguments, options), x)
+
+    return function, [f32(2, 20, 4), *layer.parameters()]
+
+
+@halves
+@layers
+def test_S4_layer_and_its_gradients_are_the_same_under_autocast(name, half):
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    options = {} if name == "S4" else {"return_cache": True}
+    function, tensors = with_parameters(layer, lambda run_layer, x: run_layer(x, **options))
+    check_unchanged(function, *tensors, half=half)
+
+
+@halves
+@layers
+def test_S4_step_is_the_same_under_autocast(name, half):
+    torch.manual_seed(0)
+    layer = LAYERS[name]()
+    cache = torch.rand_like(layer.init_cache(2))
+    check_unchanged(layer.step, f32(2, 4), cache, half=half)
+
+
+@halves
+def test_step_of_a_selective_SSM_keeps_the_state_in_float32_under_autocast(half, monkeypatch):
+    """The projections run in half precision, as autocast has it; the rest is as without."""
+    torch.manual_seed(0)
+    layer = S6(4, 8)
+    projected = [part.detach() for part in layer._project(f32(2, 1, 4))]
+    monkeypatch.setattr(S6, "_project", lambda self, x: projected)
+    check_unchanged(layer.scan_step, f32(2, 4), f32(2, 4, 8, seed=1), f32(2, 4, seed=2), half=half)
+
+
+@halves
+def test_caches_have_the_same_dtype_under_autocast(half):
+    block = Mamba(8)
+    expected = [state.dtype for state in block.init_cache(1)]
+    with torch.autocast("cpu", half):
+        _, cache = block(f32(1, 5, 8), return_cache=True)
+        assert [state.dtype for state in cache] == expected
+        _, cache = block.step(f32(1, 8), cache)
+        assert [state.dtype for state in cache] == expected
+
+
+@halves
+@layers
+def test_S4_in_half_precision_rounds_only_its_output(name, half):
+    torch.manual_seed(0)
+    layer = LAYERS[name]().to(half)
+    wide = copy.deepcopy(layer).float()                      # of the same, rounded parameters
+    x = f32(2, 30, 4).to(half)
+    y = layer(x)
+    assert y.dtype == half
+    torch.testing.assert_close(y, wide(x.float()).to(half))
+    cache = layer.init_cache(2)
+    assert cache.dtype == wide.init_cache(2).dtype
+    outputs = []
+    for x_t in x.unbind(1):
+        y_t, cache = layer.step(x_t, cache)
+        outputs.append(y_t)
+    assert y_t.dtype == half
+    unit = torch.finfo(half).eps
+    torch.testing.assert_close(torch.stack(outputs, 1), y, rtol=2 * unit, atol=2 * unit)
+    y.float().square().sum().backward()
+    wide(x.float()).square().sum().backward()
+    for given, expected in zip(layer.parameters(), wide.parameters(), strict=True):
+        assert given.grad.isfinite().all()
+        assert (given.grad.float() - expected.grad).norm() <= 4 * unit * expected.grad.norm()
+
+
+@halves
+@pytest.mark.parametrize("pattern", ["MM", "A", "F", "L", "6", "4", "MA64FL"])
+def test_half_precision_model_steps_as_it_reads(pattern, half):
+    torch.manual_seed(0)
+    model = MambaLM(MambaConfig(vocab_size=40, d_model=8, n_layer=len(pattern), layers=pattern,
+                                n_heads=2))
+    perturb(model, 0.1)
+    expected = copy.deepcopy(model)
+    model = model.to(half)
+    ids = torch.randint(40, (2, 12))
+    with torch.no_grad():
+        whole, cache = model(ids, return_cache=True)
+        torch.testing.assert_close(whole.float(), expected(ids), rtol=0.1, atol=0.05)
+        later, _ = model.step(ids[:, 0], cache)
+        assert later.isfinite().all()
+        cache, outputs = model.init_cache(2), []
+        for column in ids.unbind(1):
+            logits, cache = model.step(column, cache)
+            outputs.append(logits)
+    assert logits.dtype == half
+    torch.testing.assert_close(torch.stack(outputs, 1), whole, rtol=0.1, atol=0.05)
+    assert model.generate(ids, 3).shape == (2, 15)

@@ -1,0 +1,333 @@
+"""The scan and the layers together with other parts of PyTorch."""
+
+import copy
+import pickle
+from functools import partial
+
+import pytest
+import torch
+from models import random_ids, small_model
+from systems import F64, randn, stable_diagonal, uniform
+from torch import nn
+from torch.autograd import gradgradcheck
+from torch.nn.utils import parametrizations, prune
+from torch.utils.checkpoint import checkpoint
+
+from minimamba import selective_scan
+from minimamba.nn import LSTM, MLP, S6, Attention, Mamba
+from minimamba.ops.causal_conv1d import _apply as conv_kernel
+from minimamba.scan import why_not
+
+AGAIN = "can't be differentiated again"
+
+
+def scan_inputs(length=5, dtype=torch.float32):
+    tensors = {"x": randn(2, length, 4), "delta": uniform(0.1, 1, 2, length, 4),
+               "A": stable_diagonal(4, 2), "B": randn(2, length, 2, seed=1),
+               "C": randn(2, length, 2, seed=2), "D": randn(4, seed=3),
+               "z": randn(2, length, 4, seed=4), "initial_state": randn(2, 4, 2, seed=5)}
+    return {name: t.to(dtype).requires_grad_() for name, t in tensors.items()}
+
+
+def skip_unless_it_runs(method):
+    if reason := why_not(method):
+        pytest.skip(reason)
+
+
+def penalize(y, x):
+    """A gradient penalty. The gradient that arrives, of a sum, depends on nothing: PyTorch's own
+    `once_differentiable` lets it pass, without an error and without an effect."""
+    gradient, = torch.autograd.grad(y, x, create_graph=True)
+    (y + gradient.square().sum()).backward()
+
+
+def minimal(**tensors):
+    from minimamba.scan.triton_minimal import selective_scan_minimal
+
+    del tensors["initial_state"]
+    return selective_scan_minimal(**tensors)
+
+
+def operator(x, **tensors):
+    """The path of `torch.compile`: the registered operator."""
+    return torch.compile(partial(selective_scan, method="triton", **tensors), backend="eager")(x)
+
+
+@pytest.mark.parametrize(("name", "with_respect_to"), [
+    *(("chunked", name) for name in ("x", "delta", "A", "B", "C", "D", "z", "initial_state")),
+    ("triton", "D"), ("minimal", "x"), ("operator", "x")])
+def test_second_derivative_of_a_fused_scan_is_an_error(name, with_respect_to):
+    skip_unless_it_runs("chunked" if name == "chunked" else "triton")
+    scan = {"minimal": minimal, "operator": operator}.get(name) or partial(selective_scan,
+                                                                           method=name)
+    tensors = scan_inputs(1)
+    y = scan(**tensors).sum()
+    with pytest.raises(RuntimeError, match=rf"{AGAIN}.+method='reference'"):
+        penalize(y, tensors[with_respect_to])
+
+
+def test_second_derivative_of_the_convolution_kernel_is_an_error():
+    skip_unless_it_runs("triton")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, weight = (randn(*shape).float().to(device).requires_grad_() for shape in ((1, 5, 3), (3, 2)))
+    y = conv_kernel(x, weight, None, None).sum()
+    with pytest.raises(RuntimeError, match=f"{AGAIN}.+float64"):
+        penalize(y, x)
+
+
+def test_second_derivative_of_a_compiled_scan_is_an_error():
+    tensors = scan_inputs(2)
+    x = tensors.pop("x")
+    scan = partial(selective_scan, method="chunked", **tensors)
+    y = torch.compile(scan, backend="aot_eager")(x).sum()
+    with pytest.raises(RuntimeError, match=r"again|double backward"):
+        penalize(y, x)
+
+
+def test_reference_has_second_derivatives():
+    tensors = scan_inputs(3, F64)
+    assert gradgradcheck(lambda *t: selective_scan(**dict(zip(tensors, t, strict=True)),
+                                                   method="reference"), tuple(tensors.values()))
+
+
+@pytest.mark.parametrize(("method", "groups"), [("reference", 1), ("chunked", 1), ("chunked", 4),
+                                                ("triton", 1)])
+def test_outputs_may_be_changed_in_place(method, groups):
+    skip_unless_it_runs(method)
+    tensors = scan_inputs(1)
+    for name in "BC":
+        tensors[name] = tensors[name].detach()[:, :, None].expand(-1, -1, groups, -1)
+    y, last = selective_scan(**tensors, method="reference", return_last_state=True)
+    expected = torch.autograd.grad(y.sin().sum() + last.sin().sum(), tensors["x"])[0]
+    y, last = selective_scan(**tensors, method=method, return_last_state=True)
+    y += 1
+    if method != "reference":                                # which has saved its states itself
+        last += 1
+        last = last - 1
+    given = torch.autograd.grad((y - 1).sin().sum() + last.sin().sum(), tensors["x"])[0]
+    torch.testing.assert_close(given, expected)
+
+
+@pytest.mark.parametrize("method", ["chunked", "triton"])
+def test_input_changed_in_place_before_the_backward_pass_is_an_error(method):
+    skip_unless_it_runs(method)
+    tensors = scan_inputs(1)
+    x = tensors.pop("x").detach().clone()
+    y = selective_scan(x, **tensors, method=method)
+    x += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+class Scan(nn.Module):
+    """A scan of x by one method, everything else given."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+        self.inputs = {name: t.detach() for name, t in scan_inputs(18).items() if name != "x"}
+
+    def forward(self, x):
+        return selective_scan(x, **self.inputs, method=self.method)
+
+
+@pytest.mark.parametrize("method", ["reference", "chunked"])
+def test_scan_runs_in_one_graph(method):
+    scan = Scan(method)
+    x = randn(2, 18, 4).float()
+    torch.compiler.reset()
+    compiled = torch.compile(scan, fullgraph=True, backend="aot_eager")
+    runs = [scan, compiled]
+    if method != "chunked":
+        runs.append(torch.export.export(scan, (x,)).module())
+    gradients = []
+    for run in runs:
+        leaf = x.clone().requires_grad_()
+        y = run(leaf)
+        torch.testing.assert_close(y, scan(x))
+        gradients.append(torch.autograd.grad(y.sin().sum(), leaf)[0])
+    for gradient in gradients:
+        torch.testing.assert_close(gradient, gradients[0])
+
+
+def test_compiled_method_says_that_it_cannot_be_part_of_a_graph():
+    with pytest.raises(Exception, match="can't be a part of a larger one"):
+        torch.compile(Scan("compiled"), backend="eager", fullgraph=True)(randn(2, 18, 4).float())
+
+
+def test_chunked_method_says_that_it_cannot_be_exported():
+    with pytest.raises(ValueError, match="would lose its backward pass"):
+        torch.export.export(Scan("chunked"), (randn(2, 18, 4).float(),))
+
+
+@pytest.mark.parametrize("method", ["auto", "reference"])
+def test_scan_can_be_transformed(method):
+    scan = Scan(method)
+    x = randn(3, 2, 18, 4).float()
+    each = torch.stack([scan(one) for one in x])
+    torch.testing.assert_close(torch.func.vmap(scan)(x), each)
+    leaf = x.clone().requires_grad_()
+    expected, = torch.autograd.grad(torch.stack([scan(one) for one in leaf]).sin().sum(), leaf)
+    given = torch.func.vmap(torch.func.grad(lambda one: scan(one).sin().sum()))(x)
+    torch.testing.assert_close(given, expected)
+    jacobian = torch.func.jacrev(scan)(x[0])
+    torch.testing.assert_close(jacobian.flatten(0, 2).sum(0),
+                               torch.func.grad(lambda one: scan(one).sum())(x[0]))
+
+
+def test_fused_scan_refuses_to_be_transformed():
+    with pytest.raises(ValueError, match=r"method: .+'reference'.+torch\.func"):
+        torch.func.vmap(Scan("chunked"))(randn(3, 2, 18, 4).float())
+
+
+@pytest.mark.parametrize("pattern", ["M", "A64FL"])
+def test_model_runs_in_one_graph(pattern):
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    ids = random_ids(length=3)
+    expected = model(ids)
+    exported = torch.export.export(model, (ids,)).module()
+    torch.testing.assert_close(exported(ids), expected)
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other(ids), expected)
+
+
+def test_gradients_of_each_sequence_by_vmap_are_those_of_one_after_the_other():
+    model = small_model(0.1)
+    ids = random_ids(length=5)
+    weights = dict(model.named_parameters())
+
+    def loss(weights, sequence):
+        return torch.func.functional_call(model, weights, (sequence[None],)).square().mean()
+
+    given = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, ids)
+    for i, sequence in enumerate(ids):
+        expected = torch.autograd.grad(loss(weights, sequence), list(weights.values()))
+        for name, gradient in zip(weights, expected, strict=True):
+            torch.testing.assert_close(given[name][i], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_checkpointed_block_has_the_same_gradients():
+    block = Mamba(6)
+    x = randn(2, 9, 6).float().requires_grad_()
+    expected = torch.autograd.grad(block(x).sin().sum(), x)[0]
+    given = torch.autograd.grad(checkpoint(block, x, use_reentrant=False).sin().sum(), x)[0]
+    torch.testing.assert_close(given, expected)
+
+
+class LowRank(nn.Module):
+    """LoRA: a layer and a product of low rank beside it. It has the weight, and another effect."""
+
+    def __init__(self, base, features):
+        super().__init__()
+        self.base = base
+        outputs, inputs = features
+        self.down, self.up = nn.Linear(inputs, 2, bias=False), nn.Linear(2, outputs, bias=False)
+
+    @property
+    def weight(self):
+        return self.base.weight
+
+    @property
+    def bias(self):
+        return self.base.bias
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+    def merged(self):
+        """One layer of the same effect."""
+        layer = copy.deepcopy(self.base)
+        layer.weight.data += self.up.weight.data @ self.down.weight.data
+        return layer
+
+
+MIXERS = {"Mamba": lambda: Mamba(8, d_state=3), "S6": lambda: S6(8, 3),
+          "Attention": lambda: Attention(8, 2), "MLP": lambda: MLP(8), "LSTM": lambda: LSTM(8)}
+PROJECTIONS = [("Mamba", "in_proj"), ("Mamba", "x_proj"), ("Mamba", "dt_proj"),
+               ("Mamba", "out_proj"), ("S6", "x_proj"), ("S6", "dt_proj"),
+               ("Attention", "in_proj"), ("Attention", "out_proj"), ("MLP", "in_proj"),
+               ("LSTM", "out_proj")]
+
+
+def outputs(mixer, x):
+    """The outputs for a sequence, all at once and one by one."""
+    cache = mixer.init_cache(len(x))
+    steps = []
+    for x_t in x.unbind(1):
+        y_t, cache = mixer.step(x_t, cache)
+        steps.append(y_t)
+    return mixer(x), torch.stack(steps, 1)
+
+
+def check_same(given, expected):
+    for one, other in zip(given, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mixer", "name"), PROJECTIONS)
+def test_a_projection_that_was_replaced_is_called(mixer, name):
+    torch.manual_seed(0)
+    block = MIXERS[mixer]()
+    x = randn(2, 7, 8).float()
+    plain = block(x)
+    layer = getattr(block, name)
+    lora = LowRank(layer, layer.weight.shape)
+    setattr(block, name, lora)
+    given = outputs(block, x)
+    assert not torch.allclose(given[0], plain)
+    setattr(block, name, lora.merged())
+    check_same(given, outputs(block, x))
+
+
+@pytest.mark.parametrize("name", ["in_proj", "conv1d", "x_proj", "dt_proj", "out_proj"])
+@pytest.mark.parametrize("change", [
+    parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm,
+    partial(prune.random_unstructured, name="weight", amount=0.5),
+    lambda layer: layer.register_forward_hook(lambda layer, inputs, y: 2 * y),
+    lambda layer: layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))],
+    ids=["weight_norm", "spectral_norm", "old weight_norm", "prune", "hook", "pre-hook"])
+def test_a_layer_that_was_changed_is_called(name, change):
+    torch.manual_seed(0)
+    block = Mamba(8, d_state=3).eval()
+    x = randn(2, 7, 8).float()
+    layer = getattr(block, name)
+    change(layer)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter += 0.1 * torch.rand_like(parameter)
+
+    class Called(nn.Module):
+        def forward(self, inputs):
+            return layer(inputs)
+
+    given = outputs(block, x)
+    setattr(block, name, Called())
+    check_same(given, outputs(block, x))
+
+
+def test_compiled_step_calls_a_layer_with_hooks():
+    model = small_model(0.1)
+    ids = random_ids(length=1)[:, 0]
+    hook = model.layers[0].mixer.out_proj.register_forward_hook(lambda layer, inputs, y: 2 * y)
+    expected, _ = model.step(ids, model.init_cache(2))
+    torch.compiler.reset()
+    step = torch.compile(lambda ids, cache: model.step(ids, cache)[0], backend="eager")
+    torch.testing.assert_close(step(ids, model.init_cache(2)), expected)
+    hook.remove()
+    assert not torch.allclose(step(ids, model.init_cache(2)), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pattern", ["M", "MA64FL"])
+def test_quantized_model_runs_in_both_ways(pattern):
+    from torch.ao.quantization import quantize_dynamic
+
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    ids = random_ids(length=9)
+    expected = model(ids)
+    quantized = quantize_dynamic(model, {nn.Linear}, torch.qint8)
+    logits = quantized(ids)
+    assert 0 < (logits - expected).norm() < 0.2 * expected.norm()
+    last, _ = quantized.step(ids[:, 0], quantized.init_cache(2))
+    torch.testing.assert_close(last, quantized(ids[:, :1])[:, 0], rtol=0.1, atol=0.1)
+    assert quantized.generate(ids, 3).shape == (2, 12)

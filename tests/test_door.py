@@ -1,0 +1,301 @@
+"""Every argument of every public function, given what Python code passes by an honest mistake.
+
+Each mistake is refused at the door by a ValueError of one line that begins with the argument's
+name. What is accepted is listed in `ACCEPTED`, and a function that is in no table fails here.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from models import random_ids, small_model
+from systems import F64
+from torch import Tensor
+
+from minimamba import compat, continuous, discretize, generation, lti, nn, scan
+from minimamba.config import MambaConfig
+from minimamba.lm import MambaLM
+from minimamba.nn import LSTM, MLP, S6, Attention, Layer, Mamba, S4Block
+from minimamba.s4 import S4, S4D, diagonal, dplr, hippo, layers
+from minimamba.scan import associative
+
+NAN, INF = float("nan"), float("inf")
+
+
+def ones(*shape, dtype=F64):
+    return torch.full(shape, 0.5, dtype=dtype)
+
+
+def pairs(*shape):
+    return torch.complex(-ones(*shape), ones(*shape))
+
+
+SYSTEM = {"A": -ones(3), "B": ones(3)}
+LTI = {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3)}
+TIMES = torch.arange(1, 5, dtype=F64)
+DPLR = dplr.DPLR(pairs(2, 3), pairs(2, 3, 1), pairs(2, 3))
+SCAN = {"delta": ones(2, 5, 4), "A": -ones(4, 3), "B": ones(2, 5, 3), "C": ones(2, 5, 3),
+        "D": ones(4), "z": ones(2, 5, 4), "delta_bias": ones(4)}
+FUNCTIONS = {
+    **{rule: {**SYSTEM, "delta": ones(4)} for rule in (
+        discretize.euler, discretize.backward_euler, discretize.bilinear, discretize.zoh,
+        discretize.mamba, continuous.exact_step)},
+    continuous.phi: {"k": 1, "z": ones(3)},
+    continuous.simulate: {**SYSTEM, "x": ones(2, 4), "t": TIMES, "interpolation": "hold",
+                          "initial_state": ones(2, 3)},
+    continuous.state_impulse_response: {**SYSTEM, "lag": ones(4)},
+    continuous.impulse_response: {**SYSTEM, "C": ones(3), "t": ones(4)},
+    continuous.time_constants: {"A": -ones(3)},
+    lti.step: {**LTI, "x": ones(2), "h": ones(2, 3)},
+    lti.recurrence: {**LTI, "x": ones(2, 5), "initial_state": ones(2, 3)},
+    lti.kernel: {**LTI, "length": 4},
+    lti.convolve: {"kernel": ones(3), "x": ones(2, 5)},
+    **{matrices: {"N": 3} for matrices in (hippo.legs, hippo.legt, hippo.fout)},
+    hippo.matrices: {"measure": "legs", "N": 3},
+    hippo.basis: {"measure": "legs", "N": 3, "age": ones(4)},
+    hippo.project: {"measure": "legt", "N": 3, "x": ones(2, 4), "t": TIMES, "window": 2.0},
+    dplr.nplr: {"measure": "legs", "N": 4},
+    dplr.legs: {"N": 4},
+    dplr.to_dense: {"system": DPLR, "C": pairs(2, 3)},
+    dplr.bilinear: {"system": DPLR, "C": pairs(2, 3), "delta": ones(2)},
+    dplr.kernel: {"system": DPLR, "C": pairs(2, 3), "delta": ones(2), "length": 4},
+    diagonal.initial_A: {"init": "lin", "d_state": 4},
+    diagonal.kernel: {"A": -ones(2, 3), "B": ones(2, 3), "C": ones(2, 3), "delta": ones(2),
+                      "length": 4, "discretization": discretize.zoh},
+    diagonal.include_conjugates: {"A": pairs(3), "C": pairs(3)},
+    diagonal.vandermonde: {"A_bar": ones(3), "weights": ones(3), "length": 4},
+    diagonal.powers: {"base": ones(3), "count": 4},
+    scan.why_not: {"method": "chunked", "x": ones(2, 5, 4), "d_state": 3},
+    scan.selective_scan: {"x": ones(2, 5, 4), **SCAN, "initial_state": ones(2, 4, 3),
+                          "method": "chunked"},
+    associative.hillis_steele: {"length": 4},
+    associative.blelloch: {"length": 4},
+    associative.scan: {"a": ones(4, 2), "b": ones(4, 2), "levels": associative.blelloch(4),
+                       "initial_state": ones(2)},
+    associative.work: {"levels": associative.blelloch(4)},
+    associative.covered: {"length": 4, "levels": associative.blelloch(4)},
+    compat.selective_scan_fn: {"u": ones(2, 4, 5), **{
+        name: t.mT if t.ndim == 3 else t for name, t in SCAN.items()}},
+}
+
+MIXERS = {"Mamba": lambda: Mamba(8), "S6": lambda: S6(8, 4), "Attention": lambda: Attention(8, 2),
+          "LSTM": lambda: LSTM(8), "MLP": lambda: MLP(8),
+          "S4Block": lambda: S4Block(S4D(8, 4), 8)}
+def sampler(**options):
+    return generation.Sampler(**options, device="cpu")
+
+
+CONSTRUCTORS = {
+    Mamba: {"d_model": 8, "d_state": 4, "d_conv": 4, "expand": 2, "dt_rank": 2, "dt_min": 0.01,
+            "dt_max": 0.1, "dt_init": "random", "dt_scale": 1.0, "dt_init_floor": 1e-4},
+    S6: {"d_inner": 8, "d_state": 4, "dt_rank": 2, "selective": ("B",), "dt_min": 0.01,
+         "dt_max": 0.1},
+    Attention: {"d_model": 8, "n_heads": 2},
+    LSTM: {"d_model": 8},
+    MLP: {"d_model": 8},
+    S4Block: {"ssm": S4D(8, 4), "d_model": 8},
+    Layer: {"mixer": MLP(8), "d_model": 8, "norm_epsilon": 1e-5},
+    S4D: {"d_model": 4, "d_state": 4, "init": "lin", "discretization": "zoh", "delta_min": 0.01,
+          "delta_max": 0.1},
+    S4: {"d_model": 4, "d_state": 4, "delta_min": 0.01, "delta_max": 0.1},
+    MambaLM: {"config": MambaConfig(40, 8, n_layer=1)},
+    sampler: {"temperature": 1.0, "top_k": 3, "top_p": 0.5, "repetition_penalty": 1.2,
+                         "seed": 3},
+}
+
+
+def doors():
+    """(name, function, good arguments) of everything that is public."""
+    torch.manual_seed(0)
+    for function, good in (FUNCTIONS | CONSTRUCTORS).items():
+        name = f"{function.__module__}.{function.__name__}".removeprefix("minimamba.")
+        yield name, function, good
+    mask = torch.tensor([[False, True, True, True, True]] * 2)
+    for name, build in MIXERS.items():
+        mixer = build().double()
+        cache = mixer.init_cache(2)
+        yield f"{name}.forward", mixer.forward, {"x": ones(2, 5, 8), "cache": cache,
+                                                 "attention_mask": mask}
+        yield f"{name}.step", mixer.step, {"x": ones(2, 8), "cache": cache}
+        yield f"{name}.init_cache", mixer.init_cache, {"batch": 2}
+        if hasattr(mixer, "step_"):
+            yield f"{name}.step_", mixer.step_, {"x": ones(2, 8), "cache": cache}
+        if hasattr(mixer, "ssm_parameters"):
+            x = ones(2, 5, mixer.d_inner)
+            state = ones(2, mixer.d_inner, mixer.d_state)
+            yield f"{name}.ssm_parameters", mixer.ssm_parameters, {"x": x}
+            yield f"{name}.scan", mixer.scan, {"x": x, "z": x, "initial_state": state,
+                                               "attention_mask": mask}
+            yield f"{name}.scan_step", mixer.scan_step, {"x": x[:, 0], "ssm_state": state,
+                                                         "z": x[:, 0]}
+    block, attention = Mamba(8).double(), Attention(8, 2).double()
+    yield "Mamba.ssm_input", block.ssm_input, {"x": ones(2, 5, 8)}
+    yield "Attention.attention_weights", attention.attention_weights, {"x": ones(2, 5, 8)}
+    layer, state = Layer(block, 8).double(), block.init_cache(2)
+    yield "Layer.forward", layer.forward, {"x": ones(2, 5, 8), "cache": state,
+                                           "attention_mask": mask}
+    for step in (layer.step, layer.step_):
+        yield f"Layer.{step.__name__}", step, {"hidden_states": ones(2, 8), "residual": ones(2, 8),
+                                               "cache": state}
+    for s4 in (S4D(4, 4).double(), S4(4, 4).double()):
+        name = type(s4).__name__
+        more = {} if name == "S4" else {"cache": s4.init_cache(2), "attention_mask": mask}
+        yield f"{name}.forward", s4.forward, {"x": ones(2, 5, 4), **more}
+        yield f"{name}.step", s4.step, {"x": ones(2, 4), "cache": s4.init_cache(2),
+                                        "system": tuple(t.detach() for t in s4.discrete_system())}
+        yield f"{name}.kernel", s4.kernel, {"length": 4}
+        yield f"{name}.init_cache", s4.init_cache, {"batch": 2}
+    model = small_model(d_model=8, n_layer=1).double()
+    ids, cache = random_ids(2, 5), model.init_cache(2)
+    yield "MambaLM.forward", model.forward, {"input_ids": ids, "cache": cache,
+                                             "attention_mask": mask}
+    yield "MambaLM.forward packed", model.forward, {"input_ids": ids, "seq_idx": mask.int()}
+    yield "MambaLM.hidden_states", model.hidden_states, {"input_ids": ids, "cache": cache,
+                                                         "attention_mask": mask}
+    yield "MambaLM.logits", model.logits, {"hidden_states": ones(2, 5, 8)}
+    yield "MambaLM.step", model.step, {"input_ids": ids[:, 0], "cache": cache}
+    yield "MambaLM.step_", model.step_, {"input_ids": ids[:, 0], "cache": cache}
+    yield "MambaLM.init_cache", model.init_cache, {"batch": 2}
+    yield "MambaLM.use_scan_method", model.use_scan_method, {"method": "chunked"}
+    options = {"prompts": ids, "max_new_tokens": 2, "temperature": 1.0, "top_k": 3, "top_p": 0.5,
+               "repetition_penalty": 1.2, "eos_token_id": 3, "seed": 3}
+    yield "MambaLM.generate", model.generate, options
+    yield "MambaLM.stream", model.stream, options
+    for function in (generation.generate, generation.stream):
+        yield f"generation.{function.__name__}", function, {"model": model, **options}
+    yield "generation.prefill", generation.prefill, {"model": model, "input_ids": ids,
+                                                     "attention_mask": mask, "chunk": 2}
+
+
+def with_last(x, value):
+    """A copy whose last element is changed."""
+    x = x.clone(memory_format=torch.contiguous_format)
+    x.view(-1)[-1] = value
+    return x
+
+
+def mistakes(good):
+    """(what it is, value) of all that may be passed in place of a good value."""
+    yield from {"None": None, "str": "unknown", "object": object(), "bool": True,
+                "list": [[0.5]], "dict": {"a": 1}}.items()
+    if isinstance(good, Tensor):
+        yield from {"number": 0.5, "its list": good.tolist(), "its array": good.detach().numpy(),
+                    "meta": good.to("meta"), "sparse": good.to_sparse(),
+                    "empty": good[:0] if good.ndim else good[None][:0],
+                    "an axis more": good[None], "an axis less": good.flatten()[0]}.items()
+        if good.is_floating_point() or good.is_complex():
+            yield from {"NaN": with_last(good, NAN), "inf": with_last(good, INF),
+                        "int": good.real.long(), "half": good.real.half(),
+                        "bfloat16": good.real.bfloat16(),
+                        "single": good.to(torch.complex64 if good.is_complex() else torch.float32),
+                        "complex" if good.is_floating_point() else "real":
+                            good + 0j if good.is_floating_point() else good.real}.items()
+        else:
+            yield from {"float": good.double(), "uint8": good.to(torch.uint8),
+                        "negative": with_last(good.int(), -1).to(torch.int64)}.items()
+    elif isinstance(good, (int, float)):
+        yield from {"a string": str(good), "tensor": torch.tensor(good), "array": np.array(good),
+                    "negative": -good, "NaN": NAN, "inf": INF, "huge": 10**400,
+                    "in a list": [good], "numpy int": np.int64(3)}.items()
+        if isinstance(good, int):
+            yield from {"float": float(good), "zero": 0}.items()
+    elif isinstance(good, str):
+        yield from {"bytes": good.encode(), "in a list": [good], "number": 3}.items()
+    else:
+        yield from {"number": 3, "tensor": ones(2)}.items()
+
+
+DOORS = {name: (function, good) for name, function, good in doors()}
+ACCEPTED = (
+    # A linear system may be complex; in S4 a complex one stands for itself and its conjugate.
+    (r"(continuous|discretize|lti|s4\.diagonal|scan\.associative)\.", "complex, real",
+     "A B C A_bar B_bar kernel weights base x h z a b initial_state"),
+    (r"s4\.hippo\.project", "complex", "x"),
+    # Functions of each element, and of the last axes, take any axes before them.
+    (r"discretize\.|continuous\.(?!simulate)", "an axis more, an axis less", "delta z lag t"),
+    (r"continuous\.exact_step|s4\.dplr", "number, an axis less", "delta"),
+    (r"discretize\.|s4\.diagonal\.kernel", "number, an axis less", "delta"),
+    (r"s4\.hippo\.basis|s4\.diagonal\.include", "an axis more, an axis less", "age A C"),
+    (r"continuous\.time|lti\.conv|s4\.hippo\.project|s4\.diagonal\.powers|MambaLM\.logits",
+     "an axis more", "A x base hidden_states"),
+    # A single tensor sets the precision. A residual stream may have another than the weights.
+    (r"continuous\.(phi|time)|s4\.hippo\.basis|s4\.diagonal\.powers", "single", "z A age base"),
+    (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
+    # Questions and options that have more answers.
+    (r"scan\.why_not", "meta, sparse, empty, an axis more, an axis less, NaN, inf, int, half, "
+     "bfloat16, single, complex", "x"),
+    (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
+    (r".*sampler", "None", "top_k seed"),
+    (r".*(generate|stream)", "in a list", "eos_token_id"),
+    (r"MambaLM\.forward packed", "negative", "seq_idx"),
+)
+
+
+def is_accepted(name, function, argument, what):
+    parameter = inspect.signature(function).parameters.get(argument)
+    if what == "None" and parameter is not None and parameter.default is None:
+        return argument != "window"                         # which LegS alone goes without
+    return any(re.match(pattern, name) and what in whats.split(", ")
+               and argument in arguments.split() for pattern, whats, arguments in ACCEPTED)
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_every_mistake_is_refused_at_the_door_by_name(name):
+    function, good = DOORS[name]
+    names = "|".join((*good, "A and B"))
+    wrong = []
+    for argument, value in good.items():
+        for what, mistake in mistakes(value):
+            try:
+                function(**good | {argument: mistake})
+                given = "accepted"
+            except Exception as error:
+                given = f"{type(error).__name__}: {error}"
+            expected = r"ValueError: (" + names + r")(\W[^:\n]*)?: expected [^\n]+, got [^\n]+"
+            if is_accepted(name, function, argument, what):
+                expected = "accepted"
+            if not re.fullmatch(expected, given):
+                wrong.append(f"{argument} = {what}: {given[:100]}")
+    assert not wrong
+
+
+def tensors(value):
+    """All tensors in a value, nested in tuples and lists."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors(part)
+
+
+@pytest.mark.parametrize("name", [name for name in DOORS if not name.endswith("step_")])
+def test_good_arguments_are_accepted_and_never_modified(name):
+    function, good = DOORS[name]
+    before = [x.clone() for x in tensors([*good.values()])]
+    result = function(**good)
+    if isinstance(result, Iterator):
+        list(result)
+    for x, copy in zip(tensors([*good.values()]), before, strict=True):
+        assert torch.equal(x, copy)
+
+
+def test_every_public_function_and_class_is_tried():
+    not_tried = {
+        "continuous.ExactStep", "nn.KVCache", "nn.LSTMCache", "nn.MambaCache", "nn.SSMParameters",
+        "s4.dplr.DPLR", "scan.associative.combine",         # tuples: they compute nothing
+        "nn.Mixer", "s4.layers.S4Layer",                    # abstract
+        "scan.methods",                                     # without arguments
+        "generation.Sampler",                               # tried without its device
+    }
+    modules = (compat, continuous, discretize, generation, lti, scan, associative, diagonal, dplr,
+               hippo, layers)
+    public = {f"{module.__name__.removeprefix('minimamba.')}.{name}": value
+              for module in modules for name, value in vars(module).items()
+              if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"}
+    public |= {f"nn.{name}": getattr(nn, name) for name in nn.__all__}
+    tried = {*FUNCTIONS, *CONSTRUCTORS, *(function for function, _ in DOORS.values())}
+    left = {name for name, value in public.items() if callable(value) and value not in tried}
+    assert left == not_tried

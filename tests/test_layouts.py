@@ -1,0 +1,190 @@
+"""config.json of every layout: what it sets, what it may say, and what is refused by name."""
+
+import json
+from dataclasses import dataclass, field, fields
+from math import ceil
+
+import pytest
+import torch
+from models import random_ids, small_model
+
+from minimamba import MambaConfig, MambaLM
+from minimamba.layouts import describe_config, parse_config
+
+# As published on the hub: state-spaces/mamba-130m and mamba-130m-hf.
+OFFICIAL = {"d_model": 768, "n_layer": 24, "vocab_size": 50277, "ssm_cfg": {}, "rms_norm": True,
+            "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": 8}
+TRANSFORMERS = {
+    "_name_or_path": "state-spaces/mamba-130m", "architectures": ["MambaForCausalLM"],
+    "bos_token_id": 0, "conv_kernel": 4, "d_inner": 1536, "d_model": 768, "eos_token_id": 0,
+    "expand": 2, "fused_add_norm": True, "hidden_act": "silu", "hidden_size": 768,
+    "initializer_range": 0.1, "intermediate_size": 1536, "layer_norm_epsilon": 1e-05,
+    "model_type": "mamba", "n_layer": 24, "num_hidden_layers": 24, "pad_token_id": 0,
+    "pad_vocab_size_multiple": 8, "rescale_prenorm_residual": False, "residual_in_fp32": True,
+    "rms_norm": True, "ssm_cfg": {}, "state_size": 16, "time_step_floor": 0.0001,
+    "time_step_init_scheme": "random", "time_step_max": 0.1, "time_step_min": 0.001,
+    "time_step_rank": 48, "time_step_scale": 1.0, "torch_dtype": "float32",
+    "transformers_version": "4.39.0.dev0", "use_bias": False, "use_cache": True,
+    "use_conv_bias": True, "vocab_size": 50280}
+OWN = describe_config(MambaConfig(40, 12, 2), {}, "minimamba")
+
+
+def test_published_configs_are_those_of_the_130m_model():
+    assert parse_config(OFFICIAL) == MambaConfig(n_layer=24)
+    assert parse_config(TRANSFORMERS) == MambaConfig(n_layer=24, dt_rank=48, eos_token_id=0)
+
+
+def test_an_absent_key_has_the_default_of_its_own_layout():
+    assert parse_config({"d_model": 64}) == MambaConfig(50280, 64, 64)
+    assert parse_config({"ssm_cfg": {}}) == MambaConfig(50280, 2560, 64)
+    assert parse_config({"model_type": "mamba"}) == MambaConfig(50280, 768, 32, eos_token_id=0)
+    assert parse_config({"model_type": "minimamba"}) == MambaConfig()
+
+
+def test_defaults_are_those_of_the_config_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    every_key = transformers.MambaConfig().to_dict()
+    assert parse_config(every_key) == MambaConfig(n_layer=32, dt_rank=48, eos_token_id=0)
+    without_rank = {key: value for key, value in every_key.items() if key != "time_step_rank"}
+    assert parse_config(without_rank) == parse_config({"model_type": "mamba"})
+
+
+@pytest.mark.parametrize(("vocab_size", "multiple", "padded"), [
+    (41, {}, 48), (48, {}, 48), (41, {"pad_vocab_size_multiple": 16}, 48),
+    (41, {"pad_vocab_size_multiple": 1}, 41)])
+def test_official_vocabulary_is_padded_to_a_multiple_of_8_by_default(vocab_size, multiple, padded):
+    config = parse_config({"d_model": 8, "n_layer": 1, "vocab_size": vocab_size} | multiple)
+    assert config.vocab_size == padded
+
+
+def test_every_value_that_our_model_has_is_honoured():
+    config = parse_config(TRANSFORMERS | {
+        "hidden_act": "swish", "layer_norm_epsilon": 1e-3, "residual_in_fp32": False,
+        "use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False, "dtype": "bfloat16",
+        "time_step_rank": "auto", "eos_token_id": [3, 5]})
+    assert config == MambaConfig(
+        n_layer=24, norm_epsilon=1e-3, residual_in_fp32=False, bias=True, conv_bias=False,
+        tie_embeddings=False, eos_token_id=(3, 5))
+    ssm_cfg = {"layer": "Mamba1", "d_state": 8, "d_conv": 3, "expand": 3, "dt_rank": 5,
+               "bias": True, "conv_bias": False, "dt_min": 0.01, "use_fast_path": False}
+    assert parse_config(OFFICIAL | {
+        "ssm_cfg": ssm_cfg, "d_intermediate": 0, "attn_layer_idx": [], "attn_cfg": {},
+        "fused_add_norm": False, "residual_in_fp32": False, "tie_embeddings": False,
+    }) == MambaConfig(n_layer=24, d_state=8, d_conv=3, expand=3, dt_rank=5, bias=True,
+                      conv_bias=False, residual_in_fp32=False, tie_embeddings=False)
+
+
+def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
+    model = small_model(eos_token_id=[3, 5])
+    model.save_pretrained(tmp_path)
+    loaded = MambaLM.from_pretrained(tmp_path)
+    assert loaded.config.eos_token_id == (3, 5)
+    prompt = random_ids()
+    assert torch.equal(loaded.generate(prompt, 40), model.generate(
+        prompt, 40, eos_token_id=(3, 5)))
+
+
+@pytest.mark.parametrize(("config", "changes", "message"), [
+    # Activation, architecture, norms, scaling, precision, quantization: what changes the outputs.
+    *((TRANSFORMERS, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
+        "hidden_act": "gelu", "model_type": "falcon_mamba", "rms_norm": False,
+        "architectures": ["MambaForSequenceClassification"], "torchscript": True,
+        "quantization_config": {"quant_method": "bitsandbytes"}, "dtype": "float8_e4m3fn",
+        "is_encoder_decoder": True, "ssm_cfg": {"layer": "Mamba2"}, "intermediate_size": 1000,
+        "d_inner": 768, "d_model": 1024, "n_layer": 23}.items()),
+    *((TRANSFORMERS, {key: 1}, f"^config.json: expected no key .+, got {key} = 1$") for key in (
+        "mixer_rms_eps", "rope_scaling", "num_experts", "auto_map", "logit_scale", "head_dim",
+        "n_groups", "d_state")),
+    # A wrong type, by the name that it has in the file.
+    *((TRANSFORMERS, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
+        "expand": "2", "hidden_size": 768.0, "num_hidden_layers": True, "state_size": None,
+        "conv_kernel": [4], "use_bias": 0, "use_conv_bias": "false", "tie_word_embeddings": None,
+        "layer_norm_epsilon": float("nan"), "residual_in_fp32": 1, "time_step_rank": "broadcast",
+        "eos_token_id": [0, "1"], "vocab_size": -1}.items()),
+    ({"model_type": "mamba2"}, OFFICIAL, "^model_type in config.json: .+, got 'mamba2'$"),
+    *((OFFICIAL, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
+        "rms_norm": False, "d_intermediate": 1024, "attn_layer_idx": [3], "ssm_cfg": [],
+        "attn_cfg": {"causal": True}, "pad_vocab_size_multiple": 0, "vocab_size": "50277",
+        "d_model": 2.5, "n_layer": "24", "tie_embeddings": "yes"}.items()),
+    *((OFFICIAL, {"ssm_cfg": {key: value}}, rf"^{key} in config.json: expected .+, got ")
+      for key, value in {"layer": "Mamba2", "d_state": "16", "dt_rank": "broadcast"}.items()),
+    (OFFICIAL, {"ssm_cfg": {"headdim": 64}}, "^config.json: expected no key .+ got headdim = 64$"),
+    (OFFICIAL, {"norm_epsilon": 1e-3}, "^config.json: expected no key .+ got norm_epsilon"),
+    (OWN, {"dropout": 0.1}, "^config.json: expected no key .+ got dropout = 0.1$"),
+    (OWN, {"selective": "delta"}, "^selective in config.json: .+ got 'delta'$"),
+    (OWN, {"selective": [1]}, "^selective in config.json: "),
+    (OWN, {"rotary": "no"}, "^rotary in config.json: expected True or False, got 'no'$"),
+], ids=lambda value: None if isinstance(value, str) else str(value)[:40])
+def test_what_would_change_the_outputs_is_refused_by_name(config, changes, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        parse_config(config | changes)
+    assert "\n" not in str(raised.value)
+
+
+@dataclass
+class OfficialConfig:
+    """The fields of the official package's config, and its defaults."""
+
+    d_model: int = 2560
+    d_intermediate: int = 0
+    n_layer: int = 64
+    vocab_size: int = 50277
+    ssm_cfg: dict = field(default_factory=dict)
+    attn_layer_idx: list = field(default_factory=list)
+    attn_cfg: dict = field(default_factory=dict)
+    rms_norm: bool = True
+    residual_in_fp32: bool = True
+    fused_add_norm: bool = True
+    pad_vocab_size_multiple: int = 8
+    tie_embeddings: bool = True
+
+
+def official_shapes(config):
+    """The names and shapes in the `state_dict()` of the official MambaLMHeadModel."""
+    def block(d_state=16, d_conv=4, expand=2, dt_rank="auto", conv_bias=True, bias=False):
+        dt_rank = ceil(d / 16) if dt_rank == "auto" else dt_rank
+        e = expand * d
+        shapes = {"in_proj.weight": (2 * e, d), "conv1d.weight": (e, 1, d_conv), "A_log": (
+            e, d_state), "D": (e,), "x_proj.weight": (dt_rank + 2 * d_state, e),
+            "dt_proj.weight": (e, dt_rank), "dt_proj.bias": (e,), "out_proj.weight": (d, e)}
+        shapes |= {"conv1d.bias": (e,)} if conv_bias else {}
+        return shapes | ({"in_proj.bias": (2 * e,), "out_proj.bias": (d,)} if bias else {})
+
+    d, vocab_size, multiple = config.d_model, config.vocab_size, config.pad_vocab_size_multiple
+    if vocab_size % multiple:
+        vocab_size += multiple - vocab_size % multiple
+    shapes = {"backbone.embedding.weight": (vocab_size, d), "backbone.norm_f.weight": (d,),
+              "lm_head.weight": (vocab_size, d)}
+    for layer in range(config.n_layer):
+        shapes[f"backbone.layers.{layer}.norm.weight"] = (d,)
+        shapes |= {f"backbone.layers.{layer}.mixer.{name}": shape
+                   for name, shape in block(**config.ssm_cfg).items()}
+    return shapes
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"vocab_size": 41}, {"tie_embeddings": False, "residual_in_fp32": False},
+    {"bias": True, "conv_bias": False}, {"d_state": 5, "d_conv": 3, "expand": 3, "dt_rank": 2}],
+    ids=str)
+def test_official_package_opens_what_is_saved_in_its_layout(changes, tmp_path):
+    model = small_model(**changes)
+    model.save_pretrained(tmp_path, layout="mamba_ssm")
+    described = json.loads((tmp_path / "config.json").read_text())
+    config = OfficialConfig(**described)                      # refuses a key that it has not
+    assert (config.tie_embeddings, config.residual_in_fp32) == (
+        model.config.tie_embeddings, model.config.residual_in_fp32)
+    saved = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    assert {name: tuple(value.shape) for name, value in saved.items()} == official_shapes(config)
+    head_is_embedding = torch.equal(saved["lm_head.weight"], saved["backbone.embedding.weight"])
+    assert head_is_embedding == config.tie_embeddings
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_we_read_every_field_of_the_official_config():
+    config = OfficialConfig(d_model=32, n_layer=2)
+    ours = parse_config({each.name: getattr(config, each.name) for each in fields(config)})
+    assert ours == MambaConfig(50280, 32, 2)
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in MambaLM(ours).state_dict().items()}
+    assert shapes == {name.removeprefix("backbone."): shape
+                      for name, shape in official_shapes(config).items()}
