@@ -278,7 +278,8 @@ def test_the_token_explorer_computes_what_the_library_computes(show):
     for tokens, letter_delta, noise_delta, position, position_delta in (
             ("..a...b..c....", 3.0, 0.01, 0, 1.0), ("ab.ba", 0.7, 0.2, 2, 10.0),
             (".", 1.0, 1e-3, 1, 0.5), ("Zaäzπ.ж", 10.0, 1e-3, 7, 1e-3),
-            ("abcdefghijklmnopqrstuvwx", 0.05, 5.0, 24, 2.0)):
+            ("abcdefghijklmnopqrstuvwx", 0.05, 5.0, 24, 2.0),
+            (12 * "𝔸" + ".ｚ𝔹" + 9 * "𐐷", 1.0, 0.1, 24, 3.0)):
         explorer = widgets.TokenExplorer(tokens, letter_delta, noise_delta)
         explorer.position, explorer.position_delta = position, position_delta
         found = page.evaluate("given => module.states(...given)", [*explorer.value.values()])
@@ -484,6 +485,48 @@ def middles(locator):
         const {left, top, width, height} = element.getBoundingClientRect();
         return [left + width / 2, top + height / 2];
     })""")
+
+
+@pytest.mark.parametrize("name", ["decay", "h", "delta", "norm"])
+@pytest.mark.parametrize("at", ["first", "middle", "last"])
+def test_a_row_of_the_state_explorer_is_lit_where_its_number_says(show, code_model, name, at):
+    """Of all numbers only those of one row are not the lowest."""
+    explorer = widgets.StateExplorer("x", model=code_model)
+    rows = len(explorer.maps[name])
+    page = show(explorer)
+    number = {name: index for index, name in enumerate(["delta", "norm", "decay", "h"])}[name]
+    box = page.locator("canvas").nth(number).bounding_box()
+    numbers = [(int(text), y) for text, (_, y) in zip(
+        page.locator(".tick[text-anchor=end]").all_text_contents(),
+        middles(page.locator(".tick[text-anchor=end]")), strict=True)
+        if box["y"] <= y <= box["y"] + box["height"]]
+    assert len(numbers) > 2
+    n, y = numbers[{"first": 0, "middle": len(numbers) // 2, "last": -1}[at]]
+    one = bytes(254 * (row == n) for row in range(rows))
+    page.evaluate("maps => model.set('maps', decoded(maps))",
+                  encoded({**explorer.maps, name: one}))
+    colours = cells(page.locator("canvas").nth(number), rows, 1)[:, 0]
+    lit = [row for row in range(rows) if (colours[row] != colours[n - 1 if n else -1]).any()]
+    assert lit == [n]
+    # As high as the number, up to the difference between a text's middle and its box's.
+    assert box["y"] + (n + 0.5) / rows * box["height"] == pytest.approx(y, abs=2)
+
+
+def test_a_refused_setting_is_told_between_the_controls_and_the_picture(show):
+    explorer = widgets.DeltaExplorer()
+    page = show(explorer)
+    message = page.get_by_role("alert")
+    assert not message.is_visible()
+    page.evaluate("model.set('delta', 5)")
+    assert page.get_by_label("step size Δ").get_attribute("aria-valuetext") == "5"
+    explorer.set_state({"delta": "x"})                      # and what Python then sends
+    page.evaluate("([message, delta]) => { model.set('delta', delta); "
+                  "model.set('message', message); }", [explorer.message, explorer.delta])
+    assert message.inner_text() == "delta: expected 0.0001 to 10, got 'x'"
+    assert page.get_by_label("step size Δ").get_attribute("aria-valuetext") == "0.01"
+    assert caption(page) == explorer.caption
+    page.evaluate("model.set('message', '')")
+    assert not message.is_visible()
 
 
 @pytest.mark.parametrize(("text", "layer", "channel"), [

@@ -5,6 +5,9 @@ import importlib
 import inspect
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -12,6 +15,7 @@ import pytest
 import torch
 
 from minimamba.course import exercises
+from minimamba.course.exercises.record import mark_solved, solved_exercises
 from minimamba.s4 import hippo
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -23,6 +27,12 @@ def exercises_of(chapter):
 
 
 NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
+
+
+def names_with(kind):
+    """The exercises whose answer is of a kind."""
+    found = ((name, exercises.find(name)) for name in NAMES)
+    return [name for name, it in found if isinstance(it.solution(**it.cases[0]), kind)]
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +123,24 @@ def test_an_answer_of_another_shape_is_wrong():
     assert verdict.startswith("not yet.")
 
 
+@pytest.mark.parametrize("name", names_with((tuple, list)))
+@pytest.mark.parametrize("changed", [
+    lambda result: result[:-1], lambda result: (*result, result[-1]), lambda result: (),
+    lambda result: (result,), lambda result: result[0]], ids=[
+        "shorter", "longer", "empty", "nested", "the first alone"])
+def test_a_tuple_of_another_length_is_wrong(name, changed):
+    exercise = exercises.find(name)
+    verdict = exercises.verdict(exercise, lambda **case: changed(exercise.solution(**case)))
+    assert verdict.startswith(("not yet.", "not tried yet"))
+
+
+@pytest.mark.parametrize("name", names_with(torch.Tensor))
+def test_an_answer_that_would_broadcast_to_the_solution_is_wrong(name):
+    exercise = exercises.find(name)
+    verdict = exercises.verdict(exercise, lambda **case: exercise.solution(**case)[None])
+    assert verdict.startswith("not yet.")
+
+
 def test_an_answer_may_modify_its_arguments():
     exercise = exercises.find("03.1")
 
@@ -186,7 +214,66 @@ def test_the_record_is_beside_the_notebook(tmp_path, monkeypatch, capsys):
     assert (tmp_path / ".solved.json").read_text() == '["00.2"]\n'
 
 
-@pytest.mark.parametrize("content", ['["00.2', "5", ""])
+WRITER = """
+import sys
+from minimamba.course.exercises.record import mark_solved
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    mark_solved(f"{sys.argv[1]}.{number}")
+"""
+
+
+@pytest.fixture
+def writers():
+    """Processes that are ready to record 25 exercises each."""
+    started = [subprocess.Popen([sys.executable, "-c", WRITER, name], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True) for name in "abc"]
+    for writer in started:
+        assert writer.stdout.readline() == "ready\n"
+    yield started
+    for writer in started:
+        writer.kill()
+        writer.communicate()
+
+
+def test_nothing_is_lost_when_several_processes_record(record, writers):
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert json.loads(record.read_text()) == sorted(
+        f"{name}.{number}" for name in "abc" for number in range(25))
+
+
+def test_a_record_is_whole_whenever_its_writers_are_killed(record, writers):
+    record.write_text(json.dumps([f"old.{number}" for number in range(5000)]))
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer, after in zip(writers, (0.02, 0.03, 0.05), strict=True):
+        time.sleep(after)
+        writer.kill()
+        writer.wait()
+        assert len(solved_exercises()) >= 5000
+    mark_solved("new")                                          # no killed process holds the lock
+    assert "new" in solved_exercises()
+
+
+def test_a_record_that_cannot_be_written_stays_as_it_was(record, monkeypatch):
+    mark_solved("00.1")
+    def disk_full(file, text, **options):
+        file.write_bytes(text[:3].encode())
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        mark_solved("00.2")
+    assert record.read_text() == '["00.1"]\n'
+
+
+@pytest.mark.parametrize("content", ['["00.2', "5", "", '{"00.2": 1}', '"00.2"', "[1]", "[[]]",
+                                     10**5 * "["])
 def test_a_damaged_record_is_reported_and_not_overwritten(record, capsys, content):
     record.write_text(content)
     exercises.check("00.2", correct)

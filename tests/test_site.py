@@ -1,5 +1,6 @@
 """The static site, in Chromium: complete, interactive, searchable, and without a network."""
 
+import contextlib
 import functools
 import http.server
 import inspect
@@ -24,6 +25,7 @@ import build
 import docstrings
 import prose
 from api import Reference
+from cells import Body
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -493,11 +495,112 @@ def test_formula_that_cannot_be_converted_stops_the_build():
         prose.render(r"Here $\nosuchcommand$ is.")
 
 
-def test_folder_with_other_files_is_not_deleted(tmp_path):
-    (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(ValueError, match="expected an empty folder or an earlier site"):
-        build.build(tmp_path)
-    assert (tmp_path / "mine.txt").read_text() == "keep"
+def folder_of(tmp_path, *names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("keep", encoding="utf-8")
+    return tmp_path
+
+
+def refuses(folder, reason):
+    """Nothing is written or deleted, and the message is one line."""
+    around = folder.resolve().parent
+    before = sorted(around.rglob("*"))
+    with pytest.raises(ValueError, match=reason) as refusal:
+        build.build(folder)
+    assert "\n" not in str(refusal.value)
+    assert sorted(around.rglob("*")) == before
+
+
+@pytest.mark.parametrize("names", [["mine.txt"], ["index.js"], ["index.js", "index.html"],
+                                   [".hidden"], ["a/b/c"], [".minimamba-site/a"]])
+def test_a_folder_that_no_build_wrote_is_refused(tmp_path, names):
+    refuses(folder_of(tmp_path / "site", *names), r"got a folder without \.minimamba-site$")
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "notebooks/mine.ipynb", ".git/HEAD"])
+def test_a_site_with_a_file_of_someone_else_is_refused(tmp_path, name):
+    folder = folder_of(tmp_path / "site", "index.html", "notebooks/a.ipynb", name)
+    (folder / build.MARKER).write_text(f"{build.MARKER}\nindex.html\nnotebooks/a.ipynb\n")
+    refuses(folder, f"got one with a file that no build wrote: {re.escape(name)}$")
+
+
+def test_a_file_and_a_link_are_refused(tmp_path):
+    target = folder_of(tmp_path / "target")
+    target.mkdir()
+    (tmp_path / "link").symlink_to(target)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    for name, kind in (("link", "link"), ("dangling", "link"), ("file", "file")):
+        refuses(tmp_path / name, f"got a {kind}$")
+
+
+@pytest.mark.parametrize("folder", [".", "/", str(ROOT), str(ROOT / "notebooks"), "..", ""])
+def test_no_folder_that_holds_the_course_is_replaced(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(ValueError, match="expected a new or empty folder, or an earlier site"):
+        build.build(Path(folder))
+
+
+def test_an_earlier_site_is_replaced_and_nothing_outside_it(tmp_path):
+    outside = folder_of(tmp_path / "outside", "kept.txt")
+    site, new = folder_of(tmp_path / "site", "old/page.html", "both.js"), tmp_path / "new"
+    (site / "old" / "link").symlink_to(outside)
+    (site / build.MARKER).write_text(f"{build.MARKER}\nold/page.html\nboth.js\nold/link\n")
+    folder_of(new, "both.js", "api/page.html")
+    build.check_replaceable(site)
+    build.replace(site, new)
+    assert sorted(build.files(site)) == [build.MARKER, "api/page.html", "both.js"]
+    assert (outside / "kept.txt").exists()
+    build.check_replaceable(site)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_a_build_that_was_interrupted_can_be_repeated(tmp_path, monkeypatch, moves):
+    site = folder_of(tmp_path / "site", "a.js", "b/c.html")
+    (site / build.MARKER).write_text(f"{build.MARKER}\na.js\nb/c.html\n")
+    left = [moves]
+    replace = Path.replace
+
+    def interrupted(self, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with contextlib.suppress(KeyboardInterrupt):
+        build.replace(site, folder_of(tmp_path / "new", "a.js", "d.js"))
+    monkeypatch.undo()
+    build.check_replaceable(site)
+
+
+def test_a_build_that_fails_leaves_the_earlier_site(tmp_path, monkeypatch):
+    site = folder_of(tmp_path / "site", "index.html")
+    (site / build.MARKER).write_text(f"{build.MARKER}\nindex.html\n")
+    monkeypatch.setattr(build, "Reference", None)
+    with pytest.raises(TypeError):
+        build.build(site)
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+    assert (site / "index.html").read_text() == "keep"
+
+
+@pytest.mark.parametrize("module", ["../explorer.py", "/etc/passwd", "js/axes.js", "a.js\n", "",
+                                    'a.js" onload="x', None, ["a.js"], 5])
+def test_a_notebook_cannot_bring_another_file_into_the_site(module):
+    output = nbformat.v4.new_output("display_data", {
+        "application/vnd.minimamba.widget+json": {"module": module, "state": {}}})
+    body = Body({})
+    with pytest.raises(ValueError, match=r"^module: expected the name of a JavaScript file, got "):
+        body.output(output)
+    assert body.modules == set()
+
+
+def test_no_tag_in_a_widget_s_data_ends_or_hides_the_page():
+    html = Body({}).widget({"module": "a.js", "state": {"text": "</script><!--<script>"}}, "")
+    data = html.split('json">')[1].split("</script>")[0]
+    assert "<" not in data
+    assert json.loads(data) == {"text": "</script><!--<script>"}
 
 
 def test_workflow_builds_and_publishes_the_site():

@@ -9,10 +9,13 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
+from minimamba.config import MambaConfig
 from minimamba.course import plots, weights, widgets
 from minimamba.course.inspect import trace_states
 from minimamba.course.widgets import (
@@ -30,7 +33,7 @@ from minimamba.course.widgets import (
 from minimamba.course.widgets.browser_explorer import MIME_TYPE, BrowserExplorer
 from minimamba.course.widgets.delta_explorer import INPUTS, LAG_RANGES, _fractions
 from minimamba.course.widgets.hippo_explorer import _recording, _states
-from minimamba.course.widgets.state_explorer import _levels
+from minimamba.course.widgets.state_explorer import StateMaps, _levels
 from minimamba.lm import MambaLM
 from minimamba.s4 import hippo
 
@@ -115,6 +118,56 @@ def test_a_bad_setting_is_refused_by_name_at_construction_and_later(explorers, e
             with pytest.raises(ValueError, match=rf"^{name}: expected .+, got"):
                 setattr(existing, name, value)
     assert existing.get_state() == before
+
+
+BAD = [None, True, False, math.nan, math.inf, -math.inf, -10**9, 10**9, 10**400, 1e300, "\t", "𝔸1",
+       "", 10**5 * "a", [], [1], {}, b"1", 0.5j]
+SYNCED = [(kind, name) for kind in EXPLORERS
+          for name in sorted({*kind.settings, *(name for name, trait in kind.class_traits(
+              sync=True).items() if trait.this_class.__module__.startswith("minimamba"))})]
+
+
+@pytest.mark.parametrize(("explorer", "name"), SYNCED,
+                         ids=[f"{kind.__name__}-{name}" for kind, name in SYNCED])
+def test_a_bad_value_from_the_browser_leaves_all_as_it_was_but_for_a_message(
+        explorers, explorer, name, monkeypatch):
+    existing = explorers[explorer]
+    others = {other: value for other, value in existing.value.items() if other != name}
+    before, sent = existing.get_state(), []
+    for bad in BAD:
+        monkeypatch.setattr(existing, "send_state", lambda key: sent.append(key))
+        existing.set_state({**others, name: bad})
+        monkeypatch.undo()
+        message = existing.message
+        assert re.match(rf"({name}|setting): expected .+", message), bad
+        assert len(message) <= 200
+        assert existing.settings in sent                    # the browser's controls go back
+        sent.clear()
+        assert existing.get_state() == {**before, "message": message}
+        assert type(getattr(existing, name)) is type(before[name])
+    existing.set_state(existing.value)
+    assert existing.message == ""
+    assert existing.get_state() == before
+
+
+@pytest.mark.parametrize("explorer", EXPLORERS)
+@pytest.mark.parametrize("name", ["size", "_esm", "layout", "caption", "no_such_trait"])
+def test_the_browser_sets_nothing_but_settings(explorers, explorer, name):
+    before = explorers[explorer].get_state()
+    explorers[explorer].set_state({name: 10**9})
+    assert explorers[explorer].message.endswith(f"got {name!r}")
+    explorers[explorer].set_state({})
+    assert explorers[explorer].get_state() == before
+
+
+def test_settings_that_are_refused_together_all_stay():
+    explorer = RecallExplorer(pairs=10, query=10)
+    explorer.set_state({"d_state": 4, "pairs": 5, "query": 6})
+    assert explorer.message == "query: expected a whole number from 1 to 5, got 6"
+    assert explorer.value == {"d_state": 8, "pairs": 10, "query": 10}
+    with pytest.raises(ValueError, match=r"^query: "), explorer.hold_trait_notifications():
+        explorer.pairs, explorer.query = 5, 6
+    assert explorer.value == {"d_state": 8, "pairs": 10, "query": 10}
 
 
 @pytest.mark.parametrize(("explorer", "text", "size"), [
@@ -212,6 +265,13 @@ def test_modules_that_import_each_other_are_refused(modules):
     modules(a='import { b } from "./b.js";\n', b='import { a } from "./a.js";\n')
     with pytest.raises(ValueError, match=r"without a circle, got a\.js → b\.js → a\.js"):
         javascript.bundle("a.js")
+
+
+@pytest.mark.parametrize("name", ["../explorer.py", "/etc/passwd", "js/axes.js", "", ".", None,
+                                  "nosuch.js", "axes.js/../axes.js"])
+def test_a_bundle_is_made_of_files_in_js_only(name):
+    with pytest.raises(ValueError, match=r"^name: expected one of the files in js/ .+, got"):
+        javascript.bundle(name)
 
 
 # DeltaExplorer.
@@ -605,3 +665,39 @@ def test_python_answers_in_one_thread_and_restores_the_number(code_model, monkey
 def test_a_model_of_anything_but_bytes_is_refused():
     with pytest.raises(ValueError, match=r"^model: expected a MambaLM of 256 bytes, got str"):
         StateExplorer(model="mine")
+
+
+@pytest.mark.parametrize("layers", ["MA", "4", "6M", "MF", "L"])
+def test_a_model_of_other_layers_is_refused(layers):
+    model = MambaLM(MambaConfig(256, 16, layers=layers))
+    with pytest.raises(ValueError, match=r"^model: expected a MambaLM of Mamba layers only, got "):
+        StateExplorer(model=model)
+
+
+def rows_lit(figure, ax):
+    """The numbers beside the rows of a heat map of one column, by whether their row is lit."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba()).astype(int)[::-1, :, :3]
+    across = round(ax.transAxes.transform((0.5, 0.5))[0])
+    found = {}
+    for label in ax.get_yticklabels():
+        down = ax.transData.transform((0, label.get_position()[1]))[1]
+        if ax.bbox.y0 < down < ax.bbox.y1:
+            highest = ax.images[0].to_rgba(np.array([[1.0]]), bytes=True)[0, 0, :3]
+            found[int(label.get_text())] = bool(abs(pixels[int(down), across] - highest).max() < 9)
+    return found
+
+
+@pytest.mark.parametrize("n", [0, 5, 10])
+def test_a_row_of_the_still_is_lit_where_its_number_says(code_model, n, monkeypatch):
+    explorer = StateExplorer("x", channel=200, model=code_model)
+    one = torch.zeros(16, 1)
+    one[n] = 1
+    maps = StateMaps(torch.full((16, 1), 1e-4), torch.zeros(16, 1), one, one)
+    monkeypatch.setattr(explorer, "compute", lambda: maps)
+    figure = explorer._figure()
+    for ax in figure.axes[2:4]:
+        lit = rows_lit(figure, ax)
+        assert len(lit) > 2
+        assert [number for number, is_lit in lit.items() if is_lit] == [n]

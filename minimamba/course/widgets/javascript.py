@@ -38,8 +38,8 @@ def bundle(name: str) -> str:
         the listeners that were registered with `on("change:…")`.
 
     Raises:
-        ValueError: if there is no such file in js/, modules import each other in a circle, or a file
-            uses another form of import or export.
+        ValueError: if there is no such file in js/, modules import each other in a circle, or a
+            file uses another form of import or export.
     """
     known = [file.name for file in FOLDER.iterdir()]
     if name not in known:

@@ -1,0 +1,54 @@
+"""`make course` refuses a bad address or port in one line, and finds a free port."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="make course is for Linux and macOS")
+
+
+@pytest.fixture
+def course(tmp_path):
+    """Run course.sh with a Jupyter that prints its arguments."""
+    folder = tmp_path / "venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(sys.executable)
+    (folder / "jupyter").write_text('#!/bin/sh\necho "$@"\n')
+    (folder / "jupyter").chmod(0o755)
+    return lambda ip, port: subprocess.run(
+        ["sh", "tools/course.sh", str(folder), ip, port], cwd=ROOT, capture_output=True, text=True,
+        timeout=30)
+
+
+@pytest.mark.parametrize(("ip", "port", "name"), [
+    ("", "8888", "IP"), ("*", "8888", "IP"), ("0", "8888", "IP"), ("999.1.1.1", "8888", "IP"),
+    ("example.com", "8888", "IP"), ("192.0.2.1", "8888", "IP"), ("-h", "8888", "IP"),
+    ("127.0.0.1", "", "PORT"), ("127.0.0.1", "abc", "PORT"), ("127.0.0.1", "0", "PORT"),
+    ("127.0.0.1", "99999", "PORT"), ("127.0.0.1", "-1", "PORT"), ("127.0.0.1", "8888.0", "PORT"),
+    ("127.0.0.1", "8 8", "PORT"), ("127.0.0.1", "٣", "PORT"), ("127.0.0.1", "9" * 5000, "PORT")])
+def test_a_bad_setting_is_refused_in_one_line(course, ip, port, name):
+    result = course(ip, port)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"{name}: expected ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "localhost", "0.0.0.0"])
+def test_the_next_free_port_is_taken_and_the_token_stays(course, ip):
+    with socket.socket() as busy:
+        busy.bind(("0.0.0.0" if ip == "0.0.0.0" else "127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        result = course(ip, str(port))
+    assert result.returncode == 0
+    assert f"Port {port} is in use; using " in result.stdout
+    assert f"--ServerApp.ip={ip} " in result.stdout
+    assert f"--ServerApp.port={port} " not in result.stdout
+    for word in ("token", "password", "disable_check_xsrf"):
+        assert word not in result.stdout
