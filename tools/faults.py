@@ -43,7 +43,7 @@ FAULTS = [
     Fault("a layer with hooks is not called", "ops/linear.py",
           "and not (\n        layer._forward_hooks or layer._forward_pre_hooks\n"
           "        or layer._backward_hooks or layer._backward_pre_hooks)", "",
-          "test_composition.py replaced", "09"),
+          "test_composition.py hook", "09"),
     Fault("autocast is left on in the backward pass", "autocast.py",
           "torch.set_autocast_enabled(device_type, False)", "torch.is_autocast_enabled()",
           "test_autocast.py S4", "04"),

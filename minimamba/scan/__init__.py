@@ -90,7 +90,8 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
         return "chunked" if why_not("chunked") is None else "reference"
     check_one_of("method", method, ("auto", *METHODS))
     if reason := why_not(method, x=x, d_state=d_state):
-        refuse("method", "one that can run with these inputs, such as 'reference'",
+        other = "reference" if why_not("chunked") else "chunked"
+        refuse("method", f"one that can run with these inputs, such as {other!r}",
                f"{method!r}: {reason}")
     return method
 
