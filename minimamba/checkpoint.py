@@ -42,6 +42,8 @@ from minimamba.layouts import (
 from minimamba.tokenizer import FileTokenizer
 
 LAYOUTS = ("transformers", "mamba_ssm", "minimamba")
+MOST_LISTED = 20
+"""How many wrong weights an error lists."""
 
 
 def find(path: str | Path) -> Path:
@@ -67,7 +69,7 @@ def find(path: str | Path) -> Path:
     if given.is_dir():
         names = (*WEIGHT_FILES, *INDEX_FILES)
         for name in names:
-            if (given / name).is_file():
+            if (given / name).exists():
                 return given / name
         raise FileNotFoundError(f"{given}: has none of {', '.join(names)}")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(path)):
@@ -169,7 +171,7 @@ def check_weights(config: MambaConfig, weights: dict[str, Tensor],
         expected: the model's `state_dict()`, of which only the shapes are read.
 
     Raises:
-        ValueError: listing every weight that is missing, unknown or of another shape; naming one
+        ValueError: listing the weights that are missing, unknown or of another shape; naming one
             that is not finite, or a head that is not the embedding though the config ties them.
     """
     wrong = [f"missing: {name}" for name in expected.keys() - weights.keys()]
@@ -180,8 +182,9 @@ def check_weights(config: MambaConfig, weights: dict[str, Tensor],
         if wanted != given:
             wrong.append(f"{name}: expected shape {wanted}, got {given}")
     if wrong:
-        refuse("checkpoint", "the weights that its config.json describes",
-               "\n  ".join(["these:", *sorted(wrong)]))
+        more = f"; and {len(wrong) - MOST_LISTED} more" if len(wrong) > MOST_LISTED else ""
+        refuse("checkpoint", "the weights that its config describes",
+               "; ".join(sorted(wrong)[:MOST_LISTED]) + more)
     check_dense("the checkpoint", weights)
     for name, value in weights.items():
         check_finite(name, value)

@@ -1,20 +1,37 @@
 """The `minimamba` command: train a model of code, generate text, look into a checkpoint."""
 
 import argparse
+import io
+import json
+import os
 import sys
+import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from math import log
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from minimamba import environment, training
+from minimamba.arguments import check_count, check_positive, refuse
+from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
 from minimamba.course import corpora
+from minimamba.files import WEIGHT_FILES
 from minimamba.lm import MambaLM
+from minimamba.lock import locked
 from minimamba.scan import methods
+
+STATE_FILE = "training.pt"
+"""What a training that was interrupted resumes from, in its output folder."""
+SETTINGS_FILE = "training.json"
+"""The settings that it was begun with."""
+FREE_SETTINGS = ("command", "run", "out", "steps", "save_every")
+"""Options of `train` that may change when it resumes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,19 +41,46 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: what follows `minimamba` on the command line; that of this process if None.
 
     Returns:
-        0, or 2 with one line on stderr if the input was bad.
+        0; 2 with one line on stderr if something was wrong; 130 with one line after Ctrl-C; 141 if
+        whoever read the output has closed it.
     """
     options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not have every character
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"minimamba {options.command}: {error}", file=sys.stderr)
-        return 2
-    return 0
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        message, status = "", 141
+    except KeyboardInterrupt as error:
+        message, status = str(error) or "interrupted", 130
+    except (ValueError, OSError, ArithmeticError, RuntimeError, MemoryError) as error:
+        message, status = str(error) or type(error).__name__, 2
+    _give_up_output()
+    if message:
+        line = textwrap.shorten(message, 500, placeholder=" …")
+        print(f"minimamba {options.command}: {line}", file=sys.stderr)
+    return status
+
+
+def _give_up_output() -> None:
+    """Drop what can't be printed: Python would try again at the end, and fail with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="minimamba", description=__doc__)
+    parser = _Parser(prog="minimamba", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
 
     info = commands.add_parser("info", help="show what can run here, and what a checkpoint is")
@@ -92,10 +136,10 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
+    if not options.prompt:
+        refuse("--prompt", "at least one token", "none")
     model = MambaLM.from_pretrained(options.checkpoint,
                                     device="cuda" if torch.cuda.is_available() else "cpu")
-    if not options.prompt:
-        raise ValueError("--prompt: expected at least one token, got none")
     pieces = model.stream(options.prompt, options.max_new_tokens, temperature=options.temperature,
                           top_k=options.top_k, top_p=options.top_p,
                           repetition_penalty=options.repetition_penalty, seed=options.seed)
@@ -106,19 +150,76 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    for name in ("steps", "d_model", "n_layer", "length", "batch", "save_every"):
+        check_count(name, getattr(options, name))
+    if not 0 <= options.seed < 2**63:
+        refuse("seed", "a whole number from 0 up, below 2⁶³", options.seed)
+    check_positive("learning_rate", options.learning_rate, "a number")
     torch.manual_seed(options.seed)
     device = training.device()
     corpus = corpora.code()
     train_bytes = corpus.train.to(device)
     val_bytes = corpus.val.to(device)
+    most = min(len(train_bytes), len(val_bytes)) - 1
+    if options.length > most:
+        refuse("length", f"at most {most}, or the text is too short", options.length)
     model = MambaLM(MambaConfig(256, options.d_model, options.n_layer)).to(device)
     parallel_model = training.parallelize(model)
-    state_file = Path(options.out) / "training.pt"
+    out = Path(options.out)
+    with _claimed(out, options) if training.is_main_process() else nullcontext():
+        try:
+            _train_in(out, options, model, parallel_model, train_bytes, val_bytes)
+        except KeyboardInterrupt:
+            completed = training.completed_steps(out / STATE_FILE)
+            raise KeyboardInterrupt(
+                f"interrupted; the same command resumes after step {completed}" if completed
+                else "interrupted before anything was saved") from None
+
+
+@contextmanager
+def _claimed(out: Path, options: argparse.Namespace) -> Iterator[None]:
+    """Make sure that an output folder can be written to, is ours alone and fits the options."""
+    if out.exists() and not out.is_dir():
+        refuse("--out", "a folder", f"the file {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    state_file, settings_file = out / STATE_FILE, out / SETTINGS_FILE
+    with locked(out / "training.lock"):
+        if not state_file.exists() and any((out / name).exists() for name in WEIGHT_FILES):
+            refuse("--out", "a folder without a finished model",
+                   f"{out}: choose another, or delete that one")
+        settings = {name: value for name, value in vars(options).items()
+                    if name not in FREE_SETTINGS}
+        if state_file.exists() and settings_file.exists():
+            begun = _read_settings(settings_file)
+            for name, value in settings.items():
+                if value != begun.get(name):
+                    refuse(name, f"{begun.get(name)}, with which {state_file} was begun", value)
+        for leftover in out.glob(f".{STATE_FILE}.*.new"):  # of a process that was killed
+            leftover.unlink()
+        with replacing(settings_file) as temporary:
+            temporary.write_text(json.dumps(settings))
+        yield
+
+
+def _read_settings(file: Path) -> dict[str, float]:
+    try:
+        settings = json.loads(file.read_bytes())
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        refuse("--out", f"a folder in which {SETTINGS_FILE} holds settings", f"a damaged {file}")
+    return settings
+
+
+def _train_in(out: Path, options: argparse.Namespace, model: MambaLM,
+              parallel_model: torch.nn.Module, train_bytes: Tensor, val_bytes: Tensor) -> None:
+    state_file = out / STATE_FILE
     completed = training.completed_steps(state_file)
     if training.is_main_process():
-        resumed = f"; resuming after step {completed}" if completed else ""
+        resumed = (f"; resuming after step {completed} of {options.steps}, from {state_file}"
+                   if completed else "")
         print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(train_bytes):,} "
-              f"training bytes, {len(val_bytes):,} held out; on {device}{resumed}")
+              f"training bytes, {len(val_bytes):,} held out; on {train_bytes.device}{resumed}")
 
     def loss(window: Tensor) -> Tensor:
         return cross_entropy(parallel_model(window[:, :-1]).flatten(0, 1),
@@ -132,10 +233,11 @@ def _train(options: argparse.Namespace) -> None:
                                measure="bits per byte", unit=log(2)):
         pass
     if training.is_main_process():
-        model.save_pretrained(options.out)
+        model.save_pretrained(out)
         state_file.unlink()
+        (out / SETTINGS_FILE).unlink()
         print(f"held out: {bits_per_byte(model, val_bytes, options.length):.3f} bits per byte; "
-              f"saved in {options.out}")
+              f"saved in {out}")
 
 
 def _windows(data: Tensor, batch: int, length: int, seed: int) -> Iterator[tuple[Tensor]]:

@@ -77,7 +77,7 @@ def parse_config(described: dict) -> MambaConfig:
     """
     model_type = described.get("model_type")
     if model_type not in (None, "mamba", "minimamba"):
-        refuse("model_type in config.json", "'mamba' or 'minimamba'", repr(model_type))
+        refuse("model_type in config.json", "'mamba' or 'minimamba'", shorten(model_type))
     if model_type == "minimamba":
         return _build(described, OWN_FIELDS, {}, {"model_type": ("minimamba",)})
     if model_type == "mamba" or "hidden_size" in described:
@@ -192,4 +192,4 @@ def _check_keys(described: dict, own_of: dict[str, str], values: dict[str, tuple
                 refuse(f"{key} in config.json", " or ".join(map(repr, values[key])), shorten(value))
         elif key not in own_of and key not in ignored:
             refuse("config.json", "no key that this library does not know, since it might change "
-                   "the outputs", f"{key} = {shorten(value)}")
+                   "the outputs", f"{shorten(key)} = {shorten(value)}")

@@ -40,7 +40,7 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.config import MambaConfig
-from minimamba.files import WEIGHT_DTYPES
+from minimamba.files import WEIGHT_DTYPES, first_line
 from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
 from minimamba.nn.lstm import LSTM
@@ -129,11 +129,15 @@ class MambaLM(nn.Module):
         Raises:
             ValueError: for a file that is not what it should be; for a config.json that asks for
                 what this model can't honour; and for weights that are not finite, or missing,
-                unknown or of another shape, all of which it lists.
+                unknown or of another shape, which it lists.
             FileNotFoundError: if there is nothing at `path`.
         """
         if dtype not in (None, *WEIGHT_DTYPES):
             refuse("dtype", "None or a floating-point dtype of PyTorch", repr(dtype))
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, TypeError, AssertionError) as error:
+            refuse("device", "one that PyTorch has here", f"{device!r}: {first_line(error)}")
         file = checkpoint.find(path)
         config, weights = checkpoint.read(file)
         model = cls._without_weights(config)

@@ -170,7 +170,7 @@ def load_tokenizer(folder: Path, vocab_size: int) -> FileTokenizer | ByteTokeniz
         That of a tokenizer.json, or else bytes if the vocabulary is 256, or else None.
     """
     file = folder / FILE_NAME
-    if file.exists():
+    if file.exists() or file.is_symlink():  # a broken link is no reason to read bytes instead
         return FileTokenizer(file)
     return ByteTokenizer() if vocab_size == ByteTokenizer.vocab_size else None
 

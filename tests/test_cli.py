@@ -1,8 +1,10 @@
 """The minimamba command: what it prints, what it writes, how it fails."""
 
+import json
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -85,12 +87,12 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "progress", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run("train", "--out", tmp_path / "part", *arguments, "--save-every", 2)
-    capsys.readouterr()
+        assert run("train", "--out", tmp_path / "part", *arguments, "--save-every", 2) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "minimamba train: interrupted; the same command resumes after step 4")
     assert run("train", "--out", tmp_path / "part", *arguments) == 0
     shown = capsys.readouterr()
-    assert "; resuming after step 4" in shown.out
+    assert f"; resuming after step 4 of 6, from {tmp_path / 'part' / 'training.pt'}" in shown.out
     assert "3/6" not in shown.err
     assert "6/6" in shown.err
     assert {path.name for path in (tmp_path / "part").iterdir()} == {
@@ -111,7 +113,30 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
      "minimamba generate: top_k: expected a whole number from 1 up, got 0"),
     (("train", "--out", "x", "--steps", "0"),
      "minimamba train: steps: expected a whole number from 1 up, got 0"),
+    (("generate", "--checkpoint", "bytes", "--prompt", "\udcff"),
+     "minimamba generate: prompts: expected a text that UTF-8 can encode, got '\\udcff'"),
+    (("generate", "--checkpoint", "bytes", "--prompt", "a", "--temperature", "nan"),
+     "minimamba generate: temperature: expected"),
+    (("generate", "--checkpoint", "bytes", "--prompt", "a", "--seed", "-1"),
+     "minimamba generate: seed: expected a whole number from 0 up, got -1"),
+    (("generate", "--checkpoint", "bytes", "--prompt", "a", "--seed", 2**70),
+     "minimamba generate: "),
     (("train", "--out", "x", "--d-model", "0"), "minimamba train: d_model: expected"),
+    (("train", "--out", "x", "--length", "-5"),
+     "minimamba train: length: expected a whole number from 1 up, got -5"),
+    (("train", "--out", "x", "--length", "2800"),
+     "minimamba train: length: expected at most 2799, or the text is too short, got 2800"),
+    (("train", "--out", "x", "--batch", "0"), "minimamba train: batch: expected"),
+    (("train", "--out", "x", "--save-every", "0"), "minimamba train: save_every: expected"),
+    (("train", "--out", "x", "--seed", "-1"), "minimamba train: seed: expected"),
+    (("train", "--out", "x", "--learning-rate", "nan"), "minimamba train: learning_rate: expected"),
+    (("train", "--out", "x", "--d-model", 10**9), "minimamba train: "),
+    (("train", "--out", "bytes/config.json"),
+     "minimamba train: --out: expected a folder, got the file bytes/config.json"),
+    (("train", "--out", "bytes/config.json/a"), "minimamba train: "),
+    (("train", "--out", "/proc/nowhere"), "minimamba train: "),
+    (("train", "--out", "bytes"),
+     "minimamba train: --out: expected a folder without a finished model, got bytes: choose"),
 ])
 def test_bad_input_is_one_line_on_stderr(arguments, message, corpus, capsys, tmp_path,
                                          monkeypatch):
@@ -121,7 +146,129 @@ def test_bad_input_is_one_line_on_stderr(arguments, message, corpus, capsys, tmp
     assert run(*arguments) == 2
     shown = capsys.readouterr()
     assert re.fullmatch(re.escape(message) + ".*\n", shown.err)
-    assert shown.out == "" or arguments[0] == "train"
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("arguments", [
+    ("train", "--out", "x", "--steps", "many"), ("train",), ("dance",),
+    ("train", "--out", "x", "--lr", "0.1"), ("generate", "--checkpoint", "x")])
+def test_unknown_option_is_one_line_on_stderr(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(*arguments)
+    assert re.fullmatch("minimamba.*: .+\n", capsys.readouterr().err)
+
+
+SMALL = ("--d-model", 8, "--n-layer", 1, "--length", 16, "--batch", 2)
+
+
+def begin(out, monkeypatch, stop=3):
+    """Train for 6 steps, saved after each; after some, something fails."""
+    progress = training.progress
+
+    def failing(losses, *args, **options):
+        for i, loss in enumerate(progress(losses, *args, **options)):
+            if i == stop:
+                raise OSError("No space left on device")
+            yield loss
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "progress", failing)
+        assert run("train", "--out", out, *SMALL, "--steps", 6, "--save-every", 1) == 2
+
+
+@pytest.mark.parametrize(("name", "begun", "other"), [
+    ("d_model", 8, 16), ("n_layer", 1, 2), ("length", 16, 17), ("batch", 2, 3), ("seed", 0, 1),
+    ("learning_rate", 0.004, 0.1)])
+def test_other_settings_on_resume_are_refused_with_both_values(name, begun, other, tmp_path, corpus,
+                                                               monkeypatch, capsys):
+    begin(tmp_path, monkeypatch)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    capsys.readouterr()
+    assert run("train", "--out", tmp_path, *SMALL, f"--{name.replace('_', '-')}", other) == 2
+    assert re.fullmatch(rf"minimamba train: {name}: expected {begun}, with which "
+                        rf"\S+training.pt was begun, got {other}\n", capsys.readouterr().err)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_more_steps_resume_and_fewer_than_completed_are_refused(tmp_path, corpus, monkeypatch,
+                                                                capsys):
+    begin(tmp_path, monkeypatch)
+    assert capsys.readouterr().err.endswith("minimamba train: No space left on device\n")
+    assert run("train", "--out", tmp_path, *SMALL, "--steps", 3) == 2
+    assert "train: steps: expected 4 or more, since" in capsys.readouterr().err
+    (tmp_path / ".training.pt.0123.new").touch()             # as a process that was killed leaves
+    assert run("train", "--out", tmp_path, *SMALL, "--steps", 8) == 0
+    assert "; resuming after step 4 of 8, from" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["training.pt", "training.json"])
+def test_damaged_training_file_is_one_line_on_stderr(name, tmp_path, corpus, monkeypatch, capsys):
+    begin(tmp_path, monkeypatch)
+    (tmp_path / name).write_bytes(bytes(100))
+    capsys.readouterr()
+    assert run("train", "--out", tmp_path, *SMALL) == 2
+    assert re.fullmatch(f"minimamba train: .+{name}.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("command", ["info", "generate"])
+def test_damaged_checkpoint_is_one_line_on_stderr(command, name, folder, capsys):
+    (folder / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    prompt = ("--prompt", "a") if command == "generate" else ()
+    assert run(command, "--checkpoint", folder, *prompt) == 2
+    assert re.fullmatch(f"minimamba {command}: .+\n", capsys.readouterr().err)
+
+
+def test_info_describes_attention_too(tmp_path, capsys):
+    small_model(layers="MAF4", n_layer=4, n_heads=2).save_pretrained(tmp_path, layout="minimamba")
+    assert run("info", "--checkpoint", tmp_path) == 0
+    assert "MAF4" in capsys.readouterr().out
+
+
+def test_generate_ends_where_the_config_says(folder, capsys):
+    arguments = ("generate", "--checkpoint", folder, "--prompt", "a", "--max-new-tokens", 20)
+    assert run(*arguments) == 0
+    text = capsys.readouterr().out
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {
+        "eos_token_id": MambaLM.from_pretrained(folder).generate(torch.tensor([[97]]), 3)[0, 3]
+        .item()}))
+    assert run(*arguments) == 0
+    ended = capsys.readouterr().out
+    assert len(ended) < len(text)
+    assert text.startswith(ended.removesuffix("\n"))
+
+
+def command(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "minimamba.cli", *map(str, arguments)],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes differ")
+def test_closed_pipe_ends_without_a_message():
+    with command("info") as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_folder_is_for_one_process_which_may_be_killed(tmp_path, corpus, capsys):
+    arguments = ("train", "--out", tmp_path, *SMALL, "--save-every", 1)
+    with command(*arguments, "--steps", 10**6) as process:
+        try:
+            while not (tmp_path / "training.pt").exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            assert run(*arguments) == 2
+            assert re.fullmatch("minimamba train: .+training.lock: another process holds this lock"
+                                "\n", capsys.readouterr().err)
+        finally:
+            process.kill()
+    completed = training.completed_steps(tmp_path / "training.pt")
+    assert run(*arguments, "--steps", completed + 2) == 0
+    assert f"; resuming after step {completed} of {completed + 2}" in capsys.readouterr().out
 
 
 def test_command_runs_as_a_module():

@@ -161,6 +161,12 @@ def test_what_is_missing_or_no_file_is_said(folder):
     (folder / "config.json").rmdir()
     small_model(n_layer=1).save_pretrained(folder)
     refused(folder, r"^tokenizer.json: expected a file, got a folder")
+    (folder / "tokenizer.json").rmdir()
+    (folder / "tokenizer.json").symlink_to("nowhere")
+    refused(folder, r"tokenizer.json: no such file$", FileNotFoundError)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    refused(folder, r"^model.safetensors: expected a file, got a folder")
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "nowhere", "/nowhere/at/all"])
@@ -188,6 +194,12 @@ def test_mistyped_hub_name_says_what_was_tried(error, monkeypatch):
 def test_path_of_another_type_is_refused(path):
     with pytest.raises(ValueError, match=r"^path: expected a string or a pathlib.Path, got "):
         MambaLM.from_pretrained(path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5])
+def test_device_that_is_not_there_is_refused(device, folder):
+    with pytest.raises(ValueError, match=r"^device: expected one that PyTorch has here, got .+"):
+        MambaLM.from_pretrained(folder, device=device)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, "float16", torch.complex64])

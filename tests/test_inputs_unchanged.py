@@ -28,7 +28,6 @@ from minimamba import (
 from minimamba.course import classifier, tasks
 from minimamba.course import inspect as states
 from minimamba.nn.layers import Layer, add_norm
-from minimamba.nn.mixer import as_bool_mask
 from minimamba.ops import causal_conv1d, linear
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.scan import associative, chunked
@@ -279,9 +278,9 @@ def run_generation():
             minimamba.generate(model, prompts, 6, **options)
             minimamba.generate(model, ids, 6, **options)
             list(model.stream(ids, 6, **options))
-        for temperature in (0.0, 0.7):
+        for settings in ((0.0, None, 1.0), (0.7, 5, 0.9)):
             for marks in (None, occurred):
-                generation.Sampler(temperature, 5, 0.9, 1.5, 0, logits.device)(logits, marks)
+                generation.Sampler(*settings, 1.5, 0, logits.device)(logits, marks)
 
 
 def run_training():
@@ -298,16 +297,15 @@ def run_checkpoint(tmp_path: Path):
     weights = model.state_dict()
     with Unchanged(model, weights, settings, settings["selective"]):
         MambaConfig(**settings)
-        checkpoint.check_weights(weights, model.state_dict())
+        checkpoint.check_weights(model.config, weights, model.state_dict())
         for layout in ("transformers", "mamba_ssm", "minimamba"):
             checkpoint.write(tmp_path, model.config, weights, layout)
 
 
 def run_small_functions():
-    x, mask = randn(2, 5, 8), torch.ones(2, 5, dtype=torch.int64)
+    x = randn(2, 5, 8)
     A, B, delta = stable_system("dense", 4)[0], randn(4), torch.tensor(0.1, dtype=F64)
-    with Unchanged(mask, x, A, B):
-        as_bool_mask(mask, 2, 5)
+    with Unchanged(x, A, B, delta):
         shapes.apply_A(A, B, True)
         shapes.as_delta(delta, A)
         shapes.per_channel_delta(delta, A)

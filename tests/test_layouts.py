@@ -92,7 +92,7 @@ def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
         "quantization_config": {"quant_method": "bitsandbytes"}, "dtype": "float8_e4m3fn",
         "is_encoder_decoder": True, "ssm_cfg": {"layer": "Mamba2"}, "intermediate_size": 1000,
         "d_inner": 768, "d_model": 1024, "n_layer": 23}.items()),
-    *((TRANSFORMERS, {key: 1}, f"^config.json: expected no key .+, got {key} = 1$") for key in (
+    *((TRANSFORMERS, {key: 1}, f"^config.json: expected no key .+, got '{key}' = 1$") for key in (
         "mixer_rms_eps", "rope_scaling", "num_experts", "auto_map", "logit_scale", "head_dim",
         "n_groups", "d_state")),
     # A wrong type, by the name that it has in the file.
@@ -101,6 +101,9 @@ def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
         "conv_kernel": [4], "use_bias": 0, "use_conv_bias": "false", "tie_word_embeddings": None,
         "layer_norm_epsilon": float("nan"), "residual_in_fp32": 1, "time_step_rank": "broadcast",
         "eos_token_id": [0, "1"], "vocab_size": -1}.items()),
+    (TRANSFORMERS, {"eos_token_id": 50280}, "^eos_token_id in config.json: .+ got 50280$"),
+    (TRANSFORMERS, {"eos_token_id": [0, 10**30]}, "^eos_token_id in config.json: "),
+    (TRANSFORMERS, {"a\nb" * 100: "x\n" * 10**5}, "^config.json: expected no key .{,200}$"),
     ({"model_type": "mamba2"}, OFFICIAL, "^model_type in config.json: .+, got 'mamba2'$"),
     *((OFFICIAL, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
         "rms_norm": False, "d_intermediate": 1024, "attn_layer_idx": [3], "ssm_cfg": [],
@@ -108,9 +111,9 @@ def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
         "d_model": 2.5, "n_layer": "24", "tie_embeddings": "yes"}.items()),
     *((OFFICIAL, {"ssm_cfg": {key: value}}, rf"^{key} in config.json: expected .+, got ")
       for key, value in {"layer": "Mamba2", "d_state": "16", "dt_rank": "broadcast"}.items()),
-    (OFFICIAL, {"ssm_cfg": {"headdim": 64}}, "^config.json: expected no key .+ got headdim = 64$"),
-    (OFFICIAL, {"norm_epsilon": 1e-3}, "^config.json: expected no key .+ got norm_epsilon"),
-    (OWN, {"dropout": 0.1}, "^config.json: expected no key .+ got dropout = 0.1$"),
+    (OFFICIAL, {"ssm_cfg": {"headdim": 64}}, "^config.json: expected no key .+ 'headdim' = 64$"),
+    (OFFICIAL, {"norm_epsilon": 1e-3}, "^config.json: expected no key .+ got 'norm_epsilon'"),
+    (OWN, {"dropout": 0.1}, "^config.json: expected no key .+ got 'dropout' = 0.1$"),
     (OWN, {"selective": "delta"}, "^selective in config.json: .+ got 'delta'$"),
     (OWN, {"selective": [1]}, "^selective in config.json: "),
     (OWN, {"rotary": "no"}, "^rotary in config.json: expected True or False, got 'no'$"),

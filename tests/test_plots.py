@@ -28,6 +28,9 @@ FIGURES = {
         "accuracy, %", ylim=(0, 1)),
     "mean_and_range of tensors with gradients": lambda: plots.mean_and_range(
         x, {"a": torch.stack([x, x]).requires_grad_()}, "step", "loss"),
+    "every_run": lambda: plots.every_run(
+        x + 1, {"a": torch.stack([x, x**2]), "b": x[None]}, "length", "accuracy, %", log="x",
+        mark={"trained up to": 1.5}),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
     "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
@@ -126,6 +129,16 @@ def test_mean_and_range_spans_the_lowest_and_the_highest_run():
     assert corners[:, 1].min() == 1
     assert corners[:, 1].max() == 7
     assert ax.get_ylim() == (-1, 9)
+
+
+def test_every_run_is_a_line_of_its_own_and_the_median_a_thicker_one():
+    runs = torch.tensor([[1.0, 2.0], [3.0, 4.0], [100.0, 9.0]])
+    ax = plots.every_run(torch.arange(2), {"a": runs, "b": runs[:1]}, "length", "accuracy").axes[0]
+    drawn = [line.get_ydata().tolist() for line in ax.lines]
+    assert drawn == [*runs.tolist(), [3.0, 4.0], [1.0, 2.0], [1.0, 2.0]]
+    widths = [line.get_linewidth() for line in ax.lines]
+    assert max(widths[:3]) < 1 < widths[3]
+    assert [text.get_text() for text in ax.get_legend().texts] == ["a (3 runs)", "b (1 runs)"]
 
 
 def test_eigenvalues_have_their_real_parts_on_the_x_axis():

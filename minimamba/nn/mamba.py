@@ -18,7 +18,7 @@ from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
 from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
-from minimamba.ops.linear import is_plain, linear, linear_layer, zeros_like_layer
+from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
 
 
 class MambaCache(NamedTuple):
@@ -95,7 +95,7 @@ class Mamba(SelectiveSSM):
             batch: the number of sequences.
         """
         ssm_state = self._init_ssm_state(batch)
-        conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
+        conv_state = weight_of(self.conv1d).new_zeros(batch, self.d_conv - 1, self.d_inner)
         return MambaCache(conv_state, ssm_state)
 
     @overload
@@ -123,7 +123,7 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model, self.conv1d.weight)
+        check_input(x, self.d_model, weight_of(self.conv1d))
         batch, length, _ = x.shape
         conv_state, ssm_state = None, None
         if cache is not None:
@@ -142,7 +142,7 @@ class Mamba(SelectiveSSM):
         if not return_cache:
             return output
         if conv_state is None:
-            conv_state = zeros_like_layer(self.conv1d, batch, self.d_conv - 1, self.d_inner)
+            conv_state = weight_of(self.conv1d).new_zeros(batch, self.d_conv - 1, self.d_inner)
         recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
         # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
         conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
@@ -184,7 +184,7 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: for an x of another shape, dtype or device, or NaN.
         """
-        check_input(x, self.d_model, self.conv1d.weight)
+        check_input(x, self.d_model, weight_of(self.conv1d))
         x, _ = self._in_branches(x)
         return self._convolve(x)
 
@@ -203,7 +203,7 @@ class Mamba(SelectiveSSM):
         return inputs[:, kept:], inputs[:, :kept]
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
-        check_step_input(x, self.d_model, self.conv1d.weight)
+        check_step_input(x, self.d_model, weight_of(self.conv1d))
         self._check_cache(cache, len(x))
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
@@ -242,5 +242,5 @@ class Mamba(SelectiveSSM):
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
         check_cache_type(cache, MambaCache, "a MambaCache")
         check_state("cache.conv_state", cache.conv_state, (batch, self.d_conv - 1, self.d_inner),
-                    "(batch, d_conv - 1, d_inner)", self.conv1d.weight)
+                    "(batch, d_conv - 1, d_inner)", weight_of(self.conv1d))
         self._check_state("cache.ssm_state", cache.ssm_state, batch)

@@ -63,16 +63,20 @@ def is_plain(layer: nn.Module) -> bool:
         or layer._backward_hooks or layer._backward_pre_hooks)
 
 
-def zeros_like_layer(layer: nn.Module, *shape: int) -> Tensor:
-    """Create zeros on the device and in the dtype of a layer's parameters.
+def weight_of(layer: nn.Module) -> Tensor:
+    """Find a weight of a layer, for its device and its dtype.
 
     Args:
-        layer: any; the first of its parameters that is floating-point decides. A quantized layer
-            has none, and computes in float32 on a CPU.
-        *shape: that of the zeros.
+        layer: an `nn.Linear` or `nn.Conv1d`, or what has replaced it.
+
+    Returns:
+        Its weight, else the first of its parameters that is floating-point; an empty tensor for a
+        quantized layer, which has none, and takes the default dtype on a CPU.
     """
-    like = next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
-    return like.new_zeros(shape)
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, Tensor) and weight.is_floating_point():
+        return weight
+    return next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
 
 
 def _block_count(rows: int) -> int:

@@ -8,7 +8,7 @@ from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
-from minimamba.course.plots.lines import curves, mean_and_range, traces
+from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.planes import (
     annotated_heatmaps,
@@ -22,7 +22,7 @@ from minimamba.course.plots.states import layer_states, text_heatmaps, token_sta
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "compact", "convolution", "curves", "eigenvalues", "grouped_bars", "images",
+           "compact", "convolution", "curves", "eigenvalues", "every_run", "grouped_bars", "images",
            "layer_states", "mamba_block", "matrices", "mean_and_range", "program_tiles",
            "roofline", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
            "text_heatmaps", "token_states", "traces"]

@@ -1,7 +1,8 @@
-"""Lines over one axis: signals over time, curves, and the mean and range of several runs."""
+"""Lines over one axis: signals over time, curves, and several runs of each model."""
 
 from collections.abc import Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -62,6 +63,43 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
     for label, y, colour, dash in coloured(lines):
         ax.plot(*arrays(x, y), marker="o" if len(x) < 30 else "", markersize=4, label=label,
                 color=colour, linestyle=dash)
+    _label(ax, x, xlabel, ylabel, log, mark, legend=any(lines))
+    return figure
+
+
+@styled
+def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = "",
+              mark: Mapping[str, float] | None = None) -> Figure:
+    """Draw every run of each model as a thin line, and their median as a thick one.
+
+    Args:
+        x: (points,).
+        runs: for each label the (runs, points) values; NaN leaves a gap.
+        xlabel: the label of the x axis, with its unit.
+        ylabel: the label of the y axis, with its unit.
+        log: the logarithmic axes: "", "x", "y" or "xy".
+        mark: for each label an x at which to draw a vertical line.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: for more labels than there are colours.
+    """
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    for label, y, colour, dash in coloured(runs):
+        at, each, median = arrays(x, y.mT, y.quantile(0.5, dim=0))
+        ax.plot(at, each, color=colour, linestyle="-", linewidth=0.6, alpha=0.6)
+        ax.plot(at, median, color=colour, linestyle=dash, linewidth=2.2,
+                label=f"{label} ({len(y)} runs)")
+    _label(ax, x, xlabel, ylabel, log, mark, legend=True)
+    return figure
+
+
+def _label(ax: Axes, x: Tensor, xlabel: str, ylabel: str, log: str,
+           mark: Mapping[str, float] | None, legend: bool) -> None:
+    """Draw the marks, and say what the axes and the lines are."""
     mark_x(ax, mark)
     if "x" in log:
         ax.set_xscale("log")
@@ -74,9 +112,8 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
         ax.set_xticks(shown, [f"{value:,g}" for value in shown], minor=False)
         ax.set_xticks([], minor=True)
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    if any(lines) or mark:
+    if legend or mark:
         ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
 
 
 @styled
