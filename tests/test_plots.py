@@ -240,3 +240,69 @@ def test_logarithmic_axes_are_those_that_are_named(log, scales):
 def test_the_stable_region_is_filled():
     ax, _ = FIGURES["stability of two rules"]().axes
     assert ax.collections[0].levels.tolist() == [0, 1]
+
+
+# What stands beside a row, below a column or in a legend belongs to its data.
+
+ONE = torch.zeros(3, 4)
+ONE[2, 1] = 100
+HEATMAPS = {
+    "annotated_heatmaps": lambda: plots.annotated_heatmaps(
+        {"a": ONE}, ["p", "q", "r"], ["1", "2", "3", "4"], "pairs", "N", "accuracy, %"),
+    "text_heatmaps": lambda: plots.text_heatmaps("1234", {"a": ONE}, "token",
+                                                 rows=["p", "q", "r"]),
+    "token_states": lambda: plots.token_states("1234", x[1:5], x[1:5],
+                                               dict(zip("pqr", ONE / 100, strict=True))),
+}
+
+
+def names_at(ticks, labels):
+    return dict(zip(map(float, ticks), (label.get_text() for label in labels), strict=True))
+
+
+@pytest.mark.parametrize("name", HEATMAPS)
+def test_the_cell_of_a_heatmap_that_is_lit_has_its_own_names(name):
+    figure = HEATMAPS[name]()
+    figure.draw_without_rendering()
+    ax, = (ax for ax in figure.axes if ax.images and ax.get_label() != "<colorbar>")
+    values, (left, right, bottom, top) = ax.images[0].get_array(), ax.images[0].get_extent()
+    if ax.images[0].origin == "lower":
+        bottom, top = top, bottom
+    row, column = np.unravel_index(np.argmax(values), values.shape)
+    down = top + (row + 0.5) * (bottom - top) / values.shape[0]
+    across = left + (column + 0.5) * (right - left) / values.shape[1]
+    assert names_at(ax.get_yticks(), ax.get_yticklabels())[down] == "r"
+    assert names_at(ax.get_xticks(), ax.get_xticklabels())[across] == "2"
+
+
+@pytest.mark.parametrize("draw", [plots.grouped_bars, plots.stacked_bars])
+def test_a_bar_has_the_name_of_its_row_and_the_colour_of_its_name_in_the_legend(draw):
+    ax, = draw(BARS, "time, ms", "shape").axes
+    rows = names_at(ax.get_yticks(), ax.get_yticklabels())
+    legend = dict(zip((tuple(patch.get_facecolor()) for patch in ax.get_legend().get_patches()),
+                      (text.get_text() for text in ax.get_legend().get_texts()), strict=True))
+    found = {}
+    for bar in ax.patches:
+        row = min(rows, key=lambda at: abs(at - bar.get_y() - bar.get_height() / 2))
+        found.setdefault(rows[row], {})[legend[bar.get_facecolor()]] = bar.get_width()
+    assert found == BARS
+
+
+LINES = {"first": x + 1, "second": x + 2, "third": x + 3}
+LEGENDS = {
+    "traces": lambda: plots.traces(x, {"mV": LINES}),
+    "curves": lambda: plots.curves(x, LINES, "step", "error"),
+    "mean_and_range": lambda: plots.mean_and_range(
+        x, {label: y.expand(2, -1) for label, y in LINES.items()}, "step", "loss"),
+}
+
+
+@pytest.mark.parametrize("name", LEGENDS)
+def test_a_line_has_the_look_of_its_name_in_the_legend(name):
+    ax = LEGENDS[name]().axes[0]
+    for text, handle in zip(ax.get_legend().get_texts(), ax.get_legend().legend_handles,
+                            strict=True):
+        drawn = [line.get_ydata() for line in ax.lines
+                 if len(line.get_ydata()) == len(x) and line.get_color() == handle.get_color()]
+        assert len(drawn) == 1
+        assert drawn[0] == pytest.approx(LINES[text.get_text()].numpy())

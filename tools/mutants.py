@@ -26,8 +26,6 @@ from forked_runs import (
     run_in_fork,
 )
 
-from minimamba.atomic import replacing
-
 TABLE = ROOT / "tests" / "mutants.md"
 
 
@@ -136,6 +134,8 @@ def main(words: list[str]) -> int:
     if words:
         print(table(detections))
     else:
+        from minimamba.atomic import replacing  # not before the forks, which import copies
+
         with replacing(TABLE) as temporary:
             temporary.write_text(table(detections), encoding="utf-8")
     survived = sum(None in detection for detection in detections)
