@@ -1,4 +1,4 @@
-"""What can a layer learn? Eight experiments, each for Mamba and for its baselines or ablations.
+"""What can a layer learn? Nine experiments, each for Mamba and for its baselines or ablations.
 
 Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seeds N ...]
                                       [--seconds N] [--workers N] [--small]
@@ -9,6 +9,7 @@ Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seed
 - selective_copying: 16 data tokens among 4,096, two layers of width 64 (Gu and Dao 2023, table 1).
 - induction_heads: trained at lengths up to 256, evaluated up to 2^20 (table 2).
 - recall: associative recall, by state dimension and number of pairs (Arora et al. 2023).
+- capacity: associative recall of up to 128 pairs by one Mamba block, by state dimension.
 - copying, phone_book: at equal numbers of parameters (Jelassi et al. 2024).
 - ratio: a phone book for eight layers with attention in none, in one (as Jamba) or in all of them
   (Lieber et al. 2024), or four times attention + MLP; trained on lists of up to 128 entries,
@@ -20,10 +21,11 @@ at once. Except in selection, a model is trained for as many steps as fit into N
 estimated from three steps that are timed in advance: a model that fails might succeed in more. The
 difficulty grows from easy to full over the first three fifths of the training.
 
-Results, saved after each model, go to results/abilities_EXPERIMENT_DEVICE.json. In a row, "curve"
-holds [step, seconds, loss, score] of the validations during training, "evaluation" the accuracy at
-each difficulty (or the bits per byte at each range of positions), and "score" its summary. The
-weights of the best model of each kind, if they are under 1 MB, go to
+Results, saved after each model, go to results/abilities_EXPERIMENT_DEVICE.json. In a row, "device"
+names the GPU or processor, for older rows may come from another one than the last. "curve" holds
+[step, seconds, loss, score] of the validations during training, "evaluation" the accuracy at each
+difficulty (or the bits per byte at each range of positions), and "score" its summary. The weights
+of the best model of each kind, if they are under 1 MB, go to
 minimamba/course/weights/EXPERIMENT_MODEL.
 
 With --models, only these are trained, and the other rows are kept. With --seeds, each stack is
@@ -51,15 +53,16 @@ from statistics import mean
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 import torch
-from machine import RESULTS, save
+from machine import RESULTS, describe, save
 from torch import Tensor
 from tqdm import tqdm
-from training_run import NAMES, Code, Job, train_and_evaluate
+from training_run import NAMES, NO_POSITIONS, Code, Job, train_and_evaluate
 
 from minimamba import MambaConfig, MambaLM
 from minimamba.course import tasks
 from minimamba.training import device
 
+MODELS = sorted({*NAMES.values(), NO_POSITIONS})
 WEIGHTS = Path(__file__).parent.parent / "minimamba/course/weights"
 MEGABYTE = 10**6
 
@@ -70,8 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--workers", type=int, default=8 if torch.cuda.is_available() else 1)
-    parser.add_argument("--models", nargs="+", choices=sorted(set(NAMES.values())), metavar="NAME",
-                        default=sorted(set(NAMES.values())))
+    parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME", default=MODELS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[])
     options = parser.parse_args(arguments)
     folders = RESULTS, WEIGHTS
@@ -110,7 +112,7 @@ def run_experiment(name: str, jobs: list[Job], rows: list[dict], pool: ProcessPo
         best[row["model"]] = max(best[row["model"]], row.get("score", -torch.inf))
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     for job, row, state in tqdm(_run_all(jobs, pool), name, len(jobs)):
-        rows.append(row | {"command": command})
+        rows.append(row | {"command": command, "device": describe(device().type)["device"]})
         if state is not None and job.save_weights and row["score"] > best[job.name]:
             best[job.name] = row["score"]
             _save_weights(job, state, weights / f"{name}_{job.name.lower()}")
@@ -255,12 +257,28 @@ def recall(small: bool) -> list[Job]:
     task = (tasks.AssociativeRecall(32, 4, 8) if small
             else tasks.AssociativeRecall(128, 32, 32))
     width, tokens = (8, 512) if small else (64, 2**14)
-    stacks = [("MM", d_state) for d_state in ((2,) if small else (2, 4, 8, 16, 32, 64))]
-    stacks += [("AFAF", 1), ("MA", 16)]
+    rates, attention_rates = (0.002, 0.004), (0.0005, 0.001, 0.002, 0.004)
+    stacks = [("MM", {"d_state": d_state}, rates)
+              for d_state in ((2,) if small else (2, 4, 8, 16, 32, 64))]
+    stacks += [("AFAF", {"d_state": 1}, attention_rates),
+               ("AFAF", {"d_state": 1, "rotary": False}, attention_rates),
+               ("MA", {"d_state": 16}, rates)]
     n_pairs = (2, 4) if small else (1, 2, 4, 8, 12, 16, 24, 32)
-    return [Job(task, MambaConfig(task.vocab_size, width, layers=layers, d_state=d_state), lr, 0,
-                easiest=1, evaluate_at=n_pairs, tokens_per_step=tokens, bf16=False)
-            for layers, d_state in stacks for lr in ((0.005,) if small else (0.002, 0.004))]
+    return [Job(task, MambaConfig(task.vocab_size, width, layers=layers, **more), lr, 0, easiest=1,
+                evaluate_at=n_pairs, tokens_per_step=tokens, bf16=False,
+                save_weights=more.get("rotary", True))
+            for layers, more, rates in stacks for lr in ((0.005,) if small else rates)]
+
+
+def capacity(small: bool) -> list[Job]:
+    task = (tasks.AssociativeRecall(32, 4, 8) if small
+            else tasks.AssociativeRecall(512, 128, 128))
+    width, tokens = (8, 512) if small else (128, 2**15)
+    return [Job(task, MambaConfig(task.vocab_size, width, layers="M", d_state=d_state), lr, 0,
+                easiest=4, tokens_per_step=tokens, bf16=False, save_weights=False,
+                evaluate_at=(2, 4) if small else (4, 8, 16, 32, 64, 96, 128))
+            for d_state in ((2,) if small else (2, 4, 8, 16, 32))
+            for lr in ((0.005,) if small else (0.003, 0.01))]
 
 
 def _at_equal_size(task: tasks.Task, easiest: int, evaluate_at: tuple[int, ...],
@@ -307,8 +325,8 @@ def code(small: bool) -> list[Job]:
 
 
 EXPERIMENTS = {"selection": selection, "selective_copying": selective_copying,
-               "induction_heads": induction_heads, "recall": recall, "copying": copying,
-               "phone_book": phone_book, "ratio": ratio, "code": code}
+               "induction_heads": induction_heads, "recall": recall, "capacity": capacity,
+               "copying": copying, "phone_book": phone_book, "ratio": ratio, "code": code}
 
 if __name__ == "__main__":
     main()

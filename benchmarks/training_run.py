@@ -24,10 +24,13 @@ chunk to chunk, its memory does not grow with the length."""
 LONGEST = {"A": 2**17 + 128, "L": 2**17 + 128}
 """Longest sequence that a stack with such a layer is evaluated on: beyond it, the KV cache does not
 fit, and an LSTM takes minutes."""
-NAMES = {"MM": "Mamba", "6": "S6", "66": "S6", "44": "S4D", "LL": "LSTM", "AFAF": "Transformer",
-         "MA": "hybrid", "MMMM": "Mamba", "MAMM": "hybrid", "LLLL": "LSTM", "M" * 8: "Mamba",
-         "MMMMAMMM": "hybrid", "A" * 8: "Transformer", "AF" * 4: "Transformer"}
+NAMES = {"M": "Mamba", "MM": "Mamba", "MMMM": "Mamba", "M" * 8: "Mamba",
+         "6": "S6", "66": "S6", "44": "S4D", "LL": "LSTM", "LLLL": "LSTM",
+         "AFAF": "Transformer", "A" * 8: "Transformer", "AF" * 4: "Transformer",
+         "MA": "hybrid", "MAMM": "hybrid", "MMMMAMMM": "hybrid"}
 """The name of a model in the results, by its layer pattern."""
+NO_POSITIONS = "Transformer-NoPE"
+"""The name of a Transformer without positional encoding: only the causal mask gives it an order."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Job:
     @property
     def name(self) -> str:
         """The name of the model in the results."""
-        return NAMES[self.config.layer_pattern]
+        name = NAMES[self.config.layer_pattern]
+        return NO_POSITIONS if name == "Transformer" and not self.config.rotary else name
 
 
 def train_and_evaluate(job: Job) -> tuple[dict, dict[str, Tensor]]:
