@@ -171,6 +171,8 @@ def test_cache_with_one_part_of_another_batch_is_refused():
                                                   (33, 3), (48, 3)])
 def test_dt_rank_is_a_sixteenth_of_the_width_rounded_up(d_model, dt_rank):
     for module in (Mamba(d_model), S6(d_model), *(
-            MambaLM(MambaConfig(8, d_model, layers=letter)).layers[0].mixer for letter in "M6")):
+            getattr(mixer, "ssm", mixer) for mixer in (
+                MambaLM(MambaConfig(8, d_model, layers=letter)).layers[0].mixer
+                for letter in "M6"))):
         assert module.dt_proj.weight.shape[1] == dt_rank
         assert module.x_proj.weight.shape[0] == dt_rank + 2 * module.d_state

@@ -15,7 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
-from minimamba.ops.linear import linear_layer, zeros_like_layer
+from minimamba.ops.linear import linear_layer, weight_of, zeros_like_layer
 
 ROTARY_BASE = 10000.0
 """The lowest frequency of the rotary position embedding is about 1/ROTARY_BASE per step."""
@@ -94,7 +94,7 @@ class Attention(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model, self.in_proj.weight)
+        check_input(x, self.d_model, weight_of(self))
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
         if cache is not None:
@@ -117,7 +117,7 @@ class Attention(nn.Module):
         Returns:
             The output (batch, d_model), and the cache after this step, longer by one.
         """
-        check_step_input(x, self.d_model, self.in_proj.weight)
+        check_step_input(x, self.d_model, weight_of(self))
         self._check_cache(cache, len(x))
         output, cache = self(x[:, None], cache, return_cache=True)
         return output[:, 0], cache
@@ -133,7 +133,7 @@ class Attention(nn.Module):
         Returns:
             (batch, n_heads, length, length): row t holds the weights of step t, which sum to 1.
         """
-        check_input(x, self.d_model, self.in_proj.weight)
+        check_input(x, self.d_model, weight_of(self))
         queries, cache = self._queries_and_cache(x, None, None)
         scores = queries @ cache.keys.mT * queries.shape[-1]**-0.5
         future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
@@ -169,10 +169,10 @@ class Attention(nn.Module):
         shape = (batch, self.n_heads, past, self.d_model // self.n_heads)
         for name, state in (("cache.keys", cache.keys), ("cache.values", cache.values)):
             check_state(name, state, shape, "(batch, n_heads, length, d_head)",
-                        self.in_proj.weight)
+                        weight_of(self))
         if cache.attention_mask is not None:
             check_state("cache.attention_mask", cache.attention_mask, (batch, past),
-                        "(batch, length)", self.in_proj.weight, torch.bool)
+                        "(batch, length)", weight_of(self), torch.bool)
 
 
 def _rotate(x: Tensor, position: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from minimamba.arguments import as_bool_mask, check_count, check_state
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
-from minimamba.ops.linear import linear_layer, zeros_like_layer
+from minimamba.ops.linear import linear_layer, weight_of, zeros_like_layer
 
 
 class LSTMCache(NamedTuple):
@@ -67,7 +67,7 @@ class LSTM(nn.Module):
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and an `LSTMCache`.
         """
-        check_input(x, self.d_model, self.out_proj.weight)
+        check_input(x, self.d_model, weight_of(self))
         if cache is None:
             cache = self.init_cache(len(x))
         else:
@@ -96,7 +96,7 @@ class LSTM(nn.Module):
         Returns:
             The output (batch, d_model), and the state after this step.
         """
-        check_step_input(x, self.d_model, self.out_proj.weight)
+        check_step_input(x, self.d_model, weight_of(self))
         self._check_cache(cache, len(x))
         output, cache = self(x[:, None], cache, return_cache=True)
         return output[:, 0], cache
@@ -111,4 +111,4 @@ class LSTM(nn.Module):
         check_cache_type(cache, LSTMCache, "an LSTMCache")
         for name, state in zip(("cache.h", "cache.c"), cache, strict=True):
             check_state(name, state, (batch, self.d_model), "(batch, d_model)",
-                        self.out_proj.weight)
+                        weight_of(self))

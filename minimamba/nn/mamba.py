@@ -18,7 +18,7 @@ from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
 from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
-from minimamba.ops.linear import is_plain, linear, linear_layer, zeros_like_layer
+from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of, zeros_like_layer
 
 
 class MambaCache(NamedTuple):
@@ -123,7 +123,7 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model, self.conv1d.weight)
+        check_input(x, self.d_model, weight_of(self.conv1d))
         batch, length, _ = x.shape
         conv_state, ssm_state = None, None
         if cache is not None:
@@ -184,7 +184,7 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: for an x of another shape, dtype or device, or NaN.
         """
-        check_input(x, self.d_model, self.conv1d.weight)
+        check_input(x, self.d_model, weight_of(self.conv1d))
         x, _ = self._in_branches(x)
         return self._convolve(x)
 
@@ -203,7 +203,7 @@ class Mamba(SelectiveSSM):
         return inputs[:, kept:], inputs[:, :kept]
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
-        check_step_input(x, self.d_model, self.conv1d.weight)
+        check_step_input(x, self.d_model, weight_of(self.conv1d))
         self._check_cache(cache, len(x))
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
@@ -220,7 +220,7 @@ class Mamba(SelectiveSSM):
                 x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
             else:
                 x = silu(self.conv1d(window.mT)[..., 0])
-        y, ssm_state = self.scan_step(x, cache.ssm_state, z, in_place=in_place)
+        y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -242,5 +242,5 @@ class Mamba(SelectiveSSM):
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
         check_cache_type(cache, MambaCache, "a MambaCache")
         check_state("cache.conv_state", cache.conv_state, (batch, self.d_conv - 1, self.d_inner),
-                    "(batch, d_conv - 1, d_inner)", self.conv1d.weight)
+                    "(batch, d_conv - 1, d_inner)", weight_of(self.conv1d))
         self._check_state("cache.ssm_state", cache.ssm_state, batch)

@@ -7,7 +7,7 @@ from torch.nn.functional import silu
 
 from minimamba.arguments import as_bool_mask, check_count, check_features, refuse
 from minimamba.nn.mixer import check_cache_type, check_step_input
-from minimamba.ops.linear import linear_layer
+from minimamba.ops.linear import linear_layer, weight_of
 
 
 class MLP(nn.Module):
@@ -61,7 +61,7 @@ class MLP(nn.Module):
             (batch, length, d_model); with `return_cache`, a pair of that and ().
         """
         # An expert of a mixture may get no token.
-        check_features("x", x, "batch, length", self.d_model, self.in_proj.weight,
+        check_features("x", x, "batch, length", self.d_model, weight_of(self),
                        may_be_empty=True)
         if cache is not None:
             _check_cache(cache)
@@ -80,7 +80,7 @@ class MLP(nn.Module):
         Returns:
             The output (batch, d_model), and ().
         """
-        check_step_input(x, self.d_model, self.in_proj.weight)
+        check_step_input(x, self.d_model, weight_of(self))
         _check_cache(cache)
         return self._mlp(x), ()
 

@@ -9,7 +9,7 @@ from torch.nn.functional import gelu, glu
 from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import S6
-from minimamba.ops.linear import linear_layer
+from minimamba.ops.linear import linear_layer, weight_of
 from minimamba.s4.layers import S4D
 
 
@@ -63,7 +63,7 @@ class S4Block(nn.Module):
         Returns:
             (batch, length, d_model); with `return_cache`, a pair of that and the state.
         """
-        check_input(x, self.d_model, self.out_proj.weight)
+        check_input(x, self.d_model, weight_of(self.out_proj))
         if cache is not None:
             self._check_cache(cache, len(x))
         if attention_mask is not None:
@@ -86,7 +86,7 @@ class S4Block(nn.Module):
         Returns:
             The output (batch, d_model), and the state after this step.
         """
-        check_step_input(x, self.d_model, self.out_proj.weight)
+        check_step_input(x, self.d_model, weight_of(self.out_proj))
         self._check_cache(cache, len(x))
         with torch.autocast(x.device.type, enabled=False):
             y, cache = self.ssm.step(x, cache)

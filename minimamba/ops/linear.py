@@ -63,16 +63,30 @@ def is_plain(layer: nn.Module) -> bool:
         or layer._backward_hooks or layer._backward_pre_hooks)
 
 
+def weight_of(layer: nn.Module) -> Tensor:
+    """Find a weight that says on which device and in which dtype a layer computes.
+
+    Args:
+        layer: an `nn.Linear`, any other, or what has replaced it.
+
+    Returns:
+        The first parameter that is floating-point. A quantized layer has none, and computes in
+        float32 on a CPU: for it, an empty tensor of that kind.
+    """
+    for parameter in layer.parameters():
+        if parameter.is_floating_point():
+            return parameter
+    return torch.empty(0, dtype=torch.float32, device="cpu")
+
+
 def zeros_like_layer(layer: nn.Module, *shape: int) -> Tensor:
     """Create zeros on the device and in the dtype of a layer's parameters.
 
     Args:
-        layer: any; the first of its parameters that is floating-point decides. A quantized layer
-            has none, and computes in float32 on a CPU.
+        layer: as in `weight_of`.
         *shape: that of the zeros.
     """
-    like = next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
-    return like.new_zeros(shape)
+    return weight_of(layer).new_zeros(shape)
 
 
 def _block_count(rows: int) -> int:
