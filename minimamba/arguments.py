@@ -6,6 +6,7 @@ bad input never turns into a NaN or an unintended broadcast.
 
 import math
 import sys
+from cmath import isfinite
 from collections.abc import Iterable
 from typing import NoReturn
 
@@ -197,7 +198,7 @@ def check_finite(name: str, x: Tensor) -> None:
         refuse(name, "a tensor that holds numbers", "one on the meta device")
     # The sum is finite only if every term is. It can also overflow, and only then is each
     # element examined, which takes many times as long.
-    if not torch.isfinite(x.detach().sum()) and not torch.isfinite(x).all():
+    if not isfinite(x.detach().sum().item()) and not torch.isfinite(x).all():
         which = "NaN" if torch.isnan(x).any() else "an infinity"
         refuse(name, "finite numbers", f"{which} among its {x.numel()} elements")
 

@@ -24,7 +24,8 @@ def without_autocast(function: Callable) -> Callable:
     def call(*args, **kwargs):
         given = [*args, *kwargs.values()]
         device_type = next((x.device.type for x in _tensors(given)), "cpu")
-        if not torch.is_autocast_enabled(device_type):
+        if not (torch.amp.is_autocast_available(device_type)
+                and torch.is_autocast_enabled(device_type)):
             return function(*args, **kwargs)
         with torch.autocast(device_type, enabled=False):
             outputs = function(*args, **kwargs)

@@ -245,7 +245,7 @@ class MambaLM(nn.Module):
             self._check_ids(input_ids, 2, "(batch, length)")
             if cache is not None or attention_mask is not None or return_cache:
                 refuse("seq_idx", "no cache and no attention_mask beside it", "one of them")
-            check_tensor("seq_idx", seq_idx, (torch.int64, torch.int32))
+            check_tensor("seq_idx", seq_idx, (torch.int64, torch.int32, torch.bool))
             check_shape("seq_idx", seq_idx, tuple(input_ids.shape), "(batch, length)")
             check_same_device(input_ids=input_ids, seq_idx=seq_idx)
             rows, starts = _unpack(input_ids, seq_idx)

@@ -224,6 +224,7 @@ ACCEPTED = (
     # A single tensor sets the precision. A residual stream may have another than the weights.
     (r"continuous\.(phi|time)|s4\.hippo\.basis|s4\.diagonal\.powers", "single", "z A age base"),
     (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
+    (r"S4D?\.", "half, bfloat16", "x"),
     # Questions and options that have more answers.
     (r"scan\.why_not", "meta, sparse, empty, an axis more, an axis less, NaN, inf, int, half, "
      "bfloat16, single, complex", "x"),

@@ -220,7 +220,7 @@ class Mamba(SelectiveSSM):
                 x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
             else:
                 x = silu(self.conv1d(window.mT)[..., 0])
-        y, ssm_state = self.scan_step(x, cache.ssm_state, z, in_place=in_place)
+        y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:

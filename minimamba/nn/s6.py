@@ -27,7 +27,7 @@ from minimamba.arguments import (
 )
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops import decode
-from minimamba.ops.linear import is_plain, linear, linear_layer
+from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
 from minimamba.scan import selective_scan
 from minimamba.shapes import log_uniform
 
@@ -130,7 +130,7 @@ class SelectiveSSM(nn.Module):
         Raises:
             ValueError: for an x of another shape, dtype or device, or NaN.
         """
-        check_input(x, self.d_inner, self.dt_bias)
+        check_input(x, self.d_inner, self._weight)
         dt, B, C = self._project(x)
         return SSMParameters(softplus(dt + self.dt_bias), B, C)
 
@@ -173,7 +173,7 @@ class SelectiveSSM(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_inner, self.dt_bias)
+        check_input(x, self.d_inner, self._weight)
         dt, B, C = self._project(x)
         if attention_mask is not None:
             is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
@@ -198,10 +198,15 @@ class SelectiveSSM(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_step_input(x, self.d_inner, self.dt_bias)
+        check_step_input(x, self.d_inner, self._weight)
         self._check_state("ssm_state", ssm_state, len(x))
         if z is not None:
             check_state("z", z, tuple(x.shape), "that of x", x)
+        return self._scan_step(x, ssm_state, z, in_place)
+
+    def _scan_step(self, x: Tensor, ssm_state: Tensor, z: Tensor | None,
+                   in_place: bool) -> tuple[Tensor, Tensor]:
+        """`scan_step`, for arguments that have been checked."""
         dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
         if decode.can_use_kernels(x):
             return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias,
@@ -225,6 +230,11 @@ class SelectiveSSM(nn.Module):
     def _check_state(self, name: str, ssm_state: Tensor, batch: int) -> None:
         check_state(name, ssm_state, (batch, self.d_inner, self.d_state),
                     "(batch, d_inner, d_state)", self.A_log, self._state_dtype)
+
+    @property
+    def _weight(self) -> Tensor:
+        """One in the dtype of x, which A_log and D need not have."""
+        return self.delta_bias if self.x_proj is None else weight_of(self.x_proj)
 
     @property
     def _state_dtype(self) -> torch.dtype:
@@ -295,7 +305,7 @@ class S6(SelectiveSSM):
         Returns:
             y (batch, length, d_inner); with `return_cache`, (y, cache).
         """
-        check_input(x, self.d_inner, self.dt_bias)
+        check_input(x, self.d_inner, self._weight)
         if cache is not None:
             self._check_cache(cache, len(x))
         return self.scan(x, initial_state=cache, attention_mask=attention_mask,
@@ -311,9 +321,9 @@ class S6(SelectiveSSM):
         Returns:
             y (batch, d_inner), and the state after the step.
         """
-        check_step_input(x, self.d_inner, self.dt_bias)
+        check_step_input(x, self.d_inner, self._weight)
         self._check_cache(cache, len(x))
-        return self.scan_step(x, cache)
+        return self._scan_step(x, cache, None, in_place=False)
 
     def step_(self, x: Tensor, cache: Tensor) -> Tensor:
         """Process one step and write the new state over the old one.
@@ -325,9 +335,9 @@ class S6(SelectiveSSM):
         Returns:
             y (batch, d_inner).
         """
-        check_step_input(x, self.d_inner, self.dt_bias)
+        check_step_input(x, self.d_inner, self._weight)
         self._check_cache(cache, len(x))
-        return self.scan_step(x, cache, in_place=True)[0]
+        return self._scan_step(x, cache, None, in_place=True)[0]
 
     def init_cache(self, batch: int) -> Tensor:
         """Create the state before the first step: zeros, (batch, d_inner, d_state).
