@@ -19,7 +19,9 @@ from abilities import EXPERIMENTS, row_key, run_key
 
 @pytest.fixture(autouse=True)
 def _small(tmp_path, monkeypatch):
-    monkeypatch.setattr(abilities.tempfile, "mkdtemp", lambda: str(tmp_path))
+    mkdtemp = abilities.tempfile.mkdtemp
+    monkeypatch.setattr(abilities.tempfile, "mkdtemp",
+                        lambda *given: mkdtemp(*given) if given else str(tmp_path))
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)

@@ -199,16 +199,13 @@ def test_method_that_cannot_run_is_refused_with_the_reason(monkeypatch):
         selective_scan(**inputs(4), method="compiled")
 
 
-class OnGPU:
-    """Has what the choice of a method reads of x, on a GPU that may not be there."""
+class OnGPU(torch.Tensor):
+    """A tensor that says it is on a GPU, which may not be there."""
 
     device = torch.device("cuda")
 
-    def __init__(self, dtype=torch.bfloat16, batch=2):
-        self.dtype, self.batch = dtype, batch
-
-    def __len__(self):
-        return self.batch
+    def __new__(cls, dtype=torch.bfloat16, batch=2):
+        return torch.empty(batch, 1, 1, dtype=dtype).as_subclass(cls)
 
 
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
