@@ -10,6 +10,9 @@ from functools import wraps
 import torch
 from torch import Tensor
 
+AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
+"""Types of devices that have an autocast; asked once, for torch.compile of 2.11 can't trace it."""
+
 
 def without_autocast(function: Callable) -> Callable:
     """Decorate a function to run without autocast, and its backward pass too.
@@ -24,8 +27,7 @@ def without_autocast(function: Callable) -> Callable:
     def call(*args, **kwargs):
         given = [*args, *kwargs.values()]
         device_type = next((x.device.type for x in _tensors(given)), "cpu")
-        if not (torch.amp.is_autocast_available(device_type)
-                and torch.is_autocast_enabled(device_type)):
+        if device_type not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device_type):
             return function(*args, **kwargs)
         with torch.autocast(device_type, enabled=False):
             outputs = function(*args, **kwargs)

@@ -13,6 +13,7 @@ from minimamba.s4 import diagonal, dplr, hippo
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF = (torch.bfloat16, torch.float16)
 halves = pytest.mark.parametrize("half", HALF, ids=["bfloat16", "float16"])
 LAYERS = {"S4": lambda: S4(4, 8), "S4D": lambda: S4D(4, 8),
@@ -29,15 +30,16 @@ def run(function, *tensors):
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     outputs = function(*leaves)
     outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-    loss = sum((y.real * f32(*y.shape, seed=7)).sum() for y in outputs)
+    loss = sum((y.real * f32(*y.shape, seed=7).to(y.device)).sum() for y in outputs)
     return [*(y.detach() for y in outputs),
             *torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)]
 
 
 def check_unchanged(function, *tensors, half):
     __tracebackhide__ = True
+    tensors = [t.to(DEVICE) for t in tensors]
     expected = run(function, *tensors)
-    with torch.autocast("cpu", half):
+    with torch.autocast(DEVICE, half):
         given = run(function, *tensors)
     for one, other in zip(given, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
@@ -57,8 +59,10 @@ def test_scan_and_its_gradients_are_the_same_under_autocast(method, half):
                     *tensors, half=half)
 
 
+TIMES = torch.arange(9.0, device=DEVICE)
 LTI = {"dense": (-torch.eye(4) * 0.5 + 0.1 * f32(4, 4), f32(4, seed=1), f32(4, seed=2)),
        "diagonal": (-uniform(0.1, 0.9, 4).float(), f32(4, seed=1), f32(4, seed=2))}
+LEGS = dplr.DPLR(*(p.to(DEVICE, torch.complex64) for p in dplr.legs(8)))
 SYSTEMS = {
     "recurrence": (lti.recurrence, (*LTI["dense"], f32(2, 20, seed=3))),
     "step": (lti.step, (*LTI["dense"], f32(2, seed=3), f32(2, 4, seed=4))),
@@ -66,13 +70,12 @@ SYSTEMS = {
     "convolve": (lti.convolve, (f32(20), f32(2, 20, seed=1))),
     "zoh": (lambda A, B: discretize.zoh(A, B, 0.3), LTI["dense"][:2]),
     "bilinear": (lambda A, B: discretize.bilinear(A, B, 0.3), LTI["dense"][:2]),
-    "simulate": (lambda A, B, x: continuous.simulate(A, B, x, torch.arange(9.0)),
+    "simulate": (lambda A, B, x: continuous.simulate(A, B, x, TIMES),
                  (*LTI["dense"][:2], f32(2, 9, seed=3))),
-    "impulse": (lambda *s: continuous.impulse_response(*s, torch.arange(9.0)), LTI["dense"]),
-    "project": (lambda x: hippo.project("legt", 6, x, torch.arange(1, 9.0), 3.0), (f32(2, 8),)),
+    "impulse": (lambda *s: continuous.impulse_response(*s, TIMES), LTI["dense"]),
+    "project": (lambda x: hippo.project("legt", 6, x, TIMES[1:], 3.0), (f32(2, 8),)),
     "vandermonde": (lambda A, w: diagonal.vandermonde(A, w, 20), LTI["diagonal"][:2]),
-    "to_dense": (lambda C: dplr.to_dense(dplr.DPLR(*(p.to(torch.complex64) for p in dplr.legs(8))),
-                                         torch.complex(C, C)), (f32(4),)),
+    "to_dense": (lambda C: dplr.to_dense(LEGS, torch.complex(C, C)), (f32(4),)),
 }
 
 
@@ -98,7 +101,7 @@ def with_parameters(layer, call):
 @layers
 def test_S4_layer_and_its_gradients_are_the_same_under_autocast(name, half):
     torch.manual_seed(0)
-    layer = LAYERS[name]()
+    layer = LAYERS[name]().to(DEVICE)
     options = {} if name == "S4" else {"return_cache": True}
     function, tensors = with_parameters(layer, lambda run_layer, x: run_layer(x, **options))
     check_unchanged(function, *tensors, half=half)
@@ -108,7 +111,7 @@ def test_S4_layer_and_its_gradients_are_the_same_under_autocast(name, half):
 @layers
 def test_S4_step_is_the_same_under_autocast(name, half):
     torch.manual_seed(0)
-    layer = LAYERS[name]()
+    layer = LAYERS[name]().to(DEVICE)
     cache = torch.rand_like(layer.init_cache(2))
     check_unchanged(layer.step, f32(2, 4), cache, half=half)
 
@@ -117,8 +120,8 @@ def test_S4_step_is_the_same_under_autocast(name, half):
 def test_step_of_a_selective_SSM_keeps_the_state_in_float32_under_autocast(half, monkeypatch):
     """The projections run in half precision, as autocast has it; the rest is as without."""
     torch.manual_seed(0)
-    layer = S6(4, 8)
-    projected = [part.detach() for part in layer._project(f32(2, 1, 4))]
+    layer = S6(4, 8).to(DEVICE)
+    projected = [part.detach() for part in layer._project(f32(2, 1, 4).to(DEVICE))]
     monkeypatch.setattr(S6, "_project", lambda self, x: projected)
     check_unchanged(layer.scan_step, f32(2, 4), f32(2, 4, 8, seed=1), f32(2, 4, seed=2), half=half)
 

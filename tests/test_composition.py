@@ -21,12 +21,17 @@ from minimamba.scan import why_not
 AGAIN = "can't be differentiated again"
 
 
-def scan_inputs(length=5, dtype=torch.float32):
+def device_of(method):
+    """Where a method runs: the Triton kernels on the GPU if there is one."""
+    return "cuda" if method != "chunked" and torch.cuda.is_available() else "cpu"
+
+
+def scan_inputs(length=5, dtype=torch.float32, device="cpu"):
     tensors = {"x": randn(2, length, 4), "delta": uniform(0.1, 1, 2, length, 4),
                "A": stable_diagonal(4, 2), "B": randn(2, length, 2, seed=1),
                "C": randn(2, length, 2, seed=2), "D": randn(4, seed=3),
                "z": randn(2, length, 4, seed=4), "initial_state": randn(2, 4, 2, seed=5)}
-    return {name: t.to(dtype).requires_grad_() for name, t in tensors.items()}
+    return {name: t.to(device, dtype).requires_grad_() for name, t in tensors.items()}
 
 
 def skip_unless_it_runs(method):
@@ -60,7 +65,7 @@ def test_second_derivative_of_a_fused_scan_is_an_error(name, with_respect_to):
     skip_unless_it_runs("chunked" if name == "chunked" else "triton")
     scan = {"minimal": minimal, "operator": operator}.get(name) or partial(selective_scan,
                                                                            method=name)
-    tensors = scan_inputs(1)
+    tensors = scan_inputs(1, device=device_of(name))
     y = scan(**tensors).sum()
     with pytest.raises(RuntimeError, match=rf"{AGAIN}.+method='reference'"):
         penalize(y, tensors[with_respect_to])
@@ -68,8 +73,8 @@ def test_second_derivative_of_a_fused_scan_is_an_error(name, with_respect_to):
 
 def test_second_derivative_of_the_convolution_kernel_is_an_error():
     skip_unless_it_runs("triton")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    x, weight = (randn(*shape).float().to(device).requires_grad_() for shape in ((1, 5, 3), (3, 2)))
+    x, weight = (randn(*shape).to(device_of("triton"), torch.float32).requires_grad_()
+                 for shape in ((1, 5, 3), (3, 2)))
     y = conv_kernel(x, weight, None, None).sum()
     with pytest.raises(RuntimeError, match=f"{AGAIN}.+float64"):
         penalize(y, x)
@@ -94,7 +99,7 @@ def test_reference_has_second_derivatives():
                                                 ("triton", 1)])
 def test_outputs_may_be_changed_in_place(method, groups):
     skip_unless_it_runs(method)
-    tensors = scan_inputs(1)
+    tensors = scan_inputs(1, device=device_of(method))
     for name in "BC":
         tensors[name] = tensors[name].detach()[:, :, None].expand(-1, -1, groups, -1)
     y, last = selective_scan(**tensors, method="reference", return_last_state=True)
@@ -111,7 +116,7 @@ def test_outputs_may_be_changed_in_place(method, groups):
 @pytest.mark.parametrize("method", ["chunked", "triton"])
 def test_input_changed_in_place_before_the_backward_pass_is_an_error(method):
     skip_unless_it_runs(method)
-    tensors = scan_inputs(1)
+    tensors = scan_inputs(1, device=device_of(method))
     x = tensors.pop("x").detach().clone()
     y = selective_scan(x, **tensors, method=method)
     x += 1
