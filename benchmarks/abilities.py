@@ -10,6 +10,8 @@ Usage: python benchmarks/abilities.py EXPERIMENT ... [--models NAME ...] [--seed
 - induction_heads: trained at lengths up to 256, evaluated up to 2^20 (table 2).
 - recall: associative recall, by state dimension and number of pairs (Arora et al. 2023).
 - capacity: associative recall of up to 128 pairs by one Mamba block, by state dimension.
+  The saved results of these two are older than the random order of the queries in
+  AssociativeRecall: in them early pairs tended to be queried early.
 - copying, phone_book: at equal numbers of parameters (Jelassi et al. 2024).
 - ratio: a phone book for eight layers with attention in none, in one (as Jamba) or in all of them
   (Lieber et al. 2024), or four times attention + MLP; trained on lists of up to 128 entries,

@@ -71,11 +71,9 @@ def without_evidence(task, tokens, targets, query):
     if isinstance(task, tasks.AssociativeRecall):
         end = 2 * task.n_pairs
         yield redrawn((steps < end) & (steps % 2 == 1)), place, answer - task.n_keys, task.n_keys
-        # Its place tells something about the pair, as the docstring says: a query at any place.
-        pair = torch.randint(task.n_pairs, (len(tokens),), generator=generator)
-        query_key = tokens[:, :end:2].gather(1, pair[:, None])
-        seen = torch.cat([redrawn(steps % 2 == 0)[:, :end], query_key], 1)
-        yield seen, torch.full_like(place, end), pair, task.n_pairs
+        asked = tokens.gather(1, place[:, None])
+        pair = (tokens[:, :end:2] == asked).int().argmax(1)
+        yield redrawn((steps < end) & (steps % 2 == 0)), place, pair, task.n_pairs
     elif isinstance(task, tasks.PhoneBook):
         entry = 1 + task.n_letters + task.n_digits
         in_book, is_digit = steps < task.n_entries * entry, steps % entry > task.n_letters

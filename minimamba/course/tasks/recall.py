@@ -71,13 +71,13 @@ class AssociativeRecall(Task):
 
     This is multi-query associative recall (Arora et al. 2023, arXiv:2312.04927). As there, the
     keys of a sequence are distinct and so are its values; each key is queried once; and the g-th
-    place for a query after the pairs is drawn with weight g^(a − 1), a = 0.01, so that most
-    queries come soon. Between the queries stands a blank token, as in the paper's code, which can
-    also put random tokens there; that is harder, since some look like pairs. A model that
-    remembers which values there were, but not their keys, is correct in one of `n_pairs`; a
-    little more often if it knows their order, since the places are drawn pair by pair, as in
-    the paper's code, and so early pairs tend to be queried early (8 % in place of 6 % at the
-    defaults). Tokens 0 … n_keys − 1 are keys, the next n_keys are values, 2 n_keys is the blank.
+    place for a query after the pairs has weight g^(a − 1), a = 0.01, so that most queries come
+    soon. Here a blank token stands between the queries, and they come in a random order; so a
+    model that remembers which values there were, but not their keys, is correct in one of
+    `n_pairs`. The paper's code puts random tokens between the queries by default, which is harder,
+    and draws the places pair by pair, so that early pairs tend to be queried early.
+
+    Tokens 0 … n_keys − 1 are keys, the next n_keys are values, 2 n_keys is the blank.
 
     Args:
         length: tokens in a sequence, at least 4 n_pairs.
@@ -116,6 +116,8 @@ class AssociativeRecall(Task):
         n_places = (self.length - 2 * self.n_pairs) // 2
         weights = torch.arange(1.0, n_places + 1, device=tokens.device)**(0.01 - 1)
         chosen = torch.multinomial(weights.expand(batch, -1), self.n_pairs, generator=generator)
+        # The first places drawn tend to be the early ones, so which pair gets which is drawn too.
+        chosen = chosen.gather(1, distinct(batch, self.n_pairs, self.n_pairs, generator))
         places = 2 * self.n_pairs + 2 * chosen
         return Examples(tokens.scatter(1, places, keys),
                         unscored_targets(tokens).scatter(1, places, values))
