@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,8 @@ def replacing(file: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary, os.O_RDWR)  # or a power failure could leave the name without contents
+        if file.exists():
+            shutil.copymode(file, temporary)  # who may read the old contents, may read the new
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)

@@ -51,6 +51,13 @@ def test_link_stays_and_the_file_it_points_to_is_replaced(file, tmp_path):
         assert target.read_text() == "new"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_nobody_else_may_read_the_new_contents(file):
+    file.chmod(0o600)
+    write(file, "new")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_library_that_fails_to_write_is_said_to_have_done_so(file):
     message = r"^.+notes.json: can't be written; is the disk full\? \(bad pos\)$"
     with pytest.raises(OSError, match=message), atomic.complete(file):
