@@ -11,6 +11,14 @@ PYTHON ?= python3
 IP ?= 127.0.0.1
 PORT ?= 8888
 JOBS ?= auto
+# Taken as they are: neither make nor the shell runs what is in them.
+override PYTHON := $(value PYTHON)
+override IP := $(value IP)
+override PORT := $(value PORT)
+override JOBS := $(value JOBS)
+override ONLY := $(value ONLY)
+export PYTHON IP PORT JOBS ONLY
+
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -18,7 +26,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
-	@sh tools/venv.sh "$(PYTHON)" "$(VENV)"
+	@sh tools/venv.sh "$$PYTHON" "$(VENV)"
 
 # One stamp per extra of pyproject.toml; it is out of date when the versions have changed.
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
@@ -29,19 +37,19 @@ $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
 	@touch $@
 
 course: $(VENV)/.installed-course
-	@sh tools/course.sh "$(BIN)" "$(IP)" "$(PORT)"
+	@sh tools/course.sh "$(BIN)" "$$IP" "$$PORT"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not slow' tests
+	$(BIN)/pytest -n "$$JOBS" --dist loadfile -m 'not slow' tests
 	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
 	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/no-exercise-solved" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
-		$(BIN)/pytest -n $(JOBS) --dist loadscope --nbval --nbval-current-env \
+		$(BIN)/pytest -n "$$JOBS" --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg notebooks
 	$(BIN)/python tools/comparison.py $(VENV)/figures
 
 browser: $(VENV)/.installed-dev
-	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n $(JOBS) -m slow tests/test_browser.py
+	MINIMAMBA_NEEDS_BROWSER=1 $(BIN)/pytest -n "$$JOBS" -m slow tests/test_browser.py
 
 notebooks: $(VENV)/.installed-dev
 	@$(BIN)/python tools/notebooks.py save
@@ -53,7 +61,7 @@ site: $(VENV)/.installed-dev
 	@$(BIN)/python tools/site/build.py site
 
 mutants: $(VENV)/.installed-dev
-	@$(BIN)/python tools/mutants.py $(ONLY)
+	@$(BIN)/python tools/mutants.py $$ONLY
 
 clean:
 	rm -rf $(VENV)

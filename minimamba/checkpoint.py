@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from minimamba.arguments import check_finite, check_one_of, refuse
+from minimamba.atomic import complete
 from minimamba.config import MambaConfig
 from minimamba.files import (
     INDEX_FILES,
@@ -39,7 +40,7 @@ from minimamba.layouts import (
     own_key,
     parse_config,
 )
-from minimamba.tokenizer import FileTokenizer
+from minimamba.tokenizer import FILE_NAME, ByteTokenizer, FileTokenizer
 
 LAYOUTS = ("transformers", "mamba_ssm", "minimamba")
 MOST_LISTED = 20
@@ -117,7 +118,8 @@ def read(file: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
 
 
 def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
-          layout: str = "transformers", tokenizer: FileTokenizer | None = None) -> None:
+          layout: str = "transformers",
+          tokenizer: FileTokenizer | ByteTokenizer | None = None) -> None:
     """Write config.json, the weights and tokenizer.json.
 
     The weights are in model.safetensors, or in pytorch_model.bin for "mamba_ssm": the official
@@ -135,7 +137,9 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
         tokenizer: what to write as tokenizer.json; None to leave one that is there.
 
     Raises:
-        ValueError: for an unknown layout, or one that can't hold this model.
+        ValueError: for an unknown layout, or one that can't hold this model; if the model reads
+            bytes, and there is a tokenizer.json with which it would be loaded.
+        OSError: if the folder can't be written to, or the disk is full.
     """
     check_one_of("layout", layout, LAYOUTS)
     if layout != "minimamba" and not config.is_all_mamba:
@@ -147,15 +151,19 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
     named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}
     described = describe_config(config, weights, layout)
     folder = Path(folder)
+    if isinstance(tokenizer, ByteTokenizer) and (folder / FILE_NAME).exists():
+        refuse("folder", f"one without a {FILE_NAME}, since the model reads bytes", str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as new:
         if layout == "mamba_ssm":
-            torch.save(named, Path(new) / "pytorch_model.bin")
+            with complete(folder / "pytorch_model.bin"):
+                torch.save(named, Path(new) / "pytorch_model.bin")
         else:
             if config.tie_embeddings:
                 del named["lm_head.weight"]
-            save_file(named, Path(new) / "model.safetensors", {"format": "pt"})
-        if tokenizer is not None:
+            with complete(folder / "model.safetensors"):
+                save_file(named, Path(new) / "model.safetensors", {"format": "pt"})
+        if isinstance(tokenizer, FileTokenizer):
             tokenizer.save(new)
         (Path(new) / "config.json").write_text(json.dumps(described, indent=2) + "\n")
         _replace_files(folder, Path(new))

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
 from minimamba.course import corpora
-from minimamba.files import WEIGHT_FILES
+from minimamba.files import INDEX_FILES, WEIGHT_FILES
 from minimamba.lm import MambaLM
 from minimamba.lock import locked
 from minimamba.scan import methods
@@ -30,6 +31,8 @@ STATE_FILE = "training.pt"
 """What a training that was interrupted resumes from, in its output folder."""
 SETTINGS_FILE = "training.json"
 """The settings that it was begun with."""
+MODEL_FILES = (*WEIGHT_FILES, *INDEX_FILES, "config.json", "tokenizer.json")
+"""What an output folder may not hold when a training begins."""
 FREE_SETTINGS = ("command", "run", "out", "steps", "save_every")
 """Options of `train` that may change when it resumes."""
 
@@ -44,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
         0; 2 with one line on stderr if something was wrong; 130 with one line after Ctrl-C; 141 if
         whoever read the output has closed it.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     options = _parser().parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may not have every character
@@ -84,12 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     info = commands.add_parser("info", help="show what can run here, and what a checkpoint is")
-    info.add_argument("--checkpoint", metavar="PATH", help="a folder, a file or a hub name")
+    info.add_argument("--checkpoint", metavar="PATH", type=os.path.expanduser,
+                      help="a folder, a file or a hub name")
     info.set_defaults(run=_info)
 
     generate = commands.add_parser("generate", help="continue a prompt")
     generate.add_argument("--checkpoint", metavar="PATH", required=True,
-                          help="a folder, a file or a hub name")
+                          type=os.path.expanduser, help="a folder, a file or a hub name")
     generate.add_argument("--prompt", required=True, help="the text to continue")
     generate.add_argument("--max-new-tokens", type=int, default=200, metavar="N",
                           help="how many tokens to generate at most (200)")
@@ -105,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a byte-level model of Python's own source; "
                                 "on several devices: torchrun -m minimamba.cli train …")
-    train.add_argument("--out", metavar="FOLDER", required=True, help="where the model goes")
+    train.add_argument("--out", metavar="FOLDER", required=True, type=_folder,
+                       help="where the model goes")
     for name, value, meaning in (("steps", 1000, "training steps"),
                                  ("d-model", 128, "features"), ("n-layer", 4, "layers"),
                                  ("length", 256, "bytes per sequence"),
@@ -119,6 +127,13 @@ def _parser() -> argparse.ArgumentParser:
                        help="how often to save what the same command resumes from (500)")
     train.set_defaults(run=_train)
     return parser
+
+
+def _folder(name: str) -> Path:
+    """The folder that a name stands for; a shell leaves the ~ of --out=~/model as it is."""
+    if not name:
+        raise argparse.ArgumentTypeError("expected a folder, got ''")
+    return Path(name).expanduser()
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -165,8 +180,8 @@ def _train(options: argparse.Namespace) -> None:
         refuse("length", f"at most {most}, or the text is too short", options.length)
     model = MambaLM(MambaConfig(256, options.d_model, options.n_layer)).to(device)
     parallel_model = training.parallelize(model)
-    out = Path(options.out)
-    with _claimed(out, options) if training.is_main_process() else nullcontext():
+    out = options.out
+    with _claimed(out, options, corpus) if training.is_main_process() else nullcontext():
         try:
             _train_in(out, options, model, parallel_model, train_bytes, val_bytes)
         except KeyboardInterrupt:
@@ -177,25 +192,28 @@ def _train(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def _claimed(out: Path, options: argparse.Namespace) -> Iterator[None]:
+def _claimed(out: Path, options: argparse.Namespace, corpus: corpora.Corpus) -> Iterator[None]:
     """Make sure that an output folder can be written to, is ours alone and fits the options."""
     if out.exists() and not out.is_dir():
         refuse("--out", "a folder", f"the file {out}")
     out.mkdir(parents=True, exist_ok=True)
     state_file, settings_file = out / STATE_FILE, out / SETTINGS_FILE
     with locked(out / "training.lock"):
-        if not state_file.exists() and any((out / name).exists() for name in WEIGHT_FILES):
+        found = [name for name in MODEL_FILES if (out / name).exists()]
+        if found and not state_file.exists():
             refuse("--out", "a folder without a finished model",
-                   f"{out}: choose another, or delete that one")
+                   f"{out} with {found[0]}: choose another, or delete that one")
         settings = {name: value for name, value in vars(options).items()
-                    if name not in FREE_SETTINGS}
-        if state_file.exists() and settings_file.exists():
+                    if name not in FREE_SETTINGS} | {"corpus": str(corpus)}
+        if state_file.exists():
             begun = _read_settings(settings_file)
             for name, value in settings.items():
                 if value != begun.get(name):
                     refuse(name, f"{begun.get(name)}, with which {state_file} was begun", value)
-        for leftover in out.glob(f".{STATE_FILE}.*.new"):  # of a process that was killed
+        for leftover in out.glob(".training.*.new"):  # of a process that was killed
             leftover.unlink()
+        for leftover in out.glob(".saving-*"):
+            shutil.rmtree(leftover)
         with replacing(settings_file) as temporary:
             temporary.write_text(json.dumps(settings))
         yield
@@ -204,10 +222,11 @@ def _claimed(out: Path, options: argparse.Namespace) -> Iterator[None]:
 def _read_settings(file: Path) -> dict[str, float]:
     try:
         settings = json.loads(file.read_bytes())
-    except ValueError:
+    except (FileNotFoundError, ValueError):
         settings = None
     if not isinstance(settings, dict):
-        refuse("--out", f"a folder in which {SETTINGS_FILE} holds settings", f"a damaged {file}")
+        refuse("--out", f"a folder in which {SETTINGS_FILE} holds settings",
+               f"a damaged {file}" if file.exists() else f"{file.parent} without it")
     return settings
 
 

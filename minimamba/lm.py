@@ -165,15 +165,16 @@ class MambaLM(nn.Module):
 
         Raises:
             ValueError: for an unknown layout, or one that can't hold this model; for weights that
-                are not finite, or not those of `config`. The folder stays as it was.
+                are not finite, or not those of `config`; for a model of bytes beside another's
+                tokenizer.json. The folder stays as it was.
+            OSError: if the folder can't be written to, or the disk is full.
         """
         if layout is None:
             layout = "transformers" if self.config.is_all_mamba else "minimamba"
         weights = self.state_dict()
         expected = self._without_weights(self.config).state_dict()
         checkpoint.check_weights(self.config, weights, expected)
-        tokenizer = self.tokenizer if isinstance(self.tokenizer, FileTokenizer) else None
-        checkpoint.write(folder, self.config, weights, layout, tokenizer)
+        checkpoint.write(folder, self.config, weights, layout, self.tokenizer)
 
     @classmethod
     def _without_weights(cls, config: MambaConfig) -> "MambaLM":

@@ -10,6 +10,7 @@ script in two: each draws the whole batch and computes its part, so that the los
 """
 
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
@@ -19,11 +20,21 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.checkpoint import state_dict
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import OneCycleLR
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
-from minimamba.arguments import LARGEST, check_count, check_number, check_positive, refuse, shape_of
-from minimamba.atomic import replacing
+from minimamba.arguments import (
+    LARGEST,
+    check_bool,
+    check_count,
+    check_number,
+    check_positive,
+    refuse,
+    shape_of,
+)
+from minimamba.atomic import complete, replacing
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -43,7 +54,9 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
         model: trained in place; under `torchrun`, as `parallelize` returned it.
         loss: called with the tensors of a batch, returns a scalar: a mean over the batch in which
             each sequence counts alike, so that it can be averaged over processes.
-        batches: at least `steps` tuples of tensors; the same in every process.
+        batches: at least `steps` tuples of tensors; the same in every process, and again when
+            training resumes. If their order comes from PyTorch's global generator, from which
+            dropout draws too, it can't be the same again: shuffle with a generator of its own.
         steps: the number of training steps.
         learning_rate: the highest one, reached after a tenth of the steps.
         weight_decay: as in AdamW.
@@ -78,12 +91,17 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
     check_count("save_every", save_every)
     check_positive("learning_rate", learning_rate, "a number")
     check_number("weight_decay", weight_decay, "a number from 0 up", 0, LARGEST)
+    check_bool("bf16", bf16)
     if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
         refuse("model", "a torch.nn.Module with parameters", type(model).__name__)
+    if any(x.is_inference() for x in model.parameters()):
+        refuse("model", "parameters that can change", "those of a model made in inference_mode")
     if not callable(loss):
         refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
     if not isinstance(batches, Iterable):
         refuse("batches", "an iterable of tuples of tensors", type(batches).__name__)
+    if checkpoint is not None:
+        _check_writable(checkpoint)
     return _train_steps(model, loss, batches, steps, learning_rate, weight_decay, bf16, checkpoint,
                         save_every)
 
@@ -94,6 +112,8 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
                  save_every: int) -> Iterator[float]:
     model_device = next(model.parameters()).device
     autocast = bf16 and model_device.type == "cuda"
+    # NumPy's float64 is a float too, but no file that holds one can be read without unpickling.
+    learning_rate, weight_decay = float(learning_rate), float(weight_decay)
     settings = {"learning_rate": learning_rate, "weight_decay": weight_decay, "bf16": bf16}
     optimizer = _optimizer(model, learning_rate, weight_decay)
     schedule = _schedule(optimizer, steps)
@@ -101,8 +121,11 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
     if checkpoint is not None and Path(checkpoint).exists():
         completed, random_states = _resume(Path(checkpoint), model, optimizer, settings, steps)
         schedule = _schedule(optimizer, steps, completed)
+    masks = {name for name, x in _named(model.named_buffers()) if x.isinf().any()}
     batches = iter(batches)
     for step in range(steps):
+        if step == completed and random_states is not None:
+            _set_random_states(random_states)  # here, as a batch may be drawn with them too
         batch = next(batches, None)
         if batch is None:
             refuse("batches", f"{steps}, one per step", step)
@@ -110,8 +133,6 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
             refuse("batches", "tuples of tensors", type(batch).__name__)
         if step < completed:
             continue
-        if step == completed and random_states is not None:
-            _set_random_states(random_states)
         model.train()
         with torch.autocast(model_device.type, torch.bfloat16, enabled=autocast):
             batch_loss = loss(*_local_part(batch))
@@ -122,7 +143,7 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
         optimizer.step()
         schedule.step()
         if step + 1 == steps or (checkpoint is not None and (step + 1) % save_every == 0):
-            _check_weights(model, optimizer, step)
+            _check_weights(model, optimizer, masks, step)
             if checkpoint is not None:
                 _save(Path(checkpoint), model, optimizer, settings, step + 1)
         yield value
@@ -228,6 +249,24 @@ def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
     return fully_shard(model)
 
 
+def _check_writable(checkpoint: str | Path) -> None:
+    """Try a checkpoint's folder, which is better done before hours of training than after."""
+    _check_path(checkpoint)
+    folder = Path(checkpoint).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        refuse("checkpoint", "a file in a folder that can be written to",
+               f"{checkpoint} ({error.strerror})")
+
+
+def _check_path(checkpoint: object) -> None:
+    if not isinstance(checkpoint, (str, Path)) or Path(checkpoint).is_dir():
+        refuse("checkpoint", "the path of a file", repr(checkpoint))
+
+
 def completed_steps(checkpoint: str | Path) -> int:
     """Read after how many steps a training checkpoint was written.
 
@@ -238,8 +277,10 @@ def completed_steps(checkpoint: str | Path) -> int:
         The number of steps; 0 if there is no such file.
 
     Raises:
-        ValueError: if the file is not one that `train_steps` wrote, or is damaged.
+        ValueError: if the file is not one that `train_steps` wrote, or is damaged; if `checkpoint`
+            is no path of a file.
     """
+    _check_path(checkpoint)
     file = Path(checkpoint)
     return _read(file)["completed"] if file.exists() else 0
 
@@ -252,8 +293,10 @@ def _optimizer(model: nn.Module, learning_rate: float,
         is_matrix = name.endswith("weight") and parameter.ndim > 1
         (with_decay if is_matrix else without_decay).append(parameter)
     on_gpu = next(model.parameters()).device.type == "cuda"
-    return torch.optim.AdamW([{"params": with_decay, "weight_decay": weight_decay},
-                              {"params": without_decay, "weight_decay": 0.0}], lr=learning_rate,
+    groups = [{"params": with_decay, "weight_decay": weight_decay},
+              {"params": without_decay, "weight_decay": 0.0}]
+    # PyTorch mixes up the state of groups if one is empty.
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate,
                              fused=True if on_gpu else None)
 
 
@@ -288,11 +331,15 @@ def _check_loss(loss: object) -> None:
 
 def _check_gradients(model: nn.Module, loss: Tensor, step: int) -> float:
     """Clip the gradients to norm 1 and return the loss, if both are finite."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    gradients = {name: p.grad for name, p in _named(model.named_parameters())
+                 if p.grad is not None}
     if not gradients:
         refuse("loss", "one that is computed from the model's parameters",
                "one without a gradient for any of them")
-    norm = nn.utils.get_total_norm(gradients)
+    for name, gradient in gradients.items():
+        if gradient.layout != torch.strided:
+            refuse(f"the gradient of {name}", "a dense tensor, as AdamW needs", gradient.layout)
+    norm = nn.utils.get_total_norm(gradients.values())
     # Reading waits for the GPU, and so the loss and the norm are read at once.
     whole_norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
     value, norm_value = torch.stack([_mean_over_processes(loss).double(),
@@ -300,22 +347,26 @@ def _check_gradients(model: nn.Module, loss: Tensor, step: int) -> float:
     if not isfinite(value):
         raise FloatingPointError(f"the loss is {value} at step {step}")
     if not isfinite(norm_value):
-        names = [name for name, p in _named(model.named_parameters())
-                 if p.grad is not None and not p.grad.isfinite().all()]
+        names = [name for name, gradient in gradients.items() if not gradient.isfinite().all()]
         what = f"the gradient of {names[0]}" if names else "the norm of all gradients together"
         raise FloatingPointError(f"{what} is not finite at step {step}, where the loss is {value}")
     nn.utils.clip_grads_with_norm_(model.parameters(), 1.0, norm)
     return value
 
 
-def _check_weights(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """Raise if a parameter, a buffer or a moment of the optimizer is not finite."""
+def _check_weights(model: nn.Module, optimizer: torch.optim.Optimizer, masks: set[str],
+                   step: int) -> None:
+    """Raise if a parameter, a buffer or a moment of the optimizer is not finite.
+
+    Buffers that held an infinity from the start, such as attention masks, must only not be NaN.
+    """
     tensors = list(_named(model.state_dict().items()))
     for name, parameter in _named(model.named_parameters()):
         moments = optimizer.state.get(parameter, {})
         tensors += [(f"{key} of {name}", x) for key, x in moments.items()]
     for name, x in tensors:
-        if isinstance(x, Tensor) and not x.isfinite().all():
+        if isinstance(x, Tensor) and (x.isnan().any() if name in masks
+                                      else not x.isfinite().all()):
             raise FloatingPointError(f"{name} is not finite after the update of step {step}")
 
 
@@ -337,7 +388,8 @@ FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 processes."""
 
 
-CHECKPOINT_KEYS = ("settings", "model", "optimizer", "completed", "random")
+CHECKPOINT_KEYS = {"settings": dict, "model": dict, "optimizer": dict, "completed": int,
+                   "random": list}
 """What a checkpoint holds."""
 
 
@@ -348,8 +400,12 @@ def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     values = settings, weights, optimizer_state, completed, _random_states()
-    with replacing(file) as temporary, temporary.open("wb") as opened:
-        torch.save(dict(zip(CHECKPOINT_KEYS, values, strict=True)), opened)
+    with replacing(file) as temporary:
+        with complete(file), temporary.open("wb") as opened:
+            torch.save(dict(zip(CHECKPOINT_KEYS, values, strict=True)), opened)
+        if unreadable := get_unsafe_globals_in_checkpoint(temporary):
+            refuse("model", "a state_dict of tensors and plain values, so that a checkpoint can be "
+                   "read again", f"one with {', '.join(sorted(unreadable))}")
 
 
 def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
@@ -357,8 +413,9 @@ def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     """Load a checkpoint; return how many steps are completed, and the random generators' states."""
     saved = _read(file)
     for name, value in settings.items():
-        if value != saved["settings"][name]:
-            refuse(name, f"{saved['settings'][name]}, with which {file} was begun", value)
+        begun = saved["settings"].get(name)
+        if value != begun:
+            refuse(name, f"{begun}, with which {file} was begun", value)
     if steps < saved["completed"]:
         refuse("steps", f"{saved['completed']} or more, since {file} has completed so many", steps)
     expected = _descriptions(state_dict.get_model_state_dict(model))
@@ -367,10 +424,28 @@ def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         if expected.get(name) != given.get(name):
             refuse("checkpoint", f"{name}: {expected.get(name, 'none')}, as in the model",
                    f"{given.get(name, 'none')} in {file}")
+    # The full state is for shards alone: with it, PyTorch takes no model of scalars.
+    sharded = any(isinstance(x, DTensor) for x in model.parameters())
+    optimizer.zero_grad()  # PyTorch takes no optimizer state while there is a gradient
     state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
-                              optim_state_dict=saved["optimizer"],
-                              options=state_dict.StateDictOptions(full_state_dict=True))
+                              optim_state_dict=_with_all_moments(saved),
+                              options=state_dict.StateDictOptions(full_state_dict=sharded))
     return saved["completed"], [state.clone() for state in saved["random"]]
+
+
+def _with_all_moments(saved: dict) -> dict:
+    """The optimizer's state in a checkpoint, with the moments of parameters without a gradient.
+
+    PyTorch saves none for those, and asks for them. The others are copied: the file that they are
+    mapped from may change while training goes on.
+    """
+    state = {name: {key: x.clone() for key, x in moments.items()}
+             for name, moments in saved["optimizer"]["state"].items()}
+    groups = saved["optimizer"]["param_groups"]
+    for name in {name for group in groups for name in group["params"]} - state.keys():
+        zeros = torch.zeros_like(saved["model"][name])
+        state[name] = {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}
+    return {"state": state, "param_groups": groups}
 
 
 def _descriptions(weights: dict[str, Tensor]) -> dict[str, str]:
@@ -394,7 +469,9 @@ def _read(file: Path) -> dict:
                f"({type(error).__name__})")
     if damaged is not None:
         refuse("checkpoint", expected, f"{file}, damaged in {damaged}")
-    if not isinstance(saved, dict) or set(saved) != set(CHECKPOINT_KEYS):
+    if (not isinstance(saved, dict) or saved.keys() != CHECKPOINT_KEYS.keys()
+            or not all(isinstance(saved[key], kind) for key, kind in CHECKPOINT_KEYS.items())
+            or saved["optimizer"].keys() != {"state", "param_groups"}):
         refuse("checkpoint", expected, f"{file}, which is of another kind or an older version")
     return saved
 

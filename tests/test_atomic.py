@@ -40,6 +40,30 @@ def test_failed_write_leaves_the_old_contents_alone(error, file):
     assert list(file.parent.iterdir()) == [file]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="on Windows, links need a privilege")
+def test_link_stays_and_the_file_it_points_to_is_replaced(file, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for target in (file, tmp_path / "elsewhere" / "new.json"):
+        link = target.parent.parent / f"{tmp_path.name} {target.name}"
+        link.symlink_to(target)
+        write(link, "new")
+        assert link.is_symlink()
+        assert target.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_nobody_else_may_read_the_new_contents(file):
+    file.chmod(0o600)
+    write(file, "new")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_library_that_fails_to_write_is_said_to_have_done_so(file):
+    message = r"^.+notes.json: can't be written; is the disk full\? \(bad pos\)$"
+    with pytest.raises(OSError, match=message), atomic.complete(file):
+        raise RuntimeError("bad pos\nC++ frames")
+
+
 def test_process_killed_while_writing_leaves_the_old_contents(file):
     code = ("import os, sys\nfrom minimamba import atomic\n"
             "with atomic.replacing(sys.argv[1]) as temporary:\n"

@@ -226,6 +226,31 @@ def test_tokenizer_is_saved_and_loaded_with_the_weights(layout, tmp_path):
     assert again.generate("a cab", 5) == loaded.generate("a cab", 5)
 
 
+def test_model_of_bytes_is_not_saved_beside_the_tokenizer_of_another(tmp_path):
+    write_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match=r"^folder: expected one without a tokenizer.json, .+got"):
+        small_model(vocab_size=256).save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize("layout", ["transformers", "mamba_ssm"])
+def test_full_disk_is_an_error_that_names_the_file_and_leaves_the_old_ones(layout, tmp_path):
+    import resource
+
+    model = small_model()
+    model.save_pretrained(tmp_path, layout=layout)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, most[1]))
+    try:
+        with pytest.raises(OSError, match=r"(model\.safetensors|model\.bin): can't be written"):
+            model.save_pretrained(tmp_path, layout=layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_model_without_a_tokenizer_file_reads_bytes_if_it_has_256_tokens(tmp_path):
     for vocab_size, kind in ((256, ByteTokenizer), (40, type(None))):
         model = MambaLM(MambaConfig(vocab_size, d_model=8, n_layer=1))

@@ -136,7 +136,7 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
     (("train", "--out", "bytes/config.json/a"), "minimamba train: "),
     (("train", "--out", "/proc/nowhere"), "minimamba train: "),
     (("train", "--out", "bytes"),
-     "minimamba train: --out: expected a folder without a finished model, got bytes: choose"),
+     "minimamba train: --out: expected a folder without a finished model, got bytes with model"),
 ])
 def test_bad_input_is_one_line_on_stderr(arguments, message, corpus, capsys, tmp_path,
                                          monkeypatch):
@@ -150,7 +150,7 @@ def test_bad_input_is_one_line_on_stderr(arguments, message, corpus, capsys, tmp
 
 
 @pytest.mark.parametrize("arguments", [
-    ("train", "--out", "x", "--steps", "many"), ("train",), ("dance",),
+    ("train", "--out", ""), ("train", "--out", "x", "--steps", "many"), ("train",), ("dance",),
     ("train", "--out", "x", "--lr", "0.1"), ("generate", "--checkpoint", "x")])
 def test_unknown_option_is_one_line_on_stderr(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
@@ -190,6 +190,40 @@ def test_other_settings_on_resume_are_refused_with_both_values(name, begun, othe
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json",
+                                  "pytorch_model.bin.index.json", "tokenizer.json"])
+def test_folder_with_any_part_of_a_model_is_refused_and_stays_as_it_was(name, tmp_path, corpus,
+                                                                        capsys):
+    (tmp_path / name).write_text("{}")
+    assert run("train", "--out", tmp_path, *SMALL) == 2
+    assert f"got {tmp_path} with {name}: choose another" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_other_text_or_unknown_settings_on_resume_are_refused(tmp_path, corpus, monkeypatch,
+                                                              capsys):
+    begin(tmp_path, monkeypatch)
+    other = corpora.Corpus("other lines", corpus.train, corpus.val, "none")
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "code", lambda: other)
+        assert run("train", "--out", tmp_path, *SMALL) == 2
+    assert re.search(r"train: corpus: expected lines: .+ begun, got other lines: .+\n$",
+                     capsys.readouterr().err)
+    (tmp_path / "training.json").unlink()
+    assert run("train", "--out", tmp_path, *SMALL) == 2
+    assert "train: --out: expected a folder in which training.json holds settings, got" in (
+        capsys.readouterr().err)
+    assert training.completed_steps(tmp_path / "training.pt") == 4
+
+
+def test_home_folder_may_be_a_tilde_that_the_shell_left(folder, corpus, monkeypatch, capsys):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    assert run("info", "--checkpoint=~") == 0
+    assert run("train", "--out=~/new", *SMALL, "--steps", 1) == 0
+    assert (folder / "new" / "config.json").exists()
+
+
 def test_more_steps_resume_and_fewer_than_completed_are_refused(tmp_path, corpus, monkeypatch,
                                                                 capsys):
     begin(tmp_path, monkeypatch)
@@ -197,6 +231,8 @@ def test_more_steps_resume_and_fewer_than_completed_are_refused(tmp_path, corpus
     assert run("train", "--out", tmp_path, *SMALL, "--steps", 3) == 2
     assert "train: steps: expected 4 or more, since" in capsys.readouterr().err
     (tmp_path / ".training.pt.0123.new").touch()             # as a process that was killed leaves
+    (tmp_path / ".training.json.0123.new").touch()
+    (tmp_path / ".saving-0123").mkdir()
     assert run("train", "--out", tmp_path, *SMALL, "--steps", 8) == 0
     assert "; resuming after step 4 of 8, from" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
@@ -253,8 +289,18 @@ def test_closed_pipe_ends_without_a_message():
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="shells differ")
+@pytest.mark.parametrize(("closed", "arguments", "status"), [
+    (">&-", "info", 0), (">&- 2>&-", "train --out x --steps 1 --length 8 --batch 1", 0),
+    ("2>&-", "info --checkpoint nowhere", 2)])
+def test_output_may_be_closed_from_the_start(closed, arguments, status, tmp_path):
+    line = f'"{sys.executable}" -m minimamba.cli {arguments} {closed}'
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
-def test_folder_is_for_one_process_which_may_be_killed(tmp_path, corpus, capsys):
+def test_folder_is_for_one_process_which_may_be_killed(tmp_path, capsys):
     arguments = ("train", "--out", tmp_path, *SMALL, "--save-every", 1)
     with command(*arguments, "--steps", 10**6) as process:
         try:

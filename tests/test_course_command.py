@@ -39,6 +39,44 @@ def test_a_bad_setting_is_refused_in_one_line(course, ip, port, name):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("given", ["as an argument", "in the environment"])
+@pytest.mark.parametrize("code", ['"; touch ran; "', "$(shell touch ran)", "`touch ran`",
+                                  "$$(touch ran)", "; touch ran"])
+def test_make_runs_nothing_that_is_in_a_setting(code, given, tmp_path):
+    """`make` prints the line that it would run; what it expands by itself, it runs all the same."""
+    makefile = f"include {ROOT / 'Makefile'}\n$(VENV)/.installed-%: ;\ntools/%: ;\n"
+    (tmp_path / "Makefile").write_text(makefile)
+    (tmp_path / "tools").mkdir()
+    for name in ("course.sh", "venv.sh"):
+        (tmp_path / "tools" / name).write_text('printf "%s\\n" "$@"\n')
+    folder = tmp_path / ".venv"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("python", "pytest", "ruff"):
+        (folder / "bin" / name).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+        (folder / "bin" / name).chmod(0o755)
+    for name in ("pyproject.toml", ".constraints.txt", ".venv/pyvenv.cfg",
+                 ".venv/.installed-course", ".venv/.installed-dev"):
+        (tmp_path / name).touch()
+    settings = dict.fromkeys(("PYTHON", "IP", "PORT", "JOBS", "ONLY"), code)
+    arguments = [] if given == "in the environment" else [f"{k}={v}" for k, v in settings.items()]
+    for target in ("course", "browser", "mutants", "-B .venv/pyvenv.cfg"):
+        done = subprocess.run(["make", *target.split(), *arguments], cwd=tmp_path, timeout=30,
+                              env=os.environ | settings, capture_output=True, text=True,
+                              check=False)
+        if target == "course":
+            assert done.stdout.splitlines() == [".venv/bin", code, code], done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("length", "transport"), [(57, True), (58, False)])
+@pytest.mark.skipif(sys.platform != "linux", reason="the transport of Linux")
+def test_kernels_start_also_where_the_folder_of_their_sockets_has_a_long_name(
+        course, length, transport, tmp_path):
+    (tmp_path / "venv" / "bin" / "jupyter").write_text(
+        f'#!/bin/sh\n[ "$1" = --runtime-dir ] && echo /{"r" * (length - 1)} || echo "$@"\n')
+    assert ("--KernelManager.transport=ipc" in course("127.0.0.1", "8888").stdout) is transport
+
+
 @pytest.mark.parametrize("ip", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_the_next_free_port_is_taken_and_the_token_stays(course, ip):
     with socket.socket() as busy:

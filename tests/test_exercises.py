@@ -207,8 +207,11 @@ def test_an_answer_is_correct_even_where_it_cannot_be_recorded(record, capsys):
     assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
 
 
-def test_the_record_is_beside_the_notebook(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("empty", [False, True])
+def test_the_record_is_beside_the_notebook(empty, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("MINIMAMBA_SOLVED")
+    if empty:
+        monkeypatch.setenv("MINIMAMBA_SOLVED", "")
     monkeypatch.chdir(tmp_path)
     exercises.check("00.2", correct)
     assert (tmp_path / ".solved.json").read_text() == '["00.2"]\n'

@@ -168,6 +168,13 @@ def test_loss_that_can_not_train_the_model_is_refused(loss, got):
         next(train_steps(model, lambda x: loss(model), empty_batches(), 2, learning_rate=0.1))
 
 
+def test_sparse_gradient_is_refused_by_name():
+    model = nn.Embedding(4, 2, sparse=True)
+    with pytest.raises(ValueError, match=r"^the gradient of weight: expected a dense tensor"):
+        next(train_steps(model, lambda ids: model(ids).sum(), [(torch.tensor([1]),)], 1,
+                         learning_rate=0.1))
+
+
 def test_model_is_in_training_mode_also_after_an_evaluation_between_steps():
     model, modes = nn.Linear(3, 1), []
 
@@ -196,11 +203,13 @@ def test_too_few_batches_and_bad_numbers_are_refused_by_name():
     with pytest.raises(ValueError, match=r"^batches: expected 5, one per step, got 2$"):
         list(losses)
     for name, value in (("steps", 0), ("save_every", 0), ("learning_rate", 0.0),
-                        ("weight_decay", math.nan)):
+                        ("weight_decay", math.nan), ("bf16", "no")):
         options = {"steps": 5, "learning_rate": 0.1} | {name: value}
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             train_steps(model, None, empty_batches(), **options)   # at the call
-    for no_model in (nn.ReLU(), None):
+    with torch.inference_mode():
+        fixed = nn.Linear(1, 1)
+    for no_model in (nn.ReLU(), None, fixed):
         with pytest.raises(ValueError, match=r"^model: expected"):
             train_steps(no_model, print, empty_batches(), 5, learning_rate=0.1)
 

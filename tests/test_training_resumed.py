@@ -8,6 +8,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from models import random_ids
@@ -110,17 +111,86 @@ def test_other_settings_than_those_saved_are_refused_with_both_values(changes, m
     assert len(line(file, save_every=3)) == 6                # this may change
 
 
-def test_frozen_parameter_resumes(tmp_path):
-    def losses(stop):
+class Partial(torch.nn.Linear):
+    """A linear model with a mask, and with parameters that are used late or never."""
+
+    def __init__(self):
+        super().__init__(3, 1)
+        self.late, self.never = torch.nn.Linear(3, 1), torch.nn.Linear(1, 1)
+        self.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+
+    def forward(self, x):
+        return super().forward(x) + (self.late(x) if (x > 2).any() else 0)
+
+
+class OneNumber(torch.nn.Module):
+    """A model without a vector or a matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.scale * x
+
+
+@pytest.mark.parametrize("build", [Partial, OneNumber, lambda: torch.nn.Linear(3, 1).double()])
+@pytest.mark.parametrize("drop", [0.0, 0.5])
+@pytest.mark.parametrize("number", [float, np.float64])
+def test_any_model_resumes_and_batches_may_come_from_the_global_generator(build, drop, number,
+                                                                         tmp_path):
+    def losses(file, stop=None):
+        torch.manual_seed(0)
+        model = build()
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)      # left over
+        dtype = next(model.parameters()).dtype
+        batches = ((torch.randn(8, 3, dtype=dtype) + (step == 7),) for step in range(12))
+        return list(islice(train_steps(
+            model, lambda x: dropout(model(x) - x.sum(1, True), drop).square().mean(), batches, 12,
+            learning_rate=number(0.1), weight_decay=number(0.01), checkpoint=tmp_path / file,
+            save_every=5), stop))
+
+    whole = losses("whole.pt")
+    assert losses("state.pt", 7) == whole[:7]
+    assert losses("state.pt") == whole[5:]
+
+
+def test_model_whose_state_no_checkpoint_can_hold_is_refused_before_it_is_lost(tmp_path):
+    class Custom(OneNumber):
+        def get_extra_state(self):
+            return {"scale": np.float64(1)}
+
+    file = tmp_path / "state.pt"
+    with pytest.raises(ValueError, match=r"^model: expected .+ plain values.+ got one with numpy"):
+        list(train_steps(model := Custom(), lambda x: model(x).sum(), [(torch.ones(1),)] * 3, 3,
+                         learning_rate=0.1, checkpoint=file, save_every=1))
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["", ".", "a file/state.pt", 3, True])
+def test_checkpoint_that_can_not_be_written_is_refused_at_the_call(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("here")
+    model = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match=r"^checkpoint: expected [^\n]+, got [^\n]+$"):
+        train_steps(model, model, [(torch.ones(1, 1),)], 1, learning_rate=0.1, checkpoint=name)
+
+
+def test_frozen_parameter_resumes_and_may_be_trained_later(tmp_path):
+    def losses(stop, frozen=True):
         torch.manual_seed(0)
         model = torch.nn.Linear(3, 1)
-        model.bias.requires_grad_(False)
+        model.bias.requires_grad_(not frozen)
         return list(islice(train_steps(model, lambda x: model(x).square().mean(),
                                        [(torch.ones(2, 3),)] * 6, 6, learning_rate=0.1,
                                        checkpoint=tmp_path / "state.pt", save_every=2), stop))
 
     first = losses(5)
+    shutil.copy(tmp_path / "state.pt", tmp_path / "copy.pt")
     assert losses(None)[:1] == first[4:]
+    shutil.copy(tmp_path / "copy.pt", tmp_path / "state.pt")
+    assert losses(None, frozen=False)[:1] == first[4:]
 
 
 @pytest.mark.parametrize("contents", [
@@ -133,8 +203,15 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(contents, tmp_path):
         with pytest.raises(ValueError, match=r"^checkpoint: expected a file that [^\n]+, got "
                                              r"[^\n]+state\.pt, which begins with b[^\n]+$"):
             read(file)
-    torch.save({"completed": 3}, file)
-    with pytest.raises(ValueError, match=r"^checkpoint: .+ of another kind or an older version$"):
+    line(whole := tmp_path / "whole.pt", 2)
+    saved = torch.load(whole, weights_only=True)
+    for other in ({"completed": 3}, saved | {"settings": None}, saved | {"optimizer": {}},
+                  saved | {"completed": "2"}):
+        torch.save(other, file)
+        with pytest.raises(ValueError, match=r"^checkpoint: .+ of another kind or an older ver"):
+            line(file)
+    torch.save(saved | {"settings": {}}, file)
+    with pytest.raises(ValueError, match=r"^learning_rate: expected None, with which .+, got 0.1"):
         line(file)
 
 

@@ -54,7 +54,11 @@ cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides
 set -- --ServerApp.ip="$ip" --ServerApp.port="$port" --ServerApp.port_retries=0 \
     --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 if [ "$(uname)" = Linux ]; then
-    set -- "$@" --KernelManager.transport=ipc  # no kernel listens on the network
+    # No kernel listens on the network, unless the folder's name is too long for that of a socket:
+    # 107 bytes, of which /kernel-….ipc-1 takes 50.
+    if [ "$("$bin/jupyter" --runtime-dir | tr -d '\n' | wc -c)" -le 57 ]; then
+        set -- "$@" --KernelManager.transport=ipc
+    fi
     if [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
         echo "There is no display: open the address below in a browser. On another machine, first run"
         echo "    ssh -L $port:127.0.0.1:$port THIS_MACHINE"

@@ -14,7 +14,7 @@ PATIENCE = 10
 
 def record_path() -> Path:
     """The file of the record: `.solved.json` in the notebook's folder, or MINIMAMBA_SOLVED."""
-    return Path(os.environ.get("MINIMAMBA_SOLVED", ".solved.json"))
+    return Path(os.environ.get("MINIMAMBA_SOLVED") or ".solved.json")
 
 
 def solved_exercises() -> set[str]:
