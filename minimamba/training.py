@@ -22,8 +22,17 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import OneCycleLR
 
-from minimamba.arguments import LARGEST, check_count, check_number, check_positive, refuse, shape_of
+from minimamba.arguments import (
+    LARGEST,
+    check_count,
+    check_number,
+    check_path,
+    check_positive,
+    refuse,
+    shape_of,
+)
 from minimamba.atomic import replacing
+from minimamba.files import first_line
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -84,6 +93,8 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
         refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
     if not isinstance(batches, Iterable):
         refuse("batches", "an iterable of tuples of tensors", type(batches).__name__)
+    if checkpoint is not None:
+        check_path("checkpoint", checkpoint)
     return _train_steps(model, loss, batches, steps, learning_rate, weight_decay, bf16, checkpoint,
                         save_every)
 
@@ -240,6 +251,7 @@ def completed_steps(checkpoint: str | Path) -> int:
     Raises:
         ValueError: if the file is not one that `train_steps` wrote, or is damaged.
     """
+    check_path("checkpoint", checkpoint)
     file = Path(checkpoint)
     return _read(file)["completed"] if file.exists() else 0
 
@@ -337,7 +349,8 @@ FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
 processes."""
 
 
-CHECKPOINT_KEYS = ("settings", "model", "optimizer", "completed", "random")
+CHECKPOINT_TYPES = {"settings": dict, "model": dict, "optimizer": dict, "completed": int,
+                    "random": list}
 """What a checkpoint holds."""
 
 
@@ -349,7 +362,7 @@ def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     file.parent.mkdir(parents=True, exist_ok=True)
     values = settings, weights, optimizer_state, completed, _random_states()
     with replacing(file) as temporary, temporary.open("wb") as opened:
-        torch.save(dict(zip(CHECKPOINT_KEYS, values, strict=True)), opened)
+        torch.save(dict(zip(CHECKPOINT_TYPES, values, strict=True)), opened)
 
 
 def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
@@ -357,8 +370,8 @@ def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     """Load a checkpoint; return how many steps are completed, and the random generators' states."""
     saved = _read(file)
     for name, value in settings.items():
-        if value != saved["settings"][name]:
-            refuse(name, f"{saved['settings'][name]}, with which {file} was begun", value)
+        if value != saved["settings"].get(name):
+            refuse(name, f"{saved['settings'].get(name)}, with which {file} was begun", value)
     if steps < saved["completed"]:
         refuse("steps", f"{saved['completed']} or more, since {file} has completed so many", steps)
     expected = _descriptions(state_dict.get_model_state_dict(model))
@@ -367,9 +380,13 @@ def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
         if expected.get(name) != given.get(name):
             refuse("checkpoint", f"{name}: {expected.get(name, 'none')}, as in the model",
                    f"{given.get(name, 'none')} in {file}")
-    state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
-                              optim_state_dict=saved["optimizer"],
-                              options=state_dict.StateDictOptions(full_state_dict=True))
+    try:
+        state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
+                                  optim_state_dict=saved["optimizer"],
+                                  options=state_dict.StateDictOptions(full_state_dict=True))
+    except Exception as error:  # whatever it makes of the state of another optimizer
+        refuse("checkpoint", "the state of this model's AdamW", f"another one in {file} "
+               f"({first_line(error)})")
     return saved["completed"], [state.clone() for state in saved["random"]]
 
 
@@ -394,7 +411,11 @@ def _read(file: Path) -> dict:
                f"({type(error).__name__})")
     if damaged is not None:
         refuse("checkpoint", expected, f"{file}, damaged in {damaged}")
-    if not isinstance(saved, dict) or set(saved) != set(CHECKPOINT_KEYS):
+    if (not isinstance(saved, dict) or saved.keys() != CHECKPOINT_TYPES.keys()
+            or not all(isinstance(saved[key], kind) for key, kind in CHECKPOINT_TYPES.items())
+            or saved["completed"] < 1 or not saved["random"]
+            or not all(isinstance(state, Tensor) and state.dtype == torch.uint8
+                       for state in saved["random"])):
         refuse("checkpoint", expected, f"{file}, which is of another kind or an older version")
     return saved
 
