@@ -21,10 +21,11 @@ from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
 from minimamba.course import corpora
-from minimamba.files import WEIGHT_FILES
+from minimamba.files import CHECKPOINT_FILES
 from minimamba.lm import MambaLM
 from minimamba.lock import locked
 from minimamba.scan import methods
+from minimamba.tokenizer import FILE_NAME as TOKENIZER_FILE
 
 STATE_FILE = "training.pt"
 """What a training that was interrupted resumes from, in its output folder."""
@@ -184,9 +185,12 @@ def _claimed(out: Path, options: argparse.Namespace) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     state_file, settings_file = out / STATE_FILE, out / SETTINGS_FILE
     with locked(out / "training.lock"):
-        if not state_file.exists() and any((out / name).exists() for name in WEIGHT_FILES):
+        if not state_file.exists() and any((out / name).exists() for name in CHECKPOINT_FILES):
             refuse("--out", "a folder without a finished model",
                    f"{out}: choose another, or delete that one")
+        if (out / TOKENIZER_FILE).exists():
+            refuse("--out", f"a folder without a {TOKENIZER_FILE}, since the model reads bytes",
+                   str(out))
         settings = {name: value for name, value in vars(options).items()
                     if name not in FREE_SETTINGS}
         if state_file.exists() and settings_file.exists():

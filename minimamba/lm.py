@@ -124,7 +124,8 @@ class MambaLM(nn.Module):
             device: where the weights go.
             dtype: that of the weights; as they are stored if None, whatever config.json says.
 
-        Only the three files are read: what a generation_config.json says is ignored.
+        Only the three files are read: what a generation_config.json says is ignored, and weights
+        with an adapter beside them are refused.
 
         Raises:
             ValueError: for a file that is not what it should be; for a config.json that asks for
@@ -165,15 +166,15 @@ class MambaLM(nn.Module):
 
         Raises:
             ValueError: for an unknown layout, or one that can't hold this model; for weights that
-                are not finite, or not those of `config`. The folder stays as it was.
+                are not finite, or not those of `config`; for a model that reads bytes, if there
+                is a tokenizer.json. The folder stays as it was.
         """
         if layout is None:
             layout = "transformers" if self.config.is_all_mamba else "minimamba"
         weights = self.state_dict()
         expected = self._without_weights(self.config).state_dict()
         checkpoint.check_weights(self.config, weights, expected)
-        tokenizer = self.tokenizer if isinstance(self.tokenizer, FileTokenizer) else None
-        checkpoint.write(folder, self.config, weights, layout, tokenizer)
+        checkpoint.write(folder, self.config, weights, layout, self.tokenizer)
 
     @classmethod
     def _without_weights(cls, config: MambaConfig) -> "MambaLM":
