@@ -39,7 +39,8 @@ def refuse(name: str, expected: str, given: object) -> NoReturn:
     Raises:
         ValueError: always, with the message "name: expected ..., got ...".
     """
-    raise ValueError(f"{_one_line(name)}: expected {expected}, got {_one_line(str(given))}")
+    name, given = _one_line(name), _one_line(str(given))
+    raise ValueError(f"{name}: expected {expected}, got {given}")
 
 
 def shape_of(x: Tensor) -> str:
