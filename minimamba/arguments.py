@@ -8,6 +8,7 @@ import math
 import sys
 from cmath import isfinite
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -19,6 +20,8 @@ LARGEST = sys.float_info.max
 """The largest finite number."""
 LARGEST_COUNT = 2**63 - 1
 """The largest whole number that PyTorch takes."""
+LONGEST = 2000
+"""In characters; what a file holds may be a thousand times as long as a message should be."""
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes of the input of a layer."""
 FULL_PRECISION = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -36,6 +39,7 @@ def refuse(name: str, expected: str, given: object) -> NoReturn:
     Raises:
         ValueError: always, with the message "name: expected ..., got ...".
     """
+    name, given = _one_line(name), _one_line(str(given))
     raise ValueError(f"{name}: expected {expected}, got {given}")
 
 
@@ -130,6 +134,24 @@ def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
     *others, last = known
     if not isinstance(given, str) or given not in (*others, last):
         refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
+
+
+def check_path(name: str, path: object) -> None:
+    """Check that an argument can be a path.
+
+    An empty string, such as a variable of the shell that is not set, would mean this folder.
+
+    Args:
+        name: the argument, for the message.
+        path: its value.
+
+    Raises:
+        ValueError: if it is anything else than a string or a pathlib.Path.
+    """
+    if not isinstance(path, (str, Path)):
+        refuse(name, "a string or a pathlib.Path", type(path).__name__)
+    if path == "" or "\0" in str(path):
+        refuse(name, "a path", repr(path))
 
 
 def check_dense(name: str, x: object) -> None:
@@ -404,3 +426,9 @@ def check_system(**tensors: Tensor) -> None:
 def _short(dtype: torch.dtype) -> str:
     """Name a dtype without "torch."."""
     return str(dtype).removeprefix("torch.")
+
+
+def _one_line(text: str) -> str:
+    """Cut off what is too long, and escape line ends and what would control a terminal."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in cut)

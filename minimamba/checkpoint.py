@@ -22,12 +22,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minimamba.arguments import check_finite, check_one_of, refuse
+from minimamba.arguments import check_finite, check_one_of, check_path, refuse
 from minimamba.atomic import complete
 from minimamba.config import MambaConfig
 from minimamba.files import (
-    INDEX_FILES,
-    WEIGHT_FILES,
+    CHECKPOINT_FILES,
     check_dense,
     first_line,
     read_json,
@@ -43,6 +42,8 @@ from minimamba.layouts import (
 from minimamba.tokenizer import FILE_NAME, ByteTokenizer, FileTokenizer
 
 LAYOUTS = ("transformers", "mamba_ssm", "minimamba")
+ADAPTER_FILE = "adapter_config.json"
+"""What PEFT writes beside an adapter, which transformers would add to the weights."""
 MOST_LISTED = 20
 """How many wrong weights an error lists."""
 
@@ -62,17 +63,16 @@ def find(path: str | Path) -> Path:
         ValueError: if `path` is neither a string nor a Path.
         FileNotFoundError: if there is none, saying what was tried.
     """
-    if not isinstance(path, (str, Path)):
-        refuse("path", "a string or a pathlib.Path", type(path).__name__)
+    check_path("path", path)
     given = Path(path)
     if given.is_file():
         return given
     if given.is_dir():
-        names = (*WEIGHT_FILES, *INDEX_FILES)
-        for name in names:
-            if (given / name).exists():
+        for name in CHECKPOINT_FILES:
+            # A link to nothing is no reason to read older weights instead.
+            if (given / name).exists() or (given / name).is_symlink():
                 return given / name
-        raise FileNotFoundError(f"{given}: has none of {', '.join(names)}")
+        raise FileNotFoundError(f"{given}: has none of {', '.join(CHECKPOINT_FILES)}")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(path)):
         raise FileNotFoundError(f"{path}: no such file or folder")
     try:
@@ -82,8 +82,8 @@ def find(path: str | Path) -> Path:
                                 "`pip install huggingface_hub`") from None
     try:
         downloaded = snapshot_download(str(path), allow_patterns=[
-            "config.json", "tokenizer.json", *WEIGHT_FILES, *INDEX_FILES, "model-*.safetensors",
-            "pytorch_model-*.bin"])
+            "config.json", "tokenizer.json", ADAPTER_FILE, *CHECKPOINT_FILES,
+            "model-*.safetensors", "pytorch_model-*.bin"])
     except Exception as error:  # whatever a network raises
         raise FileNotFoundError(f"{path}: no such file or folder, and the Hugging Face hub did not "
                                 f"give it: {first_line(error)}") from None
@@ -105,6 +105,9 @@ def read(file: Path) -> tuple[MambaConfig, dict[str, Tensor]]:
         ValueError: for a layout that is none of the three, a config.json that asks for what our
             model can't honour, or one of another model than the weights'.
     """
+    if (file.parent / ADAPTER_FILE).exists():
+        refuse(ADAPTER_FILE, "no adapter beside the weights, since this library would ignore it; "
+               "PEFT's merge_and_unload adds it to them", f"one in {file.parent}")
     config = parse_config(read_json(file.parent / "config.json"))
     weights = {}
     for name, value in read_weights(file).items():
@@ -134,7 +137,8 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
         config: the sizes.
         weights: the `state_dict()` of a `MambaLM`.
         layout: "transformers", "mamba_ssm" or "minimamba".
-        tokenizer: what to write as tokenizer.json; None to leave one that is there.
+        tokenizer: the model's; what to write as tokenizer.json. None leaves one that is there,
+            which a model that reads bytes refuses: it would be loaded with it.
 
     Raises:
         ValueError: for an unknown layout, or one that can't hold this model; if the model reads
@@ -148,11 +152,12 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
     if layout == "mamba_ssm" and config.norm_epsilon != OFFICIAL_NORM_EPSILON:
         refuse("layout", f"'transformers' or 'minimamba' for a norm_epsilon other than "
                f"{OFFICIAL_NORM_EPSILON:g}", f"'mamba_ssm' for {config.norm_epsilon:g}")
-    named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}
-    described = describe_config(config, weights, layout)
+    check_path("folder", folder)
     folder = Path(folder)
     if isinstance(tokenizer, ByteTokenizer) and (folder / FILE_NAME).exists():
-        refuse("folder", f"one without a {FILE_NAME}, since the model reads bytes", str(folder))
+        refuse("folder", f"one without a {FILE_NAME}, since this model reads bytes", str(folder))
+    named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}
+    described = describe_config(config, weights, layout)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as new:
         if layout == "mamba_ssm":
@@ -207,6 +212,9 @@ def _check_sizes(config: MambaConfig, weights: dict[str, Tensor], name: str) -> 
     n_layer = len({match[1] for key in weights if (match := re.match(r"layers\.(\d+)\.", key))})
     found = [("layers", n_layer, config.n_layer)]
     embedding = weights.get("embedding.weight")
+    if not n_layer and embedding is None:
+        refuse(name, "weights with the names of transformers, mamba_ssm or this library, such as "
+               "layers.0.norm.weight", next(iter(weights), "none"))
     if embedding is not None and embedding.ndim == 2:
         found += [("tokens", embedding.shape[0], config.vocab_size),
                   ("features", embedding.shape[1], config.d_model)]
@@ -220,7 +228,7 @@ def _replace_files(folder: Path, new: Path) -> None:
     for file in new.iterdir():
         with file.open("rb+") as opened:
             os.fsync(opened.fileno())
-    for name in ("config.json", *WEIGHT_FILES, *INDEX_FILES):
+    for name in ("config.json", *CHECKPOINT_FILES):
         if name == "config.json" or not (new / name).exists():
             (folder / name).unlink(missing_ok=True)  # else a later load might find older weights
     for file in sorted(new.iterdir(), key=lambda file: file.name == "config.json"):

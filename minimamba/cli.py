@@ -22,16 +22,17 @@ from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
 from minimamba.course import corpora
-from minimamba.files import INDEX_FILES, WEIGHT_FILES
+from minimamba.files import CHECKPOINT_FILES
 from minimamba.lm import MambaLM
 from minimamba.lock import locked
 from minimamba.scan import methods
+from minimamba.tokenizer import FILE_NAME as TOKENIZER_FILE
 
 STATE_FILE = "training.pt"
 """What a training that was interrupted resumes from, in its output folder."""
 SETTINGS_FILE = "training.json"
 """The settings that it was begun with."""
-MODEL_FILES = (*WEIGHT_FILES, *INDEX_FILES, "config.json", "tokenizer.json")
+MODEL_FILES = (*CHECKPOINT_FILES, "config.json", TOKENIZER_FILE)
 """What an output folder may not hold when a training begins."""
 FREE_SETTINGS = ("command", "run", "out", "steps", "save_every")
 """Options of `train` that may change when it resumes."""

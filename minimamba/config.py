@@ -77,13 +77,11 @@ class MambaConfig:
         object.__setattr__(self, "selective", tuple(self.selective))
         if isinstance(self.eos_token_id, list):
             object.__setattr__(self, "eos_token_id", tuple(self.eos_token_id))
-        end_ids = self.eos_token_id
+        end_ids = () if self.eos_token_id is None else self.eos_token_id
         for token_id in end_ids if isinstance(end_ids, tuple) else (end_ids,):
-            if token_id is not None:
-                check_count("eos_token_id", token_id, 0)
-                if token_id >= self.vocab_size:
-                    refuse("eos_token_id", f"a token below vocab_size = {self.vocab_size}",
-                           token_id)
+            check_count("eos_token_id", token_id, 0)
+            if token_id >= self.vocab_size:
+                refuse("eos_token_id", f"a token below vocab_size = {self.vocab_size}", token_id)
         if self.n_layer is not None:
             check_count("n_layer", self.n_layer)
         if self.layers is None:

@@ -5,6 +5,8 @@ file. Nothing is ever unpickled.
 """
 
 import json
+import zipfile
+from math import inf
 from pathlib import Path
 
 import torch
@@ -16,19 +18,23 @@ from minimamba.arguments import refuse
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INDEX_FILES = tuple(f"{name}.index.json" for name in WEIGHT_FILES)
 """What stands in their place if the weights are in several files: it says which file has which."""
+CHECKPOINT_FILES = (WEIGHT_FILES[0], INDEX_FILES[0], WEIGHT_FILES[1], INDEX_FILES[1])
+"""All of them, in the order in which transformers looks for them."""
 WEIGHT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-LARGEST_JSON = 100_000_000
-"""In bytes; the index of the largest models has some millions."""
+LARGEST_JSON = 10_000_000
+"""In bytes; the index of the largest models has some millions. In memory it is many times as
+large."""
 STAND_INS = {b"version https://git-lfs": "a git-lfs pointer: run `git lfs pull`",
              b"<!doctype": "a page of HTML", b"<html": "a page of HTML", b"<?xml": "XML"}
 """What a download may leave in the place of a file, by its first bytes."""
 
 
-def check_file(file: Path) -> None:
+def check_file(file: Path, largest: float = inf) -> None:
     """Refuse what is no file, is empty, or stands in the place of a file that was not downloaded.
 
     Args:
         file: its path.
+        largest: how many bytes it may have.
 
     Raises:
         FileNotFoundError: if there is nothing.
@@ -45,6 +51,8 @@ def check_file(file: Path) -> None:
     for first_bytes, found in STAND_INS.items():
         if start.startswith(first_bytes):
             refuse(file.name, "the file itself", found)
+    if file.stat().st_size > largest:
+        refuse(file.name, f"at most {largest:,} bytes", f"{file.stat().st_size:,}")
 
 
 def read_json(file: Path) -> dict:
@@ -60,9 +68,7 @@ def read_json(file: Path) -> dict:
         FileNotFoundError: if there is nothing.
         ValueError: for anything else, a key that occurs twice included.
     """
-    check_file(file)
-    if file.stat().st_size > LARGEST_JSON:
-        refuse(file.name, f"at most {LARGEST_JSON:,} bytes", f"{file.stat().st_size:,}")
+    check_file(file, LARGEST_JSON)
     try:
         content = json.loads(file.read_text("utf-8-sig"), object_pairs_hook=_unique)
     except RecursionError:
@@ -132,6 +138,10 @@ def first_line(error: Exception) -> str:
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    with file.open("rb") as opened:
+        header = int.from_bytes(opened.read(8), "little")
+    if LARGEST_JSON < header < file.stat().st_size:
+        refuse(file.name, f"a header of at most {LARGEST_JSON:,} bytes", f"{header:,}")
     try:
         return load_file(file)
     except Exception as error:  # whatever the parser of a foreign file raises
@@ -155,7 +165,15 @@ def _safetensors_size(file: Path) -> int:
 
 def _read_pickle(file: Path) -> object:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        # Mapped into memory, and read when it is known to fit the config. Older files are no
+        # archives.
+        is_archive = zipfile.is_zipfile(file)
+        if is_archive:
+            with zipfile.ZipFile(file) as archive:
+                compressed = any(entry.compress_type for entry in archive.infolist())
+        if not is_archive or not compressed:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
+        found = "a compressed one"  # which PyTorch never writes, and which may be of any size
     except Exception:  # whatever it raises; it suggests to run the code in the file
         found = "one that it refuses or can't read"
     refuse(file.name, "a dict of tensors that torch.load reads with weights_only=True", found)

@@ -7,8 +7,10 @@ implements, and those that change no output. Any other key or value is refused b
 
 import re
 from dataclasses import asdict, fields
+from functools import reduce
 from reprlib import repr as shorten
 
+import torch
 from torch import Tensor
 
 from minimamba.arguments import check_count, refuse
@@ -113,8 +115,10 @@ def describe_config(config: MambaConfig, weights: dict[str, Tensor], layout: str
     dt_rank = weights["layers.0.mixer.dt_proj.weight"].shape[1]
     if layout == "transformers":
         sizes = {key: getattr(config, own) for key, own in TRANSFORMERS_FIELDS.items()}
-        dtype = weights["norm_f.weight"].dtype
+        # transformers converts all weights to one dtype, so it has to be the widest.
+        dtype = reduce(torch.promote_types, {weight.dtype for weight in weights.values()})
         return {"architectures": ["MambaForCausalLM"], "model_type": "mamba", **sizes,
+                "layer_norm_epsilon": float(config.norm_epsilon),  # it takes no int
                 "time_step_rank": dt_rank, "intermediate_size": config.expand * config.d_model,
                 "hidden_act": "silu", "dtype": str(dtype).removeprefix("torch.")}
     ssm_cfg = {name: getattr(config, name) for name in SSM_CFG_FIELDS} | {"dt_rank": dt_rank}

@@ -124,7 +124,8 @@ class MambaLM(nn.Module):
             device: where the weights go.
             dtype: that of the weights; as they are stored if None, whatever config.json says.
 
-        Only the three files are read: what a generation_config.json says is ignored.
+        Only the three files are read: what a generation_config.json says is ignored, and weights
+        with an adapter beside them are refused.
 
         Raises:
             ValueError: for a file that is not what it should be; for a config.json that asks for

@@ -1,6 +1,8 @@
 """From text to token ids and back: a tokenizer.json beside the weights, or bytes."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,8 +14,11 @@ REPLACEMENT = "\ufffd"
 """What bytes that are part of a character decode to, until the rest of it has come."""
 BYTE = re.compile("<0x[0-9A-F]{2}>")
 """How a vocabulary writes a token that stands for a single byte."""
+LARGEST = 50_000_000
+"""In bytes; a tokenizer.json of 256,000 tokens has 33 million. In memory it is many times as
+large."""
 CONTEXT = 8
-"""How many tokens of a prompt the first generated ones are decoded together with."""
+"""How many tokens are decoded again together with the next ones."""
 
 
 class ByteTokenizer:
@@ -61,12 +66,9 @@ class FileTokenizer:
         from tokenizers import Tokenizer  # only here: it takes a while to import
 
         file = Path(file)
-        check_file(file)
-        try:
+        check_file(file, LARGEST)
+        with _refusing(file.name, "a tokenizer that the `tokenizers` library reads"):
             self._tokenizer = Tokenizer.from_file(str(file))
-        except Exception as error:  # it raises Exception itself
-            refuse(file.name, "a tokenizer that the `tokenizers` library reads",
-                   first_line(error))
         # A file may ask for both, and a prompt would be cut or filled up in silence.
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -78,16 +80,25 @@ class FileTokenizer:
 
         Args:
             text: any text.
+
+        Raises:
+            ValueError: for a text that it can't encode, such as an unknown word in a vocabulary
+                that has no token for those.
         """
-        return self._tokenizer.encode(text).ids
+        with _refusing("text", f"one that {FILE_NAME} can encode"):
+            return self._tokenizer.encode(text).ids
 
     def decode(self, ids: list[int]) -> str:
         """Turn token ids into a text, without the special tokens.
 
         Args:
             ids: token ids.
+
+        Raises:
+            ValueError: for tokens that it can't decode.
         """
-        return self._tokenizer.decode(ids)
+        with _refusing("ids", f"tokens that {FILE_NAME} can decode"):
+            return self._tokenizer.decode(ids)
 
     def token(self, token_id: int) -> str | None:
         """Return the token as the vocabulary writes it; None if `decode` leaves it out.
@@ -103,16 +114,28 @@ class FileTokenizer:
         Args:
             folder: where.
         """
-        self._tokenizer.save(str(Path(folder) / FILE_NAME))
+        content = self._tokenizer.to_str(pretty=True)
+        (Path(folder) / FILE_NAME).write_text(content, encoding="utf-8")
+
+
+@contextmanager
+def _refusing(name: str, expected: str) -> Iterator[None]:
+    """Turn whatever `tokenizers` raises into one line."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic, of its Rust code, is no Exception
+        refuse(name, expected, first_line(error))
 
 
 class TextStream:
     """Turns token ids, one after the other, into pieces of text.
 
-    The pieces, joined, are what decoding all tokens at once adds to the prompt. So a piece is held
-    back while it ends in part of a character, and while its last token stands for a byte: one more
-    byte can make those before it invalid. It is decoded together with the tokens of the piece
-    before, since what a token stands for may depend on its neighbors; what came earlier is not
+    The pieces, joined, are what decoding all tokens at once adds to the prompt. So a character is
+    held back while it is incomplete, and a piece while its last token stands for a byte: one more
+    byte can make those before it invalid. It is decoded together with a few tokens
+    before it, since what a token stands for may depend on its neighbors; what came earlier is not
     decoded again, so that a token takes no longer at the end of a long text.
 
     Args:
@@ -128,6 +151,8 @@ class TextStream:
             start -= 1
         self._context = shown[start:]
         self._pending: list[int] = []
+        self._held_back = 0
+        """How many characters at the end of the context are incomplete: 0 or 1."""
 
     def push(self, token_id: int) -> str:
         """Add a token.
@@ -144,16 +169,19 @@ class TextStream:
         if self._is_byte(token_id):
             return ""
         piece = self.flush()
-        if not piece or piece.endswith(REPLACEMENT):
+        # Bytes that are no UTF-8 can go on for ever, but only the last character may yet change.
+        incomplete = int(piece.endswith(REPLACEMENT))
+        if len(piece) <= incomplete:
             return ""
-        self._context = self._pending
+        self._context = (self._context + self._pending)[-CONTEXT:]
         self._pending = []
-        return piece
+        self._held_back = incomplete
+        return piece.removesuffix(REPLACEMENT)
 
     def flush(self) -> str:
         """Return what is held back, when no token comes any more."""
-        before = self._tokenizer.decode(self._context)
-        return self._tokenizer.decode(self._context + self._pending)[len(before):]
+        shown = len(self._tokenizer.decode(self._context)) - self._held_back
+        return self._tokenizer.decode(self._context + self._pending)[shown:]
 
     def _is_byte(self, token_id: int) -> bool:
         return BYTE.fullmatch(self._tokenizer.token(token_id)) is not None

@@ -30,11 +30,13 @@ from minimamba.arguments import (
     check_bool,
     check_count,
     check_number,
+    check_path,
     check_positive,
     refuse,
     shape_of,
 )
 from minimamba.atomic import complete, replacing
+from minimamba.files import first_line
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -263,8 +265,9 @@ def _check_writable(checkpoint: str | Path) -> None:
 
 
 def _check_path(checkpoint: object) -> None:
-    if not isinstance(checkpoint, (str, Path)) or Path(checkpoint).is_dir():
-        refuse("checkpoint", "the path of a file", repr(checkpoint))
+    check_path("checkpoint", checkpoint)
+    if Path(checkpoint).is_dir():
+        refuse("checkpoint", "the path of a file", f"{checkpoint}, a folder")
 
 
 def completed_steps(checkpoint: str | Path) -> int:
@@ -427,9 +430,13 @@ def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     # The full state is for shards alone: with it, PyTorch takes no model of scalars.
     sharded = any(isinstance(x, DTensor) for x in model.parameters())
     optimizer.zero_grad()  # PyTorch takes no optimizer state while there is a gradient
-    state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
-                              optim_state_dict=_with_all_moments(saved),
-                              options=state_dict.StateDictOptions(full_state_dict=sharded))
+    try:
+        state_dict.set_state_dict(model, optimizer, model_state_dict=saved["model"],
+                                  optim_state_dict=_with_all_moments(saved),
+                                  options=state_dict.StateDictOptions(full_state_dict=sharded))
+    except Exception as error:  # whatever it makes of the state of another optimizer
+        refuse("checkpoint", "the state of this model's AdamW", f"another one in {file} "
+               f"({first_line(error)})")
     return saved["completed"], [state.clone() for state in saved["random"]]
 
 
@@ -471,7 +478,10 @@ def _read(file: Path) -> dict:
         refuse("checkpoint", expected, f"{file}, damaged in {damaged}")
     if (not isinstance(saved, dict) or saved.keys() != CHECKPOINT_KEYS.keys()
             or not all(isinstance(saved[key], kind) for key, kind in CHECKPOINT_KEYS.items())
-            or saved["optimizer"].keys() != {"state", "param_groups"}):
+            or saved["optimizer"].keys() != {"state", "param_groups"}
+            or saved["completed"] < 1 or not saved["random"]
+            or not all(isinstance(state, Tensor) and state.dtype == torch.uint8
+                       for state in saved["random"])):
         refuse("checkpoint", expected, f"{file}, which is of another kind or an older version")
     return saved
 

@@ -107,6 +107,30 @@ def test_transformers_loads_what_we_save(pair, tmp_path):
     assert loaded.config.eos_token_id == 0
 
 
+def test_transformers_loads_a_whole_number_for_epsilon_and_several_dtypes(tmp_path):
+    model = small_model(norm_epsilon=1)
+    model.norm_f.bfloat16()
+    model.save_pretrained(tmp_path)
+    loaded = transformers.MambaForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(loaded.backbone.layers[0].mixer.A_log, model.layers[0].mixer.A_log)
+    assert loaded.config.layer_norm_epsilon == 1
+
+
+def test_weights_are_those_that_transformers_loads_where_several_stand(tmp_path):
+    model = small_model()
+    model.save_pretrained(tmp_path, layout="mamba_ssm")
+    perturb(model)
+    model.save_pretrained(tmp_path / "new")
+    weights = tmp_path / "model-1.safetensors"
+    (tmp_path / "new" / "model.safetensors").rename(weights)
+    (tmp_path / "new" / "config.json").replace(tmp_path / "config.json")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({
+        "metadata": {}, "weight_map": dict.fromkeys(load_file(weights), weights.name)}))
+    theirs = transformers.MambaForCausalLM.from_pretrained(tmp_path).get_input_embeddings().weight
+    assert torch.equal(theirs, model.embedding.weight)
+    assert torch.equal(MambaLM.from_pretrained(tmp_path).embedding.weight, theirs)
+
+
 def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
     model = small_model(layers="MAFL64", n_layer=None, n_heads=2, rotary=False, eos_token_id=3,
                         selective=("delta",))
@@ -200,7 +224,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def test_unknown_config_unknown_layout_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, pytorch_model"):
+    with pytest.raises(FileNotFoundError, match=r"has none of model.safetensors, model.saf"):
         MambaLM.from_pretrained(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such file or folder"):
         MambaLM.from_pretrained(tmp_path / "nowhere" / "at" / "all")

@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from models import TOKENS, small_model, write_tokenizer
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from minimamba import MambaConfig, MambaLM, cli, training
 from minimamba.course import corpora
@@ -137,12 +140,23 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
     (("train", "--out", "/proc/nowhere"), "minimamba train: "),
     (("train", "--out", "bytes"),
      "minimamba train: --out: expected a folder without a finished model, got bytes with model"),
+    (("train", "--out", "shards"),
+     "minimamba train: --out: expected a folder without a finished model, got shards with"),
+    (("train", "--out", "words"),
+     "minimamba train: --out: expected a folder without a finished model, got words with tok"),
+    (("generate", "--checkpoint", "a alone", "--prompt", "b"),
+     "minimamba generate: text: expected one that tokenizer.json can encode, got WordLevel"),
 ])
 def test_bad_input_is_one_line_on_stderr(arguments, message, corpus, capsys, tmp_path,
                                          monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name, vocab_size in (("bytes", 256), ("no tokenizer", 3)):
+    for name, vocab_size in (("bytes", 256), ("no tokenizer", 3), ("a alone", 3)):
         MambaLM(MambaConfig(vocab_size, d_model=8, n_layer=1)).save_pretrained(name)
+    for name in ("shards", "words"):
+        Path(name).mkdir()
+    Path("shards/model.safetensors.index.json").touch()
+    for name in ("words", "a alone"):
+        Tokenizer(WordLevel({"a": 0}, unk_token="<unk>")).save(f"{name}/tokenizer.json")
     assert run(*arguments) == 2
     shown = capsys.readouterr()
     assert re.fullmatch(re.escape(message) + ".*\n", shown.err)

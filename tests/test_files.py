@@ -1,8 +1,10 @@
 """Files that are not what they claim, or ask for too much: one line with the file's name."""
 
+import io
 import json
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -154,6 +156,88 @@ def test_layer_pattern_that_is_too_long_is_refused_in_a_short_line(changes, fold
     assert time.perf_counter() - start < 5
 
 
+def compressed_zeros(file):
+    """Write a pickle of 2 GB of zeros, of which compression leaves 2 MB."""
+    plain = io.BytesIO()
+    torch.save({"backbone.norm_f.weight": torch.zeros(7)}, plain)
+    with zipfile.ZipFile(plain) as read, zipfile.ZipFile(
+            file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as write:
+        for name in read.namelist():
+            content = read.read(name)
+            if name.endswith("data.pkl"):                             # it holds the size
+                content = content.replace(b"K\x07", b"J" + (5 * 10**8).to_bytes(4, "little"))
+            with write.open(name, "w", force_zip64=True) as entry:
+                for _ in range(2000 if name.endswith("data/0") else 1):
+                    entry.write(bytes(10**6) if name.endswith("data/0") else content)
+
+
+def many_names(file):
+    """Write safetensors of 10⁶ empty tensors."""
+    header = json.dumps({f"layers.{i}.w": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+                         for i in range(10**6)}).encode()
+    file.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def write_sparse(file):
+    """Write JSON of 2 GB that takes no space on the disk."""
+    with file.open("wb") as opened:
+        opened.write(b'{"a": "')
+        opened.truncate(2 * 10**9)
+
+
+def many_brackets(file):
+    """Write JSON that takes thirty times as much memory as on the disk."""
+    file.write_text('{"a": [' + ",".join(["[]"] * 10**7) + "]}")
+
+
+@pytest.mark.parametrize(("name", "write", "found"), [
+    ("pytorch_model.bin", compressed_zeros, "a compressed one"),
+    ("model.safetensors", many_names, r"[\d,]+"), ("tokenizer.json", write_sparse, "2,000,000,000"),
+    ("config.json", write_sparse, "2,000,000,000"), ("config.json", many_brackets, r"[\d,]+"),
+    ("model.safetensors.index.json", many_brackets, r"[\d,]+")])
+def test_file_that_would_fill_the_memory_is_refused_at_once(name, write, found, folder):
+    resource = pytest.importorskip("resource")                        # not on Windows
+    put(folder, name, b"")
+    write(folder / name)
+    start, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(folder, f"^{name}: expected .+, got {found}$")
+    assert time.perf_counter() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 300_000  # in KiB
+
+
+@pytest.mark.parametrize("change", [
+    {"vocab_size": "9" * 10**6}, {"vocab_size": [1] * 10**6}, {"use_bias": "a\nb\x1b[31m" * 10**5},
+    {"9" * 10**6: 1}], ids=["text", "list", "escapes", "key"])
+def test_what_a_file_holds_is_shortened_and_escaped(change, folder):
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(described | change))
+    message = refused(folder, "config.json: expected ")
+    assert len(message) < 3000
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[31m", "x" * 10**6])
+def test_names_of_weights_are_shortened_and_escaped(name, folder):
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {name: torch.ones(2)}, folder / "model.safetensors")
+    message = refused(folder, "^checkpoint: expected .+, got not known: ")
+    assert len(message) < 3000
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.backbone."])
+def test_weights_under_the_names_of_a_wrapper_are_blamed_and_not_the_config(prefix, folder):
+    saved = load_file(folder / "model.safetensors")
+    save_file({prefix + name: value for name, value in saved.items()},
+              folder / "model.safetensors")
+    refused(folder, f"^model.safetensors: expected weights with the names .+, got {prefix}")
+
+
+def test_adapter_beside_the_weights_is_refused(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    refused(folder, "^adapter_config.json: expected no adapter beside the weights, ")
+
+
 def test_what_is_missing_or_no_file_is_said(folder):
     (folder / "config.json").unlink()
     refused(folder, r"config.json: no such file$", FileNotFoundError)
@@ -169,6 +253,10 @@ def test_what_is_missing_or_no_file_is_said(folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").mkdir()
     refused(folder, r"^model.safetensors: expected a file, got a folder")
+    (folder / "model.safetensors").rmdir()
+    (folder / "model.safetensors").symlink_to("nowhere")
+    torch.save({}, folder / "pytorch_model.bin")
+    refused(folder, r"model.safetensors: no such file$", FileNotFoundError)
 
 
 @pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "nowhere", "/nowhere/at/all"])
@@ -196,6 +284,18 @@ def test_mistyped_hub_name_says_what_was_tried(error, monkeypatch):
 def test_path_of_another_type_is_refused(path):
     with pytest.raises(ValueError, match=r"^path: expected a string or a pathlib.Path, got "):
         MambaLM.from_pretrained(path)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_path_that_can_be_none_is_refused_for_loading_and_saving(path, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(ValueError, match=r"^path: expected a path, got '"):
+        MambaLM.from_pretrained(path)
+    with pytest.raises(ValueError, match=r"^folder: expected a path, got '"):
+        small_model().save_pretrained(path)
+    for other in (None, 3, b"folder", True):
+        with pytest.raises(ValueError, match=r"^folder: expected a string or a pathlib.Path, got "):
+            small_model().save_pretrained(other)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", 3.5])

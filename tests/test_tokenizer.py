@@ -1,5 +1,6 @@
 """From text to token ids and back, all at once and token by token."""
 
+import json
 from random import Random
 
 import pytest
@@ -165,7 +166,9 @@ def test_generated_text_is_the_prompt_and_what_is_streamed(tokenizer):
 
 
 
-def test_streaming_decodes_a_bounded_number_of_tokens():
+@pytest.mark.parametrize("ids", [TEXT.encode(), b"\xff" * 100, b"\xf0\x9f" * 100, b"\x80" * 100],
+                         ids=["text", "no UTF-8", "halves of a character", "ends of a character"])
+def test_streaming_decodes_a_bounded_number_of_tokens(ids):
     class Counting(ByteTokenizer):
         longest = 0
 
@@ -175,8 +178,43 @@ def test_streaming_decodes_a_bounded_number_of_tokens():
 
     tokenizer = Counting()
     stream = TextStream(tokenizer, tokenizer.encode(100 * TEXT))
-    assert "".join(map(stream.push, tokenizer.encode(TEXT))) == TEXT
+    streamed = "".join(map(stream.push, ids))
+    text = ByteTokenizer().decode(ids)
+    assert len(streamed) >= len(text) - 1                    # nothing else waits for the end
+    assert streamed + stream.flush() == text
     assert tokenizer.longest < 20
+
+
+UNKNOWN = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "<unk>"}
+BREAKING = {
+    "no token for unknown words": {"model": UNKNOWN},
+    "a panic when it encodes": {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+    "a panic when it decodes": {"decoder": {"type": "Sequence", "decoders": [
+        {"type": "Strip", "content": "a", "start": 1, "stop": 0},
+        {"type": "Strip", "content": " ", "start": 0, "stop": 1}]}},
+    "a panic when it is read": {"normalizer": {"type": "Precompiled",
+                                               "precompiled_charsmap": "AAAA"}}}
+"""What makes the `tokenizers` library raise Exception itself, or what is no Exception at all."""
+
+
+@pytest.mark.parametrize("name", BREAKING)
+def test_tokenizer_that_breaks_is_one_line(name, tmp_path):
+    write_tokenizer(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | BREAKING[name]))
+
+    def use():
+        tokenizer = FileTokenizer(file)
+        tokenizer.decode([TOKENS.index("a"), *tokenizer.encode("b")])
+
+    with pytest.raises(ValueError, match=r"^(text|ids|tokenizer.json): expected .+, got [^\n]+$"):
+        use()
+
+
+def test_tokens_that_are_none_are_refused(tmp_path):
+    write_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match=r"^ids: expected tokens that tokenizer.json can"):
+        FileTokenizer(tmp_path / "tokenizer.json").decode([2**40])
 
 
 def test_tokenizer_is_the_file_or_else_bytes_or_else_none(tmp_path):

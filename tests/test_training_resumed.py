@@ -215,6 +215,23 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(contents, tmp_path):
         line(file)
 
 
+@pytest.mark.parametrize("name", ["settings", "model", "optimizer", "completed", "random"])
+@pytest.mark.parametrize("value", [None, "5", [], {}, -1, [torch.ones(3)]], ids=str)
+def test_checkpoint_with_another_value_under_a_key_is_refused(name, value, tmp_path):
+    file = tmp_path / "state.pt"
+    line(file, 4)
+    torch.save(torch.load(file, weights_only=True) | {name: value}, file)
+    with pytest.raises(ValueError, match=r"^(checkpoint|learning_rate): expected .+state\.pt"):
+        line(file)
+
+
+@pytest.mark.parametrize("path", ["", 3, b"state.pt", True, "a\0b"])
+def test_checkpoint_is_named_by_a_path(path):
+    for read in (completed_steps, line):
+        with pytest.raises(ValueError, match=r"^checkpoint: expected a "):
+            read(path)
+
+
 def test_damaged_checkpoint_is_refused_wherever_the_damage_is(tmp_path):
     file = tmp_path / "state.pt"
     line(file, 4)
