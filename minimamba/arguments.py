@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 SMALLEST = math.ulp(0.0)
 """The smallest number greater than 0."""
@@ -133,7 +134,7 @@ def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
 
 
 def check_dense(name: str, x: object) -> None:
-    """Check that an argument is a tensor, and not a sparse one.
+    """Check that an argument is a tensor, and not a sparse, nested or masked one.
 
     Args:
         name: the argument, for the message.
@@ -146,6 +147,8 @@ def check_dense(name: str, x: object) -> None:
         refuse(name, "a torch.Tensor", type(x).__name__)
     if x.layout != torch.strided:
         refuse(name, "a dense tensor", x.layout)
+    if x.is_nested or isinstance(x, MaskedTensor):
+        refuse(name, "a dense tensor", f"a {'nested' if x.is_nested else 'masked'} one")
 
 
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -351,6 +354,24 @@ def as_bool_mask(attention_mask: Tensor, batch: int, length: int,
         if (is_token[:, :-1] & ~is_token[:, 1:]).any():
             refuse("attention_mask", "padding to the left alone", "some after a token")
     return is_token
+
+
+def check_factory(device: object, dtype: object) -> None:
+    """Check where the parameters of a layer are created, and in which dtype.
+
+    Args:
+        device: a device that PyTorch has here, or None for the default.
+        dtype: a floating-point dtype, or None for the default.
+
+    Raises:
+        ValueError: naming `device` or `dtype`, for anything else.
+    """
+    if dtype is not None and dtype not in FLOATING:
+        refuse("dtype", "None, " + " or ".join(map(str, FLOATING)), repr(dtype))
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        refuse("device", "one that PyTorch has here", f"{device!r}: {str(error).splitlines()[0]}")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
