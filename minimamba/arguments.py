@@ -8,6 +8,7 @@ import math
 import sys
 from cmath import isfinite
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -115,6 +116,25 @@ def check_positive(name: str, number: object, what: str) -> None:
         ValueError: if it is anything else.
     """
     check_number(name, number, f"{what} greater than 0", SMALLEST, LARGEST)
+
+
+def as_path(name: str, path: object) -> Path:
+    """Check that an argument is a path and return it as one.
+
+    Args:
+        name: the argument, for the message.
+        path: a string that is not empty, or a Path.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if it is anything else. An empty string would be the current folder.
+    """
+    if not isinstance(path, (str, Path)) or path == "":
+        refuse(name, "a string or a pathlib.Path",
+               "an empty string" if path == "" else type(path).__name__)
+    return Path(path)
 
 
 def check_one_of(name: str, given: object, known: Iterable[str]) -> None:

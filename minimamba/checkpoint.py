@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minimamba.arguments import check_finite, check_one_of, refuse
+from minimamba.arguments import as_path, check_finite, check_one_of, refuse
 from minimamba.config import MambaConfig
 from minimamba.files import (
     INDEX_FILES,
@@ -58,12 +58,10 @@ def find(path: str | Path) -> Path:
         The file of weights, or the index of several.
 
     Raises:
-        ValueError: if `path` is neither a string nor a Path.
+        ValueError: if `path` is neither a string nor a Path, or empty.
         FileNotFoundError: if there is none, saying what was tried.
     """
-    if not isinstance(path, (str, Path)):
-        refuse("path", "a string or a pathlib.Path", type(path).__name__)
-    given = Path(path)
+    given = as_path("path", path)
     if given.is_file():
         return given
     if given.is_dir():
@@ -146,7 +144,7 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
                f"{OFFICIAL_NORM_EPSILON:g}", f"'mamba_ssm' for {config.norm_epsilon:g}")
     named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}
     described = describe_config(config, weights, layout)
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as new:
         if layout == "mamba_ssm":

@@ -22,7 +22,17 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import OneCycleLR
 
-from minimamba.arguments import LARGEST, check_count, check_number, check_positive, refuse, shape_of
+from minimamba.arguments import (
+    LARGEST,
+    as_path,
+    check_bool,
+    check_count,
+    check_dense,
+    check_number,
+    check_positive,
+    refuse,
+    shape_of,
+)
 from minimamba.atomic import replacing
 
 WARM_UP = 0.1
@@ -78,6 +88,9 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
     check_count("save_every", save_every)
     check_positive("learning_rate", learning_rate, "a number")
     check_number("weight_decay", weight_decay, "a number from 0 up", 0, LARGEST)
+    check_bool("bf16", bf16)
+    if checkpoint is not None and as_path("checkpoint", checkpoint).is_dir():
+        refuse("checkpoint", "the path of a file", f"{checkpoint}, a folder")
     if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
         refuse("model", "a torch.nn.Module with parameters", type(model).__name__)
     if not callable(loss):
@@ -142,9 +155,17 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
 
     Yields:
         The losses. Under `torchrun`, the main process shows the bar.
+
+    Raises:
+        ValueError: at the first step, for a bad argument.
     """
     from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
 
+    check_count("steps", steps)
+    check_count("completed", completed, 0)
+    check_positive("unit", unit, "a number")
+    if not isinstance(losses, Iterable):
+        refuse("losses", "an iterable of numbers", type(losses).__name__)
     with tqdm(losses, name, steps, initial=completed, unit="step",
               disable=not is_main_process()) as bar:
         average = None
@@ -166,14 +187,18 @@ def shuffled_batches(*data: Tensor, batch_size: int, seed: int) -> Iterator[tupl
         An iterator over tuples, one tensor for each of `data`.
 
     Raises:
-        ValueError: at the call, if there is no tensor or they differ in length.
+        ValueError: at the call, if there is no tensor, one has no rows, or they differ in length.
     """
     if not data:
         refuse("data", "at least one tensor", "none")
-    for i, tensor in enumerate(data[1:], 1):
+    for i, tensor in enumerate(data):
+        check_dense(f"data[{i}]", tensor)
+        if not tensor.ndim or not len(tensor):
+            refuse(f"data[{i}]", "shape (count, …), with at least one row", shape_of(tensor))
         if len(tensor) != len(data[0]):
             refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(tensor))
     check_count("batch_size", batch_size)
+    check_count("seed", seed, 0)
     return _shuffled_batches(data, batch_size, seed)
 
 
@@ -213,7 +238,13 @@ def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
     Returns:
         A model whose gradients are the mean over all processes; the model itself if there is no
         `torchrun`.
+
+    Raises:
+        ValueError: for what is no model, or no flag.
     """
+    if not isinstance(model, nn.Module):
+        refuse("model", "a torch.nn.Module", type(model).__name__)
+    check_bool("shard", shard)
     if "WORLD_SIZE" not in os.environ:
         return model
     model_device = next(model.parameters()).device
@@ -240,7 +271,7 @@ def completed_steps(checkpoint: str | Path) -> int:
     Raises:
         ValueError: if the file is not one that `train_steps` wrote, or is damaged.
     """
-    file = Path(checkpoint)
+    file = as_path("checkpoint", checkpoint)
     return _read(file)["completed"] if file.exists() else 0
 
 
@@ -381,6 +412,8 @@ def _descriptions(weights: dict[str, Tensor]) -> dict[str, str]:
 def _read(file: Path) -> dict:
     """Load a checkpoint, and refuse a file that isn't one or is damaged."""
     expected = "a file that train_steps wrote"
+    if file.is_dir():
+        refuse("checkpoint", expected, f"{file}, a folder")
     with file.open("rb") as opened:
         start = opened.read(16)
     try:
