@@ -321,6 +321,26 @@ def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, 
         check_finite(name, state)
 
 
+def check_writable(name: str, state: Tensor) -> None:
+    """Check that a step can write over one tensor of a cache.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+
+    Raises:
+        ValueError: if several of its elements are one number in memory, as after `expand`, or if
+            it was made in inference mode, which is over.
+    """
+    if not values_exist():
+        return
+    if any(size > 1 and stride == 0
+           for size, stride in zip(state.shape, state.stride(), strict=True)):
+        refuse(name, "memory for each element, as `clone` gives", "an expanded tensor")
+    if state.is_inference() and not torch.is_inference_mode_enabled():
+        refuse(name, "a tensor to write over, as `clone` gives", "one made in inference mode")
+
+
 def check_token_ids(name: str, input_ids: Tensor, ndim: int, meaning: str,
                     embedding: Tensor) -> None:
     """Check token ids.

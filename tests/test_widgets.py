@@ -150,6 +150,16 @@ def test_a_bad_value_from_the_browser_leaves_all_as_it_was_but_for_a_message(
     assert existing.get_state() == before
 
 
+@pytest.mark.parametrize("message", [None, ["delta"], "delta", 3], ids=repr)
+def test_a_message_that_holds_no_settings_is_refused(explorers, message):
+    explorer = explorers[DeltaExplorer]
+    before = explorer.get_state()
+    explorer.set_state(message)
+    assert explorer.message == f"settings: expected a dict, got {type(message).__name__}"
+    explorer.set_state({})
+    assert explorer.get_state() == before
+
+
 @pytest.mark.parametrize("explorer", EXPLORERS)
 @pytest.mark.parametrize("name", ["size", "_esm", "layout", "caption", "no_such_trait"])
 def test_the_browser_sets_nothing_but_settings(explorers, explorer, name):

@@ -42,7 +42,7 @@ class Layer(nn.Module):
     def __init__(self, mixer: Mixer, d_model: int, *, norm_epsilon: float = 1e-5,
                  residual_in_fp32: bool = True) -> None:
         super().__init__()
-        if not isinstance(mixer, nn.Module):
+        if not isinstance(mixer, nn.Module) or not isinstance(mixer, Mixer):
             refuse("mixer", "a module with the interface of Mixer", type(mixer).__name__)
         check_count("d_model", d_model)
         check_positive("norm_epsilon", norm_epsilon, "a number")

@@ -25,6 +25,7 @@ from minimamba.arguments import (
     check_one_of,
     check_positive,
     check_state,
+    check_writable,
     refuse,
 )
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
@@ -204,6 +205,8 @@ class SelectiveSSM(nn.Module):
         check_step_input(x, self.d_inner, self._weight)
         check_bool("in_place", in_place)
         self._check_state("ssm_state", ssm_state, len(x))
+        if in_place:
+            check_writable("ssm_state", ssm_state)
         if z is not None:
             check_state("z", z, tuple(x.shape), "that of x", x)
         return self._scan_step(x, ssm_state, z, in_place)
@@ -343,6 +346,7 @@ class S6(SelectiveSSM):
         """
         check_step_input(x, self.d_inner, self._weight)
         self._check_cache(cache, len(x))
+        check_writable("cache", cache)
         return self._scan_step(x, cache, None, in_place=True)[0]
 
     def init_cache(self, batch: int) -> Tensor:
