@@ -59,7 +59,7 @@ def test_layer_steps_equal_forward_and_in_place_steps_equal_steps():
 
 @pytest.mark.parametrize("mixer", [None, torch.nn.Linear(6, 6), MLP], ids=repr)
 def test_what_is_no_mixer_is_refused(mixer):
-    with pytest.raises(ValueError, match="^mixer: expected a module with the interface of Mixer"):
+    with pytest.raises(ValueError, match=r"^mixer: expected a module with the interface of Mixer"):
         Layer(mixer, 6)
 
 
