@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import torch
 from torch import Tensor
+from torch.masked import MaskedTensor
 
 SMALLEST = math.ulp(0.0)
 """The smallest number greater than 0."""
@@ -120,6 +121,27 @@ def check_positive(name: str, number: object, what: str) -> None:
     check_number(name, number, f"{what} greater than 0", SMALLEST, LARGEST)
 
 
+def as_path(name: str, path: object) -> Path:
+    """Check that an argument is a path and return it as one.
+
+    Args:
+        name: the argument, for the message.
+        path: a string that is not empty, or a Path.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if it is anything else. An empty string, such as a variable of the shell that
+            is not set, would be the current folder.
+    """
+    if not isinstance(path, (str, Path)):
+        refuse(name, "a string or a pathlib.Path", type(path).__name__)
+    if path == "" or "\0" in str(path):
+        refuse(name, "a path", repr(path))
+    return Path(path)
+
+
 def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
     """Check that an argument is one of several strings.
 
@@ -136,26 +158,8 @@ def check_one_of(name: str, given: object, known: Iterable[str]) -> None:
         refuse(name, ", ".join(map(repr, others)) + f" or {last!r}", repr(given))
 
 
-def check_path(name: str, path: object) -> None:
-    """Check that an argument can be a path.
-
-    An empty string, such as a variable of the shell that is not set, would mean this folder.
-
-    Args:
-        name: the argument, for the message.
-        path: its value.
-
-    Raises:
-        ValueError: if it is anything else than a string or a pathlib.Path.
-    """
-    if not isinstance(path, (str, Path)):
-        refuse(name, "a string or a pathlib.Path", type(path).__name__)
-    if path == "" or "\0" in str(path):
-        refuse(name, "a path", repr(path))
-
-
 def check_dense(name: str, x: object) -> None:
-    """Check that an argument is a tensor, and not a sparse one.
+    """Check that an argument is a tensor, and not a sparse, nested or masked one.
 
     Args:
         name: the argument, for the message.
@@ -168,6 +172,8 @@ def check_dense(name: str, x: object) -> None:
         refuse(name, "a torch.Tensor", type(x).__name__)
     if x.layout != torch.strided:
         refuse(name, "a dense tensor", x.layout)
+    if x.is_nested or isinstance(x, MaskedTensor):
+        refuse(name, "a dense tensor", f"a {'nested' if x.is_nested else 'masked'} one")
 
 
 def check_tensor(name: str, x: object, dtypes: tuple[torch.dtype, ...]) -> None:
@@ -320,6 +326,26 @@ def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, 
         check_finite(name, state)
 
 
+def check_writable(name: str, state: Tensor) -> None:
+    """Check that a step can write over one tensor of a cache.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+
+    Raises:
+        ValueError: if several of its elements are one number in memory, as after `expand`, or if
+            it was made in inference mode, which is over.
+    """
+    if not values_exist():
+        return
+    if any(size > 1 and stride == 0
+           for size, stride in zip(state.shape, state.stride(), strict=True)):
+        refuse(name, "memory for each element, as `clone` gives", "an expanded tensor")
+    if state.is_inference() and not torch.is_inference_mode_enabled():
+        refuse(name, "a tensor to write over, as `clone` gives", "one made in inference mode")
+
+
 def check_token_ids(name: str, input_ids: Tensor, ndim: int, meaning: str,
                     embedding: Tensor) -> None:
     """Check token ids.
@@ -373,6 +399,24 @@ def as_bool_mask(attention_mask: Tensor, batch: int, length: int,
         if (is_token[:, :-1] & ~is_token[:, 1:]).any():
             refuse("attention_mask", "padding to the left alone", "some after a token")
     return is_token
+
+
+def check_factory(device: object, dtype: object) -> None:
+    """Check where the parameters of a layer are created, and in which dtype.
+
+    Args:
+        device: a device that PyTorch has here, or None for the default.
+        dtype: a floating-point dtype, or None for the default.
+
+    Raises:
+        ValueError: naming `device` or `dtype`, for anything else.
+    """
+    if dtype is not None and dtype not in FLOATING:
+        refuse("dtype", "None, " + " or ".join(map(str, FLOATING)), repr(dtype))
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        refuse("device", "one that PyTorch has here", f"{device!r}: {str(error).splitlines()[0]}")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from minimamba.arguments import check_finite, check_one_of, check_path, refuse
+from minimamba.arguments import as_path, check_finite, check_one_of, refuse
 from minimamba.atomic import complete
 from minimamba.config import MambaConfig
 from minimamba.files import (
@@ -60,11 +60,10 @@ def find(path: str | Path) -> Path:
         The file of weights, or the index of several.
 
     Raises:
-        ValueError: if `path` is neither a string nor a Path.
+        ValueError: if `path` is neither a string nor a Path, or empty.
         FileNotFoundError: if there is none, saying what was tried.
     """
-    check_path("path", path)
-    given = Path(path)
+    given = as_path("path", path)
     if given.is_file():
         return given
     if given.is_dir():
@@ -152,8 +151,7 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
     if layout == "mamba_ssm" and config.norm_epsilon != OFFICIAL_NORM_EPSILON:
         refuse("layout", f"'transformers' or 'minimamba' for a norm_epsilon other than "
                f"{OFFICIAL_NORM_EPSILON:g}", f"'mamba_ssm' for {config.norm_epsilon:g}")
-    check_path("folder", folder)
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if isinstance(tokenizer, ByteTokenizer) and (folder / FILE_NAME).exists():
         refuse("folder", f"one without a {FILE_NAME}, since this model reads bytes", str(folder))
     named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}

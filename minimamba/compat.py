@@ -17,6 +17,8 @@ from torch import Tensor
 
 from minimamba.arguments import (
     can_read_values,
+    check_bool,
+    check_dense,
     check_finite,
     check_shape,
     check_tensor,
@@ -81,17 +83,20 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         >>> y.shape, last_state.shape
         (torch.Size([2, 4, 10]), torch.Size([2, 4, 3]))
     """
-    if not isinstance(u, Tensor) or u.ndim != 3:
-        refuse("u", "a torch.Tensor of shape (batch, channels, length)", _describe(u))
+    check_bool("delta_softplus", delta_softplus)
+    check_bool("return_last_state", return_last_state)
     check_tensor("u", u, DTYPES)
+    if u.ndim != 3:
+        refuse("u", "shape (batch, channels, length)", shape_of(u))
     if can_read_values(u):
         check_finite("u", u)
     if isinstance(A, Tensor) and A.is_complex():
         refuse("A", "a real A: the complex form of the official package has no counterpart here",
                str(A.dtype).removeprefix("torch."))
     for name, t in (("delta", delta), ("z", z)):
-        if t is not None and (not isinstance(t, Tensor) or t.shape != u.shape):
-            refuse(name, f"shape {tuple(u.shape)} = (batch, channels, length)", _describe(t))
+        if t is not None or name == "delta":
+            check_dense(name, t)
+            check_shape(name, t, tuple(u.shape), "(batch, channels, length)")
     x, delta, z = (t if t is None else t.mT for t in (u, delta, z))
     B, C = (_per_step(name, t, u) for name, t in (("B", B), ("C", C)))
     y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
@@ -102,17 +107,13 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 def _per_step(name: str, t: Tensor, u: Tensor) -> Tensor:
     """Bring B or C from any official shape to (batch, length, groups, d_state)."""
     batch, channels, length = u.shape
-    if not isinstance(t, Tensor) or t.ndim not in (2, 3, 4):
+    check_dense(name, t)
+    if t.ndim not in (2, 3, 4):
         refuse(name, "shape (channels, d_state), (batch, d_state, length) or "
-               "(batch, groups, d_state, length)", _describe(t))
+               "(batch, groups, d_state, length)", shape_of(t))
     if t.ndim == 2:
         # One vector per channel for all steps: every channel is a group of its own.
         check_shape(name, t, (channels, t.shape[1]), "(channels, d_state)")
         t = t.to(torch.promote_types(t.dtype, torch.float32))
         return t.expand(batch, length, *t.shape)
     return (t if t.ndim == 4 else t[:, None]).permute(0, 3, 1, 2)
-
-
-def _describe(x: object) -> str:
-    """Describe a tensor by its shape, anything else by its type."""
-    return shape_of(x) if isinstance(x, Tensor) else type(x).__name__

@@ -65,7 +65,7 @@ class MambaConfig:
     def __post_init__(self) -> None:
         for name in ("vocab_size", "d_model", "d_state", "d_conv", "expand", "n_heads"):
             check_count(name, getattr(self, name))
-        if self.dt_rank not in ("auto", "broadcast"):
+        if not isinstance(self.dt_rank, str) or self.dt_rank not in ("auto", "broadcast"):
             check_count("dt_rank", self.dt_rank)
         for name in ("bias", "conv_bias", "tie_embeddings", "residual_in_fp32", "rotary"):
             check_bool(name, getattr(self, name))

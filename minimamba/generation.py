@@ -11,10 +11,17 @@ from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import (
     as_bool_mask,
+    can_read_values,
     check_count,
+    check_factory,
+    check_finite,
     check_number,
+    check_same_device,
+    check_shape,
+    check_tensor,
     check_token_ids,
     refuse,
+    shape_of,
 )
 from minimamba.cuda_graph import graphed_steps
 from minimamba.nn.layers import LayerCache
@@ -81,6 +88,7 @@ def generate(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top
         >>> generate(model, torch.tensor([[1, 2, 3]]), max_new_tokens=5).shape
         torch.Size([1, 8])
     """
+    _check_model(model)
     is_text = isinstance(prompts, str)
     texts = [prompts] if is_text else prompts
     are_texts = is_text or (isinstance(prompts, Sequence) and len(prompts) > 0
@@ -135,6 +143,7 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
         FloatingPointError: if weights or logits of the model are not finite.
     """
     _check_model(model)
+    _check_weights(model)
     check_count("max_new_tokens", max_new_tokens)
     end_ids = _end_ids(model, eos_token_id)
     is_text = isinstance(prompts, str)
@@ -182,6 +191,7 @@ class Sampler:
                    "sampling", "0, which takes the most likely token")
         if seed is not None:
             check_count("seed", seed, 0)
+        check_factory(device, None)
         self.temperature = temperature
         self.top_k = top_k
         self.top_p = top_p
@@ -202,8 +212,22 @@ class Sampler:
 
         Returns:
             (batch,), int64.
+
+        Raises:
+            ValueError: naming the argument, what was expected and what was given.
         """
+        check_tensor("logits", logits, (torch.float32, torch.float64))
+        if logits.ndim != 2:
+            refuse("logits", "shape (batch, vocab_size)", shape_of(logits))
+        if can_read_values(logits):
+            check_finite("logits", logits)
+        if occurred is None and self.repetition_penalty != 1:
+            refuse("occurred", f"a tensor for repetition_penalty = {self.repetition_penalty:g}",
+                   "None")
         if occurred is not None:
+            check_tensor("occurred", occurred, (torch.bool,))
+            check_shape("occurred", occurred, tuple(logits.shape), "that of logits")
+            check_same_device(logits=logits, occurred=occurred)
             penalty = self.repetition_penalty
             penalized = torch.where(logits < 0, logits * penalty, logits / penalty)
             logits = torch.where(occurred, penalized, logits)
@@ -241,9 +265,12 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
         ValueError: naming the argument, what was expected and what was given.
     """
     _check_model(model)
+    _check_weights(model)
     check_token_ids("input_ids", input_ids, 2, "(batch, length)", model.embedding.weight)
     if attention_mask is not None:
         attention_mask = as_bool_mask(attention_mask, *input_ids.shape, input_ids.device)
+        if can_read_values(attention_mask) and not attention_mask[:, -1].all():
+            refuse("attention_mask", "at least one token in each row", "one of padding alone")
     check_count("chunk", chunk)
     cache = None
     for start in range(0, input_ids.shape[1], chunk):
@@ -340,12 +367,17 @@ def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:
 
 
 def _check_model(model: "MambaLM") -> None:
-    """Check that a model can generate: what it is, and that its weights are finite.
+    if not all(hasattr(model, name) for name in ("config", "hidden_states", "parameters")):
+        refuse("model", "a MambaLM", type(model).__name__)
+    if any(weight.is_meta for weight in model.parameters()):
+        refuse("model", "weights that hold numbers", "some on the meta device")
+
+
+def _check_weights(model: "MambaLM") -> None:
+    """Check that the weights are finite.
 
     That reads every weight once, as each token does, and waits for a GPU once.
     """
-    if not all(hasattr(model, name) for name in ("config", "hidden_states", "parameters")):
-        refuse("model", "a MambaLM", type(model).__name__)
     with torch.no_grad():
         sums = torch.stack([weight.sum().float() for weight in model.parameters()])
     if sums.isfinite().all():

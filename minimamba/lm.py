@@ -29,6 +29,8 @@ from minimamba.arguments import (
     FLOATING,
     as_bool_mask,
     can_read_values,
+    check_bool,
+    check_factory,
     check_finite,
     check_like,
     check_one_of,
@@ -40,7 +42,6 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.config import MambaConfig
-from minimamba.files import WEIGHT_DTYPES, first_line
 from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
 from minimamba.nn.lstm import LSTM
@@ -49,7 +50,7 @@ from minimamba.nn.mixer import Mixer
 from minimamba.nn.mlp import MLP
 from minimamba.nn.s4 import S4Block
 from minimamba.nn.s6 import S6, SelectiveSSM
-from minimamba.ops.linear import linear_layer
+from minimamba.ops.linear import linear_layer, weight_of
 from minimamba.s4.layers import S4D
 from minimamba.scan import METHODS
 from minimamba.tokenizer import ByteTokenizer, FileTokenizer, load_tokenizer
@@ -133,12 +134,7 @@ class MambaLM(nn.Module):
                 unknown or of another shape, which it lists.
             FileNotFoundError: if there is nothing at `path`.
         """
-        if dtype not in (None, *WEIGHT_DTYPES):
-            refuse("dtype", "None or a floating-point dtype of PyTorch", repr(dtype))
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, TypeError, AssertionError) as error:
-            refuse("device", "one that PyTorch has here", f"{device!r}: {first_line(error)}")
+        check_factory(device, dtype)
         file = checkpoint.find(path)
         config, weights = checkpoint.read(file)
         model = cls._without_weights(config)
@@ -243,6 +239,7 @@ class MambaLM(nn.Module):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
+        check_bool("return_cache", return_cache)
         if seq_idx is not None:
             self._check_ids(input_ids, 2, "(batch, length)")
             if cache is not None or attention_mask is not None or return_cache:
@@ -250,8 +247,12 @@ class MambaLM(nn.Module):
             check_tensor("seq_idx", seq_idx, (torch.int64, torch.int32, torch.bool))
             check_shape("seq_idx", seq_idx, tuple(input_ids.shape), "(batch, length)")
             check_same_device(input_ids=input_ids, seq_idx=seq_idx)
-            rows, starts = _unpack(input_ids, seq_idx)
-            return _pack(self(rows), starts, input_ids.shape)
+            logits, positions = [], []
+            for rows, is_token, position in _unpack(input_ids, seq_idx):
+                logits.append(self(rows)[is_token])
+                positions.append(position)
+            order = torch.cat(positions).argsort()
+            return torch.cat(logits)[order].unflatten(0, input_ids.shape)
         hidden_states, cache = self._run_layers(input_ids, cache, attention_mask, return_cache)
         logits = self.logits(hidden_states)
         return (logits, cache) if return_cache else logits
@@ -291,7 +292,7 @@ class MambaLM(nn.Module):
         check_like("hidden_states", hidden_states, self.norm_f.weight, hidden_states.dtype)
         if can_read_values(hidden_states):
             check_finite("hidden_states", hidden_states)
-        return linear_layer(self.lm_head, self.norm_f(hidden_states.to(self.norm_f.weight.dtype)))
+        return self._head(self.norm_f(hidden_states.to(self.norm_f.weight.dtype)))
 
     def step(self, input_ids: Tensor, cache: ModelCache, *,
              compiled: bool = False) -> tuple[Tensor, ModelCache]:
@@ -310,6 +311,7 @@ class MambaLM(nn.Module):
             ValueError: naming the argument, what was expected and what was given.
         """
         self._check_ids(input_ids, 1, "(batch,)")
+        check_bool("compiled", compiled)
         layer_step, last_logits = Layer.step, MambaLM._last_logits
         if compiled:
             layer_step = _compiled(layer_step)
@@ -418,6 +420,10 @@ class MambaLM(nn.Module):
 
     def _last_logits(self, hidden_states: Tensor, residual: Tensor) -> Tensor:
         normed, _ = add_norm(self.norm_f, hidden_states, residual)
+        return self._head(normed)
+
+    def _head(self, normed: Tensor) -> Tensor:
+        check_like("norm_f", normed, weight_of(self.lm_head))
         return linear_layer(self.lm_head, normed)
 
     def _check_cache(self, cache: ModelCache | None) -> list[LayerCache | None]:
@@ -428,6 +434,9 @@ class MambaLM(nn.Module):
                    type(cache).__name__)
         if len(cache) != len(self.layers):
             refuse("cache", f"one of {len(self.layers)} layers", f"one of {len(cache)}")
+        for i, layer_cache in enumerate(cache):
+            if layer_cache is None:         # which a layer would take for the start
+                refuse(f"cache[{i}]", "the cache of a layer", "None")
         return cache
 
     def _check_ids(self, input_ids: Tensor, ndim: int, meaning: str) -> None:
@@ -442,20 +451,21 @@ def _compiled(function: Callable) -> Callable:
     return compiler.compile_or_else(function, function)
 
 
-def _unpack(input_ids: Tensor, seq_idx: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each sequence of a packed batch a row of its own.
+def _unpack(input_ids: Tensor, seq_idx: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Give each sequence of a packed batch a row of its own, beside those of a similar length.
 
-    Returns (sequences, longest) token ids, padded at the end, where nothing looks back from; and
-    the positions in the flattened batch at which the sequences start, and its end.
+    So the rows of all batches together have at most twice as many tokens as the packed one. Yields
+    token ids (sequences, longest), padded at the end, where nothing looks back from; which of
+    them are tokens; and the positions of these in the flattened batch.
     """
     changes = torch.ones_like(seq_idx, dtype=torch.bool)
     changes[:, 1:] = seq_idx[:, 1:] != seq_idx[:, :-1]
     starts = pad(changes.flatten().nonzero()[:, 0], (0, 1), value=input_ids.numel())
-    sequences = input_ids.flatten().tensor_split(starts[1:-1].cpu())
-    return nn.utils.rnn.pad_sequence(sequences, batch_first=True), starts
-
-
-def _pack(rows: Tensor, starts: Tensor, shape: torch.Size) -> Tensor:
-    """Undo `_unpack` for what was computed of its rows: (sequences, longest, …) to (*shape, …)."""
-    is_token = torch.arange(rows.shape[1], device=rows.device) < starts.diff()[:, None]
-    return rows[is_token].unflatten(0, shape)
+    lengths = starts.diff()
+    doublings = torch.frexp((lengths - 1).double()).exponent      # ⌈log₂ length⌉
+    for group in doublings.unique():
+        chosen = doublings == group
+        step = torch.arange(lengths[chosen].max(), device=starts.device)
+        is_token = step < lengths[chosen, None]
+        positions = (starts[:-1][chosen, None] + step).where(is_token, 0)
+        yield input_ids.flatten()[positions], is_token, positions[is_token]

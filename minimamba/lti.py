@@ -21,7 +21,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from minimamba.arguments import check_count, check_shape, check_system, refuse, shape_of
+from minimamba.arguments import check_bool, check_count, check_shape, check_system, refuse, shape_of
 from minimamba.autocast import without_autocast
 from minimamba.shapes import apply_A
 
@@ -79,6 +79,7 @@ def recurrence(A_bar, B_bar, C, x, *, initial_state=None, return_last_state=Fals
     Raises:
         ValueError: for a wrong shape, dtype or device, or NaN.
     """
+    check_bool("return_last_state", return_last_state)
     dense = _is_dense(A_bar, B_bar, C, x=x)
     time = _time_axis(x, B_bar.shape[:-1], "B_bar")
     batch = x.shape[:-1] if time == -1 else (*x.shape[:-2], x.shape[-1])

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import (
+    LARGEST,
+    check_count,
     check_finite,
     check_positive,
     check_system,
@@ -80,6 +82,8 @@ def as_delta(delta: Tensor | float, A: Tensor) -> Tensor:
     """
     real = precision(A.dtype)
     if isinstance(delta, (int, float)) and not isinstance(delta, bool):
+        if abs(delta) > LARGEST and isinstance(delta, int):
+            refuse("delta", f"a number up to {LARGEST:g}", "a larger one")
         values = torch.tensor(float(delta), dtype=real, device=A.device)
     elif isinstance(delta, Tensor):
         values = delta
@@ -131,6 +135,7 @@ def log_uniform(count: int, delta_min: float, delta_max: float) -> Tensor:
     Raises:
         ValueError: for bounds that are not positive or not in this order.
     """
+    check_count("count", count)
     for name, bound in (("delta_min", delta_min), ("delta_max", delta_max)):
         check_positive(name, bound, "a step size")
     if delta_min > delta_max:

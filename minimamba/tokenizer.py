@@ -17,6 +17,8 @@ BYTE = re.compile("<0x[0-9A-F]{2}>")
 LARGEST = 50_000_000
 """In bytes; a tokenizer.json of 256,000 tokens has 33 million. In memory it is many times as
 large."""
+LARGEST_ID = 2**32 - 1
+"""The largest token id that the `tokenizers` library takes."""
 CONTEXT = 8
 """How many tokens are decoded again together with the next ones."""
 
@@ -31,15 +33,22 @@ class ByteTokenizer:
 
         Args:
             text: any text.
+
+        Raises:
+            ValueError: if it is no text, or one that UTF-8 can't encode.
         """
-        return list(text.encode())
+        return list(_as_utf8("text", text))
 
     def decode(self, ids: list[int]) -> str:
         """Turn bytes into a text; what is not UTF-8 becomes U+FFFD.
 
         Args:
-            ids: numbers from 0 to 255.
+            ids: numbers from 0 to 255, such as `tolist()` of a tensor gives.
+
+        Raises:
+            ValueError: for anything else.
         """
+        _check_ids(ids, self.vocab_size - 1)
         return bytes(ids).decode(errors="replace")
 
     def token(self, token_id: int) -> str:
@@ -47,7 +56,11 @@ class ByteTokenizer:
 
         Args:
             token_id: a number from 0 to 255.
+
+        Raises:
+            ValueError: for anything else.
         """
+        _check_id("token_id", token_id, self.vocab_size - 1)
         return chr(token_id)
 
 
@@ -82,9 +95,10 @@ class FileTokenizer:
             text: any text.
 
         Raises:
-            ValueError: for a text that it can't encode, such as an unknown word in a vocabulary
-                that has no token for those.
+            ValueError: if it is no text; for one that it can't encode, such as an unknown word in a
+                vocabulary that has no token for those.
         """
+        _as_utf8("text", text)
         with _refusing("text", f"one that {FILE_NAME} can encode"):
             return self._tokenizer.encode(text).ids
 
@@ -92,11 +106,12 @@ class FileTokenizer:
         """Turn token ids into a text, without the special tokens.
 
         Args:
-            ids: token ids.
+            ids: token ids, such as `tolist()` of a tensor gives.
 
         Raises:
-            ValueError: for tokens that it can't decode.
+            ValueError: for anything else, and for tokens that it can't decode.
         """
+        _check_ids(ids, LARGEST_ID)
         with _refusing("ids", f"tokens that {FILE_NAME} can decode"):
             return self._tokenizer.decode(ids)
 
@@ -105,7 +120,11 @@ class FileTokenizer:
 
         Args:
             token_id: a number from 0 up.
+
+        Raises:
+            ValueError: for anything else.
         """
+        _check_id("token_id", token_id, LARGEST_ID)
         return None if token_id in self._special_ids else self._tokenizer.id_to_token(token_id)
 
     def save(self, folder: str | Path) -> None:
@@ -221,11 +240,31 @@ def encode_prompt(tokenizer: ByteTokenizer | FileTokenizer | None, text: str,
     if tokenizer is None:
         refuse(name, "token ids, since this model has no tokenizer (no tokenizer.json stood beside "
                "its weights, and its vocabulary is not that of bytes)", "a text")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        refuse(name, "a text that UTF-8 can encode", repr(text))
+    _as_utf8(name, text)
     ids = tokenizer.encode(text)
     if not ids:
         refuse(name, "a text of at least one token", repr(text))
     return ids
+
+
+def _as_utf8(name: str, text: object) -> bytes:
+    """Encode a text, if it is one."""
+    if not isinstance(text, str):
+        refuse(name, "a text", type(text).__name__)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        refuse(name, "a text that UTF-8 can encode", repr(text))
+
+
+def _check_ids(ids: object, largest: int) -> None:
+    """Check a list of token ids. `bytes` would take an array's memory, or a number of zeros."""
+    if not isinstance(ids, (list, tuple)):
+        refuse("ids", "a list of token ids", type(ids).__name__)
+    for i, token_id in enumerate(ids):
+        _check_id(f"ids[{i}]", token_id, largest)
+
+
+def _check_id(name: str, token_id: object, largest: int) -> None:
+    if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id <= largest:
+        refuse(name, f"a token id from 0 to {largest}", repr(token_id))

@@ -27,10 +27,11 @@ from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from minimamba.arguments import (
     LARGEST,
+    as_path,
     check_bool,
     check_count,
+    check_dense,
     check_number,
-    check_path,
     check_positive,
     refuse,
     shape_of,
@@ -165,9 +166,17 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
 
     Yields:
         The losses. Under `torchrun`, the main process shows the bar.
+
+    Raises:
+        ValueError: at the first step, for a bad argument.
     """
     from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
 
+    check_count("steps", steps)
+    check_count("completed", completed, 0)
+    check_positive("unit", unit, "a number")
+    if not isinstance(losses, Iterable):
+        refuse("losses", "an iterable of numbers", type(losses).__name__)
     with tqdm(losses, name, steps, initial=completed, unit="step",
               disable=not is_main_process()) as bar:
         average = None
@@ -189,14 +198,18 @@ def shuffled_batches(*data: Tensor, batch_size: int, seed: int) -> Iterator[tupl
         An iterator over tuples, one tensor for each of `data`.
 
     Raises:
-        ValueError: at the call, if there is no tensor or they differ in length.
+        ValueError: at the call, if there is no tensor, one has no rows, or they differ in length.
     """
     if not data:
         refuse("data", "at least one tensor", "none")
-    for i, tensor in enumerate(data[1:], 1):
+    for i, tensor in enumerate(data):
+        check_dense(f"data[{i}]", tensor)
+        if not tensor.ndim or not len(tensor):
+            refuse(f"data[{i}]", "shape (count, …), with at least one row", shape_of(tensor))
         if len(tensor) != len(data[0]):
             refuse(f"data[{i}]", f"length {len(data[0])}, that of data[0]", len(tensor))
     check_count("batch_size", batch_size)
+    check_count("seed", seed, 0)
     return _shuffled_batches(data, batch_size, seed)
 
 
@@ -236,7 +249,13 @@ def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
     Returns:
         A model whose gradients are the mean over all processes; the model itself if there is no
         `torchrun`.
+
+    Raises:
+        ValueError: for what is no model, or no flag.
     """
+    if not isinstance(model, nn.Module):
+        refuse("model", "a torch.nn.Module", type(model).__name__)
+    check_bool("shard", shard)
     if "WORLD_SIZE" not in os.environ:
         return model
     model_device = next(model.parameters()).device
@@ -253,8 +272,7 @@ def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
 
 def _check_writable(checkpoint: str | Path) -> None:
     """Try a checkpoint's folder, which is better done before hours of training than after."""
-    _check_path(checkpoint)
-    folder = Path(checkpoint).parent
+    folder = _as_file(checkpoint).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -264,10 +282,11 @@ def _check_writable(checkpoint: str | Path) -> None:
                f"{checkpoint} ({error.strerror})")
 
 
-def _check_path(checkpoint: object) -> None:
-    check_path("checkpoint", checkpoint)
-    if Path(checkpoint).is_dir():
-        refuse("checkpoint", "the path of a file", f"{checkpoint}, a folder")
+def _as_file(checkpoint: object) -> Path:
+    file = as_path("checkpoint", checkpoint)
+    if file.is_dir():
+        refuse("checkpoint", "the path of a file", f"{file}, a folder")
+    return file
 
 
 def completed_steps(checkpoint: str | Path) -> int:
@@ -283,8 +302,7 @@ def completed_steps(checkpoint: str | Path) -> int:
         ValueError: if the file is not one that `train_steps` wrote, or is damaged; if `checkpoint`
             is no path of a file.
     """
-    _check_path(checkpoint)
-    file = Path(checkpoint)
+    file = _as_file(checkpoint)
     return _read(file)["completed"] if file.exists() else 0
 
 

@@ -34,14 +34,21 @@ from minimamba.continuous import (
     state_impulse_response,
     time_constants,
 )
-from minimamba.course import plots
+from minimamba.course import classifier, plots
+from minimamba.course.widgets import RooflineExplorer
 from minimamba.discretize import backward_euler, bilinear, euler, mamba, zoh
 from minimamba.lti import convolve, kernel, recurrence, step
 from minimamba.nn.s6 import S6
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.s4.diagonal import vandermonde
 from minimamba.s4.hippo import basis, project
-from minimamba.training import shuffled_batches, train_steps
+from minimamba.training import (
+    completed_steps,
+    parallelize,
+    progress,
+    shuffled_batches,
+    train_steps,
+)
 
 NAN, INF = float("nan"), float("inf")
 RULES = (euler, backward_euler, bilinear, zoh, mamba, exact_step)
@@ -434,6 +441,35 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
      "batches: expected tuples of tensors, got Tensor"),
     (lambda: shuffled_batches(ones(3), ones(4), batch_size=2, seed=0),
      "data[1]: expected length 3"),
+    (lambda: shuffled_batches(ones(0, 3), batch_size=2, seed=0),
+     "data[0]: expected shape (count, …), with at least one row, got shape (0, 3)"),
+    (lambda: shuffled_batches(numbers(1)[0], batch_size=2, seed=0), "data[0]: expected shape ("),
+    (lambda: shuffled_batches([1, 2], batch_size=2, seed=0), "data[0]: expected a torch.Tensor"),
+    (lambda: shuffled_batches(ones(3), batch_size=2, seed=None), "seed: expected a whole number"),
+    (lambda: train_steps(nn.Linear(1, 1), print, [], 1, learning_rate=0.1, bf16="no"),
+     "bf16: expected True or False, got 'no'"),
+    *((lambda path=path: train_steps(nn.Linear(1, 1), print, [], 1, learning_rate=0.1,
+                                     checkpoint=path), "checkpoint: expected ")
+      for path in (3, "", ".", "/")),
+    *((lambda path=path: completed_steps(path), "checkpoint: expected ") for path in (3, "", ".")),
+    (lambda: next(progress([1.0], "3")), "steps: expected a whole number"),
+    (lambda: next(progress([1.0], 1, completed=-5)), "completed: expected a whole number"),
+    (lambda: next(progress([1.0], 1, unit=0)), "unit: expected a number greater than 0"),
+    (lambda: next(progress(None, 1)), "losses: expected an iterable of numbers, got NoneType"),
+    (lambda: parallelize(None), "model: expected a torch.nn.Module, got NoneType"),
+    *((lambda age=age: basis("legs", 3, numbers(age)), "age: expected fractions of the window")
+      for age in (-1e-9, 1.1)),
+    *((lambda x=x: classifier.LSTMClassifier(1, 3, 4)(x), "x: expected ")
+      for x in (ones(5, 1), ones(1, 5, 1), torch.full((1, 5, 1), NAN), torch.ones(1, 0, 1))),
+    *((lambda x=x, run=run: run(classifier.S4Classifier(S4D, 1, 3), x), "x: expected ")
+      for x in (ones(5, 1), ones(1, 5, 1), torch.full((1, 5, 1), NAN), torch.ones(1, 0, 1))
+      for run in (classifier.S4Classifier.forward, classifier.S4Classifier.forward_recurrent)),
+    (lambda: classifier.S4Classifier(S4D, 1, 3, n_layer=0), "n_layer: expected a whole number"),
+    (lambda: classifier.S4Classifier(None, 1, 3), "layer: expected a function"),
+    (lambda: classifier.LSTMClassifier(True, 3, 4), "d_input: expected a whole number"),
+    (lambda: zoh(-ones(3), ones(3), 10**400), "delta: expected a number up to 1.79769e+308"),
+    *((lambda passes=passes: RooflineExplorer().estimate(passes), "passes: expected a whole number")
+      for passes in (-1, 17, 1.5, "3")),
     (lambda: plots.mean_and_range(ones(3), {str(i): ones(2, 3) for i in range(7)}, "x", "y"),
      "lines: expected at most 6"),
     (lambda: plots.curves(ones(3), {str(i): ones(3) for i in range(7)}, "x", "y"),

@@ -59,15 +59,15 @@ def test_gradients_match_reference_in_the_official_layout():
 @pytest.mark.parametrize(("name", "bad", "message"), [
     ("A", lambda a: a.to(torch.complex128), "^A: expected a real A: .+ got complex128$"),
     ("u", lambda u: u[0], r"^u: .+\(batch, channels, length\), got shape \(6, 20\)$"),
-    ("u", lambda u: u.tolist(), "^u: expected a torch.Tensor .+ got list$"),
+    ("u", lambda u: u.tolist(), "^u: expected a torch.Tensor, got list$"),
     ("delta", lambda d: d.mT, r"^delta: .+\(batch, channels, length\), got shape \(2, 20, 6\)$"),
-    ("delta", lambda d: d.tolist(), r"^delta: expected shape \(2, 6, 20\) = .+, got list$"),
+    ("delta", lambda d: d.tolist(), "^delta: expected a torch.Tensor, got list$"),
     ("delta", lambda d: None, "^delta: expected a torch.Tensor, got NoneType$"),
     ("z", lambda z: z[:1], r"^z: expected shape \(2, 6, 20\)"),
     ("B", lambda b: b[0, 0], r"^B: expected shape \(channels, d_state\), .+ got shape \(20,\)$"),
     ("C", lambda c: c[0], r"^C: expected shape \(6, 20\) = \(channels, d_state\), got shape \(4"),
     ("B", lambda b: b[:, :3], "^B: expected shape"),
-    ("C", lambda c: None, "^C: expected shape .+ got NoneType$"),
+    ("C", lambda c: None, "^C: expected a torch.Tensor, got NoneType$"),
 ])
 def test_bad_argument_is_named(name, bad, message):
     arguments = arguments_in_official_layout()

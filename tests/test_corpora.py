@@ -1,5 +1,7 @@
 """The recordings, digits and texts against their descriptions."""
 
+import gzip
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -25,7 +27,7 @@ def test_the_eeg_is_ten_seconds_of_unit_variance(channel):
     assert x.std().item() == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("channel", [4, -1, "0"])
+@pytest.mark.parametrize("channel", [4, -1, "0", True, 1.0])
 def test_a_fifth_eeg_channel_is_refused(channel):
     with pytest.raises(ValueError, match="channel: expected 0, 1, 2 or 3"):
         corpora.eeg(channel)
@@ -128,7 +130,17 @@ def test_dna_holds_out_the_end_of_each_sequence(tmp_path):
         assert name in str(corpus)
 
 
+@pytest.mark.parametrize("path", [None, 3, b"x", ""], ids=repr)
+def test_what_is_no_path_is_refused(path):
+    for load in (corpora.folder, corpora.dna):
+        with pytest.raises(ValueError, match=r"^path: expected a string or a pathlib.Path, got "):
+            load(path)
+
+
 def test_a_path_without_a_corpus_is_refused(tmp_path):
+    (tmp_path / "cut.fa.gz").write_bytes(gzip.compress(b">name\nACGT\n")[:-9])
+    with pytest.raises(ValueError, match=r"^path: expected a FASTA .+cut.fa.gz, gzipped and damag"):
+        corpora.dna(tmp_path / "cut.fa.gz")
     (tmp_path / "one.txt").write_text("alone")
     with pytest.raises(ValueError, match=r"^path: expected a folder from which one file .+1 text"):
         corpora.folder(tmp_path)

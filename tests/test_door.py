@@ -14,6 +14,7 @@ import torch
 from models import random_ids, small_model
 from systems import F64
 from torch import Tensor
+from torch.masked import masked_tensor
 
 from minimamba import compat, continuous, discretize, generation, lti, nn, scan
 from minimamba.config import MambaConfig
@@ -21,6 +22,7 @@ from minimamba.lm import MambaLM
 from minimamba.nn import LSTM, MLP, S6, Attention, Layer, Mamba, S4Block
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo, layers
 from minimamba.scan import associative
+from minimamba.tokenizer import ByteTokenizer
 
 NAN, INF = float("nan"), float("inf")
 
@@ -38,7 +40,8 @@ LTI = {"A_bar": ones(3), "B_bar": ones(3), "C": ones(3)}
 TIMES = torch.arange(1, 5, dtype=F64)
 DPLR = dplr.DPLR(pairs(2, 3), pairs(2, 3, 1), pairs(2, 3))
 SCAN = {"delta": ones(2, 5, 4), "A": -ones(4, 3), "B": ones(2, 5, 3), "C": ones(2, 5, 3),
-        "D": ones(4), "z": ones(2, 5, 4), "delta_bias": ones(4)}
+        "D": ones(4), "z": ones(2, 5, 4), "delta_bias": ones(4), "delta_softplus": False,
+        "return_last_state": True}
 FUNCTIONS = {
     **{rule: {**SYSTEM, "delta": ones(4)} for rule in (
         discretize.euler, discretize.backward_euler, discretize.bilinear, discretize.zoh,
@@ -50,7 +53,8 @@ FUNCTIONS = {
     continuous.impulse_response: {**SYSTEM, "C": ones(3), "t": ones(4)},
     continuous.time_constants: {"A": -ones(3)},
     lti.step: {**LTI, "x": ones(2), "h": ones(2, 3)},
-    lti.recurrence: {**LTI, "x": ones(2, 5), "initial_state": ones(2, 3)},
+    lti.recurrence: {**LTI, "x": ones(2, 5), "initial_state": ones(2, 3),
+                     "return_last_state": True},
     lti.kernel: {**LTI, "length": 4},
     lti.convolve: {"kernel": ones(3), "x": ones(2, 5)},
     **{matrices: {"N": 3} for matrices in (hippo.legs, hippo.legt, hippo.fout)},
@@ -78,7 +82,7 @@ FUNCTIONS = {
     associative.work: {"levels": associative.blelloch(4)},
     associative.covered: {"length": 4, "levels": associative.blelloch(4)},
     compat.selective_scan_fn: {"u": ones(2, 4, 5), **{
-        name: t.mT if t.ndim == 3 else t for name, t in SCAN.items()}},
+        name: t.mT if isinstance(t, Tensor) and t.ndim == 3 else t for name, t in SCAN.items()}},
 }
 
 MIXERS = {"Mamba": lambda: Mamba(8), "S6": lambda: S6(8, 4), "Attention": lambda: Attention(8, 2),
@@ -90,14 +94,15 @@ def sampler(**options):
 
 CONSTRUCTORS = {
     Mamba: {"d_model": 8, "d_state": 4, "d_conv": 4, "expand": 2, "dt_rank": 2, "dt_min": 0.01,
-            "dt_max": 0.1, "dt_init": "random", "dt_scale": 1.0, "dt_init_floor": 1e-4},
+            "dt_max": 0.1, "dt_init": "random", "dt_scale": 1.0, "dt_init_floor": 1e-4,
+            "conv_bias": True, "bias": True, "device": "cpu", "dtype": torch.float16},
     S6: {"d_inner": 8, "d_state": 4, "dt_rank": 2, "selective": ("B",), "dt_min": 0.01,
-         "dt_max": 0.1},
-    Attention: {"d_model": 8, "n_heads": 2},
+         "dt_max": 0.1, "device": "cpu", "dtype": torch.float16},
+    Attention: {"d_model": 8, "n_heads": 2, "rotary": True},
     LSTM: {"d_model": 8},
     MLP: {"d_model": 8},
     S4Block: {"ssm": S4D(8, 4), "d_model": 8},
-    Layer: {"mixer": MLP(8), "d_model": 8, "norm_epsilon": 1e-5},
+    Layer: {"mixer": MLP(8), "d_model": 8, "norm_epsilon": 1e-5, "residual_in_fp32": True},
     S4D: {"d_model": 4, "d_state": 4, "init": "lin", "discretization": "zoh", "delta_min": 0.01,
           "delta_max": 0.1},
     S4: {"d_model": 4, "d_state": 4, "delta_min": 0.01, "delta_max": 0.1},
@@ -118,7 +123,7 @@ def doors():
         mixer = build().double()
         cache = mixer.init_cache(2)
         yield f"{name}.forward", mixer.forward, {"x": ones(2, 5, 8), "cache": cache,
-                                                 "attention_mask": mask}
+                                                 "attention_mask": mask, "return_cache": True}
         yield f"{name}.step", mixer.step, {"x": ones(2, 8), "cache": cache}
         yield f"{name}.init_cache", mixer.init_cache, {"batch": 2}
         if hasattr(mixer, "step_"):
@@ -128,21 +133,22 @@ def doors():
             state = ones(2, mixer.d_inner, mixer.d_state)
             yield f"{name}.ssm_parameters", mixer.ssm_parameters, {"x": x}
             yield f"{name}.scan", mixer.scan, {"x": x, "z": x, "initial_state": state,
-                                               "attention_mask": mask}
+                                               "attention_mask": mask, "return_last_state": True}
             yield f"{name}.scan_step", mixer.scan_step, {"x": x[:, 0], "ssm_state": state,
-                                                         "z": x[:, 0]}
+                                                         "z": x[:, 0], "in_place": False}
     block, attention = Mamba(8).double(), Attention(8, 2).double()
     yield "Mamba.ssm_input", block.ssm_input, {"x": ones(2, 5, 8)}
     yield "Attention.attention_weights", attention.attention_weights, {"x": ones(2, 5, 8)}
     layer, state = Layer(block, 8).double(), block.init_cache(2)
     yield "Layer.forward", layer.forward, {"x": ones(2, 5, 8), "cache": state,
-                                           "attention_mask": mask}
+                                           "attention_mask": mask, "return_cache": True}
     for step in (layer.step, layer.step_):
         yield f"Layer.{step.__name__}", step, {"hidden_states": ones(2, 8), "residual": ones(2, 8),
                                                "cache": state}
     for s4 in (S4D(4, 4).double(), S4(4, 4).double()):
         name = type(s4).__name__
-        more = {} if name == "S4" else {"cache": s4.init_cache(2), "attention_mask": mask}
+        more = {} if name == "S4" else {"cache": s4.init_cache(2), "attention_mask": mask,
+                                          "return_cache": True}
         yield f"{name}.forward", s4.forward, {"x": ones(2, 5, 4), **more}
         yield f"{name}.step", s4.step, {"x": ones(2, 4), "cache": s4.init_cache(2),
                                         "system": tuple(t.detach() for t in s4.discrete_system())}
@@ -151,12 +157,12 @@ def doors():
     model = small_model(d_model=8, n_layer=1).double()
     ids, cache = random_ids(2, 5), model.init_cache(2)
     yield "MambaLM.forward", model.forward, {"input_ids": ids, "cache": cache,
-                                             "attention_mask": mask}
+                                             "attention_mask": mask, "return_cache": True}
     yield "MambaLM.forward packed", model.forward, {"input_ids": ids, "seq_idx": mask.int()}
     yield "MambaLM.hidden_states", model.hidden_states, {"input_ids": ids, "cache": cache,
                                                          "attention_mask": mask}
     yield "MambaLM.logits", model.logits, {"hidden_states": ones(2, 5, 8)}
-    yield "MambaLM.step", model.step, {"input_ids": ids[:, 0], "cache": cache}
+    yield "MambaLM.step", model.step, {"input_ids": ids[:, 0], "cache": cache, "compiled": False}
     yield "MambaLM.step_", model.step_, {"input_ids": ids[:, 0], "cache": cache}
     yield "MambaLM.init_cache", model.init_cache, {"batch": 2}
     yield "MambaLM.use_scan_method", model.use_scan_method, {"method": "chunked"}
@@ -168,6 +174,12 @@ def doors():
         yield f"generation.{function.__name__}", function, {"model": model, **options}
     yield "generation.prefill", generation.prefill, {"model": model, "input_ids": ids,
                                                      "attention_mask": mask, "chunk": 2}
+    yield "Sampler", generation.Sampler(1.0, None, 1.0, 1.2, 0, "cpu"), {
+        "logits": ones(2, 9), "occurred": ones(2, 9) > 0}
+    text = ByteTokenizer()
+    yield "ByteTokenizer.encode", text.encode, {"text": "a"}
+    yield "ByteTokenizer.decode", text.decode, {"ids": [97, 98]}
+    yield "ByteTokenizer.token", text.token, {"token_id": 97}
 
 
 def with_last(x, value):
@@ -179,11 +191,15 @@ def with_last(x, value):
 
 def mistakes(good):
     """(what it is, value) of all that may be passed in place of a good value."""
-    yield from {"None": None, "str": "unknown", "object": object(), "bool": True,
-                "list": [[0.5]], "dict": {"a": 1}}.items()
+    yield from {"None": None, "str": "unknown", "object": object(), "list": [[0.5]],
+                "dict": {"a": 1}}.items()
+    if not isinstance(good, bool):
+        yield "bool", True
     if isinstance(good, Tensor):
         yield from {"number": 0.5, "its list": good.tolist(), "its array": good.detach().numpy(),
                     "meta": good.to("meta"), "sparse": good.to_sparse(),
+                    "nested": torch.nested.nested_tensor([good, good]),
+                    "masked": masked_tensor(good.real, torch.ones(good.shape, dtype=torch.bool)),
                     "empty": good[:0] if good.ndim else good[None][:0],
                     "an axis more": good[None], "an axis less": good.flatten()[0]}.items()
         if good.is_floating_point() or good.is_complex():
@@ -196,16 +212,22 @@ def mistakes(good):
         else:
             yield from {"float": good.double(), "uint8": good.to(torch.uint8),
                         "negative": with_last(good.int(), -1).to(torch.int64)}.items()
+    elif isinstance(good, bool):
+        yield from {"number": 1, "a string": str(good), "tensor": torch.tensor(good),
+                    "array": np.array(good), "a tensor of several": ones(2)}.items()
     elif isinstance(good, (int, float)):
         yield from {"a string": str(good), "tensor": torch.tensor(good), "array": np.array(good),
                     "negative": -good, "NaN": NAN, "inf": INF, "huge": 10**400,
                     "in a list": [good], "numpy int": np.int64(3)}.items()
         if isinstance(good, int):
             yield from {"float": float(good), "zero": 0}.items()
+    elif isinstance(good, torch.dtype):
+        yield from {"int64": torch.int64, "complex": torch.complex64, "name": "float32",
+                    "float8": torch.float8_e4m3fn, "of NumPy": np.float32}.items()
     elif isinstance(good, str):
         yield from {"bytes": good.encode(), "in a list": [good], "number": 3}.items()
     else:
-        yield from {"number": 3, "tensor": ones(2)}.items()
+        yield from {"number": 3, "tensor": ones(2), "array": np.ones(2, int)}.items()
 
 
 DOORS = {name: (function, good) for name, function, good in doors()}
@@ -226,12 +248,16 @@ ACCEPTED = (
     (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
     (r"S4D?\.", "half, bfloat16", "x"),
     # Questions and options that have more answers.
-    (r"scan\.why_not", "meta, sparse, empty, an axis more, an axis less, NaN, inf, int, half, "
-     "bfloat16, single, complex", "x"),
+    (r"scan\.why_not", "meta, sparse, nested, masked, empty, an axis more, an axis less, NaN, "
+     "inf, int, half, bfloat16, single, complex", "x"),
     (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),
     (r"MambaLM\.forward packed", "negative", "seq_idx"),
+    (r"Sampler", "single", "logits"),
+    (r"ByteTokenizer\.encode", "str", "text"),
+    (r"ByteTokenizer\.token", "zero", "token_id"),
+    (r"nn\.", "bytes", "device"),
 )
 
 
@@ -243,6 +269,7 @@ def is_accepted(name, function, argument, what):
                and argument in arguments.split() for pattern, whats, arguments in ACCEPTED)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of")
 @pytest.mark.parametrize("name", DOORS)
 def test_every_mistake_is_refused_at_the_door_by_name(name):
     function, good = DOORS[name]

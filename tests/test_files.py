@@ -280,10 +280,14 @@ def test_mistyped_hub_name_says_what_was_tried(error, monkeypatch):
         checkpoint.find("a/b")
 
 
-@pytest.mark.parametrize("path", [None, 3, b"folder", ["a"]])
-def test_path_of_another_type_is_refused(path):
+@pytest.mark.parametrize("path", [None, 3, b"folder", ["a"], ""])
+def test_path_of_another_type_is_refused(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"^path: expected a string or a pathlib.Path, got "):
         MambaLM.from_pretrained(path)
+    with pytest.raises(ValueError, match=r"^folder: expected a string or a pathlib.Path, got "):
+        MambaLM(MambaConfig(vocab_size=40, d_model=8, n_layer=1)).save_pretrained(path)
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("path", ["", "a\0b"])

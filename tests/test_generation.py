@@ -1,6 +1,7 @@
 """Generation: greedy, sampled, ended, padded, streamed, with ids and with text."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from math import inf
 
 import pytest
@@ -9,6 +10,7 @@ from models import TOKENS, random_ids, small_model, write_tokenizer
 
 from minimamba import MambaLM, generate, generation
 from minimamba.generation import Sampler, prefill, stream
+from minimamba.nn import Mamba
 from minimamba.scan import compiled
 
 
@@ -412,9 +414,19 @@ def test_prefill_refuses_what_forward_refuses(model):
     for ids, given_mask, message in (
             (random_ids()[:, :0], None, "^input_ids: expected at least one element"),
             (random_ids(), torch.cat([mask, mask], 1), r"^attention_mask: expected shape \(2, 30"),
-            (random_ids(), torch.arange(30).expand(2, -1) // 7 % 2, "^attention_mask: .+ left")):
+            (random_ids(), torch.arange(30).expand(2, -1) // 7 % 2, "^attention_mask: .+ left"),
+            (random_ids(), mask * torch.tensor([[1], [0]]), "^attention_mask: .+ padding alone")):
         with pytest.raises(ValueError, match=message):
             generation.prefill(model, ids, given_mask, chunk=7)
+
+
+@pytest.mark.parametrize("wrong", [None, "a", Mamba(8)], ids=repr)
+def test_what_is_no_model_is_refused(wrong, bytes_model):
+    for call, prompt in product((generate, stream), ("a", random_ids())):
+        with pytest.raises(ValueError, match=r"^model: expected a MambaLM, got "):
+            call(wrong, prompt, 3)
+        with pytest.raises(ValueError, match=r"^model: expected weights that hold numbers, got "):
+            call(bytes_model.to("meta"), prompt, 3)
 
 
 def test_empty_and_mixed_texts_are_refused(bytes_model):

@@ -279,8 +279,8 @@ def run_generation():
             minimamba.generate(model, ids, 6, **options)
             list(model.stream(ids, 6, **options))
         for settings in ((0.0, None, 1.0), (0.7, 5, 0.9)):
-            for marks in (None, occurred):
-                generation.Sampler(*settings, 1.5, 0, logits.device)(logits, marks)
+            for penalty, marks in ((1.0, None), (1.5, occurred)):
+                generation.Sampler(*settings, penalty, 0, logits.device)(logits, marks)
 
 
 def run_training():

@@ -54,6 +54,16 @@ def test_no_hook_stays_behind_also_after_an_error(model):
     assert not hooks()
 
 
+@pytest.mark.parametrize("look", [trace_states, attention_weights])
+@pytest.mark.parametrize(("name", "given"), [
+    ("input_ids", random_ids(2, 5)), ("input_ids", [1, 2]), ("input_ids", "abc"),
+    ("input_ids", torch.tensor(3)), ("model", None), ("model", torch.nn.Linear(1, 1))],
+    ids=["a batch", "a list", "a text", "a number", "no model", "another model"])
+def test_other_arguments_are_refused_by_name(look, name, given, model):
+    with pytest.raises(ValueError, match=f"^{name}: expected "):
+        look(**{"model": model, "input_ids": random_ids()[0], name: given})
+
+
 def test_bfloat16_model_is_traced_in_float32():
     model = MambaLM(MambaConfig(**SMALL)).bfloat16()
     for trace in trace_states(model, random_ids()[0]):

@@ -57,6 +57,12 @@ def test_layer_steps_equal_forward_and_in_place_steps_equal_steps():
         close(own.ssm_state, cache.ssm_state)
 
 
+@pytest.mark.parametrize("mixer", [None, torch.nn.Linear(6, 6), MLP], ids=repr)
+def test_what_is_no_mixer_is_refused(mixer):
+    with pytest.raises(ValueError, match=r"^mixer: expected a module with the interface of Mixer"):
+        Layer(mixer, 6)
+
+
 @pytest.mark.parametrize("residual_in_fp32", [True, False])
 def test_residual_stream_stays_in_float32_if_asked(residual_in_fp32):
     layer = Layer(MLP(6), 6, residual_in_fp32=residual_in_fp32).bfloat16()

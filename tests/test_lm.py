@@ -125,6 +125,14 @@ def test_a_packed_sequence_begins_wherever_the_number_changes(seq_idx, double):
         close(packed[:, start:end], model(input_ids[:, start:end]))
 
 
+def test_packed_sequences_of_any_lengths_are_padded_to_at_most_twice_their_tokens(model):
+    seq_idx = torch.cat([torch.arange(300), torch.full((300,), 300)])[None]
+    seen = []
+    model.embedding.register_forward_pre_hook(lambda _, args: seen.append(args[0].numel()))
+    model(random_ids(1, 600), seq_idx=seq_idx)
+    assert sum(seen) <= 1200
+
+
 @every_pattern
 def test_every_parameter_has_a_gradient_also_from_packed_sequences(pattern, double):
     model, input_ids = hybrid(pattern), random_ids(length=20)
@@ -214,6 +222,12 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
     (lambda m: m(random_ids() - 40), "^input_ids: expected token ids from 0 to 39, got -"),
     (lambda m: m(random_ids(), m.init_cache(2)[:1]),
      "^cache: expected one of 2 layers, got one of 1$"),
+    (lambda m: m(random_ids(), [*m.init_cache(2)[:1], None]),
+     r"^cache\[1\]: expected the cache of a layer, got None$"),
+    (lambda m: m.norm_f.bfloat16() and m(random_ids()),
+     "^norm_f: expected dtype float64, .+ got bfloat16$"),
+    (lambda m: m.norm_f.bfloat16() and m.step(random_ids()[:, 0], m.init_cache(2)),
+     "^norm_f: expected dtype float64, .+ got bfloat16$"),
     (lambda m: m(random_ids(), seq_idx=torch.zeros(2, 3, dtype=torch.int64)),
      r"^seq_idx: expected shape \(2, 30\)"),
     (lambda m: m(random_ids(), m.init_cache(2), seq_idx=torch.zeros(2, 30)),

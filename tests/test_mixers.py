@@ -245,6 +245,23 @@ def test_step_does_not_change_the_cache_it_is_given(mixer):
         assert torch.equal(part, copy)
 
 
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8)], ids=["Mamba", "S6"])
+def test_a_step_does_not_write_over_what_it_can_not(build):
+    mixer = build()
+    x = torch.randn(3, 8)
+    expanded = mixer.init_cache(1)
+    if isinstance(expanded, Tensor):
+        expanded = expanded.expand(3, -1, -1)
+    else:
+        expanded = MambaCache(*(state.expand(3, -1, -1) for state in expanded))
+    with torch.inference_mode():
+        inference = mixer.init_cache(3)
+        mixer.step_(x, inference)
+    for cache, reason in ((expanded, "an expanded tensor"), (inference, "one made in inference")):
+        with torch.no_grad(), pytest.raises(ValueError, match=rf"^cache.*: expected .+ {reason}"):
+            mixer.step_(x, cache)
+
+
 @pytest.mark.parametrize("name", [name for name in MIXERS if name.startswith(("Mamba", "S6"))])
 def test_in_place_step_equals_step_and_writes_into_the_given_tensors(name, double):
     mixer = build(name)

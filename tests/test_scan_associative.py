@@ -120,6 +120,12 @@ def test_scan_is_exact_if_products_of_decays_underflow(order):
 
 
 @every_order
+def test_a_level_without_combinations_changes_nothing(order):
+    a, b = randn(8), randn(8)
+    assert torch.equal(scan(a, b, [[], *order(8), []]), scan(a, b, order(8)))
+
+
+@every_order
 def test_length_of_zero_is_refused(order):
     with pytest.raises(ValueError, match=r"^length: expected a whole number from 1 up, got 0"):
         order(0)

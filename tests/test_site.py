@@ -25,7 +25,7 @@ import build
 import docstrings
 import prose
 from api import Reference
-from cells import Body
+from cells import WIDGET, Body
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
@@ -502,6 +502,13 @@ def folder_of(tmp_path, *names):
     return tmp_path
 
 
+def marked(folder, *names):
+    """A folder as if a build had written these files, or all, in it."""
+    lines = [build.listed(folder, name) for name in names or build.files(folder)]
+    (folder / build.MARKER).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
 def refuses(folder, reason):
     """Nothing is written or deleted, and the message is one line."""
     around = folder.resolve().parent
@@ -521,8 +528,21 @@ def test_a_folder_that_no_build_wrote_is_refused(tmp_path, names):
 @pytest.mark.parametrize("name", ["mine.txt", "notebooks/mine.ipynb", ".git/HEAD"])
 def test_a_site_with_a_file_of_someone_else_is_refused(tmp_path, name):
     folder = folder_of(tmp_path / "site", "index.html", "notebooks/a.ipynb", name)
-    (folder / build.MARKER).write_text(f"{build.MARKER}\nindex.html\nnotebooks/a.ipynb\n")
-    refuses(folder, f"got one with a file that no build wrote: {re.escape(name)}$")
+    marked(folder, "index.html", "notebooks/a.ipynb")
+    refuses(folder, f"file that no build wrote, or that was changed since: {re.escape(name)}$")
+
+
+@pytest.mark.parametrize("name", ["index.html", "notebooks/a.ipynb"])
+def test_a_site_in_which_someone_has_worked_is_refused(tmp_path, name):
+    folder = marked(folder_of(tmp_path / "site", "index.html", "notebooks/a.ipynb"))
+    (folder / name).write_text("solved")
+    refuses(folder, f"file that no build wrote, or that was changed since: {re.escape(name)}$")
+
+
+def test_a_marker_that_is_no_text_is_refused(tmp_path):
+    folder = folder_of(tmp_path / "site", "index.html")
+    (folder / build.MARKER).write_bytes(b"\xff\xfe")
+    refuses(folder, "file that no build wrote, or that was changed since: index.html$")
 
 
 def test_a_file_and_a_link_are_refused(tmp_path):
@@ -546,7 +566,7 @@ def test_an_earlier_site_is_replaced_and_nothing_outside_it(tmp_path):
     outside = folder_of(tmp_path / "outside", "kept.txt")
     site, new = folder_of(tmp_path / "site", "old/page.html", "both.js"), tmp_path / "new"
     (site / "old" / "link").symlink_to(outside)
-    (site / build.MARKER).write_text(f"{build.MARKER}\nold/page.html\nboth.js\nold/link\n")
+    marked(site)
     folder_of(new, "both.js", "api/page.html")
     build.check_replaceable(site)
     build.replace(site, new)
@@ -557,8 +577,7 @@ def test_an_earlier_site_is_replaced_and_nothing_outside_it(tmp_path):
 
 @pytest.mark.parametrize("moves", range(4))
 def test_a_build_that_was_interrupted_can_be_repeated(tmp_path, monkeypatch, moves):
-    site = folder_of(tmp_path / "site", "a.js", "b/c.html")
-    (site / build.MARKER).write_text(f"{build.MARKER}\na.js\nb/c.html\n")
+    site = marked(folder_of(tmp_path / "site", "a.js", "b/c.html"))
     left = [moves]
     replace = Path.replace
 
@@ -576,8 +595,7 @@ def test_a_build_that_was_interrupted_can_be_repeated(tmp_path, monkeypatch, mov
 
 
 def test_a_build_that_fails_leaves_the_earlier_site(tmp_path, monkeypatch):
-    site = folder_of(tmp_path / "site", "index.html")
-    (site / build.MARKER).write_text(f"{build.MARKER}\nindex.html\n")
+    site = marked(folder_of(tmp_path / "site", "index.html"))
     monkeypatch.setattr(build, "Reference", None)
     with pytest.raises(TypeError):
         build.build(site)
@@ -585,11 +603,68 @@ def test_a_build_that_fails_leaves_the_earlier_site(tmp_path, monkeypatch):
     assert (site / "index.html").read_text() == "keep"
 
 
+def small_build(tmp_path, *cells, name="a.ipynb", site=None):
+    """Build the site of one notebook and of an empty package."""
+    notebooks = folder_of(tmp_path / "notebooks")
+    package = folder_of(tmp_path / "package", "__init__.py")
+    (package / "__init__.py").write_text('"""A package."""\n')
+    notebooks.mkdir(exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=[*cells]), notebooks / name)
+    build.build(site or tmp_path / "site", notebooks, package, {}.get)
+
+
+TITLE = nbformat.v4.new_markdown_cell("# Title")
+
+
+def displayed(**data):
+    return nbformat.v4.new_code_cell("show()", outputs=[
+        nbformat.v4.new_output("display_data", data)])
+
+
+@pytest.mark.parametrize(("cells", "name", "reason"), [
+    ((), "a.ipynb", "expected a heading, which names the page, got none"),
+    ((nbformat.v4.new_markdown_cell("some text"),), "a.ipynb", "expected a heading"),
+    ((TITLE, nbformat.v4.new_markdown_cell(r"$\frac{1$")), "a.ipynb", "Error: Expected closing"),
+    ((TITLE, displayed(**{"image/svg+xml": "<svg/>"})), "a.ipynb", "output: expected text/plain"),
+    ((TITLE, displayed()), "a.ipynb", "output: expected text/plain among its types, got []"),
+    *(((TITLE, displayed(**{WIDGET: data})), "a.ipynb", f"{WIDGET}: expected a module and a state")
+      for data in ({"state": {}}, {"module": "a.js"}, ["a.js"])),
+    *(((TITLE,), name, "name: expected letters, digits")
+      for name in ("index.ipynb", "a#b.ipynb", "a?b.ipynb", "a%20b.ipynb", "a\u2028b.ipynb")),
+])
+def test_a_notebook_without_a_page_is_named_in_one_line(tmp_path, cells, name, reason):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{name}: {reason}')}") as refusal:
+        small_build(tmp_path, *cells, name=name)
+    assert "\n" not in str(refusal.value)
+    assert not any((tmp_path / "site").glob("*"))
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", "null", "{}", "version https://git-lfs", '{"cells": 3}'])
+def test_a_file_that_is_no_notebook_is_named_in_one_line(tmp_path, text):
+    small_build(tmp_path, TITLE)
+    (tmp_path / "notebooks" / "b.ipynb").write_text(text)
+    with pytest.raises(ValueError, match=r"^b\.ipynb: [^\n]+$"):
+        small_build(tmp_path, TITLE)
+
+
+def test_a_site_may_lie_beside_what_it_is_made_of(tmp_path, monkeypatch):
+    figures = folder_of(tmp_path / "figures", "drawn by hand.svg")
+    (tmp_path / "CITATION.cff").write_text("title: none")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    for folder in (figures, tmp_path / "notebooks"):
+        for _ in range(2):                              # the second replaces the first
+            small_build(tmp_path, TITLE, site=folder / "site")
+        assert sorted(path.name for path in (folder / "site" / "figures").iterdir()) == [
+            "drawn by hand.svg"]
+
+
 @pytest.mark.parametrize("module", ["../explorer.py", "/etc/passwd", "js/axes.js", "a.js\n", "",
                                     'a.js" onload="x', None, ["a.js"], 5])
 def test_a_notebook_cannot_bring_another_file_into_the_site(module):
     output = nbformat.v4.new_output("display_data", {
-        "application/vnd.minimamba.widget+json": {"module": module, "state": {}}})
+        WIDGET: {"module": module, "state": {}}})
     body = Body({})
     with pytest.raises(ValueError, match=r"^module: expected the name of a JavaScript file, got "):
         body.output(output)

@@ -272,8 +272,17 @@ def test_loss_and_accuracy_see_the_scored_tokens_only(task):
      "^length: expected at least 4 n_pairs = 16, got 15$"),
     (lambda: tasks.PhoneBook(677), "^n_entries: expected at most 26\\^2 = 676, got 677$"),
     (lambda: sample(tasks.Parity(3), 0), "^batch: expected a whole number"),
-    (lambda: tasks.loss(torch.zeros(2, 3), torch.zeros(2, 3)), r"^logits: expected shape \(batch"),
-    (lambda: tasks.accuracy(torch.zeros(2, 3, 4), torch.zeros(2, 4)), "^targets: expected shape"),
+    (lambda: tasks.Parity(3).sample(2, 0), r"^generator: expected a torch.Generator, .+ got int$"),
+    (lambda: tasks.accuracy(torch.full((1, 3, 4), torch.nan), torch.zeros(1, 3).long()),
+     "^logits: expected finite numbers"),
+    *((lambda f=f, x=x, y=y: f(x, y), message) for f in (tasks.loss, tasks.accuracy)
+      for x, y, message in (
+        (torch.zeros(2, 3), torch.zeros(2, 3).long(), r"^logits: expected shape \(batch"),
+        (torch.zeros(2, 3, 4), torch.zeros(2, 4).long(), "^targets: expected shape"),
+        (torch.zeros(2, 3, 4), torch.zeros(2, 3), "^targets: expected dtype int64, got float32$"),
+        (torch.zeros(2, 3, 4).tolist(), torch.zeros(2, 3), "^logits: expected a torch.Tensor"),
+        (torch.zeros(2, 3, 4), torch.full((2, 3), 4), "^targets: expected -100, or .+ got 4 to 4$"),
+        (torch.zeros(2, 3, 4), torch.full((2, 3), -100), "^targets: expected at least one that"))),
 ])
 def test_bad_arguments_are_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):

@@ -150,6 +150,16 @@ def test_a_bad_value_from_the_browser_leaves_all_as_it_was_but_for_a_message(
     assert existing.get_state() == before
 
 
+@pytest.mark.parametrize("message", [None, ["delta"], "delta", 3], ids=repr)
+def test_a_message_that_holds_no_settings_is_refused(explorers, message):
+    explorer = explorers[DeltaExplorer]
+    before = explorer.get_state()
+    explorer.set_state(message)
+    assert explorer.message == f"settings: expected a dict, got {type(message).__name__}"
+    explorer.set_state({})
+    assert explorer.get_state() == before
+
+
 @pytest.mark.parametrize("explorer", EXPLORERS)
 @pytest.mark.parametrize("name", ["size", "_esm", "layout", "caption", "no_such_trait"])
 def test_the_browser_sets_nothing_but_settings(explorers, explorer, name):
@@ -513,11 +523,16 @@ def test_the_scan_stepper_counts_combine_operations_and_complete_states():
     stepper.level = 3
     assert "level 3 of 5: 7 of 11 combine operations done, 4 of 8 states" in stepper.caption
     stepper.order = "Hillis-Steele"
-    assert "Hillis-Steele, level 0 of 3: 0 of 17 combine operations" in stepper.caption
-    stepper.level = 3
+    assert "Hillis-Steele, level 3 of 3: 17 of 17 combine operations" in stepper.caption
     assert "17 of 17 combine operations done, 8 of 8 states complete" in stepper.caption
-    stepper.length = 5
+    stepper.length = 4                                      # which has no level 3
+    assert "level 2 of 2: 5 of 5 combine operations done, 4 of 4 states" in stepper.caption
+    stepper.set_state({"length": 5, "level": 0})            # in one message from the browser
     assert "level 0 of 3: 0 of 8 combine operations done, 1 of 5 states" in stepper.caption
+    stepper.set_state({"order": "Blelloch", "length": 16, "level": 4})
+    assert (stepper.value, stepper.message) == (
+        {"order": "Blelloch", "length": 16, "level": 4}, "")
+    stepper.length = 5
     stepper.order = "sequential"
     stepper.level = 2
     assert "level 2 of 4: 2 of 4 combine operations done, 3 of 5 states" in stepper.caption
@@ -617,6 +632,34 @@ def test_the_state_explorer_draws_the_states_of_the_model(code_model):
 
 
 COLOUR_LIMITS = {"delta": (1e-4, 1), "norm": (0, 1), "decay": (0, 1), "h": (-1, 1)}
+
+
+def test_the_state_explorer_follows_a_model_that_is_trained_on():
+    model = MambaLM(MambaConfig(256, 8, n_layer=1))
+    explorer = StateExplorer(model=model)
+    before = explorer.compute().delta
+    with torch.no_grad():
+        model.layers[0].mixer.dt_proj.bias += 1
+    assert (explorer.compute().delta > before).all()
+
+
+@pytest.mark.parametrize("how", ["Python", "browser"])
+def test_settings_that_a_model_fails_on_go_back_to_those_that_are_shown(how):
+    model = MambaLM(MambaConfig(256, 8, n_layer=1))
+    explorer = StateExplorer("before", model=model)
+    before = explorer.get_state()
+    model.embedding.weight.data.fill_(torch.nan)
+    for text in ("after", "again"):
+        if how == "browser":
+            explorer.set_state({"text": text, "channel": 3})
+            assert explorer.message.startswith("x: expected finite numbers")
+        else:
+            with pytest.raises(ValueError, match=r"^x: expected finite numbers"):
+                explorer.text = text
+        assert explorer.get_state() == {**before, "message": explorer.message}
+    model.embedding.weight.data.fill_(1.0)
+    explorer.text = "after"
+    assert explorer.maps["text"] == explorer.text == "after"
 
 
 def test_the_browser_gets_the_maps_in_255_levels(code_model):

@@ -315,7 +315,7 @@ FAULTS = [
           "WEIGHT_DTYPES = (torch.float32, ", "WEIGHT_DTYPES = (torch.int64, ",
           "test_checkpoint.py equal_those_of_transformers", "09"),
     Fault("a prompt loses its first byte", "tokenizer.py",
-          "return list(text.encode())", "return list(text.encode())[1:]",
+          'list(_as_utf8("text", text))', 'list(_as_utf8("text", text))[1:]',
           "test_tokenizer.py inverts", "09"),
     Fault("the least likely token is generated", "generation.py",
           "return logits.argmax(-1)", "return logits.argmin(-1)",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from minimamba.arguments import check_count, check_features, check_number, refuse
 from minimamba.s4.layers import S4Layer
 
 
@@ -65,11 +66,20 @@ class S4Classifier(nn.Module):
         d_model: features inside the blocks.
         n_layer: the number of blocks.
         dropout: the fraction that is set to zero in training.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
     """
 
     def __init__(self, layer: Callable[[int], S4Layer], d_input: int, classes: int, *,
                  d_model: int = 64, n_layer: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
+        if not callable(layer):
+            refuse("layer", "a function that makes an S4 layer", type(layer).__name__)
+        for name, count in (("d_input", d_input), ("classes", classes), ("d_model", d_model),
+                            ("n_layer", n_layer)):
+            check_count(name, count)
+        check_number("dropout", dropout, "a fraction from 0 to 1", 0, 1)
         self.encoder = nn.Linear(d_input, d_model)
         self.blocks = nn.ModuleList(
             Block(layer(d_model), d_model, dropout) for _ in range(n_layer))
@@ -84,7 +94,11 @@ class S4Classifier(nn.Module):
 
         Returns:
             Logits, (batch, classes).
+
+        Raises:
+            ValueError: for an x of another shape, dtype or device, or NaN.
         """
+        _check_input(x, self.encoder.weight)
         x = self.encoder(x)
         for block in self.blocks:
             x = block(x)
@@ -99,7 +113,11 @@ class S4Classifier(nn.Module):
 
         Returns:
             Logits, (batch, classes), those of `forward` up to rounding; without a gradient.
+
+        Raises:
+            ValueError: for an x of another shape, dtype or device, or NaN.
         """
+        _check_input(x, self.encoder.weight)
         systems = [block.ssm.discrete_system() for block in self.blocks]
         caches = [block.ssm.init_cache(len(x)) for block in self.blocks]
         total = torch.zeros(())
@@ -117,10 +135,15 @@ class LSTMClassifier(nn.Module):
         d_input: features of the signal.
         classes: the number of classes.
         d_hidden: features of the LSTM's state.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was given.
     """
 
     def __init__(self, d_input: int, classes: int, d_hidden: int) -> None:
         super().__init__()
+        for name, count in (("d_input", d_input), ("classes", classes), ("d_hidden", d_hidden)):
+            check_count(name, count)
         self.lstm = nn.LSTM(d_input, d_hidden, batch_first=True)
         self.decoder = nn.Linear(d_hidden, classes)
 
@@ -132,6 +155,15 @@ class LSTMClassifier(nn.Module):
 
         Returns:
             Logits, (batch, classes).
+
+        Raises:
+            ValueError: for an x of another shape, dtype or device, or NaN.
         """
+        _check_input(x, self.lstm.weight_ih_l0)
         outputs, _ = self.lstm(x)
         return self.decoder(outputs[:, -1])
+
+
+def _check_input(x: Tensor, weight: Tensor) -> None:
+    """Check signals (batch, length, d_input) against the (features, d_input) that they meet."""
+    check_features("x", x, "batch, length", weight.shape[1], weight)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from minimamba.arguments import refuse
+from minimamba.arguments import as_path, refuse
 
 
 class Recording(NamedTuple):
@@ -62,8 +62,8 @@ def eeg(channel: int = 0) -> Recording:
     Raises:
         ValueError: if there is no such channel.
     """
-    if channel not in range(4):
-        raise ValueError(f"channel: expected 0, 1, 2 or 3, got {channel!r}")
+    if not isinstance(channel, int) or isinstance(channel, bool) or channel not in range(4):
+        refuse("channel", "0, 1, 2 or 3", repr(channel))
     raw = _sample("eeg.dat", np.float64).reshape(800, 4)[:, channel]
     return Recording(torch.arange(len(raw), dtype=torch.float64) / 80, raw / raw.std(),
                      "standard deviations")
@@ -157,7 +157,7 @@ def folder(path: str | Path) -> Corpus:
     Raises:
         ValueError: if there is no such folder, or if one of the parts would be empty.
     """
-    root = Path(path)
+    root = as_path("path", path)
     if not root.is_dir():
         refuse("path", "a folder", repr(str(path)))
     files = {}
@@ -192,8 +192,12 @@ def dna(path: str | Path) -> Corpus:
         ValueError: if it isn't a FASTA file, in which a line that begins with ">" precedes each
             sequence.
     """
-    raw = Path(path).read_bytes()
-    text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).upper()
+    file = as_path("path", path)
+    raw = file.read_bytes()
+    try:
+        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).upper()
+    except (EOFError, OSError, zlib.error) as error:
+        refuse("path", "a FASTA file, plain or gzipped", f"{file}, gzipped and damaged: {error}")
     if not text.startswith(b">"):
         refuse("path", "a FASTA file, which begins with '>'", repr(text[:20]))
     train, val = [], []
@@ -204,7 +208,7 @@ def dna(path: str | Path) -> Corpus:
         cut = len(sequence) * 7 // 8
         train.append(b"\0" + sequence[:cut])
         val.append(b"\0" + sequence[cut:])
-    return Corpus(f"DNA of {Path(path).name}", _as_bytes(train), _as_bytes(val),
+    return Corpus(f"DNA of {file.name}", _as_bytes(train), _as_bytes(val),
                   "that of the file's source")
 
 

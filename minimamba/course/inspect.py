@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from minimamba.arguments import check_token_ids, refuse
 from minimamba.lm import MambaLM
 from minimamba.nn.attention import Attention
 from minimamba.nn.mamba import Mamba
@@ -42,8 +43,9 @@ def trace_states(model: MambaLM, input_ids: Tensor) -> list[StateTrace]:
         One `StateTrace` per Mamba block, in float32 or float64.
 
     Raises:
-        ValueError: as the model does, for token ids it can't take.
+        ValueError: for what is no `MambaLM`, and for token ids that it can't take.
     """
+    _check_model(model)
     blocks = [layer.mixer for layer in model.layers if isinstance(layer.mixer, Mamba)]
     return [_trace(block, block.ssm_input(x)) for block, x in
             zip(blocks, _inputs_of(model, input_ids, blocks), strict=True)]
@@ -61,15 +63,22 @@ def attention_weights(model: MambaLM, input_ids: Tensor) -> list[Tensor]:
         One (n_heads, length, length) per attention layer; each row sums to 1.
 
     Raises:
-        ValueError: as the model does, for token ids it can't take.
+        ValueError: for what is no `MambaLM`, and for token ids that it can't take.
     """
+    _check_model(model)
     layers = [layer.mixer for layer in model.layers if isinstance(layer.mixer, Attention)]
     return [layer.attention_weights(x)[0] for layer, x in
             zip(layers, _inputs_of(model, input_ids, layers), strict=True)]
 
 
+def _check_model(model: MambaLM) -> None:
+    if not isinstance(model, MambaLM):
+        refuse("model", "a MambaLM", type(model).__name__)
+
+
 def _inputs_of(model: MambaLM, input_ids: Tensor, modules: list[nn.Module]) -> list[Tensor]:
     """What each of some modules is given while the model runs."""
+    check_token_ids("input_ids", input_ids, 1, "(length,)", model.embedding.weight)
     inputs: list[Tensor] = []
     hooks = [module.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
              for module in modules]

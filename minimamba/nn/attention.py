@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
+from minimamba.arguments import as_bool_mask, check_bool, check_count, check_state, refuse
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops.linear import linear_layer, weight_of
 
@@ -50,6 +50,7 @@ class Attention(nn.Module):
         super().__init__()
         check_count("d_model", d_model)
         check_count("n_heads", n_heads)
+        check_bool("rotary", rotary)
         multiple = 2 * n_heads if rotary else n_heads
         if d_model % multiple:
             refuse("n_heads", f"a number that divides d_model = {d_model} into equal heads"
@@ -96,6 +97,7 @@ class Attention(nn.Module):
             ValueError: naming the argument, what was expected and what was given.
         """
         check_input(x, self.d_model, weight_of(self.in_proj))
+        check_bool("return_cache", return_cache)
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
         if cache is not None:

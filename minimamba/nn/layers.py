@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from minimamba.arguments import (
+    check_bool,
     check_count,
     check_features,
     check_positive,
@@ -41,10 +42,11 @@ class Layer(nn.Module):
     def __init__(self, mixer: Mixer, d_model: int, *, norm_epsilon: float = 1e-5,
                  residual_in_fp32: bool = True) -> None:
         super().__init__()
-        if not isinstance(mixer, nn.Module):
+        if not isinstance(mixer, nn.Module) or not isinstance(mixer, Mixer):
             refuse("mixer", "a module with the interface of Mixer", type(mixer).__name__)
         check_count("d_model", d_model)
         check_positive("norm_epsilon", norm_epsilon, "a number")
+        check_bool("residual_in_fp32", residual_in_fp32)
         self.norm = nn.RMSNorm(d_model, norm_epsilon)
         self.mixer = mixer
         self.residual_in_fp32 = residual_in_fp32
@@ -67,6 +69,7 @@ class Layer(nn.Module):
             ValueError: naming the argument, what was expected and what was given.
         """
         self._check("x", x, "batch, length")
+        check_bool("return_cache", return_cache)
         normed = self.norm(x.to(self.norm.weight.dtype))
         y = self.mixer(normed, cache, attention_mask=attention_mask, return_cache=return_cache)
         if not return_cache:

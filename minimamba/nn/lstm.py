@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.arguments import as_bool_mask, check_bool, check_count, check_state
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops.linear import linear_layer, weight_of
 
@@ -68,6 +68,7 @@ class LSTM(nn.Module):
             (batch, length, d_model); with `return_cache`, a pair of that and an `LSTMCache`.
         """
         check_input(x, self.d_model, weight_of(self.out_proj))
+        check_bool("return_cache", return_cache)
         if cache is None:
             cache = self.init_cache(len(x))
         else:

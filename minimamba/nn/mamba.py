@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import as_bool_mask, check_count, check_state
+from minimamba.arguments import (
+    as_bool_mask,
+    check_bool,
+    check_count,
+    check_factory,
+    check_state,
+    check_writable,
+)
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
@@ -75,6 +82,9 @@ class Mamba(SelectiveSSM):
             check_count(name, size)
         check_dt_rank(dt_rank, ("auto",))
         check_dt_init(dt_init, dt_scale, dt_init_floor)
+        check_bool("conv_bias", conv_bias)
+        check_bool("bias", bias)
+        check_factory(device, dtype)
         self.d_model = d_model
         self.d_conv = d_conv
         self.layer_idx = layer_idx
@@ -124,6 +134,7 @@ class Mamba(SelectiveSSM):
             ValueError: naming the argument, what was expected and what was given.
         """
         check_input(x, self.d_model, weight_of(self.conv1d))
+        check_bool("return_cache", return_cache)
         batch, length, _ = x.shape
         conv_state, ssm_state = None, None
         if cache is not None:
@@ -205,6 +216,9 @@ class Mamba(SelectiveSSM):
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
         check_step_input(x, self.d_model, weight_of(self.conv1d))
         self._check_cache(cache, len(x))
+        if in_place:
+            check_writable("cache.conv_state", cache.conv_state)
+            check_writable("cache.ssm_state", cache.ssm_state)
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
             x, z = linear_layer(self.in_proj, x).chunk(2, -1)
             x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,

@@ -5,7 +5,7 @@ from typing import Literal, overload
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from minimamba.arguments import as_bool_mask, check_count, check_features, refuse
+from minimamba.arguments import as_bool_mask, check_bool, check_count, check_features, refuse
 from minimamba.nn.mixer import check_cache_type, check_step_input
 from minimamba.ops.linear import linear_layer, weight_of
 
@@ -63,6 +63,7 @@ class MLP(nn.Module):
         # An expert of a mixture may get no token.
         check_features("x", x, "batch, length", self.d_model, weight_of(self.in_proj),
                        may_be_empty=True)
+        check_bool("return_cache", return_cache)
         if cache is not None:
             _check_cache(cache)
         if attention_mask is not None:

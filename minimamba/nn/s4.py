@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, glu
 
-from minimamba.arguments import as_bool_mask, check_count, check_state, refuse
+from minimamba.arguments import as_bool_mask, check_bool, check_count, check_state, refuse
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import S6
 from minimamba.ops.linear import linear_layer, weight_of
@@ -64,6 +64,7 @@ class S4Block(nn.Module):
             (batch, length, d_model); with `return_cache`, a pair of that and the state.
         """
         check_input(x, self.d_model, weight_of(self.out_proj))
+        check_bool("return_cache", return_cache)
         if cache is not None:
             self._check_cache(cache, len(x))
         if attention_mask is not None:

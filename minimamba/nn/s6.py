@@ -19,10 +19,13 @@ from torch.nn.functional import silu, softplus
 
 from minimamba.arguments import (
     as_bool_mask,
+    check_bool,
     check_count,
+    check_factory,
     check_one_of,
     check_positive,
     check_state,
+    check_writable,
     refuse,
 )
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
@@ -174,6 +177,7 @@ class SelectiveSSM(nn.Module):
             ValueError: naming the argument, what was expected and what was given.
         """
         check_input(x, self.d_inner, self._weight)
+        check_bool("return_last_state", return_last_state)
         dt, B, C = self._project(x)
         if attention_mask is not None:
             is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
@@ -199,7 +203,10 @@ class SelectiveSSM(nn.Module):
             ValueError: naming the argument, what was expected and what was given.
         """
         check_step_input(x, self.d_inner, self._weight)
+        check_bool("in_place", in_place)
         self._check_state("ssm_state", ssm_state, len(x))
+        if in_place:
+            check_writable("ssm_state", ssm_state)
         if z is not None:
             check_state("z", z, tuple(x.shape), "that of x", x)
         return self._scan_step(x, ssm_state, z, in_place)
@@ -274,9 +281,10 @@ class S6(SelectiveSSM):
         super().__init__()
         check_count("d_inner", d_inner)
         check_count("d_state", d_state)
+        check_dt_rank(dt_rank, ("auto", "broadcast"))
         if dt_rank == "auto":
             dt_rank = ceil(d_inner / 16)
-        check_dt_rank(dt_rank, ("auto", "broadcast"))
+        check_factory(device, dtype)
         if not isinstance(selective, (tuple, list, set, frozenset)) or not all(
                 name in SELECTIVE for name in selective):
             refuse("selective", "some of 'delta', 'B' and 'C'", repr(selective))
@@ -306,6 +314,7 @@ class S6(SelectiveSSM):
             y (batch, length, d_inner); with `return_cache`, (y, cache).
         """
         check_input(x, self.d_inner, self._weight)
+        check_bool("return_cache", return_cache)
         if cache is not None:
             self._check_cache(cache, len(x))
         return self.scan(x, initial_state=cache, attention_mask=attention_mask,
@@ -337,6 +346,7 @@ class S6(SelectiveSSM):
         """
         check_step_input(x, self.d_inner, self._weight)
         self._check_cache(cache, len(x))
+        check_writable("cache", cache)
         return self._scan_step(x, cache, None, in_place=True)[0]
 
     def init_cache(self, batch: int) -> Tensor:

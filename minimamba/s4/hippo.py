@@ -119,12 +119,14 @@ def basis(measure: Measure, N: int, age: Tensor) -> Tensor:
         age's shape + (N,), in age's dtype.
 
     Raises:
-        ValueError: for an unknown measure, a wrong N or dtype, or NaN.
+        ValueError: for an unknown measure, a wrong N or dtype, NaN, or an age outside the window.
     """
     matrices(measure, N)  # checks measure and N
     check_system(age=age)
     if age.is_complex():
         refuse("age", "a real dtype", age.dtype)
+    if values_exist() and not ((age >= 0) & (age <= 1)).all():
+        refuse("age", "fractions of the window, from 0 to 1", f"{age.min():g} to {age.max():g}")
     if measure == "fout":
         angle = 2 * torch.pi * age[..., None] * torch.arange(1, N // 2 + 1, device=age.device)
         waves = torch.stack([angle.cos(), angle.sin()], -1).flatten(-2) * 2**0.5

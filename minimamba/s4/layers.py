@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from minimamba import discretize, lti
 from minimamba.arguments import (
     as_bool_mask,
+    check_bool,
     check_count,
     check_features,
     check_one_of,
@@ -149,7 +150,8 @@ class S4Layer(nn.Module, ABC):
         self._check_input(x, "batch")
         if system is None:
             system = self.discrete_system()
-        elif not isinstance(system, tuple) or len(system) != 3:
+        elif not (isinstance(system, tuple) and len(system) == 3
+                  and all(isinstance(part, Tensor) for part in system)):
             refuse("system", "what `discrete_system` returned", type(system).__name__)
         A_bar, B_bar, C = system
         self._check_cache(cache, len(x), B_bar)
@@ -274,6 +276,7 @@ class S4D(S4Layer):
             ValueError: for a wrong shape or dtype, or NaN.
         """
         self._check_input(x)
+        check_bool("return_cache", return_cache)
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, *x.shape[:2], x.device)
             x = x.masked_fill(~attention_mask[..., None], 0)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from minimamba.arguments import (
     can_read_values,
+    check_bool,
     check_count,
     check_finite,
     check_one_of,
@@ -177,6 +178,8 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         >>> y.shape, last_state.shape
         (torch.Size([2, 10, 4]), torch.Size([2, 4, 3]))
     """
+    check_bool("delta_softplus", delta_softplus)
+    check_bool("return_last_state", return_last_state)
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
     chosen = _choose(method, x, A.shape[1])
     if not delta_softplus and can_read_values(x):

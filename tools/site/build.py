@@ -9,7 +9,9 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 from html import escape, unescape
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +26,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 MARKER = ".minimamba-site"
-"""The file that lists all files of a site: these, and no others, are the next build's to delete."""
+"""The file that lists all files of a site, each with its checksum: these, unless someone has
+changed them, are the next build's to delete, and no others."""
+NAME = re.compile(r"(?!index\.)[\w.-]+\.ipynb")
+"""Names of notebooks that need no escape in an address."""
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 ENTRY = re.compile(r"<tr>\s*<td>(.*?)</td>(.*?)</tr>", re.S)
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
@@ -47,7 +53,8 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT
         module: gives the JavaScript of a widget by its file name.
 
     Raises:
-        ValueError: if `site` is a file or a link, or holds a file that no build wrote.
+        ValueError: if `site` is a file or a link, or holds a file that no build wrote; for a
+            notebook that can't be shown, with its name.
     """
     check_replaceable(site)
     site.mkdir(parents=True, exist_ok=True)
@@ -65,9 +72,18 @@ def check_replaceable(site: Path) -> None:
         return
     if not (site / MARKER).is_file():
         raise ValueError(f"{expected}, got a folder without {MARKER}")
-    foreign = sorted(set(files(site)) - set((site / MARKER).read_text("utf-8").splitlines()))
-    if foreign:
-        raise ValueError(f"{expected}, got one with a file that no build wrote: {foreign[0]}")
+    written = set((site / MARKER).read_text("utf-8", errors="replace").split("\n"))
+    for name in sorted(files(site)):
+        if name != MARKER and listed(site, name) not in written:
+            raise ValueError(f"{expected}, got one with a file that no build wrote, or that was "
+                             f"changed since: {name}")
+
+
+def listed(site: Path, name: str) -> str:
+    """The line of the marker for a file: its checksum, or where a link leads, and its name."""
+    path = site / name
+    what = f"link {path.readlink()}" if path.is_symlink() else sha256(path.read_bytes()).hexdigest()
+    return f"{what}  {name}"
 
 
 def files(folder: Path) -> list[str]:
@@ -78,7 +94,8 @@ def files(folder: Path) -> list[str]:
 
 def replace(site: Path, new: Path) -> None:
     """Move a new site to its place; wherever this is interrupted, the next build can go on."""
-    (new / MARKER).write_text("\n".join([MARKER, *sorted(files(new))]) + "\n", "utf-8")
+    lines = [listed(new, name) for name in sorted(files(new))]
+    (new / MARKER).write_text("\n".join(lines) + "\n", "utf-8")
     for old in site.iterdir():
         if old.name != MARKER:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -89,10 +106,12 @@ def replace(site: Path, new: Path) -> None:
 
 def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], str]) -> None:
     """Write the whole site into an empty folder."""
-    shutil.copytree(ROOT / "figures", site / "figures", ignore=shutil.ignore_patterns("*.md"),
-                    dirs_exist_ok=True)
-    shutil.copytree(notebooks, site / "notebooks", ignore=lambda folder, names: [
-        name for name in names if not name.endswith(".ipynb")])
+    # Files alone, since the site may lie in one of these folders.
+    books = sorted(path for path in notebooks.glob("*.ipynb") if path.is_file())
+    for name, paths in (("figures", (ROOT / "figures").glob("*.svg")), ("notebooks", books)):
+        (site / name).mkdir()
+        for path in paths:
+            shutil.copy(path, site / name)
     for name in ("style.css", "search.js", "widgets.js", "math.woff2", "math.txt"):
         shutil.copy(HERE / name, site)
 
@@ -100,9 +119,15 @@ def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], st
                               lstrip_blocks=True, undefined=StrictUndefined)
     reference = Reference(package)
     body = Body(captions(), reference.find)
-    chapters = [chapter(path, body) for path in sorted(notebooks.glob("*.ipynb"))]
+    chapters = []
+    for path in books:
+        with errors_of(path):
+            chapters.append(chapter(path, body))
     if (notebooks / "glossary.md").exists():
-        chapters.append(glossary(notebooks / "glossary.md", reference))
+        with errors_of(notebooks / "glossary.md"):
+            chapters.append(glossary(notebooks / "glossary.md", reference))
+    if not chapters:
+        raise ValueError(f"{notebooks}: expected notebooks, got none")
     modules = reference.pages(environment)
     tabs = [("Chapters", chapters), ("API reference", modules)]
     for tab in tabs:
@@ -118,14 +143,30 @@ def captions() -> dict[str, str]:
     found = {}
     for path in sorted((ROOT / "figures").glob("*.svg")):
         words = re.search("<dc:description>(.+?)</dc:description>", path.read_text("utf-8"), re.S)
-        found[unescape(words.group(1))] = path.name
+        if words:                      # else it is a drawing of someone else, in no notebook
+            found[unescape(words.group(1))] = path.name
     return found
+
+
+@contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn what is wrong with a file, which may hold anything, into one line with its name."""
+    try:
+        yield
+    except Exception as error:
+        lines = COLOUR.sub("", str(error)).split("\n")
+        reason = next(filter(str.strip, lines), type(error).__name__)
+        raise ValueError(f"{path.name}: {reason}") from error
 
 
 def chapter(path: Path, body: Body) -> dict:
     """The page of a notebook."""
+    if not NAME.fullmatch(path.name):
+        raise ValueError("name: expected letters, digits, '_', '.' and '-', and not index.ipynb")
     html = body.render(nbformat.read(path, as_version=4))
     first = HEADING.search(html)
+    if first is None:
+        raise ValueError("expected a heading, which names the page, got none")
     page = {"url": f"{path.stem}.html", "title": prose.text(first.group(3)), "html": html,
             "source": source(path.name)}
     return page | {"sections": sections(page), "contents": contents(page)}

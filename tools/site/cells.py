@@ -59,6 +59,8 @@ class Body:
         if "text/markdown" in data:
             is_caption = data["text/markdown"].strip("*") in self.figures
             return "" if is_caption else prose.render(data["text/markdown"], self.find)
+        if "text/plain" not in data:
+            raise ValueError(f"output: expected text/plain among its types, got {[*data]}")
         return self.plain(data["text/plain"])
 
     def plain(self, lines: str) -> str:
@@ -81,10 +83,12 @@ class Body:
             return ""
         alt = output.metadata.get("image/png", {}).get("alt", "")
         png = output.data["image/png"].replace("\n", "")
-        return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">'
+        return f'<img src="data:image/png;base64,{escape(png)}" alt="{escape(alt)}">'
 
     def widget(self, widget: dict, still: str) -> str:
         """Write the still picture, and the data with which widgets.js replaces it."""
+        if not isinstance(widget, dict) or not {"module", "state"} <= widget.keys():
+            raise ValueError(f"{WIDGET}: expected a module and a state, got {widget!r:.60}")
         name = widget["module"]
         if not isinstance(name, str) or not MODULE.fullmatch(name):
             raise ValueError(f"module: expected the name of a JavaScript file, got {name!r}")

@@ -8,7 +8,17 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
-from minimamba.arguments import check_count, check_shape, refuse, shape_of
+from minimamba.arguments import (
+    FLOATING,
+    can_read_values,
+    check_count,
+    check_finite,
+    check_same_device,
+    check_shape,
+    check_tensor,
+    refuse,
+    shape_of,
+)
 
 UNSCORED = -100
 """The target of a token that isn't scored: the `ignore_index` of PyTorch's cross entropy."""
@@ -39,9 +49,9 @@ def loss(logits: Tensor, targets: Tensor) -> Tensor:
         A scalar, in nats.
 
     Raises:
-        ValueError: if the shapes don't match.
+        ValueError: if the shapes don't match, or no token is scored.
     """
-    _check_shapes(logits, targets)
+    _check(logits, targets)
     return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=UNSCORED)
 
 
@@ -56,17 +66,30 @@ def accuracy(logits: Tensor, targets: Tensor) -> Tensor:
         A scalar from 0 to 1.
 
     Raises:
-        ValueError: if the shapes don't match.
+        ValueError: if the shapes don't match, no token is scored, or the logits are not finite.
     """
-    _check_shapes(logits, targets)
+    _check(logits, targets)
+    if can_read_values(logits):
+        check_finite("logits", logits)
     correct = (logits.argmax(-1) == targets).sum()
     return correct / (targets != UNSCORED).sum()
 
 
-def _check_shapes(logits: Tensor, targets: Tensor) -> None:
+def _check(logits: Tensor, targets: Tensor) -> None:
+    check_tensor("logits", logits, FLOATING)
+    check_tensor("targets", targets, (torch.int64,))
     if logits.ndim != 3:
         refuse("logits", "shape (batch, length, vocab_size)", shape_of(logits))
     check_shape("targets", targets, tuple(logits.shape[:2]), "(batch, length)")
+    check_same_device(logits=logits, targets=targets)
+    if not can_read_values(targets):
+        return
+    scored = targets[targets != UNSCORED]
+    if not len(scored):
+        refuse("targets", "at least one that is scored", f"{UNSCORED} everywhere")
+    if scored.min() < 0 or scored.max() >= logits.shape[2]:
+        refuse("targets", f"{UNSCORED}, or tokens from 0 to {logits.shape[2] - 1}",
+               f"{scored.min()} to {scored.max()}")
 
 
 @dataclass(frozen=True)
@@ -106,9 +129,12 @@ class Task(ABC):
             Examples of shape (batch, length of a sequence).
 
         Raises:
-            ValueError: if batch isn't a whole number from 1 up.
+            ValueError: if batch isn't a whole number from 1 up, or the generator isn't one.
         """
         check_count("batch", batch)
+        if not isinstance(generator, Generator):
+            refuse("generator", "a torch.Generator, such as torch.Generator().manual_seed(0)",
+                   type(generator).__name__)
         return self._sample(batch, generator)
 
     @abstractmethod

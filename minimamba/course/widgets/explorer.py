@@ -162,6 +162,8 @@ class Explorer(anywidget.AnyWidget):
             sync_data: the new settings by name.
         """
         try:
+            if not isinstance(sync_data, dict):
+                refuse("settings", "a dict", type(sync_data).__name__)
             for name in sync_data:
                 check_one_of("setting", name, self.settings)
             super().set_state(sync_data)

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from minimamba.course import plots
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
-from minimamba.course.widgets.explorer import one_of, whole_number
+from minimamba.course.widgets.explorer import check_whole_number, one_of, whole_number
 from minimamba.course.widgets.javascript import bundle
 
 GPU = {"bandwidth": 4.8e12, "exponentials": 132 * 16 * 1.98e9, "steps": 8 * 2048 * 1536}
 """An H200 by its data sheet, in bytes and exponentials per second, and the size of the scan: the
 steps of all sequences times the channels (chapter 07)."""
+MAX_PASSES = 16
 BYTES_PER_NUMBER = {"bfloat16": 2, "float32": 4}
 
 
@@ -55,7 +56,7 @@ class RooflineExplorer(BrowserExplorer):
     _esm = bundle(module)
     settings = ("passes", "d_state", "dtype")
     data = ("gpu", "bytes_per_number")
-    passes = whole_number(0, 16)
+    passes = whole_number(0, MAX_PASSES)
     """How often the scan passes over its states."""
     d_state = whole_number(1, 128)
     """The state dimension N."""
@@ -78,8 +79,12 @@ class RooflineExplorer(BrowserExplorer):
 
         Returns:
             What the drawing shows.
+
+        Raises:
+            ValueError: for a number of passes that the setting can't have either.
         """
         passes = self.passes if passes is None else passes
+        check_whole_number("passes", passes, 0, MAX_PASSES)
         moved = BYTES_PER_NUMBER[self.dtype] * (4 + passes * self.d_state)
         intensity = self.d_state / moved
         return RooflineEstimate(

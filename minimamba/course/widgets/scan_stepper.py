@@ -44,13 +44,13 @@ class ScanStepper(BrowserExplorer):
         check_whole_number("length", length, 2, MAX_LENGTH)
         level = len(ORDERS[order](length)) if level is None else level
         super().__init__(order=order, length=length, level=level)
-        self.observe(self._restart, names=["order", "length"])
+        self.observe(self._limit_level, names=["order", "length"])
 
     _check_level = limited_by(lambda self, name: (0, len(self.levels())), "level")
 
-    def _restart(self, change: object) -> None:
-        """Begin a new scan before its first level."""
-        self.level = 0
+    def _limit_level(self, change: object) -> None:
+        """Keep the level within an order that has fewer."""
+        self.level = min(self.level, len(self.levels()))
 
     def levels(self) -> list[associative.Level]:
         """The combine operations of each level, as (source, target)."""

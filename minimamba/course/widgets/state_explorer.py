@@ -101,19 +101,22 @@ class StateExplorer(PythonExplorer):
         model = MambaLM.from_pretrained(weights.CODE) if model is None else model
         _check_model(model)
         self._model = model
-        self._trace = lru_cache(maxsize=1)(self._trace)     # again only when the text changes
+        self._trace = lru_cache(maxsize=1)(self._trace)  # again if the text or a weight changes
         super().__init__(text=text, layer=layer, channel=channel, last={
             "layer": len(model.layers) - 1, "channel": model.layers[0].mixer.d_inner - 1})
 
     _check_index = limited_by(lambda self, name: (0, self.last[name]), "layer", "channel")
 
-    def _trace(self, text: str) -> list[StateTrace]:
-        """The states of every layer at every byte."""
+    def _trace(self, text: str, weights: tuple) -> list[StateTrace]:
+        """The states of every layer at every byte, for the weights of this version."""
         return trace_states(self._model, torch.tensor(list(text.encode())))
 
     def compute(self) -> StateMaps:
         """Compute what is shown, by running the model."""
-        layer = self._trace(self.text)[self.layer]
+        # A tensor counts its changes in place, such as an optimizer's; not those in inference mode.
+        versions = tuple((p.data_ptr(), p.dtype, None if p.is_inference() else p._version)
+                         for p in self._model.parameters())
+        layer = self._trace(self.text, versions)[self.layer]
         norm = layer.norm.T
         h = layer.h[:, self.channel].T
         return StateMaps(layer.delta.T, norm / norm.amax(1, keepdim=True).clamp_min(1e-9),
