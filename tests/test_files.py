@@ -283,9 +283,9 @@ def test_mistyped_hub_name_says_what_was_tried(error, monkeypatch):
 @pytest.mark.parametrize("path", [None, 3, b"folder", ["a"], ""])
 def test_path_of_another_type_is_refused(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^path: expected a string or a pathlib.Path, got "):
+    with pytest.raises(ValueError, match=r"^path: expected a (string|path)"):
         MambaLM.from_pretrained(path)
-    with pytest.raises(ValueError, match=r"^folder: expected a string or a pathlib.Path, got "):
+    with pytest.raises(ValueError, match=r"^folder: expected a (string|path)"):
         MambaLM(MambaConfig(vocab_size=40, d_model=8, n_layer=1)).save_pretrained(path)
     assert not any(tmp_path.iterdir())
 
