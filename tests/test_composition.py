@@ -279,13 +279,36 @@ def test_a_projection_that_was_replaced_is_called(mixer, name):
     check_same(given, outputs(block, x))
 
 
+class Quantized(torch.Tensor):
+    """A weight that, like those of torchao, has no other operation than that of its layer."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.chunk, torch.Tensor.__getitem__, torch.Tensor.new_zeros):
+            raise NotImplementedError(function.__name__)
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+def quantize(layer):
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Quantized))
+
+
+def replace_forward(layer):
+    """As offloading does, which first brings the weights back."""
+    forward = layer.forward
+    layer.forward = lambda x: 2 * forward(x)
+
+
 @pytest.mark.parametrize("name", ["in_proj", "conv1d", "x_proj", "dt_proj", "out_proj"])
 @pytest.mark.parametrize("change", [
+    replace_forward, quantize,
     parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm,
     partial(prune.random_unstructured, name="weight", amount=0.5),
     lambda layer: layer.register_forward_hook(lambda layer, inputs, y: 2 * y),
     lambda layer: layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))],
-    ids=["weight_norm", "spectral_norm", "old weight_norm", "prune", "hook", "pre-hook"])
+    ids=["forward", "subclass", "weight_norm", "spectral_norm", "old weight_norm", "prune", "hook",
+         "pre-hook"])
 def test_a_layer_that_was_changed_is_called(name, change):
     torch.manual_seed(0)
     block = Mamba(8, d_state=3).eval()
@@ -303,6 +326,16 @@ def test_a_layer_that_was_changed_is_called(name, change):
     given = outputs(block, x)
     setattr(block, name, Called())
     check_same(given, outputs(block, x))
+
+
+def test_a_hook_on_all_modules_sees_every_layer():
+    seen = set()
+    model = small_model(n_layer=7, layers="MA64FLM", n_heads=2)
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, y: seen.add(module))
+    model(random_ids(length=9))
+    hook.remove()
+    assert set(model.modules()) - seen == {model.layers}
 
 
 def test_compiled_step_calls_a_layer_with_hooks():
