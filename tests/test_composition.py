@@ -286,6 +286,8 @@ class Quantized(torch.Tensor):
     def __torch_function__(cls, function, types, args=(), kwargs=None):
         if function in (torch.Tensor.chunk, torch.Tensor.__getitem__, torch.Tensor.new_zeros):
             raise NotImplementedError(function.__name__)
+        if function is torch.Tensor.detach:
+            return super().__torch_function__(function, types, args, kwargs or {})
         with torch._C.DisableTorchFunctionSubclass():
             return function(*args, **(kwargs or {}))
 
@@ -348,6 +350,34 @@ def test_compiled_step_calls_a_layer_with_hooks():
     torch.testing.assert_close(step(ids, model.init_cache(2)), expected)
     hook.remove()
     assert not torch.allclose(step(ids, model.init_cache(2)), expected)
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: model.to("meta"), lambda model: model.to("meta").to_empty(device="cpu"),
+    lambda model: model.load_state_dict(small_model(0.1).state_dict(), assign=True),
+    lambda model: nn.ModuleList([model]).load_state_dict(
+        nn.ModuleList([small_model(0.1)]).state_dict(), assign=True)],
+    ids=["meta", "to_empty", "load_state_dict", "part of another module"])
+def test_tied_weights_stay_tied(change):
+    model = copy.deepcopy(small_model(0.1))
+    change(model)
+    assert model.lm_head.weight is model.embedding.weight
+    assert len(list(model.parameters())) == len(list(small_model(0.1).parameters()))
+
+
+def test_an_ensemble_computes_what_its_models_do():
+    models = [small_model(0.1, n_layer=5, layers="MA64F", n_heads=2).eval() for _ in range(2)]
+    with torch.no_grad():
+        models[1].embedding.weight *= 2
+    ids = random_ids(length=9)
+    base = copy.deepcopy(models[0]).to("meta")
+
+    def call(parameters, buffers):
+        return torch.func.functional_call(base, (parameters, buffers), (ids,))
+
+    given = torch.vmap(call)(*torch.func.stack_module_state(models))
+    torch.testing.assert_close(given, torch.stack([model(ids) for model in models]),
+                               rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")
