@@ -27,6 +27,7 @@ from minimamba.arguments import (
     shape_of,
     values_exist,
 )
+from minimamba.autocast import without_autocast
 
 
 class Aligned(NamedTuple):
@@ -45,6 +46,7 @@ class Aligned(NamedTuple):
     """(..., 1) if diagonal, (..., 1, 1) if dense."""
 
 
+@without_autocast
 def apply_A(A: Tensor, h: Tensor, dense: bool) -> Tensor:
     """Multiply hidden states by A: a matrix product if dense, elementwise if diagonal.
 

@@ -137,7 +137,10 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     Every method has gradients. Only those of "reference" have gradients again; a second
     derivative of another method is an error. `torch.func` (`grad`, `vmap`, `jacrev`) and
     `torch.export` take "reference", or "triton" to be exported, which "auto" knows. All methods
-    but "compiled" run within `torch.compile(fullgraph=True)`.
+    but "compiled" run within `torch.compile(fullgraph=True)`. What `torch.compile` compiles within
+    autocast gets a backward pass in half precision, unless
+    `torch._functorch.config.backward_pass_autocast` is "off". A graph that `torch.export` makes
+    holds for one length.
 
     Args:
         x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
