@@ -9,13 +9,14 @@ import torch
 from models import random_ids, small_model
 from systems import F64, randn, stable_diagonal, uniform
 from torch import nn
-from torch.autograd import gradgradcheck
+from torch.autograd import forward_ad, gradgradcheck
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from minimamba import selective_scan
 from minimamba.nn import LSTM, MLP, S6, Attention, Mamba
 from minimamba.ops.causal_conv1d import _apply as conv_kernel
+from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
 
 AGAIN = "can't be differentiated again"
@@ -189,6 +190,59 @@ def test_model_runs_in_one_graph(pattern):
     torch.testing.assert_close(exported(ids), expected)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other(ids), expected)
+
+
+@pytest.mark.parametrize("pattern", ["M", "A64F"])
+def test_model_is_compiled_whole(pattern):
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    torch.compiler.reset()
+    # S4D's kernel is computed in blocks, whose number PyTorch must know.
+    run = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic="4" not in pattern)
+    for length in (9, 14):
+        ids = random_ids(length=length)
+        torch.testing.assert_close(run(ids), model(ids))
+    exported = torch.export.export(model, (ids,), strict=True).module()
+    torch.testing.assert_close(exported(ids), model(ids))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pattern", ["M", "A64FL"])
+def test_model_can_be_traced(pattern):
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    ids = random_ids(length=9)
+    traced = torch.jit.trace(model, (ids,))
+    torch.testing.assert_close(traced(ids), model(ids), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [lambda: S4(4, 8), lambda: S4D(4, 8, init="legs")])
+def test_S4_layer_can_be_built_without_memory(build):
+    with torch.device("meta"):
+        layer = build()
+    assert {x.device.type for x in layer.parameters()} == {"meta"}
+
+
+def test_forward_mode_derivatives_are_those_of_torch_func():
+    block = Mamba(6)
+    x, tangent = randn(2, 9, 6).float(), randn(2, 9, 6, seed=1).float()
+    _, expected = torch.func.jvp(block, (x,), (tangent,))
+    with forward_ad.dual_level():
+        y = block(forward_ad.make_dual(x, tangent))
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)
+
+
+@pytest.mark.parametrize("method", ["auto", "reference"])
+def test_batched_gradients_are_right_or_an_error(method):
+    tensors = scan_inputs()
+    y = selective_scan(**tensors, method=method)
+    several = torch.stack([torch.ones_like(y), y.detach()])
+    call = partial(torch.autograd.grad, y, tensors["x"], retain_graph=True)
+    if method == "reference":
+        given, = call(grad_outputs=several, is_grads_batched=True)
+        torch.testing.assert_close(given, torch.stack([call(grad_outputs=one)[0]
+                                                       for one in several]))
+    else:
+        with pytest.raises(RuntimeError, match=r"^These .+is_grads_batched.+'reference'"):
+            call(grad_outputs=several, is_grads_batched=True)
 
 
 def test_gradients_of_each_sequence_by_vmap_are_those_of_one_after_the_other():

@@ -58,7 +58,7 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
     if d_state is not None:
         check_count("d_state", d_state)
     if method != "reference" and is_transformed():
-        return "torch.func and torch.jit can transform the loop of 'reference' alone"
+        return "torch.func, torch.jit and forward_ad can transform the loop of 'reference' alone"
     if method in ("chunked", "compiled") and torch.compiler.is_exporting():
         return "an exported graph would lose its backward pass, which is written by hand"
     if method == "compiled" and torch.compiler.is_compiling():
