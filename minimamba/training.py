@@ -80,6 +80,9 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
     check_number("weight_decay", weight_decay, "a number from 0 up", 0, LARGEST)
     if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:
         refuse("model", "a torch.nn.Module with parameters", type(model).__name__)
+    if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
+        # AdamW divides by the root of a moment plus 1e-8, which float16 rounds to 0.
+        refuse("model", "parameters in float32, float64 or bfloat16", "some in float16")
     if not callable(loss):
         refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
     if not isinstance(batches, Iterable):

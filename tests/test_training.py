@@ -200,7 +200,7 @@ def test_too_few_batches_and_bad_numbers_are_refused_by_name():
         options = {"steps": 5, "learning_rate": 0.1} | {name: value}
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             train_steps(model, None, empty_batches(), **options)   # at the call
-    for no_model in (nn.ReLU(), None):
+    for no_model in (nn.ReLU(), None, nn.Linear(2, 2).half()):
         with pytest.raises(ValueError, match=r"^model: expected"):
             train_steps(no_model, print, empty_batches(), 5, learning_rate=0.1)
 
