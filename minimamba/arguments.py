@@ -13,12 +13,15 @@ from typing import NoReturn
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.masked import MaskedTensor
 
 SMALLEST = math.ulp(0.0)
 """The smallest number greater than 0."""
 LARGEST = sys.float_info.max
 """The largest finite number."""
+REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+"""The precision of complex dtypes. (`torch.compile` knows no `dtype.to_real`.)"""
 LARGEST_COUNT = 2**63 - 1
 """The largest whole number that PyTorch takes."""
 LONGEST = 2000
@@ -251,9 +254,10 @@ def values_exist() -> bool:
 
 
 def is_transformed() -> bool:
-    """Say whether `torch.func` transforms what runs now (`grad`, `vmap`, `jacrev`, …), or
-    `torch.jit` traces it."""
-    return torch._C._are_functorch_transforms_active() or torch.jit.is_tracing()
+    """Say whether `torch.func` transforms what runs now (`grad`, `vmap`, `jacrev`, …),
+    `torch.jit` traces it, or `torch.autograd.forward_ad` differentiates it."""
+    return (torch._C._are_functorch_transforms_active() or torch.jit.is_tracing()
+            or forward_ad._current_level >= 0)
 
 
 def check_like(name: str, x: Tensor, like: Tensor, dtype: torch.dtype | None = None) -> None:
@@ -444,7 +448,7 @@ def precision(dtype: torch.dtype) -> torch.dtype:
     Returns:
         `dtype` itself if it is real.
     """
-    return dtype.to_real()
+    return REAL.get(dtype, dtype)
 
 
 def check_system(**tensors: Tensor) -> None:

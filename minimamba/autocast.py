@@ -12,6 +12,8 @@ from torch import Tensor
 
 AUTOCAST_DEVICES = tuple(filter(torch.amp.is_autocast_available, ("cpu", "cuda", "mps", "xpu")))
 """Types of devices that have an autocast; asked once, for torch.compile of 2.11 can't trace it."""
+SEEN = "minimamba.autocast"
+"""Marks a node of the graph that runs without autocast already, or needn't."""
 
 
 def without_autocast(function: Callable) -> Callable:
@@ -40,17 +42,26 @@ def without_autocast(function: Callable) -> Callable:
 
 def _keep_off_in_backward(outputs: object, inputs: object, device_type: str) -> None:
     """Turn autocast off in the backward of all operations between inputs and outputs, for a
-    `backward()` that is called within autocast: the engine turns it on again for each of them."""
+    `backward()` that is called within autocast: the engine turns it on again for each of them.
+    Where gradients have gradients, the same holds for the operations that compute those."""
     def turn_off(_):
         torch.set_autocast_enabled(device_type, False)
 
-    seen = {None, *(x.grad_fn for x in _tensors(inputs))}
+    def keep_off(grad_inputs, grad_outputs):
+        if torch.is_grad_enabled():  # create_graph=True
+            _keep_off_in_backward(grad_inputs, grad_outputs, device_type)
+
+    for x in _tensors(inputs):
+        if x.grad_fn is not None:
+            x.grad_fn.metadata[SEEN] = True
     nodes = [y.grad_fn for y in _tensors(outputs)]
     while nodes:
         node = nodes.pop()
-        if node not in seen:
-            seen.add(node)
+        if node is not None and SEEN not in node.metadata:
+            # Marked, not kept in a set, with which the hooks would keep all nodes alive.
+            node.metadata[SEEN] = True
             node.register_prehook(turn_off)
+            node.register_hook(keep_off)
             nodes.extend(earlier for earlier, _ in node.next_functions)
 
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from math import inf
+from threading import Lock
 from typing import TYPE_CHECKING, overload
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import (
@@ -41,6 +43,10 @@ SMALLEST_TOP_P = 1e-9
 """The smallest sum of probabilities to sample among; of many tokens it leaves one."""
 ENDED = -1
 """What `stream` yields for a sequence that has ended."""
+_modes = Lock()
+_evaluated: "WeakKeyDictionary[MambaLM, tuple[int, list[nn.Module]]]" = WeakKeyDictionary()
+"""For each model that threads are computing a step of: how many do, and the modules that were in
+training mode before."""
 
 
 @overload
@@ -60,7 +66,8 @@ def generate(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top
     As in transformers, the result begins with the prompt.
 
     Args:
-        model: a `MambaLM`; it is used in evaluation mode, and left in the mode it was in.
+        model: a `MambaLM`; it is used in evaluation mode, and each of its modules is left in
+            the mode it was in.
         prompts: token ids (batch, length), int64; a list of token ids (length,), of any lengths;
             a text; or a list of texts. Texts need the model's tokenizer.
         max_new_tokens: how many tokens to generate at most; fewer if all sequences have ended.
@@ -120,7 +127,8 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
     """Continue prompts with a model, and yield what it generates as it comes.
 
     Args:
-        model: a `MambaLM`; it is used in evaluation mode, and left in the mode it was in.
+        model: a `MambaLM`; it is used in evaluation mode, and each of its modules is left in
+            the mode it was in.
         prompts: token ids (batch, length), int64; a list of token ids (length,), of any lengths;
             or one text.
         max_new_tokens: how many tokens to generate at most; fewer if all sequences have ended.
@@ -283,8 +291,9 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
 @torch.inference_mode()
 def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
             max_new_tokens: int, end_ids: Tensor, sampler: Sampler) -> Iterator[Tensor]:
+    modules = list(model.modules())
     with ExitStack() as stack:
-        with _in_eval_mode(model):
+        with _in_eval_mode(model, modules):
             logits, cache = prefill(model, input_ids, attention_mask)
         occurred = None
         if sampler.repetition_penalty != 1:
@@ -308,7 +317,7 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
             if occurred is not None:
                 occurred.scatter_(1, new_ids[:, None], True)
             # Not around the whole loop: the model may be used for other things between tokens.
-            with _in_eval_mode(model):
+            with _in_eval_mode(model, modules):
                 if step is None:
                     step = stack.enter_context(
                         _steps(model, cache, len(input_ids) * max_new_tokens))
@@ -316,15 +325,25 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
 
 
 @contextmanager
-def _in_eval_mode(model: "MambaLM") -> Iterator[None]:
-    was_training = model.training
-    if was_training:
-        model.eval()
+def _in_eval_mode(model: "MambaLM", modules: list[nn.Module]) -> Iterator[None]:
+    """Put all modules of a model into evaluation mode; the last thread to leave puts those back
+    that were in training mode."""
+    with _modes:
+        users, in_training = _evaluated.get(model, (0, []))
+        found = [module for module in modules if module.training]
+        for module in found:
+            module.training = False
+        _evaluated[model] = users + 1, in_training + found
     try:
         yield
     finally:
-        if was_training:
-            model.train()
+        with _modes:
+            users, in_training = _evaluated.pop(model)
+            if users > 1:
+                _evaluated[model] = users - 1, in_training
+            else:
+                for module in in_training:
+                    module.training = True
 
 
 def _decode(model: "MambaLM", prompt_ids: list[int], tokens: Iterator[Tensor]) -> Iterator[str]:

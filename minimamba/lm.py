@@ -109,8 +109,13 @@ class MambaLM(nn.Module):
         with torch.no_grad():
             for layer in self.layers:
                 layer.mixer.out_proj.weight /= sqrt(config.n_layer)
-        if config.tie_embeddings:
-            self.lm_head.weight = self.embedding.weight
+        _tie(self)
+        self.register_load_state_dict_post_hook(_tie)
+
+    def _apply(self, *args, **kwargs):
+        # Between devices, PyTorch may put a new parameter in the place of each of the two.
+        _tie(super()._apply(*args, **kwargs))
+        return self
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, device: torch.device | str = "cpu",
@@ -144,8 +149,6 @@ class MambaLM(nn.Module):
         weights = {name: value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
                    for name, value in weights.items()}
         model.load_state_dict(weights, assign=True)
-        if config.tie_embeddings:
-            model.lm_head.weight = model.embedding.weight
         model.tokenizer = load_tokenizer(file.parent, config.vocab_size)
         return model.eval()
 
@@ -441,6 +444,12 @@ class MambaLM(nn.Module):
 
     def _check_ids(self, input_ids: Tensor, ndim: int, meaning: str) -> None:
         check_token_ids("input_ids", input_ids, ndim, meaning, self.embedding.weight)
+
+
+def _tie(model: MambaLM, _: object = None) -> None:
+    """Let the head share the embedding's weight if the config says so, and neither was replaced."""
+    if model.config.tie_embeddings and type(model.lm_head) is nn.Linear:
+        model.lm_head.weight = model.embedding.weight
 
 
 @memoize

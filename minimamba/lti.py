@@ -152,7 +152,7 @@ def convolve(kernel: Tensor, x: Tensor) -> Tensor:
     time = _time_axis(x, kernel.shape[1:], "kernel")
     length = x.shape[time]
     kernel = kernel[:length]
-    size = 2 ** (kernel.shape[0] + length - 2).bit_length()
+    size = 2 ** int(kernel.shape[0] + length - 2).bit_length()
     if kernel.is_complex() or x.is_complex():
         spectrum = torch.fft.fft(x, size, time) * torch.fft.fft(kernel, size, 0)
         y = torch.fft.ifft(spectrum, size, time)

@@ -29,6 +29,7 @@ from minimamba.arguments import (
     shape_of,
     values_exist,
 )
+from minimamba.autocast import without_autocast
 
 
 class Aligned(NamedTuple):
@@ -47,6 +48,7 @@ class Aligned(NamedTuple):
     """(..., 1) if diagonal, (..., 1, 1) if dense."""
 
 
+@without_autocast
 def apply_A(A: Tensor, h: Tensor, dense: bool) -> Tensor:
     """Multiply hidden states by A: a matrix product if dense, elementwise if diagonal.
 
@@ -115,7 +117,7 @@ def per_channel_delta(delta: Tensor | float, A: Tensor) -> Tensor:
         ValueError: for any other shape, and where `as_delta` raises it.
     """
     values = as_delta(delta, A)
-    if tuple(values.shape) not in {(), tuple(A.shape[:-1])}:
+    if tuple(values.shape) not in ((), tuple(A.shape[:-1])):
         per_channel = f" or shape {tuple(A.shape[:-1])}" if A.ndim > 1 else ""
         refuse("delta", f"a number{per_channel}", shape_of(values))
     return values
@@ -165,7 +167,7 @@ def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
     steps = tuple(delta_values.shape)
     if A.ndim == 1:
         N = A.shape[0]
-        if tuple(B.shape) not in {(N,), (*steps, N)}:
+        if tuple(B.shape) not in ((N,), (*steps, N)):
             refuse("B", f"shape {(N,)} or {(*steps, N)}, for A of {shape_of(A)}", shape_of(B))
         return Aligned(False, A, B, delta_values[..., None])
     if A.ndim != 2:
@@ -176,7 +178,7 @@ def align(A: Tensor, B: Tensor, delta: Tensor | float) -> Aligned:
             refuse("B", f"shape {(N,)} for a dense A of {shape_of(A)}", shape_of(B))
         dtype = torch.promote_types(A.dtype, B.dtype)
         return Aligned(True, A.to(dtype), B.to(dtype)[:, None], delta_values[..., None, None])
-    if steps and steps[-1] not in {1, d}:
+    if steps and steps[-1] not in (1, d):
         refuse("delta", f"a number or a last axis of {d} channels, for A of {shape_of(A)}",
                shape_of(delta_values))
     if B.shape == A.shape:

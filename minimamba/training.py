@@ -99,6 +99,9 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
         refuse("model", "a torch.nn.Module with parameters", type(model).__name__)
     if any(x.is_inference() for x in model.parameters()):
         refuse("model", "parameters that can change", "those of a model made in inference_mode")
+    if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
+        # AdamW divides by the root of a moment plus 1e-8, which float16 rounds to 0.
+        refuse("model", "parameters in float32, float64 or bfloat16", "some in float16")
     if not callable(loss):
         refuse("loss", "a function of the tensors of a batch", type(loss).__name__)
     if not isinstance(batches, Iterable):

@@ -12,6 +12,7 @@ from minimamba.nn import S6, Mamba
 from minimamba.s4 import diagonal, dplr, hippo
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
+from minimamba.shapes import apply_A
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HALF = (torch.bfloat16, torch.float16)
@@ -25,22 +26,28 @@ def f32(*shape, seed=0):
     return randn(*shape, seed=seed).float()
 
 
-def run(function, *tensors):
-    """All outputs of a function, and the gradients with respect to its arguments."""
+def run(function, *tensors, again=False):
+    """All outputs of a function, and the gradients with respect to its arguments; `again`: also
+    those of a penalty on these gradients."""
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     outputs = function(*leaves)
     outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
-    loss = sum((y.real * f32(*y.shape, seed=7).to(y.device)).sum() for y in outputs)
-    return [*(y.detach() for y in outputs),
-            *torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)]
+    loss = sum((y.real * f32(*y.shape, seed=7).to(y.device)).square().sum() for y in outputs)
+    gradients = torch.autograd.grad(loss, leaves, create_graph=again, allow_unused=True,
+                                    materialize_grads=True)
+    results = [*outputs, *gradients]
+    if again:
+        penalty = sum(gradient.square().sum() for gradient in gradients)
+        results += torch.autograd.grad(penalty, leaves, allow_unused=True, materialize_grads=True)
+    return [result.detach() for result in results]
 
 
-def check_unchanged(function, *tensors, half):
+def check_unchanged(function, *tensors, half, again=False):
     __tracebackhide__ = True
     tensors = [t.to(DEVICE) for t in tensors]
-    expected = run(function, *tensors)
+    expected = run(function, *tensors, again=again)
     with torch.autocast(DEVICE, half):
-        given = run(function, *tensors)
+        given = run(function, *tensors, again=again)
     for one, other in zip(given, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
 
@@ -66,6 +73,7 @@ LEGS = dplr.DPLR(*(p.to(DEVICE, torch.complex64) for p in dplr.legs(8)))
 SYSTEMS = {
     "recurrence": (lti.recurrence, (*LTI["dense"], f32(2, 20, seed=3))),
     "step": (lti.step, (*LTI["dense"], f32(2, seed=3), f32(2, 4, seed=4))),
+    "apply_A": (lambda A, h: apply_A(A, h, dense=True), (LTI["dense"][0], f32(2, 4))),
     "kernel": (lambda *s: lti.kernel(*s, 20), LTI["dense"]),
     "convolve": (lti.convolve, (f32(20), f32(2, 20, seed=1))),
     "zoh": (lambda A, B: discretize.zoh(A, B, 0.3), LTI["dense"][:2]),
@@ -83,7 +91,7 @@ SYSTEMS = {
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_linear_system_and_its_gradients_are_the_same_under_autocast(name, half):
     function, tensors = SYSTEMS[name]
-    check_unchanged(function, *tensors, half=half)
+    check_unchanged(function, *tensors, half=half, again=True)
 
 
 def with_parameters(layer, call):
@@ -104,7 +112,7 @@ def test_S4_layer_and_its_gradients_are_the_same_under_autocast(name, half):
     layer = LAYERS[name]().to(DEVICE)
     options = {} if name == "S4" else {"return_cache": True}
     function, tensors = with_parameters(layer, lambda run_layer, x: run_layer(x, **options))
-    check_unchanged(function, *tensors, half=half)
+    check_unchanged(function, *tensors, half=half, again=True)
 
 
 @halves

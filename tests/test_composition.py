@@ -9,13 +9,14 @@ import torch
 from models import random_ids, small_model
 from systems import F64, randn, stable_diagonal, uniform
 from torch import nn
-from torch.autograd import gradgradcheck
+from torch.autograd import forward_ad, gradgradcheck
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from minimamba import selective_scan
 from minimamba.nn import LSTM, MLP, S6, Attention, Mamba
 from minimamba.ops.causal_conv1d import _apply as conv_kernel
+from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
 
 AGAIN = "can't be differentiated again"
@@ -196,6 +197,59 @@ def test_model_runs_in_one_graph(pattern):
         assert torch.equal(other(ids), expected)
 
 
+@pytest.mark.parametrize("pattern", ["M", "A64F"])
+def test_model_is_compiled_whole(pattern):
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    torch.compiler.reset()
+    # S4D's kernel is computed in blocks, whose number PyTorch must know.
+    run = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic="4" not in pattern)
+    for length in (9, 14):
+        ids = random_ids(length=length)
+        torch.testing.assert_close(run(ids), model(ids))
+    exported = torch.export.export(model, (ids,), strict=True).module()
+    torch.testing.assert_close(exported(ids), model(ids))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pattern", ["M", "A64FL"])
+def test_model_can_be_traced(pattern):
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    ids = random_ids(length=9)
+    traced = torch.jit.trace(model, (ids,))
+    torch.testing.assert_close(traced(ids), model(ids), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [lambda: S4(4, 8), lambda: S4D(4, 8, init="legs")])
+def test_S4_layer_can_be_built_without_memory(build):
+    with torch.device("meta"):
+        layer = build()
+    assert {x.device.type for x in layer.parameters()} == {"meta"}
+
+
+def test_forward_mode_derivatives_are_those_of_torch_func():
+    block = Mamba(6)
+    x, tangent = randn(2, 9, 6).float(), randn(2, 9, 6, seed=1).float()
+    _, expected = torch.func.jvp(block, (x,), (tangent,))
+    with forward_ad.dual_level():
+        y = block(forward_ad.make_dual(x, tangent))
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, expected)
+
+
+@pytest.mark.parametrize("method", ["auto", "reference"])
+def test_batched_gradients_are_right_or_an_error(method):
+    tensors = scan_inputs()
+    y = selective_scan(**tensors, method=method)
+    several = torch.stack([torch.ones_like(y), y.detach()])
+    call = partial(torch.autograd.grad, y, tensors["x"], retain_graph=True)
+    if method == "reference":
+        given, = call(grad_outputs=several, is_grads_batched=True)
+        torch.testing.assert_close(given, torch.stack([call(grad_outputs=one)[0]
+                                                       for one in several]))
+    else:
+        with pytest.raises(RuntimeError, match=r"^These .+is_grads_batched.+'reference'"):
+            call(grad_outputs=several, is_grads_batched=True)
+
+
 def test_gradients_of_each_sequence_by_vmap_are_those_of_one_after_the_other():
     model = small_model(0.1)
     ids = random_ids(length=5)
@@ -284,13 +338,38 @@ def test_a_projection_that_was_replaced_is_called(mixer, name):
     check_same(given, outputs(block, x))
 
 
+class Quantized(torch.Tensor):
+    """A weight that, like those of torchao, has no other operation than that of its layer."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.chunk, torch.Tensor.__getitem__, torch.Tensor.new_zeros):
+            raise NotImplementedError(function.__name__)
+        if function is torch.Tensor.detach:
+            return super().__torch_function__(function, types, args, kwargs or {})
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*args, **(kwargs or {}))
+
+
+def quantize(layer):
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Quantized))
+
+
+def replace_forward(layer):
+    """As offloading does, which first brings the weights back."""
+    forward = layer.forward
+    layer.forward = lambda x: 2 * forward(x)
+
+
 @pytest.mark.parametrize("name", ["in_proj", "conv1d", "x_proj", "dt_proj", "out_proj"])
 @pytest.mark.parametrize("change", [
+    replace_forward, quantize,
     parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm,
     partial(prune.random_unstructured, name="weight", amount=0.5),
     lambda layer: layer.register_forward_hook(lambda layer, inputs, y: 2 * y),
     lambda layer: layer.register_forward_pre_hook(lambda layer, inputs: (2 * inputs[0],))],
-    ids=["weight_norm", "spectral_norm", "old weight_norm", "prune", "hook", "pre-hook"])
+    ids=["forward", "subclass", "weight_norm", "spectral_norm", "old weight_norm", "prune", "hook",
+         "pre-hook"])
 def test_a_layer_that_was_changed_is_called(name, change):
     torch.manual_seed(0)
     block = Mamba(8, d_state=3).eval()
@@ -310,6 +389,16 @@ def test_a_layer_that_was_changed_is_called(name, change):
     check_same(given, outputs(block, x))
 
 
+def test_a_hook_on_all_modules_sees_every_layer():
+    seen = set()
+    model = small_model(n_layer=7, layers="MA64FLM", n_heads=2)
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, y: seen.add(module))
+    model(random_ids(length=9))
+    hook.remove()
+    assert set(model.modules()) - seen == {model.layers}
+
+
 def test_compiled_step_calls_a_layer_with_hooks():
     model = small_model(0.1)
     ids = random_ids(length=1)[:, 0]
@@ -320,6 +409,34 @@ def test_compiled_step_calls_a_layer_with_hooks():
     torch.testing.assert_close(step(ids, model.init_cache(2)), expected)
     hook.remove()
     assert not torch.allclose(step(ids, model.init_cache(2)), expected)
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: model.to("meta"), lambda model: model.to("meta").to_empty(device="cpu"),
+    lambda model: model.load_state_dict(small_model(0.1).state_dict(), assign=True),
+    lambda model: nn.ModuleList([model]).load_state_dict(
+        nn.ModuleList([small_model(0.1)]).state_dict(), assign=True)],
+    ids=["meta", "to_empty", "load_state_dict", "part of another module"])
+def test_tied_weights_stay_tied(change):
+    model = copy.deepcopy(small_model(0.1))
+    change(model)
+    assert model.lm_head.weight is model.embedding.weight
+    assert len(list(model.parameters())) == len(list(small_model(0.1).parameters()))
+
+
+def test_an_ensemble_computes_what_its_models_do():
+    models = [small_model(0.1, n_layer=5, layers="MA64F", n_heads=2).eval() for _ in range(2)]
+    with torch.no_grad():
+        models[1].embedding.weight *= 2
+    ids = random_ids(length=9)
+    base = copy.deepcopy(models[0]).to("meta")
+
+    def call(parameters, buffers):
+        return torch.func.functional_call(base, (parameters, buffers), (ids,))
+
+    given = torch.vmap(call)(*torch.func.stack_module_state(models))
+    torch.testing.assert_close(given, torch.stack([model(ids) for model in models]),
+                               rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore")

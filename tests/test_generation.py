@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from math import inf
+from threading import Event
 
 import pytest
 import torch
@@ -339,6 +340,41 @@ def test_training_between_two_tokens_counts_from_the_next_one_on(model):
         optimizer.zero_grad()
         model(input_ids).square().mean().backward()
         optimizer.step()
+
+
+def test_each_module_is_left_in_its_mode(model):
+    model.train()
+    model.layers[0].mixer.eval()
+    modes = [module.training for module in model.modules()]
+    for _ in stream(model, random_ids(), 3):
+        assert [module.training for module in model.modules()] == modes
+
+
+def test_generation_is_in_evaluation_mode_while_one_that_began_before_it_ends(model):
+    model.train()
+    begun, overlapping, ended = Event(), Event(), Event()
+    modes = []
+
+    def wait_for_the_other(module, inputs):
+        if begun.is_set():
+            overlapping.set()
+            assert ended.wait(60)
+            modes.append(model.layers[1].training)
+        else:
+            begun.set()
+            assert overlapping.wait(60)
+
+    hook = model.layers[0].register_forward_pre_hook(wait_for_the_other)
+    with hook, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(generate, model, random_ids(), 1)
+        assert begun.wait(60)
+        second = pool.submit(generate, model, random_ids(), 1)
+        first.result()
+        ended.set()
+        second.result()
+    assert modes == [False]
+    assert model.training
+    assert model.layers[1].training
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -205,6 +205,11 @@ def test_wrong_cache_is_refused_by_name(one_of_each_class):
         one_of_each_class.init_cache(0)
 
 
+def test_the_parts_of_a_new_cache_share_no_memory(mixer):
+    tensors = [part for part in parts(mixer.init_cache(2)) if part.numel()]
+    assert len({part.data_ptr() for part in tensors}) == len(tensors)
+
+
 @pytest.mark.parametrize("shape", [(2, 5, 7), (2, 8), (8,)])
 def test_wrong_input_shape_is_refused(one_of_each_class, shape):
     with pytest.raises(ValueError, match=r"^x: expected shape \(batch, length, 8\), got shape"):

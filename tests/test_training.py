@@ -209,7 +209,7 @@ def test_too_few_batches_and_bad_numbers_are_refused_by_name():
             train_steps(model, None, empty_batches(), **options)   # at the call
     with torch.inference_mode():
         fixed = nn.Linear(1, 1)
-    for no_model in (nn.ReLU(), None, fixed):
+    for no_model in (nn.ReLU(), None, fixed, nn.Linear(2, 2).half()):
         with pytest.raises(ValueError, match=r"^model: expected"):
             train_steps(no_model, print, empty_batches(), 5, learning_rate=0.1)
 

@@ -104,9 +104,10 @@ class Attention(nn.Module):
             self._check_cache(cache, len(x))
         queries, cache = self._queries_and_cache(x, cache, attention_mask)
         mask = _causal_mask(x.shape[1], cache)
+        # Not a comparison as the argument, which is no bool while PyTorch traces or compiles.
+        options = {"is_causal": True} if mask is None and x.shape[1] > 1 else {"attn_mask": mask}
         y = scaled_dot_product_attention(
-            queries, cache.keys, cache.values, mask,
-            is_causal=mask is None and x.shape[1] > 1)           # (batch, n_heads, length, d_head)
+            queries, cache.keys, cache.values, **options)        # (batch, n_heads, length, d_head)
         output = linear_layer(self.out_proj, y.transpose(1, 2).flatten(2))
         return (output, cache) if return_cache else output
 

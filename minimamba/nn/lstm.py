@@ -43,8 +43,9 @@ class LSTM(nn.Module):
             batch: the number of sequences.
         """
         check_count("batch", batch)
-        zeros = weight_of(self.out_proj).new_zeros(batch, self.d_model)
-        return LSTMCache(zeros, zeros)
+        weight = weight_of(self.out_proj)
+        # Two tensors: whoever writes over the one must not change the other.
+        return LSTMCache(*(weight.new_zeros(batch, self.d_model) for _ in range(2)))
 
     @overload
     def forward(self, x: Tensor, cache: LSTMCache | None = None, *,

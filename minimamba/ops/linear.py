@@ -3,9 +3,12 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules import module
 
 MIN_BLOCK_ROWS = 256
 """Rows of the weight, at least, that are multiplied at once: what fits a core's cache."""
+PLAIN_TENSORS = (nn.Parameter, Tensor)
+"""The types of a weight that has the operations of a tensor, and no others."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -53,14 +56,23 @@ def is_plain(layer: nn.Module) -> bool:
     """Say whether a layer does what its class does with its parameters, and nothing else.
 
     Only then may they be used without calling it. LoRA, quantization and `parametrize` change
-    the class; pruning, `weight_norm` and whoever looks at activations add hooks.
+    the class, or put a subclass of Tensor in place of the weight; pruning, `weight_norm` and
+    whoever looks at activations add hooks, to one layer or to all; offloading replaces `forward`.
 
     Args:
         layer: an `nn.Linear`, `nn.Conv1d` or `nn.RMSNorm`, or what has replaced it.
     """
-    return type(layer) in (nn.Linear, nn.Conv1d, nn.RMSNorm) and not (
-        layer._forward_hooks or layer._forward_pre_hooks
-        or layer._backward_hooks or layer._backward_pre_hooks)
+    return (type(layer) in (nn.Linear, nn.Conv1d, nn.RMSNorm) and "forward" not in vars(layer)
+            and type(layer.weight) in PLAIN_TENSORS and not (
+                layer._forward_hooks or layer._forward_pre_hooks
+                or layer._backward_hooks or layer._backward_pre_hooks)
+            and not _has_global_hooks())
+
+
+def _has_global_hooks() -> bool:
+    """Say whether somebody looks at all modules."""
+    return any((module._global_forward_hooks, module._global_forward_pre_hooks,
+                module._global_backward_hooks, module._global_backward_pre_hooks))
 
 
 def weight_of(layer: nn.Module) -> Tensor:
@@ -70,12 +82,15 @@ def weight_of(layer: nn.Module) -> Tensor:
         layer: an `nn.Linear` or `nn.Conv1d`, or what has replaced it.
 
     Returns:
-        Its weight, else the first of its parameters that is floating-point; an empty tensor for a
-        quantized layer, which has none, and takes the default dtype on a CPU.
+        Its weight, else the first of its parameters that is floating-point; an empty tensor in
+        place of a subclass of Tensor, which may not be used as one, and for a quantized layer,
+        which has no parameters, and takes the default dtype on a CPU.
     """
     weight = getattr(layer, "weight", None)
     if isinstance(weight, Tensor) and weight.is_floating_point():
-        return weight
+        if type(weight) in PLAIN_TENSORS:
+            return weight
+        return torch.empty(0, dtype=weight.dtype, device=weight.device)
     return next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
 
 

@@ -12,6 +12,9 @@ import torch
 
 AGAIN = "These gradients can't be differentiated again: their backward pass is written by hand. "
 """Begins the error of a second derivative; how to get one follows."""
+BATCHED = ("These gradients can't be computed for several outputs at once (is_grads_batched=True, "
+           "jacobian(vectorize=True)): their backward pass is written by hand. ")
+"""Begins the error of batched gradients."""
 
 
 def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
@@ -28,6 +31,10 @@ def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
     Returns:
         The gradients.
     """
+    if not torch.compiler.is_compiling() and any(
+            torch._C._functorch.is_legacy_batchedtensor(x)
+            for x in arguments if isinstance(x, torch.Tensor)):
+        raise RuntimeError(BATCHED + instead)
     if not torch.is_grad_enabled():
         return tuple(backward(*arguments))
     return _Once.apply(backward, instead, *arguments)

@@ -75,14 +75,17 @@ def legs(N: int) -> DPLR:
     check_count("N", N)
     if N % 2:
         refuse("N", "an even number, for conjugate pairs", N)
-    _, B, S, P = nplr("legs", N)
-    # −i (S + I/2) is Hermitian, so `eigh` gives eigenvectors that are orthonormal to rounding.
-    frequency, V = torch.linalg.eigh(-1j * (S + torch.eye(N, dtype=S.dtype) / 2))
+    with torch.device("cpu"):  # the default device may be "meta", where nothing has eigenvalues
+        _, B, S, P = nplr("legs", N)
+        # −i (S + I/2) is Hermitian, so `eigh` gives eigenvectors that are orthonormal to rounding.
+        frequency, V = torch.linalg.eigh(-1j * (S + torch.eye(N, dtype=S.dtype) / 2))
     half = frequency > 0
     V = V[:, half]
     frequency = frequency[half]
     Lambda = torch.complex(torch.full_like(frequency, -0.5), frequency)
-    return DPLR(Lambda, V.mH @ P.to(V.dtype), V.mH @ B.to(V.dtype))
+    device = torch.get_default_device()
+    return DPLR(*(part.to(device) for part in (Lambda, V.mH @ P.to(V.dtype),
+                                               V.mH @ B.to(V.dtype))))
 
 
 @without_autocast

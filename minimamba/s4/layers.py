@@ -114,7 +114,7 @@ class S4Layer(nn.Module, ABC):
         return self._convolve(x.to(self.delta.dtype)).to(x.dtype)
 
     def _convolve(self, x: Tensor) -> Tensor:
-        return lti.convolve(self.kernel(x.shape[1]), x) + self.D * x
+        return lti.convolve(self.kernel(int(x.shape[1])), x) + self.D * x
 
     def init_cache(self, batch: int) -> Tensor:
         """Create the cache of a layer that has seen nothing yet: the zero state.
@@ -286,7 +286,7 @@ class S4D(S4Layer):
         if cache is None and not return_cache:
             return y.to(dtype)
         A_bar, B_bar, C = self.discrete_system()
-        A_powers, A_power_length = diagonal.powers(A_bar, x.shape[1])        # (d_model, length, N)
+        A_powers, A_power_length = diagonal.powers(A_bar, int(x.shape[1]))   # (d_model, length, N)
         h = torch.einsum("dln,bld->bdn", A_powers.flip(1) * B_bar[:, None], x.to(A_powers.dtype))
         if cache is not None:
             self._check_cache(cache, len(x), B_bar)

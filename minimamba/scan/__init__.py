@@ -59,7 +59,7 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
     if d_state is not None:
         check_count("d_state", d_state)
     if method != "reference" and is_transformed():
-        return "torch.func and torch.jit can transform the loop of 'reference' alone"
+        return "torch.func, torch.jit and forward_ad can transform the loop of 'reference' alone"
     # torch.compile of 2.11 takes is_exporting() for true whenever it traces; the flag is not.
     if method in ("chunked", "compiled") and torch.compiler._is_exporting_flag:
         return "an exported graph would lose its backward pass, which is written by hand"
@@ -139,7 +139,10 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     Every method has gradients. Only those of "reference" have gradients again; a second
     derivative of another method is an error. `torch.func` (`grad`, `vmap`, `jacrev`) and
     `torch.export` take "reference", or "triton" to be exported, which "auto" knows. All methods
-    but "compiled" run within `torch.compile(fullgraph=True)`.
+    but "compiled" run within `torch.compile(fullgraph=True)`. What `torch.compile` compiles within
+    autocast gets a backward pass in half precision, unless
+    `torch._functorch.config.backward_pass_autocast` is "off". A graph that `torch.export` makes
+    holds for one length.
 
     Args:
         x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
