@@ -14,8 +14,8 @@ class Fault(NamedTuple):
     after: str
     tests: str
     """Arguments for pytest, below tests/: a file, and after a space what -k chooses."""
-    chapter: str
-    """Its first two digits."""
+    chapter: str | None = None
+    """Its first two digits; None for what no chapter teaches."""
 
 
 FAULTS = [
