@@ -32,7 +32,7 @@ def test_every_module_has_a_fault_and_there_are_at_least_sixty():
     paths = [path.relative_to(package).as_posix() for path in package.rglob("*.py")]
     modules = {path for path in paths if not path.startswith(WITHOUT_FAULTS)
                and (not path.endswith("__init__.py") or path == "scan/__init__.py")}
-    assert modules - GPU_ONLY == {fault.file for fault in FAULTS}
+    assert modules - GPU_ONLY <= {fault.file for fault in FAULTS}
 
 
 def test_planting_replaces_the_text_once_or_fails(tmp_path):
