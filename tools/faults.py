@@ -445,7 +445,7 @@ FAULTS = [
           "return list(text.encode())", "return list(text.encode())[1:]",
           "test_tokenizer.py inverts", "09"),
     Fault("the first token after a prompt is decoded without the prompt", "tokenizer.py",
-          "start = max(len(shown) - CONTEXT, 0)", "start = len(shown)", "test_tokenizer.py joins"),
+          "start = max(len(shown) - CONTEXT, 0)", "start = len(shown)", "test_tokenizer.py join"),
     Fault("the least likely token is generated", "generation.py",
           "return logits.argmax(-1)", "return logits.argmin(-1)",
           "test_generation.py without", "09"),
