@@ -80,10 +80,15 @@ def test_attention_weights_are_those_of_the_outputs(layer):
 
 
 def test_rotation_in_float32_is_exact_at_positions_of_a_million():
-    q = torch.randn(1, 2, 2, 4, dtype=torch.float32)
-    given, expected = (_rotate(x, 2**20 + torch.arange(2)) for x in (q, q.double()))
+    q = torch.randn(1, 2, 2, 16, dtype=torch.float32)
+    position = 2**20 + torch.arange(2)
+    given = _rotate(q, position)
     assert given.dtype == torch.float32
-    assert_close(given.double(), expected, rtol=1e-5, atol=1e-5)
+    frequency = torch.tensor([10_000.0 ** (-i / 8) for i in range(8)])
+    rotation = torch.polar(torch.ones(2, 8), position[:, None] * frequency)
+    expected = torch.complex(*q.double().chunk(2, -1)) * rotation
+    assert_close(given.double(), torch.cat([expected.real, expected.imag], -1), rtol=1e-5,
+                 atol=1e-5)
 
 
 @pytest.mark.parametrize(("call", "message"), [

@@ -8,7 +8,7 @@ from models import perturb
 from systems import randn, stable_diagonal, uniform
 
 from minimamba import MambaConfig, MambaLM, continuous, discretize, lti, selective_scan
-from minimamba.nn import S6, Mamba
+from minimamba.nn import S6, Mamba, S4Block
 from minimamba.s4 import diagonal, dplr, hippo
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
@@ -132,6 +132,46 @@ def test_step_of_a_selective_SSM_keeps_the_state_in_float32_under_autocast(half,
     projected = [part.detach() for part in layer._project(f32(2, 1, 4).to(DEVICE))]
     monkeypatch.setattr(S6, "_project", lambda self, x: projected)
     check_unchanged(layer.scan_step, f32(2, 4), f32(2, 4, 8, seed=1), f32(2, 4, seed=2), half=half)
+
+
+@halves
+@pytest.mark.parametrize("ssm", [S6, S4D])
+def test_state_in_the_block_of_S4_is_the_same_under_autocast(ssm, half):
+    torch.manual_seed(0)
+    block = S4Block(ssm(4, 8), 4)
+    x = f32(2, 5, 4)
+
+    def caches():
+        _, read = block(x[:, :4], return_cache=True)
+        return read, block.step(x[:, 4], read)[1]
+
+    expected = caches()
+    with torch.autocast("cpu", half):
+        torch.testing.assert_close(caches(), expected, rtol=1e-6, atol=1e-7)
+
+
+class AutocastInBackward(torch.autograd.Function):
+    """The identity, which notes whether autocast is on in its backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, seen):
+        ctx.seen = seen
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, dy):
+        ctx.seen.append(torch.is_autocast_enabled("cpu"))
+        return dy, None
+
+
+def test_autocast_stays_on_in_the_backward_pass_around_what_promises_float32():
+    after, before = [], []
+    h = f32(4).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        x = AutocastInBackward.apply(h, before)
+        y = lti.convolve(f32(3, seed=1), x)
+        AutocastInBackward.apply(y, after).sum().backward()
+    assert (after, before) == ([True], [True])
 
 
 @halves

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict
+from itertools import permutations
 
 import pytest
 import torch
@@ -141,6 +142,20 @@ def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
     loaded = MambaLM.from_pretrained(tmp_path)
     assert loaded.config == model.config
     assert torch.equal(loaded(random_ids()), model(random_ids()))
+
+
+@pytest.mark.parametrize("layouts", [
+    *permutations(("transformers", "mamba_ssm", "minimamba"), 2), ("sharded", "mamba_ssm"),
+    ("sharded", "transformers")], ids=" then ".join)
+def test_model_saved_last_is_loaded_whatever_layout_came_before(layouts, tmp_path):
+    before, after = layouts
+    if before == "sharded":
+        transformers_model("defaults").save_pretrained(tmp_path, max_shard_size="12KB")
+    else:
+        small_model(layers="MM").save_pretrained(tmp_path, layout=before)
+    model = small_model(0.5, layers="MM")
+    model.save_pretrained(tmp_path, layout=after)
+    assert torch.equal(MambaLM.from_pretrained(tmp_path)(random_ids()), model(random_ids()))
 
 
 def test_official_layout_has_its_names_and_pads_the_vocabulary(tmp_path):

@@ -56,6 +56,20 @@ def test_gradients_match_reference_in_the_official_layout():
         close(ours, theirs, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["B", "C"])
+def test_constant_parameter_in_float32_is_not_rounded_beside_half_precision(name):
+    half, single = torch.bfloat16, torch.float32
+    rounded = {other: t if other == "delta_softplus" else t.to(half)
+               for other, t in arguments_in_official_layout().items()}
+    exact = {other: t if other == "delta_softplus" else t.to(single)
+             for other, t in rounded.items()}
+    rounded[name] = exact[name] = randn(CHANNELS, D_STATE, seed=8).to(single)
+    y, h = selective_scan_fn(**rounded, return_last_state=True)
+    expected_y, expected_h = selective_scan_fn(**exact, return_last_state=True)
+    assert torch.equal(y, expected_y.to(half))
+    assert torch.equal(h, expected_h)
+
+
 @pytest.mark.parametrize(("name", "bad", "message"), [
     ("A", lambda a: a.to(torch.complex128), "^A: expected a real A: .+ got complex128$"),
     ("u", lambda u: u[0], r"^u: .+\(batch, channels, length\), got shape \(6, 20\)$"),

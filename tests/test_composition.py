@@ -399,6 +399,20 @@ def test_a_hook_on_all_modules_sees_every_layer():
     assert set(model.modules()) - seen == {model.layers}
 
 
+@pytest.mark.parametrize("name", ["in_proj", "conv1d", "x_proj", "dt_proj", "out_proj"])
+@pytest.mark.parametrize("kind", ["full_backward_pre_hook", "full_backward_hook"])
+def test_a_hook_on_the_gradient_of_a_layer_is_called(name, kind):
+    torch.manual_seed(0)
+    block = Mamba(8, d_state=3)
+    x = randn(2, 7, 8).float().requires_grad_()
+    calls = []
+    getattr(getattr(block, name), f"register_{kind}")(lambda *_: calls.append(kind))
+    block(x).sum().backward()
+    assert len(calls) == 1
+    block.step(x[:, 0], block.init_cache(2))[0].sum().backward()
+    assert len(calls) == 2
+
+
 def test_compiled_step_calls_a_layer_with_hooks():
     model = small_model(0.1)
     ids = random_ids(length=1)[:, 0]

@@ -47,6 +47,8 @@ def test_equal_configs_compare_equal_however_selective_is_given():
     ({"n_heads": 0}, "^n_heads: "), ({"dt_rank": 0}, "^dt_rank: "), ({"dt_rank": "x"}, "^dt_rank"),
     ({"norm_epsilon": 0.0}, "^norm_epsilon: "), ({"eos_token_id": -1}, "^eos_token_id: "),
     ({"eos_token_id": [None]}, "^eos_token_id: expected a whole number from 0 up, got None$"),
+    ({"vocab_size": 40, "eos_token_id": 40}, "^eos_token_id: .+ below vocab_size = 40, got 40$"),
+    ({"vocab_size": 40, "eos_token_id": (39, 40)}, "^eos_token_id: .+, got 40$"),
 ])
 def test_bad_sizes_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -141,6 +141,22 @@ def test_an_answer_that_would_broadcast_to_the_solution_is_wrong(name):
     assert verdict.startswith("not yet.")
 
 
+def scaled(result, factor):
+    """A result, or each part of it, times a factor."""
+    if isinstance(result, (tuple, list)):
+        return type(result)(scaled(part, factor) for part in result)
+    return result * factor
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_is_correct_up_to_rounding_and_no_further(name):
+    exercise = exercises.find(name)
+    for factor, expected in ((1 + 1e-6, "correct"), (1 + 1e-4, "not yet."), (1 - 1e-4, "not yet.")):
+        verdict = exercises.verdict(
+            exercise, lambda factor=factor, **case: scaled(exercise.solution(**case), factor))
+        assert verdict.startswith(expected)
+
+
 def test_an_answer_may_modify_its_arguments():
     exercise = exercises.find("03.1")
 

@@ -221,6 +221,23 @@ def test_samples_follow_the_exact_probabilities_up_to_each_boundary(options, kep
         assert follow(samples_of(LOGITS, **options), probabilities / probabilities.sum())
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"repetition_penalty": 3.0}], ids=str)
+def test_each_row_of_a_batch_is_sampled_by_its_own_logits(options):
+    rows = torch.tensor([[0.25, 0.5, 0.125, 0.125], [0.4, 0.1, 0.2, 0.3]]).log() + torch.tensor(
+        [[0.0], [7.0]])
+    occurred = torch.tensor([[True, False, False, False], [False, False, True, False]])
+    given = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "repetition_penalty": 1.0, **options}
+    marks = occurred if "repetition_penalty" in options else None
+    sampler = Sampler(**given, seed=0, device=rows.device)
+    samples = sampler(rows.repeat(4000, 1), None if marks is None else marks.repeat(4000, 1))
+    given["penalty"] = given.pop("repetition_penalty")
+    for i, row in enumerate(rows):
+        counts = samples[i::2].bincount(minlength=4).double()
+        alone = samples_of(row, 40_000, None if marks is None else marks[i], **given)
+        assert follow(counts, alone / alone.sum())
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0, 1e6])
 def test_temperature_divides_the_logits(temperature):
     for seed in (0, 1):

@@ -84,6 +84,12 @@ def test_add_norm_adds_and_normalizes_in_the_dtype_of_the_weight():
     assert (normed.dtype, total.dtype) == (torch.float32, torch.float64)
 
 
+@pytest.mark.parametrize("d_model", [1, 2, 3, 4, 64, 768])
+def test_width_of_an_mlp_is_eight_thirds_rounded_up(d_model):
+    d_inner = MLP(d_model).out_proj.in_features
+    assert 8 * d_model / 3 <= d_inner < 8 * d_model / 3 + 8
+
+
 def test_transformer_layer_has_as_many_parameters_as_two_mamba_blocks():
     def count(pattern):
         with torch.device("meta"):

@@ -21,7 +21,8 @@ def test_fault_can_be_planted(fault):
     assert fault.before != fault.after
     assert (ROOT / "minimamba" / fault.file).read_text(encoding="utf-8").count(fault.before) == 1
     assert (ROOT / "tests" / fault.tests.split()[0]).is_file()
-    assert len(list((ROOT / "notebooks").glob(f"{fault.chapter}_*.ipynb"))) == 1
+    if fault.chapter is not None:
+        assert len(list((ROOT / "notebooks").glob(f"{fault.chapter}_*.ipynb"))) == 1
 
 
 def test_every_module_has_a_fault_and_there_are_at_least_sixty():
@@ -31,7 +32,7 @@ def test_every_module_has_a_fault_and_there_are_at_least_sixty():
     paths = [path.relative_to(package).as_posix() for path in package.rglob("*.py")]
     modules = {path for path in paths if not path.startswith(WITHOUT_FAULTS)
                and (not path.endswith("__init__.py") or path == "scan/__init__.py")}
-    assert modules - GPU_ONLY == {fault.file for fault in FAULTS}
+    assert modules - GPU_ONLY <= {fault.file for fault in FAULTS}
 
 
 def test_planting_replaces_the_text_once_or_fails(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from PIL import Image
 
 from minimamba.config import MambaConfig
@@ -507,6 +508,9 @@ def test_the_still_of_the_recall_explorer_shows_what_it_computes():
     keys, answers, every = explorer._figure().axes
     assert [bar.get_height() for bar in keys.patches] == pytest.approx(result.overlaps.tolist())
     assert [bar.get_height() for bar in answers.patches] == pytest.approx(result.scores.tolist())
+    blue, orange = map(to_rgba, plots.style.COLOURS[:2])
+    assert [bar.get_facecolor() for bar in keys.patches] == [
+        blue if pair == explorer.query else orange for pair in range(1, 11)]
     assert answers.lines[0].get_xdata() == [3]
     assert answers.lines[1].get_ydata() == pytest.approx([max(
         score for i, score in enumerate(result.scores.tolist()) if i != 2)])
