@@ -42,16 +42,18 @@ class GraphedStep:
         self.places = self._places()
         self.input_ids = torch.zeros(batch, dtype=torch.int64,
                                      device=self.cache[0].ssm_state.device)
-        # What happens only at a first call must not be recorded.
-        warm_up = torch.cuda.Stream()
-        warm_up.wait_stream(self.stream)
-        with torch.cuda.stream(warm_up):
-            model.step_(self.input_ids, self.cache)
-        self.stream.wait_stream(warm_up)
         self.graph = torch.cuda.CUDAGraph()
-        # Other threads may allocate memory meanwhile, but only one may record.
-        with _recording, torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.logits = model.step_(self.input_ids, self.cache)
+        # Other threads may allocate memory meanwhile, but only one may record. And none may use the
+        # stream: PyTorch deals out 32 of each priority in turn, so this is not of the usual one.
+        stream = torch.cuda.Stream(priority=-1)
+        with _recording:
+            # What happens only at a first call must not be recorded.
+            stream.wait_stream(self.stream)
+            with torch.cuda.stream(stream):
+                model.step_(self.input_ids, self.cache)
+            self.stream.wait_stream(stream)
+            with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
+                self.logits = model.step_(self.input_ids, self.cache)
 
     def fits(self, batch: int) -> bool:
         """Say whether this graph can be used here and now.

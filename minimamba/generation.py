@@ -252,7 +252,10 @@ class Sampler:
             sum_before = probabilities.cumsum(-1) - probabilities
             logits = logits.scatter(1, order, descending.masked_fill(sum_before >= self.top_p,
                                                                      -inf))
-        return torch.multinomial(logits.softmax(-1), 1, generator=self.generator)[:, 0]
+        # As torch.multinomial does, which takes no vocabulary beyond 2²⁴.
+        probabilities = logits.softmax(-1)
+        race = torch.empty_like(probabilities).exponential_(generator=self.generator)
+        return (probabilities / race).argmax(-1)
 
 
 def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None = None,

@@ -148,6 +148,9 @@ class MambaLM(nn.Module):
         # together with it.
         weights = {name: value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
                    for name, value in weights.items()}
+        for name, value in weights.items():
+            if dtype is not None and not value.isfinite().all():
+                refuse("dtype", f"one that can hold {name}", dtype)
         model.load_state_dict(weights, assign=True)
         model.tokenizer = load_tokenizer(file.parent, config.vocab_size)
         return model.eval()

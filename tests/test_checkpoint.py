@@ -117,6 +117,15 @@ def test_transformers_loads_a_whole_number_for_epsilon_and_several_dtypes(tmp_pa
     assert loaded.config.layer_norm_epsilon == 1
 
 
+def test_weights_too_large_for_a_dtype_are_refused_when_they_are_loaded(tmp_path):
+    model = small_model()
+    with torch.no_grad():
+        model.layers[0].mixer.D[0] = 1e5
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"^dtype: expected .+ can hold layers.0.mixer.D, got"):
+        MambaLM.from_pretrained(tmp_path, dtype=torch.float16)
+
+
 def test_weights_are_those_that_transformers_loads_where_several_stand(tmp_path):
     model = small_model()
     model.save_pretrained(tmp_path, layout="mamba_ssm")

@@ -85,6 +85,7 @@ def test_second_derivative_of_a_compiled_scan_is_an_error():
     tensors = scan_inputs(2)
     x = tensors.pop("x")
     scan = partial(selective_scan, method="chunked", **tensors)
+    torch.compiler.reset()
     y = torch.compile(scan, backend="aot_eager")(x).sum()
     with pytest.raises(RuntimeError, match=r"again|double backward"):
         penalize(y, x)
@@ -201,8 +202,10 @@ def test_model_runs_in_one_graph(pattern):
 def test_model_is_compiled_whole(pattern):
     model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
     torch.compiler.reset()
-    # S4D's kernel is computed in blocks, whose number PyTorch must know.
-    run = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic="4" not in pattern)
+    # S4D's kernel is computed in blocks, whose number PyTorch must know; and PyTorch 2.11 takes no
+    # function with a hand-written backward for several lengths.
+    dynamic = "4" not in pattern and torch.__version__ >= "2.12"
+    run = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=dynamic)
     for length in (9, 14):
         ids = random_ids(length=length)
         torch.testing.assert_close(run(ids), model(ids))

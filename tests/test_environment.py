@@ -1,9 +1,12 @@
 """The environment report, `methods`, `why_not` and `selective_scan` agree about Triton."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from minimamba import environment, selective_scan
+from minimamba.ops import causal_conv1d
 from minimamba.scan import methods, why_not
 from minimamba.scan.triton import operator
 
@@ -13,6 +16,7 @@ def machine(monkeypatch):
     """Pretend that Triton is installed or not, a GPU is there or not, and TRITON_INTERPRET."""
     def pretend(installed, gpu, interpret):
         monkeypatch.setattr(operator, "TRITON", installed)
+        monkeypatch.setattr(operator, "failure", lambda: None)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
         monkeypatch.setenv("TRITON_INTERPRET", interpret)
         if gpu:
@@ -47,6 +51,30 @@ def test_all_reports_agree_whether_triton_can_run(machine, installed, gpu, inter
         ones = torch.ones(1, 2, 1)
         with pytest.raises(ValueError, match=f"^method: .+, got 'triton': {reason}"):
             selective_scan(ones, ones, -torch.ones(1, 1), ones, ones, method="triton")
+
+
+def test_triton_that_cannot_compile_is_warned_of_once_and_not_used(machine, monkeypatch):
+    trial = pytest.importorskip("minimamba.scan.triton.trial")
+    failure = operator.failure
+    machine(True, True, "0")
+    monkeypatch.setattr(operator, "failure", failure)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+
+    class Broken:
+        def __getitem__(self, grid):
+            raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr(trial, "_kernel", Broken())
+    trial.failure.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match=r"^Triton can't compile here: .+ more slowly$"):
+            assert why_not("triton") == ("Triton can't compile here: "
+                                         "Failed to find C compiler. Please specify via CC")
+        x = SimpleNamespace(is_cuda=True, dtype=torch.float32)
+        monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+        assert not causal_conv1d.can_use_kernels(x)          # the second call warns no more
+    finally:
+        trial.failure.cache_clear()
 
 
 def test_report_has_one_line_per_item():

@@ -281,7 +281,8 @@ def test_two_processes_have_the_losses_of_one_and_each_resumes_the_other(double,
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                "2", "--no-python", sys.executable, "-c", TWO_PROCESSES, json.dumps(arguments)]
     run = subprocess.run(command, check=False, text=True, capture_output=True,
-                         cwd=Path(__file__).parent, env=os.environ | {"OMP_NUM_THREADS": "1"})
+                         cwd=Path(__file__).parent,
+                         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""})
     lines = [line.removeprefix("losses") for line in run.stdout.splitlines()
              if line.startswith("losses")]
     assert len(lines) == 2, run.stdout + run.stderr

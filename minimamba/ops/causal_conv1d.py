@@ -12,13 +12,15 @@ from torch.nn.functional import conv2d, pad, silu
 
 from minimamba.autocast import without_autocast
 from minimamba.ops.operator import differentiable
-from minimamba.scan.triton.operator import TRITON
+from minimamba.scan.triton.operator import TRITON, failure
 
 TILE_STEPS = 32
 """Time steps that one program of a kernel computes."""
 TILE_CHANNELS = 64
 """Channels that it computes."""
 NUM_WARPS = 8
+MAX_D_CONV = 16
+"""Width of the convolution up to which there are kernels: they are unrolled over it."""
 
 
 def can_use_kernels(x: Tensor) -> bool:
@@ -27,7 +29,7 @@ def can_use_kernels(x: Tensor) -> bool:
     Args:
         x: the input of the convolution.
     """
-    return TRITON and x.is_cuda and x.dtype != torch.float64
+    return TRITON and x.is_cuda and x.dtype != torch.float64 and failure() is None
 
 
 def with_past(x: Tensor, conv_state: Tensor | None, d_conv: int) -> Tensor:
@@ -60,7 +62,7 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
     Returns:
         (batch, length, d_inner), in x's dtype.
     """
-    if can_use_kernels(x):
+    if can_use_kernels(x) and weight.shape[1] <= MAX_D_CONV:
         return _apply(x, weight, bias, conv_state)
     inputs = with_past(x, conv_state, weight.shape[1])
     weight = weight.to(x.dtype)

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module
 
+from minimamba.arguments import refuse
+
 MIN_BLOCK_ROWS = 256
 """Rows of the weight, at least, that are multiplied at once: what fits a core's cache."""
 PLAIN_TENSORS = (nn.Parameter, Tensor)
@@ -25,7 +27,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Returns:
         (…, outputs).
+
+    Raises:
+        ValueError: if x and the weight differ in dtype, but for autocast.
     """
+    _check_dtype(x, weight)
     if torch.compiler.is_compiling() and x.device.type == "cpu":
         if x.numel() == x.shape[-1]:
             y = (x.flatten() * weight).sum(-1).view(*x.shape[:-1], -1)
@@ -46,7 +52,12 @@ def linear_layer(layer: nn.Module, x: Tensor) -> Tensor:
 
     Returns:
         (…, layer.out_features).
+
+    Raises:
+        ValueError: if x and the weight differ in dtype, but for autocast.
     """
+    if type(layer) is nn.Linear:
+        _check_dtype(x, layer.weight)
     if torch.compiler.is_compiling() and is_plain(layer):
         return linear(x, layer.weight, layer.bias)
     return layer(x)
@@ -92,6 +103,11 @@ def weight_of(layer: nn.Module) -> Tensor:
             return weight
         return torch.empty(0, dtype=weight.dtype, device=weight.device)
     return next(filter(torch.is_floating_point, layer.parameters()), torch.empty(0))
+
+
+def _check_dtype(x: Tensor, weight: Tensor) -> None:
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        refuse("weight of a linear layer", f"{x.dtype}, as its input", weight.dtype)
 
 
 def _block_count(rows: int) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
+from minimamba.arguments import values_exist
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
@@ -43,9 +44,21 @@ def _why_not_here() -> str | None:
     """Say why no kernel can run on this machine, or return None."""
     if not TRITON:
         return "triton is not installed; it comes with torch for CUDA on Linux"
-    if torch.cuda.is_available() or interpreted():
+    if interpreted():
         return None
-    return "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
+    if not torch.cuda.is_available():
+        return "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
+    return failure()
+
+
+def failure() -> str | None:
+    """Say why Triton can't compile a kernel on this GPU machine, once that has been tried."""
+    if not values_exist():
+        return None  # nothing can be tried now
+    from minimamba.scan.triton import trial
+
+    is_tried = trial.failure.cache_info().currsize > 0
+    return trial.failure() if is_tried or not torch.cuda.is_current_stream_capturing() else None
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
