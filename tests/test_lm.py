@@ -229,7 +229,7 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
     (lambda m: m.norm_f.bfloat16() and m.step(random_ids()[:, 0], m.init_cache(2)),
      "^norm_f: expected dtype float64, .+ got bfloat16$"),
     (lambda m: m.layers[1].mixer.in_proj.bfloat16() and m(random_ids()),
-     "^x: expected dtype bfloat16, that of the layer, got float64$"),
+     "^weight of a linear layer: expected torch.float64, as its input, got torch.bfloat16$"),
     (lambda m: m.layers[1].mixer.out_proj.bfloat16() and m(random_ids()),
      "^weight of a linear layer: expected torch.float64, as its input, got torch.bfloat16$"),
     (lambda m: m.layers[0].mixer.dt_proj.bfloat16() and m.step(random_ids()[:, 0], m.init_cache(2)),

@@ -58,6 +58,8 @@ FAULTS = [
     Fault("autocast is off in the backward pass before a float32 function as well", "autocast.py",
           "x.grad_fn.metadata[SEEN] = True", "pass",
           "test_autocast.py stays_on"),
+    Fault("Triton is used though it can't compile", "scan/triton/trial.py",
+          "return reason", "return None", "test_environment.py cannot_compile"),
     # Continuous time.
     Fault("the input acts a sample early", "continuous.py",
           "B_bar_x = B_bar * x[..., :-1, None]", "B_bar_x = B_bar * x[..., 1:, None]",
