@@ -4,6 +4,7 @@ import pytest
 import torch
 from systems import F64, randn
 
+from minimamba.ops import causal_conv1d
 from minimamba.ops.causal_conv1d import (
     TILE_CHANNELS,
     TILE_STEPS,
@@ -77,3 +78,12 @@ def test_pytorch_form_is_a_grouped_conv1d_and_silu():
     torch.testing.assert_close(
         causal_conv1d_silu(x, weight, bias),
         causal_conv1d_silu(x, weight, bias, torch.zeros_like(conv_state)))
+
+
+def test_wide_convolutions_run_without_the_kernels_which_are_unrolled(monkeypatch):
+    ran = []
+    monkeypatch.setattr(causal_conv1d, "can_use_kernels", lambda x: True)
+    monkeypatch.setattr(causal_conv1d, "_apply", lambda x, weight, *_: ran.append(weight.shape[1]))
+    for d_conv in (4, 16, 17, 100):
+        causal_conv1d_silu(randn(1, 5, 2), randn(2, d_conv), None)
+    assert ran == [4, 16]

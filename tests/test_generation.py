@@ -488,3 +488,9 @@ def test_empty_and_mixed_texts_are_refused(bytes_model):
             call(bytes_model, "", 3)
     with pytest.raises(ValueError, match=r"^prompts: expected .+ one text, .+ got a list of texts"):
         stream(bytes_model, ["a", "b"], 3)
+
+
+def test_a_vocabulary_of_more_than_2_to_the_24_tokens_is_sampled():
+    logits = torch.zeros(1, 2**24 + 2)
+    logits[0, -1] = 100.0
+    assert Sampler(temperature=1.0, seed=0)(logits).tolist() == [2**24 + 1]
