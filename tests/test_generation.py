@@ -494,4 +494,4 @@ def test_a_vocabulary_of_more_than_2_to_the_24_tokens_is_sampled():
     logits = torch.zeros(1, 2**24 + 2)
     logits[0, -1] = 100.0
     sample = Sampler(1.0, None, 1.0, 1.0, 0, torch.device("cpu"))
-    assert sample(logits).tolist() == [2**24 + 1]
+    assert sample(logits, None).tolist() == [2**24 + 1]
