@@ -6,6 +6,7 @@ file. Nothing is ever unpickled.
 
 import json
 import zipfile
+from collections import Counter
 from math import inf
 from pathlib import Path
 
@@ -203,6 +204,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict:
     """A JSON object, of which no key may get lost."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        twice = (Counter(key for key, _ in pairs) - Counter(content.keys())).popitem()[0]
+        raise ValueError(f"the key {twice!r} twice")
     return content

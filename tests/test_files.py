@@ -76,6 +76,15 @@ def test_json_that_is_no_object_is_refused(name, content, found, folder):
     refused(folder, f"^{name}: expected .+, got {found}")
 
 
+def test_last_of_many_keys_twice_is_refused_at_once(folder):
+    keys = [*range(300_000), 299_999]
+    pairs = ", ".join(f'"{key}": 1' for key in keys)
+    put(folder, "config.json", f"{{{pairs}}}".encode())
+    start = time.perf_counter()
+    refused(folder, "^config.json: expected JSON in UTF-8, got the key '299999' twice")
+    assert time.perf_counter() - start < 5
+
+
 def test_byte_order_mark_is_no_fault(folder):
     config = folder / "config.json"
     config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
