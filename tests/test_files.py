@@ -165,6 +165,22 @@ def test_layer_pattern_that_is_too_long_is_refused_in_a_short_line(changes, fold
     assert time.perf_counter() - start < 5
 
 
+class Bytes:
+    def __reduce__(self):
+        return bytearray, (10**9,)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_bin_that_asks_for_a_bytearray_is_refused_before_it_takes_memory(archive, folder):
+    resource = pytest.importorskip("resource")                        # not on Windows
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": Bytes()}, folder / "pytorch_model.bin",
+               _use_new_zipfile_serialization=archive)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(folder, "^pytorch_model.bin: expected a dict of tensors .+, got one with a bytearray")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000      # in KiB
+
+
 def compressed_zeros(file):
     """Write a pickle of 2 GB of zeros, of which compression leaves 2 MB."""
     plain = io.BytesIO()
