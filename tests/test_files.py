@@ -165,6 +165,16 @@ def test_layer_pattern_that_is_too_long_is_refused_in_a_short_line(changes, fold
     assert time.perf_counter() - start < 5
 
 
+def test_file_with_a_part_of_many_layers_is_refused_at_once(folder):
+    many = {f"backbone.layers.{i}.norm.weight": torch.ones(1) for i in range(3000)}
+    save_file(load_file(folder / "model.safetensors") | many, folder / "model.safetensors")
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(described | {"num_hidden_layers": 3000}))
+    start = time.perf_counter()
+    refused(folder, "^checkpoint: expected the weights that its config describes, got ")
+    assert time.perf_counter() - start < 5
+
+
 class Bytes:
     def __reduce__(self):
         return bytearray, (10**9,)
