@@ -165,7 +165,8 @@ class MambaLM(nn.Module):
                 replaced.
             layout: "transformers" (Hugging Face's MambaForCausalLM), "mamba_ssm" (the official
                 package) or "minimamba" (any layer pattern). If None, "transformers" for a model
-                of Mamba blocks alone, and "minimamba" for any other.
+                of Mamba blocks alone, and "minimamba" for any other. That of the official package
+                has no place for `eos_token_id`, which is lost.
 
         Raises:
             ValueError: for an unknown layout, or one that can't hold this model; for weights that
