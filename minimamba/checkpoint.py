@@ -154,16 +154,18 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
     folder = as_path("folder", folder)
     if isinstance(tokenizer, ByteTokenizer) and (folder / FILE_NAME).exists():
         refuse("folder", f"one without a {FILE_NAME}, since this model reads bytes", str(folder))
-    named = {layout_key(name, layout): value.contiguous() for name, value in weights.items()}
+    separate = _separate({name: value for name, value in weights.items()
+                          if name != "lm_head.weight" or not config.tie_embeddings})
+    named = {layout_key(name, layout): value for name, value in separate.items()}
     described = describe_config(config, weights, layout)
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".saving-", dir=folder) as new:
         if layout == "mamba_ssm":
+            if config.tie_embeddings:
+                named["lm_head.weight"] = named[layout_key("embedding.weight", layout)]
             with complete(folder / "pytorch_model.bin"):
                 torch.save(named, Path(new) / "pytorch_model.bin")
         else:
-            if config.tie_embeddings:
-                del named["lm_head.weight"]
             with complete(folder / "model.safetensors"):
                 save_file(named, Path(new) / "model.safetensors", {"format": "pt"})
         if isinstance(tokenizer, FileTokenizer):
@@ -219,6 +221,23 @@ def _check_sizes(config: MambaConfig, weights: dict[str, Tensor], name: str) -> 
     for what, size, described in found:
         if size != described:
             refuse("config.json", f"{size} {what}, as in {name}", described)
+
+
+def _separate(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights, each contiguous and, as far as that needs a copy, in memory of its own.
+
+    safetensors writes no two that share it, such as those of two layers, and `torch.save` writes
+    all the memory that a weight is a part of.
+    """
+    separate = {}
+    used = set()
+    for name, value in weights.items():
+        memory = value.untyped_storage()
+        if memory.data_ptr() in used or memory.nbytes() > value.numel() * value.itemsize:
+            value = value.clone(memory_format=torch.contiguous_format)
+        used.add(memory.data_ptr())
+        separate[name] = value.contiguous()
+    return separate
 
 
 def _replace_files(folder: Path, new: Path) -> None:

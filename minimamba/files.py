@@ -6,6 +6,7 @@ file. Nothing is ever unpickled.
 
 import json
 import zipfile
+from collections import Counter
 from math import inf
 from pathlib import Path
 
@@ -168,15 +169,26 @@ def _read_pickle(file: Path) -> object:
         # Mapped into memory, and read when it is known to fit the config. Older files are no
         # archives.
         is_archive = zipfile.is_zipfile(file)
-        if is_archive:
-            with zipfile.ZipFile(file) as archive:
-                compressed = any(entry.compress_type for entry in archive.infolist())
-        if not is_archive or not compressed:
+        # Compressed, which PyTorch never writes, or with a bytearray, it may be of any size.
+        found = _oversized(file, is_archive)
+        if not found:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
-        found = "a compressed one"  # which PyTorch never writes, and which may be of any size
     except Exception:  # whatever it raises; it suggests to run the code in the file
         found = "one that it refuses or can't read"
     refuse(file.name, "a dict of tensors that torch.load reads with weights_only=True", found)
+
+
+def _oversized(file: Path, is_archive: bool) -> str:
+    """What in a pickle takes memory that the file doesn't have; "" if there is nothing."""
+    name = b"\nbytearray\n"  # as a pickle that weights_only reads has to write it
+    if not is_archive:
+        return "one with a bytearray" if name in file.read_bytes() else ""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type for entry in entries):
+            return "a compressed one"
+        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        return "one with a bytearray" if any(name in archive.read(p) for p in pickles) else ""
 
 
 def _read_indexed(index: Path) -> dict[str, Tensor]:
@@ -203,6 +215,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict:
     """A JSON object, of which no key may get lost."""
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
+        twice = (Counter(key for key, _ in pairs) - Counter(content.keys())).popitem()[0]
+        raise ValueError(f"the key {twice!r} twice")
     return content

@@ -15,6 +15,7 @@ share the embedding's weight. The mixers are Mamba blocks, or what a layer patte
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cache as memoize
 from math import sqrt
 from pathlib import Path
@@ -142,8 +143,8 @@ class MambaLM(nn.Module):
         check_factory(device, dtype)
         file = checkpoint.find(path)
         config, weights = checkpoint.read(file)
+        checkpoint.check_weights(config, weights, cls._expected_weights(config))
         model = cls._without_weights(config)
-        checkpoint.check_weights(config, weights, model.state_dict())
         # Copied, since weights that share memory with each other or with the file would change
         # together with it.
         weights = {name: value.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
@@ -164,7 +165,8 @@ class MambaLM(nn.Module):
                 replaced.
             layout: "transformers" (Hugging Face's MambaForCausalLM), "mamba_ssm" (the official
                 package) or "minimamba" (any layer pattern). If None, "transformers" for a model
-                of Mamba blocks alone, and "minimamba" for any other.
+                of Mamba blocks alone, and "minimamba" for any other. That of the official package
+                has no place for `eos_token_id`, which is lost.
 
         Raises:
             ValueError: for an unknown layout, or one that can't hold this model; for weights that
@@ -175,9 +177,23 @@ class MambaLM(nn.Module):
         if layout is None:
             layout = "transformers" if self.config.is_all_mamba else "minimamba"
         weights = self.state_dict()
-        expected = self._without_weights(self.config).state_dict()
-        checkpoint.check_weights(self.config, weights, expected)
+        checkpoint.check_weights(self.config, weights, self._expected_weights(self.config))
         checkpoint.write(folder, self.config, weights, layout, self.tokenizer)
+
+    @classmethod
+    def _expected_weights(cls, config: MambaConfig) -> dict[str, Tensor]:
+        """The `state_dict()` of a model, on the meta device.
+
+        It takes one layer of each type to know them all, and many would take long to build.
+        """
+        letters = "".join(dict.fromkeys(config.layer_pattern))
+        small = cls._without_weights(replace(config, layers=letters, n_layer=None)).state_dict()
+        expected = {name: value for name, value in small.items() if not name.startswith("layers.")}
+        for i, letter in enumerate(config.layer_pattern):
+            prefix = f"layers.{letters.index(letter)}."
+            expected |= {f"layers.{i}.{name.removeprefix(prefix)}": value
+                         for name, value in small.items() if name.startswith(prefix)}
+        return expected
 
     @classmethod
     def _without_weights(cls, config: MambaConfig) -> "MambaLM":

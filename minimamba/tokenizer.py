@@ -12,7 +12,7 @@ from minimamba.files import check_file, first_line
 FILE_NAME = "tokenizer.json"
 REPLACEMENT = "\ufffd"
 """What bytes that are part of a character decode to, until the rest of it has come."""
-BYTE = re.compile("<0x[0-9A-F]{2}>")
+BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 """How a vocabulary writes a token that stands for a single byte."""
 LARGEST = 50_000_000
 """In bytes; a tokenizer.json of 256,000 tokens has 33 million. In memory it is many times as

@@ -141,6 +141,24 @@ def test_weights_are_those_that_transformers_loads_where_several_stand(tmp_path)
     assert torch.equal(MambaLM.from_pretrained(tmp_path).embedding.weight, theirs)
 
 
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+@pytest.mark.parametrize("tie_embeddings", [True, False])
+def test_weights_in_the_same_memory_are_saved_apart(tie_embeddings, layout, tmp_path):
+    model = small_model(tie_embeddings=tie_embeddings)
+    model.save_pretrained(tmp_path / "apart", layout=layout)
+    model.lm_head.weight = model.embedding.weight
+    model.layers[1] = model.layers[0]
+    weight = model.layers[0].mixer.in_proj.weight
+    weight.data = torch.cat([weight.data, torch.zeros(10**5, weight.shape[1])])[:len(weight)]
+    model.save_pretrained(tmp_path / "shared", layout=layout)
+    loaded = MambaLM.from_pretrained(tmp_path / "shared").state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded[name], value)
+    sizes = [sum(file.stat().st_size for file in (tmp_path / name).iterdir())
+             for name in ("apart", "shared")]
+    assert sizes[1] < sizes[0] + 1000
+
+
 def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
     model = small_model(layers="MAFL64", n_layer=None, n_heads=2, rotary=False, eos_token_id=3,
                         selective=("delta",))

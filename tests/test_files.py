@@ -76,6 +76,15 @@ def test_json_that_is_no_object_is_refused(name, content, found, folder):
     refused(folder, f"^{name}: expected .+, got {found}")
 
 
+def test_last_of_many_keys_twice_is_refused_at_once(folder):
+    keys = [*range(300_000), 299_999]
+    pairs = ", ".join(f'"{key}": 1' for key in keys)
+    put(folder, "config.json", f"{{{pairs}}}".encode())
+    start = time.perf_counter()
+    refused(folder, "^config.json: expected JSON in UTF-8, got the key '299999' twice")
+    assert time.perf_counter() - start < 5
+
+
 def test_byte_order_mark_is_no_fault(folder):
     config = folder / "config.json"
     config.write_bytes(b"\xef\xbb\xbf" + config.read_bytes())
@@ -154,6 +163,32 @@ def test_layer_pattern_that_is_too_long_is_refused_in_a_short_line(changes, fold
     start = time.perf_counter()
     assert len(refused(folder, "expected .+, got ")) < 300
     assert time.perf_counter() - start < 5
+
+
+def test_file_with_a_part_of_many_layers_is_refused_at_once(folder):
+    many = {f"backbone.layers.{i}.norm.weight": torch.ones(1) for i in range(3000)}
+    save_file(load_file(folder / "model.safetensors") | many, folder / "model.safetensors")
+    described = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(described | {"num_hidden_layers": 3000}))
+    start = time.perf_counter()
+    refused(folder, "^checkpoint: expected the weights that its config describes, got ")
+    assert time.perf_counter() - start < 5
+
+
+class Bytes:
+    def __reduce__(self):
+        return bytearray, (10**9,)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_bin_that_asks_for_a_bytearray_is_refused_before_it_takes_memory(archive, folder):
+    resource = pytest.importorskip("resource")                        # not on Windows
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": Bytes()}, folder / "pytorch_model.bin",
+               _use_new_zipfile_serialization=archive)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(folder, "^pytorch_model.bin: expected a dict of tensors .+, got one with a bytearray")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000      # in KiB
 
 
 def compressed_zeros(file):

@@ -78,6 +78,8 @@ TOKENIZERS = {
     "byte fallback": (BYTES + WORDS, decoders.Sequence([
         decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
         decoders.Strip(" ", 1, 0)])),
+    "byte fallback, lower case": ([byte.lower() for byte in BYTES] + WORDS, decoders.Sequence([
+        decoders.ByteFallback(), decoders.Fuse()])),
     "ByteLevel": (sorted(pre_tokenizers.ByteLevel.alphabet()), decoders.ByteLevel()),
     "WordPiece": (PIECES, decoders.WordPiece()),
     "WordPiece without cleanup": (PIECES, decoders.WordPiece(cleanup=False)),
