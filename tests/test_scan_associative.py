@@ -158,8 +158,7 @@ def test_combining_ranges_that_are_not_adjacent_is_refused():
 
 
 @every_order
-@pytest.mark.parametrize("dtypes", [(C128, F64, F64), (F64, C128, F64), (F64, F64, C128)])
-def test_any_of_the_tensors_may_be_complex(order, dtypes):
-    a, b, h = (randn(*shape, dtype=dtype) for shape, dtype in
-               zip([(9, 3), (9, 3), (3,)], dtypes, strict=True))
-    close(scan(a, b, order(9), h), torch.stack(sequential_loop(a, b, h)))
+@pytest.mark.parametrize("dtypes", [(C128, F64), (F64, C128)])
+def test_either_tensor_may_be_complex(order, dtypes):
+    a, b = (randn(9, 3, dtype=dtype) for dtype in dtypes)
+    close(scan(a, b, order(9)), torch.stack(sequential_loop(a, b, 0)))
