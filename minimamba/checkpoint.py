@@ -15,6 +15,7 @@ finds, checks and writes the files.
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -243,6 +244,7 @@ def _separate(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def _replace_files(folder: Path, new: Path) -> None:
     """Move a new checkpoint over an old one. In between there is no config.json."""
     for file in new.iterdir():
+        shutil.copymode(new / "config.json", file)  # safetensors lets none but the owner read
         with file.open("rb+") as opened:
             os.fsync(opened.fileno())
     for name in ("config.json", *CHECKPOINT_FILES):

@@ -138,11 +138,13 @@ def _folder(name: str) -> Path:
 
 
 def _info(options: argparse.Namespace) -> None:
+    # An empty path, such as a variable of the shell that is not set, is refused.
+    model = (None if options.checkpoint is None else
+             MambaLM.from_pretrained(options.checkpoint))
     print(environment.report())
     for name, reason in methods().items():
         print(f"scan       {name}: {reason or 'can run here'}")
-    if options.checkpoint:
-        model = MambaLM.from_pretrained(options.checkpoint)
+    if model is not None:
         tied = "shared with" if model.config.tie_embeddings else "apart from"
         print(f"checkpoint {options.checkpoint}")
         for name, value in vars(model.config).items():

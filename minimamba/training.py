@@ -37,6 +37,7 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.atomic import complete, replacing
+from minimamba.config import MambaConfig
 from minimamba.files import first_line
 
 WARM_UP = 0.1
@@ -120,7 +121,8 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
     autocast = bf16 and model_device.type == "cuda"
     # NumPy's float64 is a float too, but no file that holds one can be read without unpickling.
     learning_rate, weight_decay = float(learning_rate), float(weight_decay)
-    settings = {"learning_rate": learning_rate, "weight_decay": weight_decay, "bf16": bf16}
+    settings = {"learning_rate": learning_rate, "weight_decay": weight_decay, "bf16": bf16,
+                **_config(model)}
     optimizer = _optimizer(model, learning_rate, weight_decay)
     schedule = _schedule(optimizer, steps)
     completed, random_states = 0, None
@@ -176,6 +178,9 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
     from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
 
     check_count("steps", steps)
+    for argument, text in (("name", name), ("measure", measure)):
+        if not isinstance(text, str):
+            refuse(argument, "a string", repr(text))
     check_count("completed", completed, 0)
     check_positive("unit", unit, "a number")
     if not isinstance(losses, Iterable):
@@ -324,6 +329,14 @@ def _optimizer(model: nn.Module, learning_rate: float,
                              fused=True if on_gpu else None)
 
 
+def _config(model: nn.Module) -> dict[str, str]:
+    """The config of a `MambaLM`, some of which no shape of a weight shows, such as n_heads."""
+    config = getattr(getattr(model, "module", model), "config", None)
+    if not isinstance(config, MambaConfig):
+        return {}
+    return {name: str(value) for name, value in vars(config).items()}
+
+
 def _schedule(optimizer: torch.optim.Optimizer, steps: int, completed: int = 0) -> OneCycleLR:
     """The learning rates from a step on; those before it must have set up the optimizer."""
     # The warm-up takes a step at least: the schedule divides by its length.
@@ -418,7 +431,7 @@ CHECKPOINT_KEYS = {"settings": dict, "model": dict, "optimizer": dict, "complete
 
 
 def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-          settings: dict[str, float], completed: int) -> None:
+          settings: dict[str, float | str], completed: int) -> None:
     weights, optimizer_state = state_dict.get_state_dict(model, optimizer, options=FULL_STATE)
     if not is_main_process():
         return
@@ -433,7 +446,7 @@ def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
 
 
 def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
-            settings: dict[str, float], steps: int) -> tuple[int, list[Tensor]]:
+            settings: dict[str, float | str], steps: int) -> tuple[int, list[Tensor]]:
     """Load a checkpoint; return how many steps are completed, and the random generators' states."""
     saved = _read(file)
     for name, value in settings.items():

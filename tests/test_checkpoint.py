@@ -185,6 +185,15 @@ def test_model_saved_last_is_loaded_whatever_layout_came_before(layouts, tmp_pat
     assert torch.equal(MambaLM.from_pretrained(tmp_path)(random_ids()), model(random_ids()))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("layout", ["transformers", "mamba_ssm", "minimamba"])
+def test_whoever_may_read_new_files_may_read_the_weights(layout, tmp_path):
+    (tmp_path / "new").touch()
+    small_model(layers="MM").save_pretrained(tmp_path / "model", layout=layout)
+    assert {file.stat().st_mode for file in (tmp_path / "model").iterdir()} == {
+        (tmp_path / "new").stat().st_mode}
+
+
 def test_official_layout_has_its_names_and_pads_the_vocabulary(tmp_path):
     model = MambaLM(MambaConfig(vocab_size=48, d_model=12, n_layer=1))
     model.save_pretrained(tmp_path, layout="mamba_ssm")

@@ -108,6 +108,7 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
 @pytest.mark.parametrize(("arguments", "message"), [
     (("generate", "--checkpoint", "nowhere", "--prompt", "a"),
      "minimamba generate: nowhere: no such file or folder"),
+    (("info", "--checkpoint", ""), "minimamba info: path: expected a path, got ''"),
     (("generate", "--checkpoint", "bytes", "--prompt", ""),
      "minimamba generate: --prompt: expected at least one token, got none"),
     (("generate", "--checkpoint", "no tokenizer", "--prompt", "a"),

@@ -170,7 +170,7 @@ def test_an_answer_may_modify_its_arguments():
     assert exercise.cases[0]["A_bar"].equal(before)
 
 
-@pytest.mark.parametrize("name", ["02.9", "99.1", "two", ""])
+@pytest.mark.parametrize("name", ["02.9", "99.1", "two", "", 2.1, ["02.1"], {}])
 def test_an_unknown_exercise_is_refused(name):
     with pytest.raises(ValueError, match="name: expected an exercise"):
         exercises.check(name, abs)

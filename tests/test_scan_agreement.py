@@ -2,6 +2,7 @@
 
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from systems import F64, close, leaves, randn, uniform
@@ -248,3 +249,8 @@ def test_auto_picks_compiled_for_large_cpu_inputs_if_there_is_a_compiler(monkeyp
     monkeypatch.setattr(compiler.shutil, "which", lambda name: None)
     selective_scan(**inputs(20))
     assert ran == ["chunked", "compiled", "chunked"]
+
+
+def test_method_that_is_an_array_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"^method: expected 'auto', .+, got array"):
+        selective_scan(**inputs(4), method=np.ones(3))

@@ -155,3 +155,10 @@ def test_every_position_ends_up_covering_all_steps_so_far(order, length):
 def test_combining_ranges_that_are_not_adjacent_is_refused():
     with pytest.raises(ValueError, match=r"^levels: expected .+ adjacent, got 0–0 with 2–2"):
         covered(3, [[(0, 2)]])
+
+
+@every_order
+@pytest.mark.parametrize("dtypes", [(C128, F64), (F64, C128)])
+def test_either_tensor_may_be_complex(order, dtypes):
+    a, b = (randn(9, 3, dtype=dtype) for dtype in dtypes)
+    close(scan(a, b, order(9)), torch.stack(sequential_loop(a, b, 0)))

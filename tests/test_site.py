@@ -6,6 +6,7 @@ import http.server
 import inspect
 import json
 import logging
+import os
 import posixpath
 import re
 import sys
@@ -537,6 +538,18 @@ def test_a_site_in_which_someone_has_worked_is_refused(tmp_path, name):
     folder = marked(folder_of(tmp_path / "site", "index.html", "notebooks/a.ipynb"))
     (folder / name).write_text("solved")
     refuses(folder, f"file that no build wrote, or that was changed since: {re.escape(name)}$")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_a_site_with_a_pipe_is_refused_and_not_read(tmp_path, monkeypatch):
+    def read(path):
+        assert path.is_file()                               # else it could wait for ever
+        return path.open("rb").read()
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    folder = marked(folder_of(tmp_path / "site", "index.html"))
+    os.mkfifo(folder / "pipe")
+    refuses(folder, "file that no build wrote, or that was changed since: pipe$")
 
 
 def test_a_marker_that_is_no_text_is_refused(tmp_path):

@@ -111,6 +111,21 @@ def test_other_settings_than_those_saved_are_refused_with_both_values(changes, m
     assert len(line(file, save_every=3)) == 6                # this may change
 
 
+@pytest.mark.parametrize(("name", "begun", "other"), [
+    ("n_heads", 2, 4), ("norm_epsilon", 1e-5, 1e-3), ("rotary", True, False), ("d_model", 8, 16)])
+def test_other_config_is_refused_whatever_the_shapes_of_its_weights(name, begun, other, tmp_path):
+    def run(value, steps):
+        model = MambaLM(MambaConfig(40, **{"d_model": 8, "layers": "A", name: value}))
+        return list(train_steps(model, lambda ids: model(ids).logsumexp(-1).mean(),
+                                [(random_ids(),)] * steps, steps, learning_rate=0.1,
+                                checkpoint=tmp_path / "state.pt"))
+
+    run(begun, 2)
+    with pytest.raises(ValueError, match=f"^{name}: expected {begun}, with .+, got {other}$"):
+        run(other, 3)
+    assert len(run(begun, 3)) == 1
+
+
 class Partial(torch.nn.Linear):
     """A linear model with a mask, and with parameters that are used late or never."""
 
@@ -308,3 +323,10 @@ def test_progress_shows_a_moving_average_and_passes_the_losses_on(capsys):
     assert "2/2" in shown
     assert "nats=1.900" in shown
     assert "step/s" in shown or "s/step" in shown
+
+
+@pytest.mark.parametrize("argument", ["name", "measure"])
+@pytest.mark.parametrize("given", [None, 5, b"loss"])
+def test_what_progress_shows_must_be_text(argument, given):
+    with pytest.raises(ValueError, match=f"^{argument}: expected a string, got {given!r}$"):
+        next(progress([1.0], 1, **{argument: given}))

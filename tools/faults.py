@@ -486,7 +486,7 @@ FAULTS = [
           "        optimizer.step()\n        schedule.step()", "        optimizer.step()",
           "test_training.py rises_linearly", "09"),
     Fault("training resumes with another bf16", "training.py",
-          '"weight_decay": weight_decay, "bf16": bf16}', '"weight_decay": weight_decay}',
+          '"weight_decay": weight_decay, "bf16": bf16,', '"weight_decay": weight_decay,',
           "test_training_resumed.py other_settings"),
     Fault("the weights of norms decay", "training.py",
           'name.endswith("weight") and parameter.ndim > 1', 'name.endswith("weight")',

@@ -83,6 +83,7 @@ def methods() -> dict[str, str | None]:
 
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
+    check_one_of("method", method, ("auto", *METHODS))
     if method == "auto":
         if x.device.type == "cuda" and why_not("triton", x=x, d_state=d_state) is None:
             return "triton"
@@ -90,7 +91,6 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
         if large and why_not("compiled", x=x) is None:
             return "compiled"
         return "chunked" if why_not("chunked") is None else "reference"
-    check_one_of("method", method, ("auto", *METHODS))
     if reason := why_not(method, x=x, d_state=d_state):
         other = "reference" if why_not("chunked") else "chunked"
         refuse("method", f"one that can run with these inputs, such as {other!r}",

@@ -122,6 +122,7 @@ def scan(a: Tensor, b: Tensor, levels: list[Level],
     if initial_state is not None:
         check_shape("initial_state", initial_state, tuple(a.shape[1:]), "that of one step")
         b = torch.cat([b[:1] + a[:1] * initial_state, b[1:]])
+    b = b.to(torch.result_type(a, b))  # real inputs of a complex system
     for level in filter(None, levels):
         source, target = torch.tensor(level, device=a.device).T
         combined_a, combined_b = combine((a[source], b[source]), (a[target], b[target]))

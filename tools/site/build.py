@@ -82,8 +82,11 @@ def check_replaceable(site: Path) -> None:
 def listed(site: Path, name: str) -> str:
     """The line of the marker for a file: its checksum, or where a link leads, and its name."""
     path = site / name
-    what = f"link {path.readlink()}" if path.is_symlink() else sha256(path.read_bytes()).hexdigest()
-    return f"{what}  {name}"
+    if path.is_symlink():
+        return f"link {path.readlink()}  {name}"
+    if not path.is_file():  # a pipe or a device, which no build writes; reading it could hang
+        return f"no file  {name}"
+    return f"{sha256(path.read_bytes()).hexdigest()}  {name}"
 
 
 def files(folder: Path) -> list[str]:

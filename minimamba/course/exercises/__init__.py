@@ -75,7 +75,7 @@ def find(name: str) -> Exercise:
     """
     chapter, _, _ = str(name).partition(".")
     exercises = _exercises(chapter) if chapter in _chapters() else {}
-    if name not in exercises:
+    if not isinstance(name, str) or name not in exercises:
         known = ", ".join(exercises) or "none in that chapter"
         raise ValueError(f"name: expected an exercise such as '02.1' ({known}), got {name!r}")
     return exercises[name]
