@@ -170,8 +170,10 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     z = torch.polar(torch.ones_like(angle), angle).to(Lambda)
     w = (1 + z) * step[..., None] / 2                                # (..., roots)
     # The rows C̃ and P*, and the columns B and P, over the whole state: one half and its conjugate.
-    rows = _with_conjugate(torch.cat([C_tilde[..., None, :], _conjugate(P).mT], -2), -1)  # (..., 1 + rank, N)
-    columns = _with_conjugate(torch.cat([B[..., None], P], -1), -2)           # (..., N, 1 + rank)
+    rows = torch.cat([C_tilde[..., None, :], _conjugate(P).mT], -2)
+    rows = _with_conjugate(rows, -1)                                 # (..., 1 + rank, N)
+    columns = torch.cat([B[..., None], P], -1)
+    columns = _with_conjugate(columns, -2)                           # (..., N, 1 + rank)
     products = (rows[..., None, :] * columns.mT[..., None, :, :]).flatten(-3, -2)
     # Everything above is small. This is the large array: channels · roots · N.
     inverse = 1 / ((1 - z)[:, None] - w[..., None] * _with_conjugate(Lambda, -1)[..., None, :])
