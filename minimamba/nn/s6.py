@@ -27,6 +27,7 @@ from minimamba.arguments import (
     check_state,
     check_writable,
     refuse,
+    values_exist,
 )
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops import decode
@@ -237,6 +238,10 @@ class SelectiveSSM(nn.Module):
     def _check_state(self, name: str, ssm_state: Tensor, batch: int) -> None:
         check_state(name, ssm_state, (batch, self.d_inner, self.d_state),
                     "(batch, d_inner, d_state)", self.A_log, self._state_dtype)
+        if (values_exist() and torch.is_grad_enabled() and self.A_log.requires_grad
+                and ssm_state.is_inference()):
+            refuse(name, "a tensor that gradients can pass, as `clone` gives (or `torch.no_grad`)",
+                   "one made in inference mode")
 
     @property
     def _weight(self) -> Tensor:
