@@ -267,7 +267,8 @@ def test_a_step_does_not_write_over_what_it_can_not(build):
             mixer.step_(x, cache)
 
 
-@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8)], ids=["Mamba", "S6"])
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8), lambda: LSTM(8),
+                                   lambda: S4D(8)], ids=["Mamba", "S6", "LSTM", "S4D"])
 def test_gradients_through_a_cache_of_inference_mode_are_refused_by_its_name(build):
     mixer = build()
     x = torch.randn(3, 5, 8)

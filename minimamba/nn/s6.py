@@ -23,11 +23,11 @@ from minimamba.arguments import (
     check_count,
     check_factory,
     check_one_of,
+    check_passes_gradients,
     check_positive,
     check_state,
     check_writable,
     refuse,
-    values_exist,
 )
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops import decode
@@ -238,10 +238,7 @@ class SelectiveSSM(nn.Module):
     def _check_state(self, name: str, ssm_state: Tensor, batch: int) -> None:
         check_state(name, ssm_state, (batch, self.d_inner, self.d_state),
                     "(batch, d_inner, d_state)", self.A_log, self._state_dtype)
-        if (values_exist() and torch.is_grad_enabled() and self.A_log.requires_grad
-                and ssm_state.is_inference()):
-            refuse(name, "a tensor that gradients can pass, as `clone` gives (or `torch.no_grad`)",
-                   "one made in inference mode")
+        check_passes_gradients(name, ssm_state, self.A_log)
 
     @property
     def _weight(self) -> Tensor:
