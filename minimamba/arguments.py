@@ -330,6 +330,23 @@ def check_state(name: str, state: Tensor, shape: tuple[int, ...], meaning: str, 
         check_finite(name, state)
 
 
+def check_passes_gradients(name: str, state: Tensor, parameter: Tensor) -> None:
+    """Check that one tensor of a cache can be used with a parameter that gets a gradient.
+
+    Args:
+        name: what it is called, for the message.
+        state: the tensor.
+        parameter: one of the layer.
+
+    Raises:
+        ValueError: if a gradient is wanted and the tensor was made in inference mode.
+    """
+    if (values_exist() and torch.is_grad_enabled() and parameter.requires_grad
+            and state.is_inference()):
+        refuse(name, "a tensor that gradients can pass, as `clone` gives (or `torch.no_grad`)",
+               "one made in inference mode")
+
+
 def check_writable(name: str, state: Tensor) -> None:
     """Check that a step can write over one tensor of a cache.
 

@@ -26,6 +26,9 @@ def why_not() -> str | None:
     """
     if sys.platform == "win32":
         return "torch.compile for the CPU is not set up for Windows here"
+    for switch in ("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"):
+        if os.environ.get(switch) == "1":
+            return f"torch.compile is turned off by {switch}=1"
     names = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
     if not any(map(shutil.which, names)):
         return f"no C++ compiler was found; looked for {' and '.join(names)}"
@@ -63,4 +66,6 @@ def compile_or_else(fallback: Callable, function: Callable, **options: object) -
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of a message; the second too, where the first only announces it."""
+    first, *others = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {others[0].strip()}" if first.endswith(":") and others else first

@@ -163,7 +163,10 @@ def stream(model, prompts, max_new_tokens, *, temperature=0.0, top_k=None, top_p
     input_ids, attention_mask = _left_pad(ids, model.embedding.weight)
     sampler = Sampler(temperature, top_k, top_p, repetition_penalty, seed, input_ids.device)
     tokens = _stream(model, input_ids, attention_mask, max_new_tokens, end_ids, sampler)
-    return _decode(model, ids[0].tolist(), tokens) if is_text else tokens
+    if is_text:
+        return _decode(model, ids[0].tolist(), tokens)
+    # Copied outside of inference mode, so that a model can be trained on each.
+    return (token.clone() for token in tokens)
 
 
 class Sampler:

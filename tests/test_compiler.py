@@ -53,6 +53,21 @@ def test_default_scan_falls_back_to_chunked_with_one_warning(monkeypatch):
         selective_scan(**arguments, method="compiled")
 
 
+@pytest.mark.parametrize("switch", ["TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"])
+def test_switch_that_turns_compiling_off_is_named(monkeypatch, switch):
+    monkeypatch.setenv(switch, "1")
+    assert scan.why_not("compiled") == f"torch.compile is turned off by {switch}=1"
+
+
+def test_reason_goes_on_after_a_line_that_announces_it(monkeypatch):
+    def fail(_):
+        raise RuntimeError("backend='inductor' raised:\nNo working C++ compiler\n\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **_: fail)
+    with pytest.warns(UserWarning, match=r"raised: No working C\+\+ compiler; plain PyTorch"):
+        compiler.compile_or_else(torch.square, torch.square)(torch.ones(1))
+
+
 def test_generation_falls_back_to_plain_steps_with_one_warning(monkeypatch):
     model = small_model()
     expected = generate(model, random_ids(), 12)

@@ -104,14 +104,13 @@ def test_outputs_may_be_changed_in_place(method, groups):
     tensors = scan_inputs(1, device=device_of(method))
     for name in "BC":
         tensors[name] = tensors[name].detach()[:, :, None].expand(-1, -1, groups, -1)
+        tensors[name].requires_grad_()                       # then the states are saved for it
     y, last = selective_scan(**tensors, method="reference", return_last_state=True)
     expected = torch.autograd.grad(y.sin().sum() + last.sin().sum(), tensors["x"])[0]
     y, last = selective_scan(**tensors, method=method, return_last_state=True)
     y += 1
-    if method != "reference":                                # which has saved its states itself
-        last += 1
-        last = last - 1
-    given = torch.autograd.grad((y - 1).sin().sum() + last.sin().sum(), tensors["x"])[0]
+    last += 1
+    given = torch.autograd.grad((y - 1).sin().sum() + (last - 1).sin().sum(), tensors["x"])[0]
     torch.testing.assert_close(given, expected)
 
 
@@ -266,6 +265,21 @@ def test_gradients_of_each_sequence_by_vmap_are_those_of_one_after_the_other():
         expected = torch.autograd.grad(loss(weights, sequence), list(weights.values()))
         for name, gradient in zip(weights, expected, strict=True):
             torch.testing.assert_close(given[name][i], gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [lambda: S4(4, 8), lambda: S4D(4, 8, init="legs")],
+                         ids=["S4", "S4D"])
+def test_gradients_of_S4_layers_by_vmap_sum_to_those_of_the_batch(build):
+    layer, x = build(), randn(3, 12, 4).float()
+    weights = dict(layer.named_parameters())
+
+    def loss(weights, x):
+        return torch.func.functional_call(layer, weights, (x,)).square().sum()
+
+    given = torch.vmap(torch.func.grad(loss), (None, 0))(weights, x[:, None])
+    expected = torch.autograd.grad(loss(weights, x), list(weights.values()))
+    for gradient, whole in zip(given.values(), expected, strict=True):
+        torch.testing.assert_close(gradient.sum(0), whole, rtol=1e-3, atol=1e-5)
 
 
 def test_checkpointed_block_has_the_same_gradients():

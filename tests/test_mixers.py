@@ -267,6 +267,20 @@ def test_a_step_does_not_write_over_what_it_can_not(build):
             mixer.step_(x, cache)
 
 
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8), lambda: LSTM(8),
+                                   lambda: S4D(8)], ids=["Mamba", "S6", "LSTM", "S4D"])
+def test_gradients_through_a_cache_of_inference_mode_are_refused_by_its_name(build):
+    mixer = build()
+    x = torch.randn(3, 5, 8)
+    with torch.inference_mode():
+        _, cache = mixer(x, return_cache=True)
+    for call in (lambda: mixer.step(x[:, 0], cache), lambda: mixer(x, cache)):
+        with pytest.raises(ValueError, match=r"^cache.*: expected .+`torch.no_grad`.+inference"):
+            call()
+        with torch.no_grad():
+            call()
+
+
 @pytest.mark.parametrize("name", [name for name in MIXERS if name.startswith(("Mamba", "S6"))])
 def test_in_place_step_equals_step_and_writes_into_the_given_tensors(name, double):
     mixer = build(name)

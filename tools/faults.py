@@ -132,7 +132,7 @@ FAULTS = [
           "spectrum = CB - w * CP", "spectrum = CB + w * CP",
           "test_s4_kernels.py full_size", "04"),
     Fault("the second of a pair is not conjugated", "s4/dplr.py",
-          "torch.cat([v, v.conj()], axis)", "torch.cat([v, v], axis)",
+          "torch.cat([v, _conjugate(v)], axis)", "torch.cat([v, v], axis)",
           "test_s4_kernels.py full_size", "04"),
     Fault("S4's kernel takes the roots of unity in float32", "s4/dplr.py",
           "torch.arange(length // 2 + 1, dtype=torch.float64)",

@@ -5,7 +5,13 @@ from typing import Literal, NamedTuple, overload
 import torch
 from torch import Tensor, nn
 
-from minimamba.arguments import as_bool_mask, check_bool, check_count, check_state
+from minimamba.arguments import (
+    as_bool_mask,
+    check_bool,
+    check_count,
+    check_passes_gradients,
+    check_state,
+)
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.ops.linear import linear_layer, weight_of
 
@@ -114,3 +120,4 @@ class LSTM(nn.Module):
         for name, state in zip(("cache.h", "cache.c"), cache, strict=True):
             check_state(name, state, (batch, self.d_model), "(batch, d_model)",
                         weight_of(self.out_proj))
+            check_passes_gradients(name, state, weight_of(self.out_proj))

@@ -23,6 +23,7 @@ from minimamba.arguments import (
     check_count,
     check_factory,
     check_one_of,
+    check_passes_gradients,
     check_positive,
     check_state,
     check_writable,
@@ -237,6 +238,7 @@ class SelectiveSSM(nn.Module):
     def _check_state(self, name: str, ssm_state: Tensor, batch: int) -> None:
         check_state(name, ssm_state, (batch, self.d_inner, self.d_state),
                     "(batch, d_inner, d_state)", self.A_log, self._state_dtype)
+        check_passes_gradients(name, ssm_state, self.A_log)
 
     @property
     def _weight(self) -> Tensor:

@@ -107,7 +107,7 @@ def to_dense(system: DPLR, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     rotation = torch.diag_embed(Lambda.imag)
     diagonal = torch.cat([torch.cat([decay, -rotation], -1), torch.cat([rotation, decay], -1)], -2)
     P_real = _to_real(P.mT).mT
-    return diagonal - P_real @ P_real.mT, _to_real(B), _to_real(C.conj())
+    return diagonal - P_real @ P_real.mT, _to_real(B), _to_real(_conjugate(C))
 
 
 @without_autocast
@@ -159,7 +159,8 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     check_count("length", length)
     A_bar, _, C_real = bilinear(system, C, delta)
     C_power = (C_real[..., None, :] @ torch.linalg.matrix_power(A_bar, length))[..., 0, :]
-    C_tilde = torch.complex(*(C_real - C_power).chunk(2, -1)).conj() / 2**0.5
+    real, imag = (C_real - C_power).chunk(2, -1)
+    C_tilde = torch.complex(real, -imag) / 2**0.5
     Lambda, P, B = system
     rank = P.shape[-1]
     step = per_channel_delta(delta, Lambda)
@@ -169,8 +170,10 @@ def kernel(system: DPLR, C: Tensor, delta: Tensor | float, length: int) -> Tenso
     z = torch.polar(torch.ones_like(angle), angle).to(Lambda)
     w = (1 + z) * step[..., None] / 2                                # (..., roots)
     # The rows C̃ and P*, and the columns B and P, over the whole state: one half and its conjugate.
-    rows = _with_conjugate(torch.cat([C_tilde[..., None, :], P.mH], -2), -1)  # (..., 1 + rank, N)
-    columns = _with_conjugate(torch.cat([B[..., None], P], -1), -2)           # (..., N, 1 + rank)
+    rows = torch.cat([C_tilde[..., None, :], _conjugate(P).mT], -2)
+    rows = _with_conjugate(rows, -1)                                 # (..., 1 + rank, N)
+    columns = torch.cat([B[..., None], P], -1)
+    columns = _with_conjugate(columns, -2)                           # (..., N, 1 + rank)
     products = (rows[..., None, :] * columns.mT[..., None, :, :]).flatten(-3, -2)
     # Everything above is small. This is the large array: channels · roots · N.
     inverse = 1 / ((1 - z)[:, None] - w[..., None] * _with_conjugate(Lambda, -1)[..., None, :])
@@ -190,9 +193,14 @@ def _to_real(v: Tensor) -> Tensor:
     return 2**0.5 * torch.cat([v.real, v.imag], -1)
 
 
+def _conjugate(v: Tensor) -> Tensor:
+    """The conjugate, not as the view that `conj` returns, which `torch.vmap` can't take apart."""
+    return torch.complex(v.real, -v.imag)
+
+
 def _with_conjugate(v: Tensor, axis: int) -> Tensor:
     """Append the conjugates along an axis: from one of each pair to the whole state."""
-    return torch.cat([v, v.conj()], axis)
+    return torch.cat([v, _conjugate(v)], axis)
 
 
 def _check(system: DPLR, C: Tensor) -> None:

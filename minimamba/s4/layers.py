@@ -20,6 +20,7 @@ from minimamba.arguments import (
     check_count,
     check_features,
     check_one_of,
+    check_passes_gradients,
     check_state,
     check_tensor,
     refuse,
@@ -167,6 +168,7 @@ class S4Layer(nn.Module, ABC):
     def _check_cache(self, cache: Tensor, batch: int, B_bar: Tensor) -> None:
         check_state("cache", cache, (batch, *B_bar.shape), "that of init_cache(batch)", self.D,
                     B_bar.dtype)
+        check_passes_gradients("cache", cache, self.log_delta)
 
 
 class S4D(S4Layer):

@@ -55,4 +55,5 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         y = y + D * x
     if z is not None:
         y = y * silu(z)
-    return y, h
+    # A copy, which the caller may change in place: C_t * h keeps h for its gradient.
+    return y, h.clone()
