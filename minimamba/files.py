@@ -138,6 +138,27 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def oversized(file: Path, is_archive: bool) -> str:
+    """Say what in a file of tensors would take memory without end, though the file is small.
+
+    Args:
+        file: what `torch.load` is about to read.
+        is_archive: whether it is a zip archive, as PyTorch writes them.
+
+    Returns:
+        What it is, in words; "" if there is nothing.
+    """
+    name = b"\nbytearray\n"  # as a pickle that weights_only reads has to write it
+    if not is_archive:
+        return "one with a bytearray" if name in file.read_bytes() else ""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type for entry in entries):
+            return "a compressed one"
+        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        return "one with a bytearray" if any(name in archive.read(p) for p in pickles) else ""
+
+
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     with file.open("rb") as opened:
         header = int.from_bytes(opened.read(8), "little")
@@ -170,25 +191,12 @@ def _read_pickle(file: Path) -> object:
         # archives.
         is_archive = zipfile.is_zipfile(file)
         # Compressed, which PyTorch never writes, or with a bytearray, it may be of any size.
-        found = _oversized(file, is_archive)
+        found = oversized(file, is_archive)
         if not found:
             return torch.load(file, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception:  # whatever it raises; it suggests to run the code in the file
         found = "one that it refuses or can't read"
     refuse(file.name, "a dict of tensors that torch.load reads with weights_only=True", found)
-
-
-def _oversized(file: Path, is_archive: bool) -> str:
-    """What in a pickle takes memory that the file doesn't have; "" if there is nothing."""
-    name = b"\nbytearray\n"  # as a pickle that weights_only reads has to write it
-    if not is_archive:
-        return "one with a bytearray" if name in file.read_bytes() else ""
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type for entry in entries):
-            return "a compressed one"
-        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
-        return "one with a bytearray" if any(name in archive.read(p) for p in pickles) else ""
 
 
 def _read_indexed(index: Path) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ from minimamba.arguments import (
 )
 from minimamba.atomic import complete, replacing
 from minimamba.config import MambaConfig
-from minimamba.files import first_line
+from minimamba.files import first_line, oversized
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -502,14 +502,15 @@ def _read(file: Path) -> dict:
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()  # compares checksums, which torch.load does not
-        if damaged is None:
+        found = f"damaged in {damaged}" if damaged else oversized(file, is_archive=True)
+        if not found:
             # Tensors and plain values alone, and nothing is read before it is needed.
             saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged archive can raise almost anything
         refuse("checkpoint", expected, f"{file}, which begins with {start!r} and can't be read "
                f"({type(error).__name__})")
-    if damaged is not None:
-        refuse("checkpoint", expected, f"{file}, damaged in {damaged}")
+    if found:
+        refuse("checkpoint", expected, f"{file}, {found}")
     if (not isinstance(saved, dict) or saved.keys() != CHECKPOINT_KEYS.keys()
             or not all(isinstance(saved[key], kind) for key, kind in CHECKPOINT_KEYS.items())
             or saved["optimizer"].keys() != {"state", "param_groups"}

@@ -330,3 +330,13 @@ def test_progress_shows_a_moving_average_and_passes_the_losses_on(capsys):
 def test_what_progress_shows_must_be_text(argument, given):
     with pytest.raises(ValueError, match=f"^{argument}: expected a string, got {given!r}$"):
         next(progress([1.0], 1, **{argument: given}))
+
+
+def test_checkpoint_that_asks_for_a_bytearray_is_refused_unread(tmp_path):
+    class Bytes:
+        def __reduce__(self):
+            return bytearray, (10**9,)
+
+    torch.save({"model": Bytes()}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"^checkpoint: .+ got .+, one with a bytearray$"):
+        completed_steps(tmp_path / "state.pt")
