@@ -41,7 +41,7 @@ course: $(VENV)/.installed-course
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/pytest -n "$$JOBS" --dist loadfile -m 'not slow' tests
+	$(BIN)/pytest -n "$$JOBS" --dist worksteal -m 'not slow' tests
 	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
 	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/no-exercise-solved" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		$(BIN)/pytest -n "$$JOBS" --dist loadscope --nbval --nbval-current-env \
