@@ -170,6 +170,17 @@ def test_an_answer_may_modify_its_arguments():
     assert exercise.cases[0]["A_bar"].equal(before)
 
 
+def test_the_function_of_a_reader_takes_the_place_of_the_librarys_when_it_is_correct(capsys):
+    solution = exercises.find("05.1").solution
+    for answer, chosen, owner in ((lambda **case: solution(**case), "answer", "your function"),
+                                  (lambda **case: ..., "library", "the library's function")):
+        used = exercises.use("05.1", answer, otherwise=len)
+        assert used is {"answer": answer, "library": len}[chosen]
+        assert owner in capsys.readouterr().out
+    with pytest.raises(ValueError, match="answer: expected a function"):
+        exercises.use("05.1", None, otherwise=len)
+
+
 @pytest.mark.parametrize("name", ["02.9", "99.1", "two", "", 2.1, ["02.1"], {}])
 def test_an_unknown_exercise_is_refused(name):
     with pytest.raises(ValueError, match="name: expected an exercise"):

@@ -56,6 +56,33 @@ def check(name: str, answer: Callable) -> None:
     print(f"{name}: {result}")
 
 
+def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
+    """Choose a reader's function if it solves an exercise, and print whose function was chosen.
+
+    The cells that follow run with it, so that what the reader wrote takes the place of the
+    library's function.
+
+    Args:
+        name: of the exercise, such as "06.3".
+        answer: the reader's function.
+        otherwise: the library's function, for as long as the answer isn't correct.
+
+    Returns:
+        `answer` or `otherwise`.
+
+    Raises:
+        ValueError: if there is no such exercise, or the answer is not a function.
+    """
+    exercise = find(name)
+    if not callable(answer):
+        raise ValueError(f"answer: expected a function, got {type(answer).__name__}")
+    if verdict(exercise, answer) == CORRECT:
+        print(f"{name}: what follows runs with your function")
+        return answer
+    print(f"{name}: what follows runs with the library's function, until yours is correct")
+    return otherwise
+
+
 def progress() -> None:
     """Print which exercises of each chapter are solved, today or earlier."""
     print_progress({chapter: list(_exercises(chapter)) for chapter in _chapters()})

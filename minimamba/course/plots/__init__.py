@@ -3,6 +3,7 @@
 They draw what they are given and compute nothing that a chapter should show.
 """
 
+from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
@@ -18,11 +19,13 @@ from minimamba.course.plots.planes import (
     stability,
 )
 from minimamba.course.plots.recalls import associative_recall
+from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "compact", "convolution", "curves", "eigenvalues", "every_run", "grouped_bars", "images",
-           "layer_states", "mamba_block", "matrices", "mean_and_range", "program_tiles",
-           "roofline", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
-           "text_heatmaps", "token_states", "traces"]
+           "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
+           "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
+           "mean_and_range", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
+           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
+           "traces"]
