@@ -48,7 +48,7 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT
 
     Args:
         site: the folder; new, empty, or with an earlier site and nothing else.
-        notebooks: the folder of the chapters and of glossary.md.
+        notebooks: the folder of the chapters, of questions.md and of glossary.md.
         package: the folder of the package that the API reference describes.
         module: gives the JavaScript of a widget by its file name.
 
@@ -126,9 +126,10 @@ def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], st
     for path in books:
         with errors_of(path):
             chapters.append(chapter(path, body))
-    if (notebooks / "glossary.md").exists():
-        with errors_of(notebooks / "glossary.md"):
-            chapters.append(glossary(notebooks / "glossary.md", reference))
+    for name, page in (("questions.md", questions), ("glossary.md", glossary)):
+        if (notebooks / name).exists():
+            with errors_of(notebooks / name):
+                chapters.append(page(notebooks / name, reference))
     if not chapters:
         raise ValueError(f"{notebooks}: expected notebooks, got none")
     modules = reference.pages(environment)
@@ -172,6 +173,13 @@ def chapter(path: Path, body: Body) -> dict:
         raise ValueError("expected a heading, which names the page, got none")
     page = {"url": f"{path.stem}.html", "title": prose.text(first.group(3)), "html": html,
             "source": source(path.name)}
+    return page | {"sections": sections(page), "contents": contents(page)}
+
+
+def questions(path: Path, reference: Reference) -> dict:
+    """The page of questions, each with a link to its answer."""
+    html = prose.render(path.read_text("utf-8"), reference.find)
+    page = {"url": f"{path.stem}.html", "title": "Questions", "html": html, "source": None}
     return page | {"sections": sections(page), "contents": contents(page)}
 
 

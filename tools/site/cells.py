@@ -37,11 +37,17 @@ class Body:
     def cell(self, cell: NotebookNode) -> str:
         if cell.cell_type != "code":
             return prose.render(cell.source, self.find)
-        html = str(highlighted(cell.source)) if cell.source else ""
-        html += "".join(map(self.output, cell.outputs))
+        source = str(highlighted(cell.source)) if cell.source else ""
+        outputs = "".join(map(self.output, cell.outputs))
         if "solution" in cell.metadata.get("tags", []):
-            return f"<details><summary>Solution</summary>{html}</details>"
-        return html
+            html = f"<details><summary>Solution</summary>{source}{outputs}</details>"
+        elif cell.metadata.get("jupyter", {}).get("source_hidden"):
+            title = escape(cell.source.split("\n")[0].removeprefix("# "))
+            html = f"<details><summary>{title}</summary>{source}</details>{outputs}"
+        else:
+            html = source + outputs
+        # The address that JupyterLab gives a cell, so that the notebooks' links work.
+        return f'<div id="cell-id={escape(cell.id)}">{html}</div>' if "id" in cell else html
 
     def output(self, output: NotebookNode) -> str:
         if output.output_type in ("stream", "error"):

@@ -1,4 +1,4 @@
-"""Chapter 00: three short exercises, to see how exercises work."""
+"""Chapter 00: three short exercises, to see how exercises work, and the first scan."""
 
 import math
 
@@ -21,6 +21,23 @@ def delta_from_flag(flag):
     """A Δ of 5 where the flag is 1, and of 0 elsewhere."""
     return 5.0 * flag
 
+
+def selective_states(x, delta, B):
+    """The states of h_t = exp(−Δ_t) h_{t−1} + Δ_t B x_t, (batch, length), from a state of 0."""
+    return _scan(torch.exp(-delta), delta * B * x)
+
+
+def _scan(decay, written, h=0.0):
+    """The states of h_t = decay_t h_{t−1} + written_t."""
+    states = []
+    for decay_t, written_t in zip(decay.T, written.T, strict=True):
+        h = decay_t * h + written_t
+        states.append(h)
+    return torch.stack(states, 1)
+
+
+X = torch.tensor([[1.0, -2.0, 0.5, 3.0], [0.0, 1.0, 1.0, -1.0]], dtype=torch.float64)
+DELTA = torch.tensor([[0.1, 2.0, 0.0, 0.3], [1.0, 0.5, 0.2, 4.0]], dtype=torch.float64)
 
 EXERCISES = {
     "00.1": Exercise(
@@ -47,4 +64,17 @@ EXERCISES = {
             lambda flag: torch.nn.functional.softplus(10 * flag - 5),
          "With a constant Δ, a flag makes no difference.":
             lambda flag: torch.full_like(flag, 5.0)}),
+    "00.4": Exercise(
+        selective_states,
+        ({"x": X, "delta": DELTA, "B": 0.5}, {"x": X[:1, :2], "delta": DELTA[1:, :2], "B": -2.0}),
+        {"The decay is e^(ΔA) with A = −1: e^(−Δ), not e^Δ.":
+            lambda x, delta, B: _scan(torch.exp(delta), delta * B * x),
+         "The weight of the input is ΔB: the Δ is missing.":
+            lambda x, delta, B: _scan(torch.exp(-delta), B * x),
+         "The weight of the input is ΔB: the B is missing.":
+            lambda x, delta, B: _scan(torch.exp(-delta), delta * x),
+         "That keeps only the last state; return the states of all steps, (batch, length).":
+            lambda x, delta, B: selective_states(x, delta, B)[:, -1],
+         "The states are (length, batch): stack them along axis 1.":
+            lambda x, delta, B: selective_states(x, delta, B).T}),
 }

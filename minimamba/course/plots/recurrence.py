@@ -33,11 +33,16 @@ def recurrence_steps(tokens: Sequence[str], decay: Tensor, written: Tensor, h: T
     draw.words(ax, 0.95, middle - 0.4, "$h_0$")
     for i, token in enumerate(tokens):
         x = 0.3 + stride * (i + 1)
-        draw.cell(ax, x, middle, f"{h[i]:.2f}", draw.STATE, width=1.3, strong=True)
+        draw.cell(ax, x, middle, _signed(h[i]), draw.STATE, width=1.3, strong=True)
         draw.words(ax, x + 0.65, middle - 0.4, f"$h_{i + 1}$")
         draw.arrow(ax, (x - stride + 1.3, middle + 0.5), (x, middle + 0.5),
                    text=f"× {decay[i]:.2f}", at=(x - stride / 2 + 0.65, middle + 0.15))
         draw.cell(ax, x, middle + 2.2, token, draw.INPUT, width=1.3)
         draw.arrow(ax, (x + 0.65, middle + 2.2), (x + 0.65, middle + 1.0),
-                   text=f"+ {written[i]:.2f}", at=(x + 1.35, middle + 1.6))
+                   text=_signed(written[i], "+"), at=(x + 1.35, middle + 1.6))
     return figure
+
+
+def _signed(number: float, sign: str = "") -> str:
+    """A number with two digits after the point, and a proper minus."""
+    return f"{number:{sign}.2f}".replace("-", "−")
