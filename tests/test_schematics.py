@@ -13,6 +13,8 @@ from minimamba.course.plots import style
 x = torch.linspace(0, 1, 4)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
+    "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
 }
 

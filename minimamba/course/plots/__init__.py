@@ -11,6 +11,7 @@ from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.orders import scan_order
+from minimamba.course.plots.parallel import nonlinear_beside_linear
 from minimamba.course.plots.planes import (
     annotated_heatmaps,
     eigenvalues,
@@ -20,12 +21,13 @@ from minimamba.course.plots.planes import (
 )
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
+from minimamba.course.plots.road import road
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
            "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
-           "mean_and_range", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
-           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
-           "traces"]
+           "mean_and_range", "nonlinear_beside_linear", "program_tiles", "recurrence_steps",
+           "road", "roofline", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
+           "text_heatmaps", "token_states", "traces"]
