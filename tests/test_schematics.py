@@ -16,6 +16,7 @@ SCHEMATICS = {
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
     "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "selective_layer": lambda: plots.selective_layer(5, 4),
 }
 
 

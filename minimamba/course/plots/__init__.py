@@ -22,6 +22,7 @@ from minimamba.course.plots.planes import (
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road
+from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
@@ -29,5 +30,5 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
            "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
            "mean_and_range", "nonlinear_beside_linear", "program_tiles", "recurrence_steps",
-           "road", "roofline", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
-           "text_heatmaps", "token_states", "traces"]
+           "road", "roofline", "scalar_ssm", "scan_order", "selective_layer", "show", "stability",
+           "stacked_bars", "text_heatmaps", "token_states", "traces"]
