@@ -35,7 +35,7 @@ def selective_layer(d_inner: int, d_state: int) -> Figure:
                at=((new + wide + out) / 2, middle - 0.4))
     draw.arrow(ax, (1.0 + CELL / 2, top - 1.0), (1.0 + CELL / 2, 0.4), (new + wide / 2, 0.4),
                (new + wide / 2, top - 1.0), text="+ $\\Delta_t B_t x_t$", at=(7.0, 0.75))
-    draw.box(ax, 1.3, low + 0.5, "projections", COLOURS[3], width=2.5)
+    draw.box(ax, 1.3, low + 0.5, "linear maps", COLOURS[3], width=2.5)
     draw.arrow(ax, (1.3, top + high + 0.7), (1.3, low))
     for x, count, name, colour, target in (
             (5.2, d_inner, "$\\Delta_t$", draw.STEP, (old + wide + new) / 2),
@@ -45,7 +45,7 @@ def selective_layer(d_inner: int, d_state: int) -> Figure:
         draw.words(ax, x - 0.45, low + 0.5, name)
         top_of_arrow = middle + 0.15 if name != "$B_t$" else top + high + 0.7
         draw.arrow(ax, (target, low + 0.2), (target, top_of_arrow), dashed=True)
-    draw.words(ax, 3.75, low + 0.5, "set →", colour=draw.QUIET)
+    draw.arrow(ax, (2.55, low + 0.5), (4.4, low + 0.5), dashed=True)
     return figure
 
 
