@@ -5,9 +5,12 @@ They draw what they are given and compute nothing that a chapter should show.
 
 from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
+from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
+from minimamba.course.plots.combined_steps import combined_steps
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.orders import scan_order
@@ -20,12 +23,16 @@ from minimamba.course.plots.planes import (
 )
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
+from minimamba.course.plots.scan_gradients import forward_and_backward
+from minimamba.course.plots.scan_values import scan_values
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
+from minimamba.course.plots.work_and_depth import work_and_depth
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
-           "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
-           "mean_and_range", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
-           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
-           "traces"]
+           "attention_beside_recurrence", "chunked_scan", "combined_steps", "compact",
+           "convolution", "curves", "eigenvalues", "every_run", "forward_and_backward",
+           "grouped_bars", "images", "layer_states", "mamba_block", "matrices", "mean_and_range",
+           "program_tiles", "recurrence_steps", "roofline", "saved_states", "scalar_ssm",
+           "scan_order", "scan_values", "show", "stability", "stacked_bars", "text_heatmaps",
+           "threads_and_blocks", "token_states", "traces", "work_and_depth"]
