@@ -16,9 +16,12 @@ eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
 order = associative.hillis_steele(8)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "bracketings": lambda: plots.bracketings(0.1, 0.2, 0.3),
     "chunked_scan": lambda: plots.chunked_scan(eight, 0 * eight + 0.125, eight, 4),
     "combined_steps": lambda: plots.combined_steps((0.5, 4), (0.5, 1), (0.25, 3), 10),
     "forward_and_backward": lambda: plots.forward_and_backward(x, -x, x, -x, x),
+    "handed_state": lambda: plots.handed_state(37, 53),
+    "hbm_traffic": lambda: plots.hbm_traffic(12.6, 201.3),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
     "saved_states": lambda: plots.saved_states(32, 8),
     "scan_values": lambda: plots.scan_values(
