@@ -9,8 +9,11 @@ from matplotlib.text import Annotation
 
 from minimamba.course import plots
 from minimamba.course.plots import style
+from minimamba.scan import associative
 
 x = torch.linspace(0, 1, 4)
+eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
+order = associative.hillis_steele(8)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
@@ -27,6 +30,18 @@ SCHEMATICS = {
         torch.tensor([-9.95, 10.0])),
     "weighted_curves": lambda: plots.weighted_curves(
         -99 * x, torch.outer(x, x), x, ("now", "100 ms ago"), ("sum of 64 terms", x)),
+    "bracketings": lambda: plots.bracketings(0.1, 0.2, 0.3),
+    "chunked_scan": lambda: plots.chunked_scan(eight, 0 * eight + 0.125, eight, 4),
+    "combined_steps": lambda: plots.combined_steps((0.5, 4), (0.5, 1), (0.25, 3), 10),
+    "forward_and_backward": lambda: plots.forward_and_backward(x, -x, x, -x, x),
+    "handed_state": lambda: plots.handed_state(37, 53),
+    "hbm_traffic": lambda: plots.hbm_traffic(12.6, 201.3),
+    "saved_states": lambda: plots.saved_states(32, 8),
+    "scan_values": lambda: plots.scan_values(
+        4 * [8 * ["× .0625\n+ 1.25"]], order, associative.covered(8, order), 4 * ["after level 1"]),
+    "threads_and_blocks": plots.threads_and_blocks,
+    "work_and_depth": lambda: plots.work_and_depth(
+        {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
 }
 
 

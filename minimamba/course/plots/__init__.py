@@ -5,13 +5,19 @@ They draw what they are given and compute nothing that a chapter should show.
 
 from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
+from minimamba.course.plots.bracketings import bracketings
+from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
+from minimamba.course.plots.combined_steps import combined_steps
 from minimamba.course.plots.conditioning import two_bases
 from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.gpu_blocks import threads_and_blocks
+from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.hbm_traffic import hbm_traffic
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.orders import scan_order
@@ -27,14 +33,20 @@ from minimamba.course.plots.planes import (
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road
+from minimamba.course.plots.scan_gradients import forward_and_backward
+from minimamba.course.plots.scan_values import scan_values
 from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
+from minimamba.course.plots.work_and_depth import work_and_depth
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "compact", "continuous_loop", "convolution", "curves",
-           "dense_beside_diagonal", "eigenvalues", "every_run", "grouped_bars", "images",
-           "layer_states", "mamba_block", "matrices", "mean_and_range", "nonlinear_beside_linear",
-           "pasts_of_one_state", "program_tiles", "recurrence_steps", "road", "roofline",
-           "scalar_ssm", "scan_order", "selective_layer", "show", "stability", "stacked_bars",
-           "text_heatmaps", "token_states", "traces", "two_bases", "weighted_curves"]
+           "attention_beside_recurrence", "bracketings", "chunked_scan", "combined_steps",
+           "compact", "continuous_loop", "convolution", "curves", "dense_beside_diagonal",
+           "eigenvalues", "every_run", "forward_and_backward", "grouped_bars", "handed_state",
+           "hbm_traffic", "images", "layer_states", "mamba_block", "matrices", "mean_and_range",
+           "nonlinear_beside_linear", "pasts_of_one_state", "program_tiles", "recurrence_steps",
+           "road", "roofline", "saved_states", "scalar_ssm", "scan_order", "scan_values",
+           "selective_layer", "show", "stability", "stacked_bars", "text_heatmaps",
+           "threads_and_blocks", "token_states", "traces", "two_bases", "weighted_curves",
+           "work_and_depth"]
