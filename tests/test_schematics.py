@@ -9,11 +9,21 @@ from matplotlib.text import Annotation
 
 from minimamba.course import plots
 from minimamba.course.plots import style
+from minimamba.s4 import dplr, hippo
 
 x = torch.linspace(0, 1, 4)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "hippo_projection": lambda: plots.hippo_projection(x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        0.5 ** torch.arange(4), ["1", "-i", "-1", "i"], ["1.875", "0.75 − 0.375i"] * 2),
+    "matrix_structures": lambda: plots.matrix_structures(hippo.legs(4)[0]),
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 4)[i] for i in (0, 2, 3))),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "s4_block": plots.s4_block,
+    "s4_kernel_steps": plots.s4_kernel_steps,
+    "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
 }
 
 

@@ -9,6 +9,7 @@ from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.planes import (
@@ -18,14 +19,19 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
+from minimamba.course.plots.projections import hippo_projection
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
+from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
+from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
+from minimamba.course.plots.vandermonde import vandermonde_product
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
-           "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
-           "mean_and_range", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
-           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
-           "traces"]
+           "every_run", "grouped_bars", "hippo_projection", "images", "kernel_and_spectrum",
+           "layer_states", "mamba_block", "matrices", "matrix_structures", "mean_and_range",
+           "normal_plus_low_rank", "program_tiles", "recurrence_steps", "roofline", "s4_block",
+           "s4_kernel_steps", "scalar_ssm", "scan_order", "show", "stability", "stacked_bars",
+           "text_heatmaps", "token_states", "traces", "vandermonde_product"]
