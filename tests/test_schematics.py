@@ -52,3 +52,30 @@ def test_the_words_of_a_schematic_are_legible_inside_it_and_apart(name):
         assert max(area.x1 - figure.bbox.x1, area.y1 - figure.bbox.y1) <= 0, t.get_text()
     for a, b in combinations(texts, 2):
         assert not boxes[a].padded(-1).overlaps(boxes[b].padded(-1)), (a.get_text(), b.get_text())
+
+
+SHOWN = {
+    "hippo_projection": ["1.0", "−2.0", "3.0"],
+    "vandermonde_product": ["2", "1", "0.5", "0.25", "2", "1", "0.5"],
+    "s4_block": [f"$A, B, C, \\Delta_{d}$   $N$ = 64" for d in range(4)],
+    "normal_plus_low_rank": ["−1.0", "0", "−1.7", "−2.0", "−0.5", "0.9", "−0.9", "−0.5",
+                             "0.7", "1.2", "0.7", "1.2"],
+    "kernel_and_spectrum": ["$\\omega = 1$", "$\\omega = -1$", "1", "0.5", "1.5", "0.5"],
+}
+FIGURES = {
+    "hippo_projection": lambda: plots.hippo_projection(
+        x, torch.stack([x, x, x], 1), torch.tensor([1.0, -2.0, 3.0]), x),
+    "vandermonde_product": lambda: plots.vandermonde_product(
+        torch.tensor([0.5]), torch.tensor([2.0]), torch.tensor([2, 1, 0.5])),
+    "s4_block": plots.s4_block,
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 2)[i] for i in (0, 2, 3))),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        torch.tensor([1, 0.5]), ["1", "-1"], ["1.5", "0.5"]),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_schematic_of_s4_shows_the_values_in_their_order(name):
+    texts = [text.get_text() for text in FIGURES[name]().axes[0].texts]
+    assert [text for text in texts if text in SHOWN[name]] == SHOWN[name]

@@ -25,8 +25,8 @@ def s4_kernel(Lambda, P, B, C, delta, length):
 def _without_the_power(Lambda, P, B, C, delta, length):
     """The inverse FFT of C (I − Ā ω)⁻¹ B̄ at the roots of unity."""
     A_bar, B_bar, row = dplr.bilinear(dplr.DPLR(Lambda, P[:, None], B), C, delta)
-    omega = torch.exp(-2j * torch.pi * torch.arange(length) / length)
-    inside = torch.eye(len(A_bar)) - A_bar * omega[:, None, None]
+    omega = torch.exp(-2j * torch.pi * torch.arange(length, dtype=row.dtype) / length)
+    inside = torch.eye(len(A_bar), dtype=row.dtype) - A_bar * omega[:, None, None]
     states = torch.linalg.solve(inside, B_bar.to(omega)[:, None])[..., 0]
     return torch.fft.ifft(states @ row.to(omega)).real
 
