@@ -9,6 +9,7 @@ from matplotlib.text import Annotation
 
 from minimamba.course import plots
 from minimamba.course.plots import style
+from minimamba.s4 import dplr, hippo
 from minimamba.scan import associative
 
 x = torch.linspace(0, 1, 4)
@@ -42,6 +43,15 @@ SCHEMATICS = {
     "threads_and_blocks": plots.threads_and_blocks,
     "work_and_depth": lambda: plots.work_and_depth(
         {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
+    "hippo_projection": lambda: plots.hippo_projection(x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        0.5 ** torch.arange(4), ["1", "-i", "-1", "i"], ["1.875", "0.75 − 0.375i"] * 2),
+    "matrix_structures": lambda: plots.matrix_structures(hippo.legs(4)[0]),
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 4)[i] for i in (0, 2, 3))),
+    "s4_block": plots.s4_block,
+    "s4_kernel_steps": plots.s4_kernel_steps,
+    "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
 }
 
 
@@ -70,3 +80,30 @@ def test_the_words_of_a_schematic_are_legible_inside_it_and_apart(name):
         assert max(area.x1 - figure.bbox.x1, area.y1 - figure.bbox.y1) <= 0, t.get_text()
     for a, b in combinations(texts, 2):
         assert not boxes[a].padded(-1).overlaps(boxes[b].padded(-1)), (a.get_text(), b.get_text())
+
+
+SHOWN = {
+    "hippo_projection": ["1.0", "−2.0", "3.0"],
+    "vandermonde_product": ["2", "1", "0.5", "0.25", "2", "1", "0.5"],
+    "s4_block": [f"$A, B, C, \\Delta_{d}$   $N$ = 64" for d in range(4)],
+    "normal_plus_low_rank": ["−1.0", "0", "−1.7", "−2.0", "−0.5", "0.9", "−0.9", "−0.5",
+                             "0.7", "1.2", "0.7", "1.2"],
+    "kernel_and_spectrum": ["$\\omega = 1$", "$\\omega = -1$", "1", "0.5", "1.5", "0.5"],
+}
+FIGURES = {
+    "hippo_projection": lambda: plots.hippo_projection(
+        x, torch.stack([x, x, x], 1), torch.tensor([1.0, -2.0, 3.0]), x),
+    "vandermonde_product": lambda: plots.vandermonde_product(
+        torch.tensor([0.5]), torch.tensor([2.0]), torch.tensor([2, 1, 0.5])),
+    "s4_block": plots.s4_block,
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 2)[i] for i in (0, 2, 3))),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        torch.tensor([1, 0.5]), ["1", "-1"], ["1.5", "0.5"]),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_schematic_of_s4_shows_the_values_in_their_order(name):
+    texts = [text.get_text() for text in FIGURES[name]().axes[0].texts]
+    assert [text for text in texts if text in SHOWN[name]] == SHOWN[name]

@@ -18,6 +18,7 @@ from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.hbm_traffic import hbm_traffic
+from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.orders import scan_order
@@ -30,13 +31,16 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
+from minimamba.course.plots.projections import hippo_projection
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road
 from minimamba.course.plots.scan_gradients import forward_and_backward
 from minimamba.course.plots.scan_values import scan_values
 from minimamba.course.plots.selective_layer import selective_layer
+from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
+from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 from minimamba.course.plots.work_and_depth import work_and_depth
 
@@ -44,9 +48,10 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "attention_beside_recurrence", "bracketings", "chunked_scan", "combined_steps",
            "compact", "continuous_loop", "convolution", "curves", "dense_beside_diagonal",
            "eigenvalues", "every_run", "forward_and_backward", "grouped_bars", "handed_state",
-           "hbm_traffic", "images", "layer_states", "mamba_block", "matrices", "mean_and_range",
-           "nonlinear_beside_linear", "pasts_of_one_state", "program_tiles", "recurrence_steps",
-           "road", "roofline", "saved_states", "scalar_ssm", "scan_order", "scan_values",
-           "selective_layer", "show", "stability", "stacked_bars", "text_heatmaps",
-           "threads_and_blocks", "token_states", "traces", "two_bases", "weighted_curves",
-           "work_and_depth"]
+           "hbm_traffic", "hippo_projection", "images", "kernel_and_spectrum", "layer_states",
+           "mamba_block", "matrices", "matrix_structures", "mean_and_range",
+           "nonlinear_beside_linear", "normal_plus_low_rank", "pasts_of_one_state",
+           "program_tiles", "recurrence_steps", "road", "roofline", "s4_block", "s4_kernel_steps",
+           "saved_states", "scalar_ssm", "scan_order", "scan_values", "selective_layer", "show",
+           "stability", "stacked_bars", "text_heatmaps", "threads_and_blocks", "token_states",
+           "traces", "two_bases", "vandermonde_product", "weighted_curves", "work_and_depth"]
