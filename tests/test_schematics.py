@@ -13,7 +13,20 @@ from minimamba.course.plots import style
 x = torch.linspace(0, 1, 4)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "broadcast_beside_projection": lambda: plots.broadcast_beside_projection(4),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "s4_beside_s6": plots.s4_beside_s6,
+    "selective_steps": lambda: plots.selective_steps(list("a..b"), x, x, 1 - x, x, 2 * x),
+    "ssm_projections": lambda: plots.ssm_projections(6, 4, 2),
+    "ssm_shapes": lambda: plots.ssm_shapes(4, 3, 2),
+    "ssm_step_shapes": lambda: plots.ssm_step_shapes(
+        x[:3], x[1:], -torch.ones(3, 2), x[:2], torch.ones(3, 2), -torch.ones(3, 2)),
+    "token_channels": lambda: plots.token_channels(
+        list("a..b"), {"channel 1": x, "channel 2": 1 - x}, {"channel 1": x, "channel 2": -x}),
+    "token_channels without states": lambda: plots.token_channels(
+        list("a..b" * 5), {"channel 17": x.repeat(5)}),
+    "token_sequences": lambda: plots.token_sequences(
+        ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
 }
 
 
