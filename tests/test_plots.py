@@ -31,6 +31,9 @@ FIGURES = {
     "every_run": lambda: plots.every_run(
         x + 1, {"a": torch.stack([x, x**2]), "b": x[None]}, "length", "accuracy, %", log="x",
         mark={"trained up to": 1.5}),
+    "every_seed": lambda: plots.every_seed(
+        {"a": 100 * x[:10].view(5, 2), "b": 100 * x[:6].view(3, 2)}, ["64", "256"],
+        "accuracy, %", "model", chance=12.5, strong=["b"]),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
     "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),

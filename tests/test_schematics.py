@@ -52,6 +52,19 @@ SCHEMATICS = {
     "s4_block": plots.s4_block,
     "s4_kernel_steps": plots.s4_kernel_steps,
     "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
+    "broadcast_beside_projection": lambda: plots.broadcast_beside_projection(4),
+    "s4_beside_s6": plots.s4_beside_s6,
+    "selective_steps": lambda: plots.selective_steps(list("a..b"), x, x, 1 - x, x, 2 * x),
+    "ssm_projections": lambda: plots.ssm_projections(6, 4, 2),
+    "ssm_shapes": lambda: plots.ssm_shapes(4, 3, 2),
+    "ssm_step_shapes": lambda: plots.ssm_step_shapes(
+        x[:3], x[1:], -torch.ones(3, 2), x[:2], torch.ones(3, 2), -torch.ones(3, 2)),
+    "token_channels": lambda: plots.token_channels(
+        list("a..b"), {"channel 1": x, "channel 2": 1 - x}, {"channel 1": x, "channel 2": -x}),
+    "token_channels without states": lambda: plots.token_channels(
+        list("a..b" * 5), {"channel 17": x.repeat(5)}),
+    "token_sequences": lambda: plots.token_sequences(
+        ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
 }
 
 

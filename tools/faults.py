@@ -599,7 +599,7 @@ FAULTS = [
     Fault("the block's inner width is that of the model", "course/plots/blocks.py",
           'f"{d_inner:,}", f"{d_model:,}"', 'f"{d_model:,}", f"{d_model:,}"',
           "test_plots.py block", "09"),
-    Fault("the coefficients of a past are drawn in reverse", "course/plots/projections.py",
+    Fault("the coefficients of a past are drawn in reverse", "course/plots/hippo_projection.py",
           "enumerate(coefficients)", "enumerate(coefficients[::-1])",
           "test_schematics.py shows_the_values", "04"),
     Fault("the powers of a Vandermonde matrix begin with 1", "course/plots/vandermonde.py",

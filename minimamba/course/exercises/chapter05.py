@@ -25,6 +25,26 @@ def bias_for(delta):
     return delta + math.log(-math.expm1(-delta))
 
 
+def scan(x, delta, A, B, C):
+    """Return y of the selective scan, (batch, length, d_inner)."""
+    return scan_of(torch.exp(delta[..., None] * A), (delta * x)[..., None] * B[:, :, None], C)
+
+
+def scan_of(A_bar, B_bar_x, C):
+    """Return y of a scan, given Ā and B̄x, both (batch, length, d_inner, d_state)."""
+    h, y = torch.zeros_like(A_bar[:, 0]), []
+    for t in range(A_bar.shape[1]):
+        h = A_bar[:, t] * h + B_bar_x[:, t]
+        y.append((h * C[:, t, None]).sum(-1))
+    return torch.stack(y, 1)
+
+
+def written_before_decay(x, delta, A, B, C):
+    """Return y of a scan in which what a token writes decays at that same token."""
+    A_bar = torch.exp(delta[..., None] * A)
+    return scan_of(A_bar, A_bar * (delta * x)[..., None] * B[:, :, None], C)
+
+
 DELTA = torch.tensor([[0.1, 1.0], [2.0, 0.0], [0.5, 0.3]], dtype=torch.float64)
 A = -torch.tensor([[1.0, 2.0, 3.0], [0.5, 1.0, 4.0]], dtype=torch.float64)
 B = torch.tensor([[1.0, 0.0, 2.0], [0.5, -1.0, 1.0], [3.0, 1.0, 0.2]], dtype=torch.float64)
@@ -62,4 +82,20 @@ EXERCISES = {
             lambda delta: math.log1p(math.exp(-delta)) + delta,
          "For a small Δ, e^Δ − 1 loses its digits: expm1 keeps them.":
             lambda delta: math.log(1 - math.exp(-delta)) + delta}),
+    "05.4": Exercise(
+        scan,
+        ({"x": torch.stack([X, 2 - X]), "delta": torch.stack([DELTA, 1 - DELTA / 2]),
+          "A": A, "B": torch.stack([B, 1 - B]), "C": torch.stack([1 + B.flip(0), B])},
+         {"x": X[None, :2], "delta": DELTA[None, :2], "A": A[:, :2], "B": B[None, :2, :2],
+          "C": B[None, 1:, :2]}),
+        {"What a token writes must not decay at that token: first decay h, then add ΔBx.":
+            written_before_decay,
+         "y is read after the update: C_t goes with h_t, not with h_{t−1}.":
+            lambda x, delta, A, B, C:
+            scan(x, delta, A, B, C) - (B * C).sum(-1, keepdim=True) * delta * x,
+         "The input of the state is scaled by Δ too: ΔBx.":
+            lambda x, delta, A, B, C:
+            scan_of(torch.exp(delta[..., None] * A), x[..., None] * B[:, :, None], C),
+         "Δ belongs in the exponent: Ā = exp(ΔA).":
+            lambda x, delta, A, B, C: scan(delta * x, torch.ones_like(delta), A, B, C)}),
 }

@@ -18,6 +18,7 @@ from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.hbm_traffic import hbm_traffic
+from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.mixing import dense_beside_diagonal
@@ -31,27 +32,37 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
-from minimamba.course.plots.projections import hippo_projection
+from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road
+from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
 from minimamba.course.plots.scan_values import scan_values
+from minimamba.course.plots.seeds import every_seed
 from minimamba.course.plots.selective_layer import selective_layer
+from minimamba.course.plots.selective_steps import selective_steps
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
+from minimamba.course.plots.ssm_shapes import ssm_shapes, ssm_step_shapes
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
+from minimamba.course.plots.token_channels import token_channels
+from minimamba.course.plots.token_sequences import token_sequences
+from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "bracketings", "chunked_scan", "combined_steps",
-           "compact", "continuous_loop", "convolution", "curves", "dense_beside_diagonal",
-           "eigenvalues", "every_run", "forward_and_backward", "grouped_bars", "handed_state",
-           "hbm_traffic", "hippo_projection", "images", "kernel_and_spectrum", "layer_states",
-           "mamba_block", "matrices", "matrix_structures", "mean_and_range",
-           "nonlinear_beside_linear", "normal_plus_low_rank", "pasts_of_one_state",
-           "program_tiles", "recurrence_steps", "road", "roofline", "s4_block", "s4_kernel_steps",
-           "saved_states", "scalar_ssm", "scan_order", "scan_values", "selective_layer", "show",
-           "stability", "stacked_bars", "text_heatmaps", "threads_and_blocks", "token_states",
-           "traces", "two_bases", "vandermonde_product", "weighted_curves", "work_and_depth"]
+           "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
+           "chunked_scan", "combined_steps", "compact", "continuous_loop", "convolution", "curves",
+           "dense_beside_diagonal", "eigenvalues", "every_run", "every_seed",
+           "forward_and_backward", "grouped_bars", "handed_state", "hbm_traffic",
+           "hippo_projection", "images", "kernel_and_spectrum", "layer_states", "mamba_block",
+           "matrices", "matrix_structures", "mean_and_range", "nonlinear_beside_linear",
+           "normal_plus_low_rank", "pasts_of_one_state", "program_tiles", "recurrence_steps",
+           "road", "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states",
+           "scalar_ssm", "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
+           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
+           "text_heatmaps", "threads_and_blocks", "token_channels", "token_sequences",
+           "token_states", "traces", "two_bases", "vandermonde_product", "weighted_curves",
+           "work_and_depth"]
