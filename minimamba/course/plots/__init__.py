@@ -8,8 +8,12 @@ from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.held_input import held_input
+from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
+from minimamba.course.plots.one_step import one_step
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.planes import (
     annotated_heatmaps,
@@ -18,6 +22,7 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
+from minimamba.course.plots.powers import powers
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
@@ -25,7 +30,7 @@ from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
-           "every_run", "grouped_bars", "images", "layer_states", "mamba_block", "matrices",
-           "mean_and_range", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
-           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
-           "traces"]
+           "every_run", "gated_recurrences", "grouped_bars", "held_input", "hold_and_reset",
+           "images", "layer_states", "mamba_block", "matrices", "mean_and_range", "one_step",
+           "powers", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm", "scan_order",
+           "show", "stability", "stacked_bars", "text_heatmaps", "token_states", "traces"]
