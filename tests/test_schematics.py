@@ -13,6 +13,8 @@ from minimamba.course.plots import style
 x = torch.linspace(0, 1, 4)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "discrete_parameters": lambda: plots.discrete_parameters(
+        x, -x[:2], x[:2], torch.outer(x, x[:2]), torch.outer(x, x[:2])),
     "gated_recurrences": lambda: plots.gated_recurrences(),
     "held_input": lambda: plots.held_input(x, torch.ones(4), x, 4 * x, x),
     "hold_and_reset": lambda: plots.hold_and_reset(x, 1 - x),

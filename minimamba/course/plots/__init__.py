@@ -7,6 +7,7 @@ from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
+from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
@@ -29,8 +30,9 @@ from minimamba.course.plots.states import layer_states, text_heatmaps, token_sta
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
-           "every_run", "gated_recurrences", "grouped_bars", "held_input", "hold_and_reset",
-           "images", "layer_states", "mamba_block", "matrices", "mean_and_range", "one_step",
-           "powers", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm", "scan_order",
-           "show", "stability", "stacked_bars", "text_heatmaps", "token_states", "traces"]
+           "attention_beside_recurrence", "compact", "convolution", "curves", "discrete_parameters",
+           "eigenvalues", "every_run", "gated_recurrences", "grouped_bars", "held_input",
+           "hold_and_reset", "images", "layer_states", "mamba_block", "matrices", "mean_and_range",
+           "one_step", "powers", "program_tiles", "recurrence_steps", "roofline", "scalar_ssm",
+           "scan_order", "show", "stability", "stacked_bars", "text_heatmaps", "token_states",
+           "traces"]
