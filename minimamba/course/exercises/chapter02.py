@@ -108,7 +108,8 @@ EXERCISES = {
          "The gates are swapped: Ā is 1 − σ(s), B̄ is σ(s).":
             lambda s, x: _gated(s, x, torch.sigmoid, lambda s: 1 - torch.sigmoid(s)),
          "That has B̄ = softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
-            lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), softplus)}),    "02.5": Exercise(
+            lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), softplus)}),
+    "02.5": Exercise(
         discretize_and_run,
         ({"A": A, "B": B, "delta": DELTA, "x": X},
          {"A": A[:2], "B": B[1:], "delta": DELTA[2:], "x": -X[:3]}),
