@@ -18,7 +18,20 @@ SCHEMATICS = {
     "gated_recurrences": lambda: plots.gated_recurrences(),
     "held_input": lambda: plots.held_input(x, torch.ones(4), x, 4 * x, x),
     "hold_and_reset": lambda: plots.hold_and_reset(x, 1 - x),
+    "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
+    "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "selective_layer": lambda: plots.selective_layer(5, 4),
+    "continuous_loop": lambda: plots.continuous_loop(),
+    "dense_beside_diagonal": lambda: plots.dense_beside_diagonal(
+        [["−3", "−40"], ["40", "−3"]], ["−3 + 40i", "−3 − 40i"]),
+    "pasts_of_one_state": lambda: plots.pasts_of_one_state(
+        ["3 s ago", "2 s ago", "1 s ago", "now"], x.flip(0), torch.diag(x), x),
+    "two_bases": lambda: plots.two_bases(
+        torch.eye(2), torch.tensor([[1.0, 0.0], [0.995, 0.1]]), torch.tensor([0.0, 1.0]),
+        torch.tensor([-9.95, 10.0])),
+    "weighted_curves": lambda: plots.weighted_curves(
+        -99 * x, torch.outer(x, x), x, ("now", "100 ms ago"), ("sum of 64 terms", x)),
 }
 
 
