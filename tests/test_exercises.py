@@ -223,7 +223,7 @@ def test_progress_counts_exercises_that_were_ever_solved_by_the_reader(record, c
     capsys.readouterr()
     exercises.progress()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["00", "□", "■", "□", "1", "of", "3"]
+    assert lines[0].split() == ["00", "□", "■", "□", "□", "1", "of", "4"]
     assert [line[:2] for line in lines[:-1]] == CHAPTERS
     assert lines[-1].split() == ["all", "1", "of", str(len(NAMES))]
 

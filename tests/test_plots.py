@@ -34,6 +34,8 @@ FIGURES = {
     "every_seed": lambda: plots.every_seed(
         {"a": 100 * x[:10].view(5, 2), "b": 100 * x[:6].view(3, 2)}, ["64", "256"],
         "accuracy, %", "model", chance=12.5, strong=["b"]),
+    "one_step": lambda: plots.one_step([0.1, 0.5], x, 1 - x, {"a": x[:2], "b": x[2:4]}),
+    "powers": lambda: plots.powers({"0.5": 0.5 ** torch.arange(4), "−1": -x[:4]}),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
     "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),

@@ -17,6 +17,11 @@ eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
 order = associative.hillis_steele(8)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "discrete_parameters": lambda: plots.discrete_parameters(
+        x, -x[:2], x[:2], torch.outer(x, x[:2]), torch.outer(x, x[:2])),
+    "gated_recurrences": lambda: plots.gated_recurrences(),
+    "held_input": lambda: plots.held_input(x, torch.ones(4), x, 4 * x, x),
+    "hold_and_reset": lambda: plots.hold_and_reset(x, 1 - x),
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
     "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),

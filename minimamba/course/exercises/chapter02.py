@@ -43,8 +43,26 @@ def _gated(s, x, A_bar, B_bar, h=0.0):
     return torch.stack(states)
 
 
+def discretize_and_run(A, B, delta, x):
+    """Zero-order hold with a Δ for each step, and the recurrence: the states, (length, N)."""
+    A_bar = torch.exp(delta[:, None] * A)
+    return _run(A_bar, (A_bar - 1) / A * B, x)
+
+
+def _run(A_bar, B_bar, x):
+    """The states of h_t = Ā_t h_{t−1} + B̄_t x_t, from a state of 0."""
+    h, states = torch.zeros_like(A_bar[0]), []
+    for A_bar_t, B_bar_t, x_t in zip(A_bar, B_bar, x, strict=True):
+        h = A_bar_t * h + B_bar_t * x_t
+        states.append(h)
+    return torch.stack(states)
+
+
 S = torch.tensor([-2.0, 0.0, 3.0, -1.0, 0.5], dtype=torch.float64)
 X = torch.tensor([1.0, -1.0, 2.0, 0.5, -3.0], dtype=torch.float64)
+A = torch.tensor([-1.0, -4.0, -0.5], dtype=torch.float64)
+B = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+DELTA = torch.tensor([0.5, 0.01, 2.0, 0.3, 1.0], dtype=torch.float64)
 
 EXERCISES = {
     "02.1": Exercise(
@@ -91,4 +109,21 @@ EXERCISES = {
             lambda s, x: _gated(s, x, torch.sigmoid, lambda s: 1 - torch.sigmoid(s)),
          "That has B̄ = softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
             lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), softplus)}),
+    "02.5": Exercise(
+        discretize_and_run,
+        ({"A": A, "B": B, "delta": DELTA, "x": X},
+         {"A": A[:2], "B": B[1:], "delta": DELTA[2:], "x": -X[:3]}),
+        {"Ā is right, but B̄ = ΔB is Mamba's approximation, not zero-order hold.":
+            lambda A, B, delta, x: _run(torch.exp(delta[:, None] * A), delta[:, None] * B, x),
+         "Almost: (exp(ΔA) − 1) still has to be divided by A.":
+            lambda A, B, delta, x: _run(torch.exp(delta[:, None] * A),
+                                        torch.expm1(delta[:, None] * A) * B, x),
+         "Almost: B is missing from B̄.":
+            lambda A, B, delta, x: discretize_and_run(A, torch.ones_like(B), delta, x),
+         "That uses the first Δ at every step. Each step has its own.":
+            lambda A, B, delta, x: discretize_and_run(A, B, delta[:1].expand_as(delta), x),
+         "That keeps only the last state; return the states of all steps, (length, N).":
+            lambda A, B, delta, x: discretize_and_run(A, B, delta, x)[-1],
+         "The states are (N, length): stack them along axis 0.":
+            lambda A, B, delta, x: discretize_and_run(A, B, delta, x).T}),
 }

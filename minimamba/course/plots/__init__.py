@@ -13,15 +13,20 @@ from minimamba.course.plots.conditioning import two_bases
 from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
+from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.hbm_traffic import hbm_traffic
+from minimamba.course.plots.held_input import held_input
 from minimamba.course.plots.hippo_projection import hippo_projection
+from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.mixing import dense_beside_diagonal
+from minimamba.course.plots.one_step import one_step
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.parallel import nonlinear_beside_linear
 from minimamba.course.plots.pasts import pasts_of_one_state
@@ -32,6 +37,7 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
+from minimamba.course.plots.powers import powers
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
@@ -55,14 +61,15 @@ from minimamba.course.plots.work_and_depth import work_and_depth
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
            "chunked_scan", "combined_steps", "compact", "continuous_loop", "convolution", "curves",
-           "dense_beside_diagonal", "eigenvalues", "every_run", "every_seed",
-           "forward_and_backward", "grouped_bars", "handed_state", "hbm_traffic",
-           "hippo_projection", "images", "kernel_and_spectrum", "layer_states", "mamba_block",
-           "matrices", "matrix_structures", "mean_and_range", "nonlinear_beside_linear",
-           "normal_plus_low_rank", "pasts_of_one_state", "program_tiles", "recurrence_steps",
-           "road", "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states",
-           "scalar_ssm", "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
-           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "text_heatmaps", "threads_and_blocks", "token_channels", "token_sequences",
-           "token_states", "traces", "two_bases", "vandermonde_product", "weighted_curves",
-           "work_and_depth"]
+           "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
+           "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
+           "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
+           "images", "kernel_and_spectrum", "layer_states", "mamba_block", "matrices",
+           "matrix_structures", "mean_and_range", "nonlinear_beside_linear",
+           "normal_plus_low_rank", "one_step", "pasts_of_one_state", "powers", "program_tiles",
+           "recurrence_steps", "road", "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps",
+           "saved_states", "scalar_ssm", "scan_order", "scan_values", "selective_layer",
+           "selective_steps", "show", "ssm_projections", "ssm_shapes", "ssm_step_shapes",
+           "stability", "stacked_bars", "text_heatmaps", "threads_and_blocks", "token_channels",
+           "token_sequences", "token_states", "traces", "two_bases", "vandermonde_product",
+           "weighted_curves", "work_and_depth"]
