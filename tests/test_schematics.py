@@ -11,11 +11,19 @@ from minimamba.course import plots
 from minimamba.course.plots import style
 
 x = torch.linspace(0, 1, 4)
+weights = torch.tensor([1, 0.5, 0.25, 0.125])
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
+    "layer_of_channels": lambda: plots.layer_of_channels(),
+    "matrix_times_input": lambda: plots.matrix_times_input(
+        {"one": torch.eye(4), "two": torch.ones(4, 4).tril()}, weights, x),
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
     "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "sliding_kernel": lambda: plots.sliding_kernel(x, weights),
+    "two_modes": lambda: plots.two_modes(x, 0.5, weights, 2 * x),
+    "unrolled_recurrence": lambda: plots.unrolled_recurrence(x, 0.5, 2 * x),
+    "wrapped_convolution": lambda: plots.wrapped_convolution(torch.arange(7) / 4, 4),
 }
 
 
