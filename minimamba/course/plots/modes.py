@@ -32,7 +32,7 @@ def two_modes(x: Tensor, A_bar: float, kernel: Tensor, y: Tensor) -> Figure:
             (right, "convolutional mode", "all outputs at the same time;\nall inputs are needed")):
         middle = at + (half - stride + wide) / 2
         draw.words(ax, middle, 0.5, title, bold=True)
-        draw.words(ax, middle, 7.5, below)
+        draw.words(ax, middle, 7.6, below)
         for t in range(steps):
             draw.cell(ax, at + stride * t, 1.6, short(y[t]), draw.OUTPUT, width=wide)
             draw.cell(ax, at + stride * t, 4.9, short(x[t]), draw.INPUT, width=wide)
@@ -45,9 +45,9 @@ def two_modes(x: Tensor, A_bar: float, kernel: Tensor, y: Tensor) -> Figure:
         for s in range(t + 1):
             draw.arrow(ax, (right + stride * s + wide / 2, 4.9),
                        (right + stride * t + wide / 2, 2.6), colour=COLOURS[t - s])
+    draw.words(ax, right, 6.5, "by distance:", align="left", colour=draw.QUIET)
     for lag, weight in enumerate(kernel):
-        draw.words(ax, right + stride * lag + wide / 2, 6.4, f"× {short(weight)}",
-                   colour=COLOURS[lag])
+        draw.words(ax, right + 3.2 + 1.3 * lag, 6.5, f"× {short(weight)}", colour=COLOURS[lag])
     for at in (left, right):
         draw.words(ax, at - 0.25, 2.1, "y", align="right", colour=draw.QUIET)
         draw.words(ax, at - 0.25, 5.4, "x", align="right", colour=draw.QUIET)
