@@ -12,6 +12,8 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 CHAPTERS = [name for name in NAMES if not name.startswith("00")]
+APPENDIX_TO = {"A1": "04"}
+"""The chapter that an appendix continues."""
 
 
 def cells(name, kind=None):
@@ -129,7 +131,7 @@ def test_the_glossary_is_sorted_and_has_each_entry_once_with_its_place(heading, 
     assert names == sorted(names, key=place)
     for row in rows:
         assert len(row) == columns, row
-        link = re.fullmatch(r"\[(\d\d) §(\d+)\]\((\d\d)_\w+\.ipynb#(\d+)\.-\S+\)", row[-1])
+        link = re.fullmatch(r"\[(\w\d) §(\d+)\]\((\w\d)_\w+\.ipynb#(\d+)\.-\S+\)", row[-1])
         assert link, row
         assert link.group(1, 2) == link.group(3, 4), row
 
@@ -139,8 +141,8 @@ def test_a_chapter_opens_with_its_question_and_a_picture_and_closes_with_what_wa
     first, last = cells(name, "markdown")[0]["source"], cells(name, "markdown")[-1]["source"]
     assert "**The question of this chapter:" in first
     assert re.search(r"!\[.+\]\(\.\./figures/.+\.svg\)", first)
-    previous = f"Chapter {int(name[:2]) - 1:02}"
-    assert previous in first
+    earlier = APPENDIX_TO.get(name[:2]) or f"{int(name[:2]) - 1:02}"
+    assert f"Chapter {earlier}" in first
     assert last.startswith("## What you can now explain")
 
 
@@ -157,7 +159,7 @@ def test_chapter_00_maps_every_chapter():
     text = prose("00_start_here.ipynb")
     for name in CHAPTERS:
         assert f"({name})" in text, f"the map lacks {name}"
-    listed = re.findall(r"^\| (?:\*\*|\[)?(\d\d) \w", text, flags=re.M)
+    listed = re.findall(r"^\| (?:\*\*|\[)?(\w\d) \w", text, flags=re.M)
     assert listed == [name[:2] for name in NAMES], "the map lists chapters that don't exist"
     assert "(questions.md)" in text
 

@@ -47,7 +47,7 @@ def test_make_commands_are_targets_of_the_makefile():
 
 
 def test_every_notebook_is_listed_and_nothing_else():
-    listed = re.findall(r"\(notebooks/(\d\d_\w+\.ipynb)\)", README)
+    listed = re.findall(r"\(notebooks/(\w\d_\w+\.ipynb)\)", README)
     assert listed == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -9,17 +9,53 @@ from matplotlib.text import Annotation
 
 from minimamba.course import plots
 from minimamba.course.plots import style
+from minimamba.s4 import dplr, hippo
+from minimamba.scan import associative
 
 x = torch.linspace(0, 1, 4)
 weights = torch.tensor([1, 0.5, 0.25, 0.125])
+eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
+order = associative.hillis_steele(8)
 SCHEMATICS = {
     "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
-    "layer_of_channels": lambda: plots.layer_of_channels(),
-    "matrix_times_input": lambda: plots.matrix_times_input(
-        {"one": torch.eye(4), "two": torch.ones(4, 4).tril()}, weights, x),
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
     "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
+    "selective_layer": lambda: plots.selective_layer(5, 4),
+    "continuous_loop": lambda: plots.continuous_loop(),
+    "dense_beside_diagonal": lambda: plots.dense_beside_diagonal(
+        [["−3", "−40"], ["40", "−3"]], ["−3 + 40i", "−3 − 40i"]),
+    "pasts_of_one_state": lambda: plots.pasts_of_one_state(
+        ["3 s ago", "2 s ago", "1 s ago", "now"], x.flip(0), torch.diag(x), x),
+    "two_bases": lambda: plots.two_bases(
+        torch.eye(2), torch.tensor([[1.0, 0.0], [0.995, 0.1]]), torch.tensor([0.0, 1.0]),
+        torch.tensor([-9.95, 10.0])),
+    "weighted_curves": lambda: plots.weighted_curves(
+        -99 * x, torch.outer(x, x), x, ("now", "100 ms ago"), ("sum of 64 terms", x)),
+    "bracketings": lambda: plots.bracketings(0.1, 0.2, 0.3),
+    "chunked_scan": lambda: plots.chunked_scan(eight, 0 * eight + 0.125, eight, 4),
+    "combined_steps": lambda: plots.combined_steps((0.5, 4), (0.5, 1), (0.25, 3), 10),
+    "forward_and_backward": lambda: plots.forward_and_backward(x, -x, x, -x, x),
+    "handed_state": lambda: plots.handed_state(37, 53),
+    "hbm_traffic": lambda: plots.hbm_traffic(12.6, 201.3),
+    "saved_states": lambda: plots.saved_states(32, 8),
+    "scan_values": lambda: plots.scan_values(
+        4 * [8 * ["× .0625\n+ 1.25"]], order, associative.covered(8, order), 4 * ["after level 1"]),
+    "threads_and_blocks": plots.threads_and_blocks,
+    "work_and_depth": lambda: plots.work_and_depth(
+        {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
+    "hippo_projection": lambda: plots.hippo_projection(x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        0.5 ** torch.arange(4), ["1", "-i", "-1", "i"], ["1.875", "0.75 − 0.375i"] * 2),
+    "matrix_structures": lambda: plots.matrix_structures(hippo.legs(4)[0]),
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 4)[i] for i in (0, 2, 3))),
+    "s4_block": plots.s4_block,
+    "s4_kernel_steps": plots.s4_kernel_steps,
+    "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
+    "layer_of_channels": plots.layer_of_channels,
+    "matrix_times_input": lambda: plots.matrix_times_input(
+        {"one": torch.eye(4), "two": torch.ones(4, 4).tril()}, weights, x),
     "sliding_kernel": lambda: plots.sliding_kernel(x, weights),
     "two_modes": lambda: plots.two_modes(x, 0.5, weights, 2 * x),
     "unrolled_recurrence": lambda: plots.unrolled_recurrence(x, 0.5, 2 * x),
@@ -52,3 +88,30 @@ def test_the_words_of_a_schematic_are_legible_inside_it_and_apart(name):
         assert max(area.x1 - figure.bbox.x1, area.y1 - figure.bbox.y1) <= 0, t.get_text()
     for a, b in combinations(texts, 2):
         assert not boxes[a].padded(-1).overlaps(boxes[b].padded(-1)), (a.get_text(), b.get_text())
+
+
+SHOWN = {
+    "hippo_projection": ["1.0", "−2.0", "3.0"],
+    "vandermonde_product": ["2", "1", "0.5", "0.25", "2", "1", "0.5"],
+    "s4_block": [f"$A, B, C, \\Delta_{d}$   $N$ = 64" for d in range(4)],
+    "normal_plus_low_rank": ["−1.0", "0", "−1.7", "−2.0", "−0.5", "0.9", "−0.9", "−0.5",
+                             "0.7", "1.2", "0.7", "1.2"],
+    "kernel_and_spectrum": ["$\\omega = 1$", "$\\omega = -1$", "1", "0.5", "1.5", "0.5"],
+}
+FIGURES = {
+    "hippo_projection": lambda: plots.hippo_projection(
+        x, torch.stack([x, x, x], 1), torch.tensor([1.0, -2.0, 3.0]), x),
+    "vandermonde_product": lambda: plots.vandermonde_product(
+        torch.tensor([0.5]), torch.tensor([2.0]), torch.tensor([2, 1, 0.5])),
+    "s4_block": plots.s4_block,
+    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+        *(dplr.nplr("legs", 2)[i] for i in (0, 2, 3))),
+    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+        torch.tensor([1, 0.5]), ["1", "-1"], ["1.5", "0.5"]),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_schematic_of_s4_shows_the_values_in_their_order(name):
+    texts = [text.get_text() for text in FIGURES[name]().axes[0].texts]
+    assert [text for text in texts if text in SHOWN[name]] == SHOWN[name]

@@ -15,7 +15,7 @@ class Fault(NamedTuple):
     tests: str
     """Arguments for pytest, below tests/: a file, and after a space what -k chooses."""
     chapter: str | None = None
-    """Its first two digits; None for what no chapter teaches."""
+    """The first two characters of its file name; None for what no chapter teaches."""
 
 
 FAULTS = [
@@ -127,17 +127,17 @@ FAULTS = [
     Fault("the basis functions run from the far end of the window", "s4/hippo.py",
           "z = 1 - 2 * age", "z = 2 * age - 1", "test_s4_hippo.py reconstructed", "04"),
     Fault("the low-rank term is subtracted, not added", "s4/dplr.py",
-          "A + P @ P.T, P", "A - P @ P.T, P", "test_s4_kernels.py normal_matrix", "04"),
+          "A + P @ P.T, P", "A - P @ P.T, P", "test_s4_kernels.py normal_matrix", "A1"),
     Fault("a sign in Woodbury's identity", "s4/dplr.py",
           "spectrum = CB - w * CP", "spectrum = CB + w * CP",
-          "test_s4_kernels.py full_size", "04"),
+          "test_s4_kernels.py full_size", "A1"),
     Fault("the second of a pair is not conjugated", "s4/dplr.py",
           "torch.cat([v, _conjugate(v)], axis)", "torch.cat([v, v], axis)",
-          "test_s4_kernels.py full_size", "04"),
+          "test_s4_kernels.py full_size", "A1"),
     Fault("S4's kernel takes the roots of unity in float32", "s4/dplr.py",
           "torch.arange(length // 2 + 1, dtype=torch.float64)",
           "torch.arange(length // 2 + 1, dtype=torch.float32)", "test_s4_kernels.py full_size",
-          "04"),
+          "A1"),
     Fault("the output of an S4D leaves out the conjugates", "s4/diagonal.py",
           "return 2 * C if A.is_complex() else C", "return C",
           "test_s4_kernels.py s4d_kernel_matches_dense_powers", "04"),
@@ -599,6 +599,18 @@ FAULTS = [
     Fault("the block's inner width is that of the model", "course/plots/blocks.py",
           'f"{d_inner:,}", f"{d_model:,}"', 'f"{d_model:,}", f"{d_model:,}"',
           "test_plots.py block", "09"),
+    Fault("the coefficients of a past are drawn in reverse", "course/plots/projections.py",
+          "enumerate(coefficients)", "enumerate(coefficients[::-1])",
+          "test_schematics.py shows_the_values", "04"),
+    Fault("the powers of a Vandermonde matrix begin with 1", "course/plots/vandermonde.py",
+          "base**power", "base**(power + 1)", "test_schematics.py shows_the_values", "04"),
+    Fault("all channels of a layer have one Δ", "course/plots/layers.py",
+          "Delta_{d}$", "Delta_{0}$", "test_schematics.py shows_the_values", "04"),
+    Fault("the row of a low-rank part is that of the normal part", "course/plots/structures.py",
+          "size / 2 - 0.5, P.T)", "size / 2 - 0.5, S[:1])",
+          "test_schematics.py shows_the_values", "A1"),
+    Fault("a spectrum is drawn as its roots", "course/plots/spectra.py",
+          "6.6, spectrum,", "6.6, roots,", "test_schematics.py shows_the_values", "A1"),
     Fault("spaces are drawn as line ends", "course/plots/states.py",
           '" ": "·"', '" ": "⏎"', "test_plots.py character", "09"),
     Fault("the best wrong answer is the correct one", "course/plots/recalls.py",

@@ -89,7 +89,7 @@ def run_chapter(chapter: str, expected: list[Shown] | None = None, *,
     output nbval ignores are not compared.
 
     Args:
-        chapter: the first two digits of its file name.
+        chapter: the first two characters of its file name, such as "04".
         expected: what each cell should show; None to compare nothing.
         compare_pictures: whether to compare pictures besides text.
     """

@@ -113,8 +113,8 @@ def figures() -> None:
 
 def index(drawn: dict[str, bytes]) -> str:
     """The text of figures/README.md: every figure with the caption that its SVG contains."""
-    lines = ["# Figures", "", "Drawn by the chapters (`make figures`). The first two digits of a "
-             "name are the chapter's. Use what you like in a lecture."]
+    lines = ["# Figures", "", "Drawn by the chapters (`make figures`). The first two "
+             "characters of a name are the chapter's. Use what you like in a lecture."]
     for name, svg in sorted(drawn.items()):
         words = caption(svg.decode())
         lines += ["", f"![{words}]({name})", "", f"**{name}** {words}"]

@@ -17,10 +17,12 @@ def s4d_kernel(A_bar, B_bar, C, length):
     return 2 * (powers * C * B_bar).sum(-1).real
 
 
-def solve(d, p, q, b):
-    """Solution of (diag(d) + p qᵀ) y = b by the Woodbury identity."""
-    y, column = b / d, p / d
-    return y - column * (q * y).sum() / (1 + (q * column).sum())
+def layer_kernel(A, B, C, delta, length):
+    """The kernels of an S4D layer from its continuous parameters, by zero-order hold."""
+    A_bar = torch.exp(delta[:, None] * A)
+    B_bar = (A_bar - 1) / A * B
+    powers = A_bar[..., None] ** torch.arange(length)
+    return 2 * torch.einsum("dn,dnl->ld", C * B_bar, powers).real
 
 
 def _parts(N):
@@ -35,8 +37,8 @@ def _complex(real, imaginary):
 
 A_BAR, B_BAR = _complex([0.9, 0.5], [0.2, -0.6]), _complex([1.0, 0.3], [0.0, 0.4])
 C = _complex([0.5, -1.0], [1.0, 2.0])
-D, P = _complex([2.0, 1.0, -3.0], [0.5, 1.0, 0.0]), _complex([1.0, 0.5, -1.0], [0.0, 1.0, 0.5])
-Q, B = _complex([0.2, 1.0, 0.7], [1.0, 0.0, -0.3]), _complex([1.0, 2.0, 3.0], [0.0, -1.0, 1.0])
+A = _complex([[-0.5, -0.5], [-1.0, -0.2]], [[3.0, 6.0], [0.5, -2.0]])
+DELTA = torch.tensor([0.1, 0.4], dtype=torch.float64)
 
 EXERCISES = {
     "04.1": Exercise(
@@ -66,13 +68,17 @@ EXERCISES = {
          "The output is C h, without a conjugate of C.":
             lambda A_bar, B_bar, C, length: s4d_kernel(A_bar, B_bar, C.conj(), length)}),
     "04.3": Exercise(
-        solve,
-        ({"d": D, "p": P, "q": Q, "b": B}, {"d": D, "p": Q, "q": P, "b": B.conj()}),
-        {"The sign is wrong: the low-rank term is added to the matrix, so the correction is "
-         "subtracted, with the denominator 1 + qᵀD⁻¹p.":
-            lambda d, p, q, b: b / d + p / d * (q * b / d).sum() / (1 - (q * p / d).sum()),
-         "That solves with the diagonal only: p qᵀ is missing.":
-            lambda d, p, q, b: b / d,
-         "The denominator 1 + qᵀD⁻¹p is missing.":
-            lambda d, p, q, b: b / d - p / d * (q * b / d).sum()}),
+        layer_kernel,
+        ({"A": A, "B": A.conj(), "C": A / 2, "delta": DELTA, "length": 5},
+         {"A": A.conj(), "B": A / 3, "C": A.conj() + 1, "delta": DELTA.flip(0), "length": 1}),
+        {"Each component stands for itself and its conjugate: the kernel is twice the real part.":
+            lambda A, B, C, delta, length: layer_kernel(A, B, C, delta, length) / 2,
+         "B is not discretized: by zero-order hold, B_bar = (A_bar − 1) / A · B.":
+            lambda A, B, C, delta, length: layer_kernel(
+                A, B * A / (torch.exp(delta[:, None] * A) - 1), C, delta, length),
+         "That is B_bar = Δ B, Mamba's rule; here it is zero-order hold's, (A_bar − 1) / A · B.":
+            lambda A, B, C, delta, length: layer_kernel(
+                A, delta[:, None] * B * A / (torch.exp(delta[:, None] * A) - 1), C, delta, length),
+         "The axes are (length, channels): transpose the result.":
+            lambda A, B, C, delta, length: layer_kernel(A, B, C, delta, length).T}),
 }

@@ -28,8 +28,32 @@ def segmented(a, b, starts):
     return torch.stack(states)
 
 
+def states(a, b):
+    """Compute all states, one after the other; an answer may combine them in any order."""
+    h, found = torch.zeros_like(b[0]), []
+    for a_t, b_t in zip(a, b, strict=True):
+        h = a_t * h + b_t
+        found.append(h)
+    return torch.stack(found)
+
+
+def hillis_steele(a, b, levels=math.inf, keep_a=False, backwards=False):
+    """Compute all states in Hillis and Steele's order, with mistakes if asked for."""
+    level = 0
+    while 2**level < len(a) and level < levels:
+        reach = 2**level
+        factor = a[:-reach] if backwards else a[reach:]
+        b = torch.cat([b[:reach], factor * b[:-reach] + b[reach:]])
+        if not keep_a:
+            a = torch.cat([a[:reach], a[reach:] * a[:-reach]])
+        level += 1
+    return b
+
+
 A = torch.tensor([0.5, 0.9, 0.8, 0.7, 1.0, 0.2], dtype=torch.float64)
 B = torch.tensor([1.0, -2.0, 0.5, 3.0, 1.0, -1.0], dtype=torch.float64)
+WIDE_A = torch.linspace(0.2, 1.0, 22, dtype=torch.float64).view(11, 2)
+WIDE_B = torch.cos(torch.arange(22, dtype=torch.float64)).view(11, 2)
 STARTS = torch.tensor([True, False, True, False, False, True])
 
 EXERCISES = {
@@ -58,4 +82,15 @@ EXERCISES = {
             lambda a, b, starts: segmented(a, b, starts & False),
          "A factor of 1 at a start keeps the state of the sequence before it; 0 erases it.":
             lambda a, b, starts: segmented(torch.where(starts, 1.0, a), b, starts & False)}),
+    "06.4": Exercise(
+        states,
+        ({"a": A, "b": B}, {"a": WIDE_A, "b": WIDE_B}, {"a": A[:1], "b": B[:1]}),
+        {"Levels are missing: double the reach until it is the length.":
+            lambda a, b: hillis_steele(a, b, levels=1),
+         "The decays must be combined too, at every level: a2 * a1.":
+            lambda a, b: hillis_steele(a, b, keep_a=True),
+         "What came before decays by the later step's a, not by its own.":
+            lambda a, b: hillis_steele(a, b, backwards=True),
+         "That is the running sum: the decays are not used.":
+            lambda a, b: b.cumsum(0)}),
 }

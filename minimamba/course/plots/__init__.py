@@ -5,16 +5,28 @@ They draw what they are given and compute nothing that a chapter should show.
 
 from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
+from minimamba.course.plots.bracketings import bracketings
 from minimamba.course.plots.channels import layer_of_channels
+from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
+from minimamba.course.plots.coefficients import weighted_curves
+from minimamba.course.plots.combined_steps import combined_steps
+from minimamba.course.plots.conditioning import two_bases
+from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.gpu_blocks import threads_and_blocks
+from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.hbm_traffic import hbm_traffic
+from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.maps import matrix_times_input
+from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.modes import two_modes
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.parallel import nonlinear_beside_linear
+from minimamba.course.plots.pasts import pasts_of_one_state
 from minimamba.course.plots.planes import (
     annotated_heatmaps,
     eigenvalues,
@@ -22,20 +34,32 @@ from minimamba.course.plots.planes import (
     matrices,
     stability,
 )
+from minimamba.course.plots.projections import hippo_projection
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road
+from minimamba.course.plots.scan_gradients import forward_and_backward
+from minimamba.course.plots.scan_values import scan_values
+from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.sliding import sliding_kernel
+from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
+from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 from minimamba.course.plots.unrolled import unrolled_recurrence
+from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "compact", "convolution", "curves", "eigenvalues",
-           "every_run", "grouped_bars", "images", "layer_of_channels", "layer_states",
-           "mamba_block", "matrices", "matrix_times_input", "mean_and_range",
-           "nonlinear_beside_linear", "program_tiles", "recurrence_steps", "road", "roofline",
-           "scalar_ssm", "scan_order", "show", "sliding_kernel", "stability", "stacked_bars",
-           "text_heatmaps", "token_states", "traces", "two_modes", "unrolled_recurrence",
-           "wrapped_convolution"]
+           "attention_beside_recurrence", "bracketings", "chunked_scan", "combined_steps",
+           "compact", "continuous_loop", "convolution", "curves", "dense_beside_diagonal",
+           "eigenvalues", "every_run", "forward_and_backward", "grouped_bars", "handed_state",
+           "hbm_traffic", "hippo_projection", "images", "kernel_and_spectrum", "layer_of_channels",
+           "layer_states", "mamba_block", "matrices", "matrix_structures", "matrix_times_input",
+           "mean_and_range", "nonlinear_beside_linear", "normal_plus_low_rank",
+           "pasts_of_one_state", "program_tiles", "recurrence_steps", "road", "roofline",
+           "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_order",
+           "scan_values", "selective_layer", "show", "sliding_kernel", "stability", "stacked_bars",
+           "text_heatmaps", "threads_and_blocks", "token_states", "traces", "two_bases",
+           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
+           "work_and_depth", "wrapped_convolution"]

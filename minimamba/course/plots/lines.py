@@ -69,7 +69,8 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
 
 @styled
 def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = "",
-              mark: Mapping[str, float] | None = None) -> Figure:
+              mark: Mapping[str, float] | None = None,
+              ylim: tuple[float, float] | None = None) -> Figure:
     """Draw every run of each model as a thin line, and their median as a thick one.
 
     Args:
@@ -79,6 +80,7 @@ def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = ""
         ylabel: the label of the y axis, with its unit.
         log: the logarithmic axes: "", "x", "y" or "xy".
         mark: for each label an x at which to draw a vertical line.
+        ylim: the limits of the y axis; by default it begins at 0 or below.
 
     Returns:
         The figure.
@@ -94,6 +96,8 @@ def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = ""
         ax.plot(at, median, color=colour, linestyle=dash, linewidth=2.2,
                 label=f"{label} ({len(y)} runs)")
     _label(ax, x, xlabel, ylabel, log, mark, legend=True)
+    if ylim is not None:
+        ax.set_ylim(ylim)
     return figure
 
 

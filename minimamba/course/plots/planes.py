@@ -111,7 +111,7 @@ def images(pictures: Tensor, titles: list[str], signals: Tensor) -> Figure:
         ax.set(title=title, xticks=[], yticks=[])
         ax.grid(False)
     for ax, signal in zip(below, *arrays(signals), strict=True):
-        ax.plot(signal, color=COLOURS[0], linestyle="-", linewidth=1.0)
+        ax.bar(range(len(signal)), signal + 1, bottom=-1, width=1.0, color=COLOURS[0])
         ax.set(xlabel="pixel", ylim=(-1.1, 1.1), yticks=[-1, 0, 1])
     for ax in below[1:]:
         ax.set_yticklabels([])

@@ -45,4 +45,4 @@ def recurrence_steps(tokens: Sequence[str], decay: Tensor, written: Tensor, h: T
 
 def _signed(number: float, sign: str = "") -> str:
     """A number with two digits after the point, and a proper minus."""
-    return f"{number:{sign}.2f}".replace("-", "−")
+    return f"{round(float(number), 2) + 0.0:{sign}.2f}".replace("-", "−")
