@@ -47,6 +47,7 @@ from minimamba.course.plots.states import layer_states, text_heatmaps, token_sta
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 from minimamba.course.plots.unrolled import unrolled_recurrence
+from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
