@@ -13,6 +13,7 @@ from minimamba.s4 import dplr, hippo
 from minimamba.scan import associative
 
 x = torch.linspace(0, 1, 4)
+weights = torch.tensor([1, 0.5, 0.25, 0.125])
 eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
 order = associative.hillis_steele(8)
 SCHEMATICS = {
@@ -70,6 +71,13 @@ SCHEMATICS = {
         list("a..b" * 5), {"channel 17": x.repeat(5)}),
     "token_sequences": lambda: plots.token_sequences(
         ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
+    "layer_of_channels": plots.layer_of_channels,
+    "matrix_times_input": lambda: plots.matrix_times_input(
+        {"one": torch.eye(4), "two": torch.ones(4, 4).tril()}, weights, x),
+    "sliding_kernel": lambda: plots.sliding_kernel(x, weights),
+    "two_modes": lambda: plots.two_modes(x, 0.5, weights, 2 * x),
+    "unrolled_recurrence": lambda: plots.unrolled_recurrence(x, 0.5, 2 * x),
+    "wrapped_convolution": lambda: plots.wrapped_convolution(torch.arange(7) / 4, 4),
 }
 
 

@@ -25,6 +25,18 @@ def from_initial_state(A_bar, B_bar, C, x, h):
     return convolve(kernel(A_bar, B_bar, C, len(x)), x) + from_h
 
 
+def convolutional_mode(A_bar, B_bar, C, x):
+    """Output of one diagonal system per channel, (batch, length, channels), as a convolution."""
+    K = (C * A_bar**torch.arange(x.shape[1])[:, None, None] * B_bar).sum(-1)
+    return _convolve_channels(K, x, 2 * x.shape[1])
+
+
+def _convolve_channels(K, x, size):
+    """Convolve along the length, each channel with its own kernel."""
+    product = torch.fft.rfft(K, size, 0) * torch.fft.rfft(x, size, 1)
+    return torch.fft.irfft(product, size, 1)[:, :x.shape[1]]
+
+
 def _wrapped(k, x):
     return torch.fft.irfft(torch.fft.rfft(k) * torch.fft.rfft(x), len(x))
 
@@ -46,6 +58,9 @@ C = torch.tensor([1.0, -1.0], dtype=torch.float64)
 X = torch.tensor([1.0, 0.0, 2.0, -1.0, 3.0], dtype=torch.float64)
 H = torch.tensor([4.0, -2.0], dtype=torch.float64)
 K = lti.kernel(A_BAR, B_BAR, C, 5)
+CHANNELS = {"A_bar": torch.stack([A_BAR, -A_BAR, A_BAR**2]),
+            "B_bar": torch.stack([B_BAR, C, B_BAR]), "C": torch.stack([C, B_BAR, B_BAR])}
+SEQUENCES = torch.stack([X, -X.flip(0), X**2, X - 1, X, 2 * X]).view(2, 3, 5).transpose(1, 2)
 
 EXERCISES = {
     "03.1": Exercise(
@@ -73,4 +88,16 @@ EXERCISES = {
             lambda A_bar, B_bar, C, x, h: from_initial_state(A_bar, B_bar, C, x, B_bar * h),
          "The initial state h is missing: that starts from zero.":
             lambda A_bar, B_bar, C, x, h: convolve(kernel(A_bar, B_bar, C, len(x)), x)}),
+    "03.4": Exercise(
+        convolutional_mode,
+        ({**CHANNELS, "x": SEQUENCES}, {**CHANNELS, "x": SEQUENCES[:1, :3]}),
+        {"The end wraps around to the start: pad both to at least 2 L − 1.":
+            lambda A_bar, B_bar, C, x: _convolve_channels(
+                lti.kernel(A_bar, B_bar, C, x.shape[1]), x, x.shape[1]),
+         "The kernel begins with C B̄: the powers of Ā begin with 0.":
+            lambda A_bar, B_bar, C, x: convolutional_mode(A_bar, A_bar * B_bar, C, x),
+         "B̄ is missing, which adds an input to the state.":
+            lambda A_bar, B_bar, C, x: convolutional_mode(A_bar, torch.ones_like(B_bar), C, x),
+         "All channels got the kernel of the first one.":
+            lambda A_bar, B_bar, C, x: convolutional_mode(A_bar[:1], B_bar[:1], C[:1], x)}),
 }

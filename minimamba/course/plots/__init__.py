@@ -6,6 +6,7 @@ They draw what they are given and compute nothing that a chapter should show.
 from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
+from minimamba.course.plots.channels import layer_of_channels
 from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
 from minimamba.course.plots.combined_steps import combined_steps
@@ -25,7 +26,9 @@ from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
+from minimamba.course.plots.maps import matrix_times_input
 from minimamba.course.plots.mixing import dense_beside_diagonal
+from minimamba.course.plots.modes import two_modes
 from minimamba.course.plots.one_step import one_step
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.parallel import nonlinear_beside_linear
@@ -48,6 +51,7 @@ from minimamba.course.plots.scan_values import scan_values
 from minimamba.course.plots.seeds import every_seed
 from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.selective_steps import selective_steps
+from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.ssm_shapes import ssm_shapes, ssm_step_shapes
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
@@ -55,8 +59,10 @@ from minimamba.course.plots.structures import matrix_structures, normal_plus_low
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 from minimamba.course.plots.token_channels import token_channels
 from minimamba.course.plots.token_sequences import token_sequences
+from minimamba.course.plots.unrolled import unrolled_recurrence
 from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
+from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
@@ -64,12 +70,13 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
            "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
            "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
-           "images", "kernel_and_spectrum", "layer_states", "mamba_block", "matrices",
-           "matrix_structures", "mean_and_range", "nonlinear_beside_linear",
-           "normal_plus_low_rank", "one_step", "pasts_of_one_state", "powers", "program_tiles",
-           "recurrence_steps", "road", "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps",
-           "saved_states", "scalar_ssm", "scan_order", "scan_values", "selective_layer",
-           "selective_steps", "show", "ssm_projections", "ssm_shapes", "ssm_step_shapes",
-           "stability", "stacked_bars", "text_heatmaps", "threads_and_blocks", "token_channels",
-           "token_sequences", "token_states", "traces", "two_bases", "vandermonde_product",
-           "weighted_curves", "work_and_depth"]
+           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
+           "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
+           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "pasts_of_one_state",
+           "powers", "program_tiles", "recurrence_steps", "road", "roofline", "s4_beside_s6",
+           "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_order",
+           "scan_values", "selective_layer", "selective_steps", "show", "sliding_kernel",
+           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
+           "text_heatmaps", "threads_and_blocks", "token_channels", "token_sequences",
+           "token_states", "traces", "two_bases", "two_modes", "unrolled_recurrence",
+           "vandermonde_product", "weighted_curves", "work_and_depth", "wrapped_convolution"]
