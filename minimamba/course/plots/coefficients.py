@@ -26,14 +26,15 @@ def weighted_curves(coefficients: Tensor, curves: Tensor, truth: Tensor, ends: t
         The figure.
     """
     coefficients, curves, truth = arrays(coefficients, curves, truth)
+    reach = 1.1 * np.abs(curves).max()
     figure, ax = draw.drawing(17, 9.0, unit=7 / 17)
     for n, (value, curve) in enumerate(zip(coefficients, curves, strict=True)):
         x = 0.3 + 4.1 * n
         draw.words(ax, x + 0.65, 1.0, f"$h_{n}$", colour=draw.QUIET)
         draw.cell(ax, x, 1.4, f"{value:.1f}".replace("-", "−"), draw.STATE, width=1.3)
         draw.words(ax, x + 1.6, 1.9, "×")
-        draw.words(ax, x + 2.7, 0.6, f"$P_{n}$", colour=draw.QUIET)
-        _curve(ax, (x + 1.9, 1.0, 1.6, 1.6), (-1.25, 1.25), (curve, draw.INK, 1.4))
+        draw.words(ax, x + 2.7, 0.6, f"$p_{n}$", colour=draw.QUIET)
+        _curve(ax, (x + 1.9, 1.0, 1.6, 1.6), (-reach, reach), (curve, draw.INK, 1.4))
         draw.words(ax, x + 3.8, 1.9, "+" if n + 1 < len(coefficients) else "…")
     label, many = sums
     (many,) = arrays(many)

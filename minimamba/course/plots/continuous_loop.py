@@ -60,6 +60,6 @@ def _loop(ax: Axes, middle: float, d_state: int) -> None:
     below = middle + 2.7
     draw.arrow(ax, (10.0, middle + d_state * height / 2), (10.0, below), (8.5, below))
     draw.box(ax, 7.9, below, "A", draw.STATE, width=1.2)
-    draw.words(ax, 7.9, below + 0.85, f"{d_state} × {d_state}: the state decays",
+    draw.words(ax, 7.9, below + 0.85, f"{d_state} × {d_state}: the state changes itself",
                colour=draw.QUIET, size=8.5)
     draw.arrow(ax, (7.3, below), (5.8, below), (5.8, middle + 0.4))

@@ -38,15 +38,15 @@ def _panel(ax: Axes, left: float, title: str, entries: Sequence[Sequence[str]],
     for i, row in enumerate(entries):
         shades = ["white" if entry == "0" else draw.STATE for entry in row]
         draw.row(ax, left, top + 1.1 * i, row, shades, width=width, height=1.1, size=8.5)
-    now, later = left + N * width + 0.9, left + N * width + 3.2
-    draw.words(ax, now + 0.4, 1.4, "now", colour=draw.QUIET, size=8.5)
-    draw.words(ax, later + 0.4, 1.4, "later", colour=draw.QUIET, size=8.5)
+    state, change = left + N * width + 0.9, left + N * width + 3.2
+    draw.words(ax, state + 0.4, 1.4, "state", colour=draw.QUIET, size=8.5)
+    draw.words(ax, change + 0.4, 1.4, "its change", colour=draw.QUIET, size=8.5)
     for i in range(N):
         y = top + 1.1 * i + 0.15
-        for x in (now, later):
-            draw.cell(ax, x, y, f"${name}_{i + 1}$", draw.STATE, width=0.8, height=0.8)
+        for x, prime in ((state, ""), (change, "'")):
+            draw.cell(ax, x, y, f"${name}_{i + 1}{prime}$", draw.STATE, width=0.8, height=0.8)
         for j in range(N):
             if entries[i][j] != "0":
-                draw.arrow(ax, (now + 0.8, top + 1.1 * j + 0.55), (later, y + 0.4))
+                draw.arrow(ax, (state + 0.8, top + 1.1 * j + 0.55), (change, y + 0.4))
     draw.words(ax, left + 3.7, top + 1.1 * N + 0.55,
                "each arrow is one entry that isn't 0", colour=draw.QUIET, size=8.5)
