@@ -25,6 +25,7 @@ SCHEMATICS = {
     "hold_and_reset": lambda: plots.hold_and_reset(x, 1 - x),
     "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
     "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
+    "timeline": lambda: plots.timeline({"2021": ["S4"], "2023": ["RWKV", "Mamba"]}),
     "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
     "selective_layer": lambda: plots.selective_layer(5, 4),
     "continuous_loop": lambda: plots.continuous_loop(),

@@ -44,7 +44,7 @@ from minimamba.course.plots.powers import powers
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
-from minimamba.course.plots.road import road
+from minimamba.course.plots.road import road, timeline
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
 from minimamba.course.plots.scan_values import scan_values
@@ -77,6 +77,6 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_order",
            "scan_values", "selective_layer", "selective_steps", "show", "sliding_kernel",
            "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "text_heatmaps", "threads_and_blocks", "token_channels", "token_sequences",
+           "text_heatmaps", "threads_and_blocks", "timeline", "token_channels", "token_sequences",
            "token_states", "traces", "two_bases", "two_modes", "unrolled_recurrence",
            "vandermonde_product", "weighted_curves", "work_and_depth", "wrapped_convolution"]
