@@ -164,6 +164,36 @@ def test_chapter_00_maps_every_chapter():
     assert "(questions.md)" in text
 
 
+def numbers(text):
+    """The whole numbers in a text; "12–14" stands for all from 12 to 14."""
+    found = set()
+    for first, last in re.findall(r"(\d+)(?:–(\d+))?", text):
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_the_map_of_the_paper_names_every_item_and_links_to_its_cell():
+    text = prose("00_start_here.ipynb").split("## 9. The map of the paper")[1].split("\n## ")[0]
+    _, *tables = text.split("| the cell that computes it |")
+    rows = [re.findall(r"^\| *(.+?) *\| *(.+?) *\| *(.+?) *\|$", table, flags=re.M)
+            for table in tables]
+    sections, formulas, pictures = ([row for row in part if "---" not in row[0]] for part in rows)
+    assert [name for name, *_ in sections] == [
+        "1", "2", "2", "2", "3.1", "3.2", "3.3.1", "3.3.2", "3.4", "3.5.1", "3.5.2", "3.6",
+        "4.1.1", "4.1.2", "4.2", "4.3", "4.4", "4.5", "4.6", "5", "A", "B", "C", "D", "E"]
+    labels = " ".join(name for name, *_ in formulas)
+    for label in ("1a", "1b", "2a", "2b", "3a", "3b", "4", "5", "Theorem 1"):
+        assert re.search(rf"\b{label}\b", labels), label
+    for algorithm in "12":
+        lines = [name.split("line")[1] for name, *_ in formulas if f"Algorithm {algorithm}" in name]
+        assert set().union(*map(numbers, lines)) >= set(range(1, 7))
+    for kind, count in (("Figure", 10), ("Table", 15)):
+        named = [numbers(name) for name, *_ in pictures if name.startswith(kind)]
+        assert set().union(*named) == set(range(1, count + 1))
+    for *_, links in (*sections, *formulas, *pictures):
+        assert "#cell-id=" in links or links in ("not in this course", "names in section 10"), links
+
+
 def test_figures_are_the_ones_that_the_notebooks_draw():
     drawn = []
     for name in NAMES:

@@ -33,7 +33,7 @@ def nonlinear_beside_linear(steps: int = 4) -> Figure:
         x = 9.4 + i * stride
         draw.cell(ax, x, 1.9, f"$h_{i + 1}$", draw.STATE, width=1.1)
         draw.cell(ax, x, 5.2, f"$x_{i + 1}$", draw.INPUT, width=1.1)
-        draw.words(ax, x + 0.55, 1.5, "time 1", colour=draw.QUIET, size=8)
+        draw.words(ax, x + 0.55, 1.5, "at once", colour=draw.QUIET, size=8)
         for j in range(i + 1):
             start = 9.4 + j * stride + 0.55
             draw.arrow(ax, (start, 5.2), (x + 0.55, 2.9), colour=COLOURS[(i - j) % len(COLOURS)])

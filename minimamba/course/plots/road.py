@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.style import COLOURS, styled
 
-
 FIRST, PITCH = 1.9, 1.35
 """The middle of the first box of a column, and the distance from box to box."""
 

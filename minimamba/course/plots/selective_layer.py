@@ -22,7 +22,7 @@ def selective_layer(d_inner: int, d_state: int) -> Figure:
     """
     high, wide = d_inner * CELL, d_state * CELL
     top, low = 2.0, 2.0 + high + 1.9
-    figure, ax = draw.drawing(17, low + 1.5, unit=7 / 17)
+    figure, ax = draw.drawing(17, low + 1.9, unit=7 / 17)
     middle = top + high / 2
     old, new, out = 4.0, 9.6, 15.4
     _grid(ax, 1.0, top, d_inner, 1, draw.INPUT, "$x_t$", f"{d_inner} channels")
@@ -45,7 +45,11 @@ def selective_layer(d_inner: int, d_state: int) -> Figure:
         draw.words(ax, x - 0.45, low + 0.5, name)
         top_of_arrow = middle + 0.15 if name != "$B_t$" else top + high + 0.7
         draw.arrow(ax, (target, low + 0.2), (target, top_of_arrow), dashed=True)
-    draw.arrow(ax, (2.55, low + 0.5), (4.4, low + 0.5), dashed=True)
+    draw.arrow(ax, (2.55, low + 0.5), (4.4, low + 0.5))
+    for x in (new, 13.3):
+        middle_of_row = x + wide / 2
+        draw.arrow(ax, (1.3, low + 1.0), (1.3, low + 1.5), (middle_of_row, low + 1.5),
+                   (middle_of_row, low + 0.2 + CELL))
     return figure
 
 
