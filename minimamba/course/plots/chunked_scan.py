@@ -54,7 +54,7 @@ def chunked_scan(inside: Tensor, decay: Tensor, h: Tensor, size: int) -> Figure:
 
 @styled
 def saved_states(length: int, size: int) -> Figure:
-    """Draw which states the loop and the chunks save for the backward pass.
+    """Draw which states the loop and the chunks save: all, or those handed to the next chunk.
 
     Args:
         length: the number of steps.
@@ -63,17 +63,20 @@ def saved_states(length: int, size: int) -> Figure:
     Returns:
         The figure.
     """
-    figure, ax = draw.drawing(14, 4.2)
+    figure, ax = draw.drawing(14, 4.7)
     left, width = 2.6, (14 - 2.6 - 0.3) / length
     for y, name in ((0.9, "loop"), (2.5, f"chunks of {size}")):
         draw.words(ax, 0.2, y + 0.4, name, align="left")
     draw.words(ax, left, 0.45, "every state is saved", align="left", colour=draw.QUIET, size=8.5)
-    draw.words(ax, left, 2.05, "one state per chunk is saved; the white ones are recomputed",
-               align="left", colour=draw.QUIET, size=8.5)
+    draw.words(ax, left, 2.05, "only states handed to the next chunk are saved; white ones are "
+               "recomputed", align="left", colour=draw.QUIET, size=8.5)
     for t in range(length):
         draw.cell(ax, left + t * width, 0.9, "", draw.STATE, width=width, height=0.8)
-        draw.cell(ax, left + t * width, 2.5, "", "white" if t % size else draw.STATE, width=width,
-                  height=0.8, strong=t % size == 0)
-    draw.arrow(ax, (left, 3.75), (14 - 0.3, 3.75), text="time steps",
-               at=(left + length * width / 2, 4.0))
+        handed_on = (t + 1) % size == 0 and t + 1 < length
+        draw.cell(ax, left + t * width, 2.5, "", draw.STATE if handed_on else "white", width=width,
+                  height=0.8, strong=handed_on)
+        if handed_on:
+            draw.words(ax, left + (t + 0.5) * width, 3.6, f"$h_{{{t + 1}}}$")
+    draw.arrow(ax, (left, 4.15), (14 - 0.3, 4.15), text="time steps",
+               at=(left + length * width / 2, 4.45))
     return figure
