@@ -51,7 +51,8 @@ def layer_of_channels(d_model: int = 4, length: int = 6, d_state: int = 3) -> Fi
             color=draw.QUIET)
     for x in (left, right, far):
         draw.words(ax, x + grid / 2, top - 0.5, "L steps", colour=draw.QUIET, size=8)
-    draw.words(ax, system + 2.35 + d_state * unit / 2, top - 0.5, "state, N", colour=draw.QUIET, size=8)
+    draw.words(ax, system + 2.35 + d_state * unit / 2, top - 0.5, "state, N", colour=draw.QUIET,
+               size=8)
     draw.words(ax, system + 2.1, bottom + 1.0, "along time,\nwithin a channel",
                colour=draw.QUIET)
     draw.words(ax, mix + 1.0, bottom + 1.0, "across channels,\nwithin a step", colour=draw.QUIET)
@@ -61,5 +62,6 @@ def layer_of_channels(d_model: int = 4, length: int = 6, d_state: int = 3) -> Fi
     draw.arrow(ax, (left + grid / 2, bottom + 0.2), (left + grid / 2, bottom + 2.2),
                (far + grid / 2, bottom + 2.2), (far + grid / 2, bottom + 0.2), dashed=True)
     draw.words(ax, (left + far + grid) / 2, bottom + 2.65,
-               "residual connection: each input is added to the output of its channel and step", colour=draw.QUIET, size=8)
+               "residual connection: each input is added to the output of its channel and step",
+               colour=draw.QUIET, size=8)
     return figure
