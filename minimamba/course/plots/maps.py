@@ -9,7 +9,7 @@ from torch import Tensor
 
 from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.short_numbers import short
-from minimamba.course.plots.style import COLOURS, arrays, styled
+from minimamba.course.plots.style import arrays, styled
 
 
 @styled
@@ -46,7 +46,7 @@ def _product(ax: Axes, left: float, title: str, matrix: np.ndarray, kernel: np.n
     for t in range(steps):
         for s in range(steps):
             regular = s <= t and matrix[t, s] == kernel[t - s]
-            colour = COLOURS[(t - s) % len(COLOURS)] if regular else "white"
+            colour = draw.SERIES[(t - s) % len(draw.SERIES)] if regular else "white"
             draw.cell(ax, left + s * unit, top + t * unit, short(matrix[t, s]) if s <= t else "",
                       colour, width=unit, height=unit)
         draw.cell(ax, after + 0.7, top + t * unit, short(x[t]), draw.INPUT, width=unit,

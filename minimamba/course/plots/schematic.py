@@ -14,6 +14,8 @@ from minimamba.course.plots.style import COLOURS
 INK, QUIET = "#222222", "#777777"
 STATE, INPUT, OUTPUT, STEP = COLOURS[5], "#bbbbbb", COLOURS[2], COLOURS[4]
 """The colours of the hidden state, of the input, of the output and of Δ, in every schematic."""
+SERIES = COLOURS[0], COLOURS[1], COLOURS[3], COLOURS[4]
+"""The colours of the entries of a kernel, or of channels: none is that of an output or a state."""
 FONT = 9.5
 """In points: 13 pixels where a figure is 700 pixels wide."""
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.short_numbers import short
-from minimamba.course.plots.style import COLOURS, arrays, styled
+from minimamba.course.plots.style import arrays, styled
 
 
 @styled
@@ -13,7 +13,7 @@ def sliding_kernel(x: Tensor, kernel: Tensor) -> Figure:
     """Draw a causal convolution, one row per output, with all products.
 
     Args:
-        x: (steps,), the inputs; at most five.
+        x: (steps,), the inputs; at most four.
         kernel: (steps,), the kernel.
 
     Returns:
@@ -33,7 +33,7 @@ def sliding_kernel(x: Tensor, kernel: Tensor) -> Figure:
         draw.words(ax, 0.3, y + 0.5, f"step {t}", align="left", colour=draw.QUIET)
         for s in range(t + 1):
             draw.cell(ax, left + wide * s + 0.3, y, f"{short(kernel[t - s])} · {short(x[s])}",
-                      COLOURS[(t - s) % len(COLOURS)], width=wide - 0.6)
+                      draw.SERIES[(t - s) % len(draw.SERIES)], width=wide - 0.6)
             if s:
                 draw.words(ax, left + wide * s, y + 0.5, "+")
         draw.arrow(ax, (left + wide * (t + 1) - 0.1, y + 0.5), (end + 1.0, y + 0.5))
