@@ -631,7 +631,7 @@ FAULTS = [
           "if name in importers:", "if name not in importers:",
           "test_widgets.py bundle", "02"),
     Fault("a widget is made of any file", "course/widgets/javascript.py",
-          "if name not in known:", "if not name:", "test_widgets.py files_in_js_only", "02"),
+          "if name not in known:", "if not name:", "test_widgets.py files_in_js_only"),
     Fault("an explorer has no text output", "course/widgets/explorer.py",
           '"text/plain": repr(self),', '"text/plain": "",',
           "test_widgets.py still_picture", "00"),

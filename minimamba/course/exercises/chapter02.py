@@ -25,22 +25,19 @@ def delta_for_fraction(fraction, steps, A):
     return math.log(fraction) / (steps * A)
 
 
-def gated_rnn(s, x):
-    """Selective SSM of chapter 02 as a gated RNN: the states for inputs x and Δ = softplus(s)."""
-    h, states = 0.0, []
-    for gate, x_t in zip(torch.sigmoid(s), x, strict=True):
-        h = (1 - gate) * h + gate * x_t
-        states.append(h)
-    return torch.stack(states)
+def token_weights(s):
+    """Weights of the tokens in the states of a gated RNN with the gates σ(s), (length, length)."""
+    return _token_weights(torch.sigmoid(s), 1 - torch.sigmoid(s))
 
 
-def _gated(s, x, A_bar, B_bar, h=0.0):
-    """The recurrence with Ā and B̄ as functions of the gates."""
-    states = []
-    for A_bar_t, B_bar_t, x_t in zip(A_bar(s), B_bar(s), x, strict=True):
-        h = A_bar_t * h + B_bar_t * x_t
-        states.append(h)
-    return torch.stack(states)
+def _token_weights(written, kept):
+    """Row t holds the weights of the tokens in state t: written at j, kept at j + 1 to t."""
+    weights, rows = torch.zeros_like(written), []
+    for t in range(len(written)):
+        weights = kept[t] * weights
+        weights[t] = written[t]
+        rows.append(weights)
+    return torch.stack(rows)
 
 
 def discretize_and_run(A, B, delta, x):
@@ -101,14 +98,18 @@ EXERCISES = {
          "Δ is positive: log(fraction) and A are both negative already.":
             lambda fraction, steps, A: -math.log(fraction) / (steps * A)}),
     "02.4": Exercise(
-        gated_rnn,
-        ({"s": S, "x": X}, {"s": -S, "x": X}),
-        {"The initial state is 0, not x[0].":
-            lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), torch.sigmoid, x[0]),
-         "The gates are swapped: Ā is 1 − σ(s), B̄ is σ(s).":
-            lambda s, x: _gated(s, x, torch.sigmoid, lambda s: 1 - torch.sigmoid(s)),
-         "That has B̄ = softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
-            lambda s, x: _gated(s, x, lambda s: 1 - torch.sigmoid(s), softplus)}),
+        token_weights,
+        ({"s": S}, {"s": -S[:3]}),
+        {"Row t holds the weights in state t, column j those of token j: transpose it.":
+            lambda s: token_weights(s).T,
+         "Almost: a token is not yet multiplied by 1 − g in the step that writes it.":
+            lambda s: token_weights(s) * (1 - torch.sigmoid(s)),
+         "The gates are swapped: 1 − σ(s) keeps the state, σ(s) writes the token.":
+            lambda s: _token_weights(1 - torch.sigmoid(s), torch.sigmoid(s)),
+         "Those are the weights when they are written. The later steps multiply them by 1 − g.":
+            lambda s: _token_weights(torch.sigmoid(s), torch.ones_like(s)),
+         "That writes with softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
+            lambda s: _token_weights(softplus(s), 1 - torch.sigmoid(s))}),
     "02.5": Exercise(
         discretize_and_run,
         ({"A": A, "B": B, "delta": DELTA, "x": X},

@@ -6,10 +6,15 @@ from matplotlib.figure import Figure
 from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.style import COLOURS, styled
 
+WIDTH, GAP, START = 2.4, 0.8, 0.95
+"""Of a step, between two steps, and of the initial state."""
+STATE, BOXES, TOKEN = 1.3, 3.2, 4.85
+"""The upper edge of the states, the middle of the boxes and the upper edge of the tokens."""
+
 
 @styled
-def gated_recurrences(steps: int = 3) -> Figure:
-    """Draw a GRU and a selective SSM side by side, as recurrences with a gate for each step.
+def gated_recurrences(steps: int = 2) -> Figure:
+    """Draw a GRU and a selective SSM side by side: what each gate and new value is computed from.
 
     Args:
         steps: how many to draw.
@@ -17,35 +22,40 @@ def gated_recurrences(steps: int = 3) -> Figure:
     Returns:
         The figure.
     """
-    stride, side = 1.75, 0.95
-    panel = side + stride * steps
+    panel = START + (GAP + WIDTH) * steps
     width = 2 * panel + 2.2
-    figure, ax = draw.drawing(width, 6.6, unit=7 / width)
-    _panel(ax, 0.5, steps, stride, side, sees_state=True)
-    _panel(ax, panel + 1.7, steps, stride, side, sees_state=False)
+    figure, ax = draw.drawing(width, 7.0, unit=7 / width)
+    _panel(ax, 0.5, steps, sees_state=True)
+    _panel(ax, panel + 1.7, steps, sees_state=False)
     return figure
 
 
-def _panel(ax: Axes, left: float, steps: int, stride: float, side: float, *,
-           sees_state: bool) -> None:
+def _panel(ax: Axes, left: float, steps: int, *, sees_state: bool) -> None:
     """One of the two, with its heading and what follows from it."""
-    middle = left + (side + stride * steps) / 2
-    state, gate, token = 1.4, 3.25, 4.6
+    middle = left + (START + (GAP + WIDTH) * steps) / 2
     heading, consequence = (
-        ("GRU", "a gate needs the state before it:\none step after the other") if sees_state else
-        ("selective SSM", "a gate needs its token only:\nall gates at once, before step 1"))
+        ("GRU", "gate and new value need the state before:\none step after the other")
+        if sees_state else
+        ("selective SSM", "gate and new value need the token only:\nall gates before step 1"))
     draw.words(ax, middle, 0.6, heading, bold=True, size=11)
-    draw.words(ax, middle, 5.95, consequence, colour=draw.QUIET)
-    draw.cell(ax, left, state, "$h_0$", draw.STATE, width=side, height=0.8)
+    draw.words(ax, middle, 6.35, consequence, colour=draw.QUIET)
+    draw.cell(ax, left, STATE, "$h_0$", draw.STATE, width=START, height=0.8)
     for t in range(1, steps + 1):
-        x = left + stride * t
-        center = x + side / 2
-        draw.cell(ax, x, state, f"$h_{t}$", draw.STATE, width=side, height=0.8)
-        draw.arrow(ax, (x - stride + side, state + 0.4), (x, state + 0.4))
-        draw.box(ax, center, gate, f"$g_{t}$", draw.STEP, width=side, height=0.7)
-        draw.arrow(ax, (center, gate - 0.35), (center, state + 0.8))
-        draw.cell(ax, x, token, f"$x_{t}$", draw.INPUT, width=side, height=0.7)
-        draw.arrow(ax, (center, token), (center, gate + 0.35))
+        x = left + START + GAP + (WIDTH + GAP) * (t - 1)
+        before, gate, value = x - GAP, x + 0.55, x + 1.6
+        draw.cell(ax, x, STATE, f"$h_{t}$", draw.STATE, width=WIDTH, height=0.8)
+        draw.cell(ax, x, TOKEN, f"$x_{t}$", draw.INPUT, width=WIDTH, height=0.7)
+        draw.arrow(ax, (before, STATE + 0.4), (x, STATE + 0.4))
+        draw.box(ax, gate, BOXES, f"$g_{t}$", draw.STEP, width=0.9, height=0.7)
+        draw.arrow(ax, (gate, BOXES - 0.35), (gate, STATE + 0.8))
         if sees_state:
-            before = center - stride
-            draw.arrow(ax, (before + 0.25, state + 0.8), (x, gate - 0.1), colour=COLOURS[1])
+            draw.box(ax, value, BOXES, f"$\\tilde{{h}}_{t}$", width=0.9, height=0.7)
+            draw.arrow(ax, (value, BOXES - 0.35), (value, STATE + 0.8))
+            for end in (gate, value):
+                draw.arrow(ax, (end + 0.2, TOKEN), (end + 0.2, BOXES + 0.35))
+                draw.arrow(ax, (before - 0.2, STATE + 0.8), (before - 0.2, BOXES + 0.9),
+                           (end - 0.2, BOXES + 0.9), (end - 0.2, BOXES + 0.35),
+                           colour=COLOURS[1])
+        else:
+            draw.arrow(ax, (gate, TOKEN), (gate, BOXES + 0.35))
+            draw.arrow(ax, (value, TOKEN), (value, STATE + 0.8))
