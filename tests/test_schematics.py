@@ -61,6 +61,8 @@ SCHEMATICS = {
     "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
     "broadcast_beside_projection": lambda: plots.broadcast_beside_projection(4),
     "s4_beside_s6": plots.s4_beside_s6,
+    "query_scores": lambda: plots.query_scores(
+        ["1st", "2nd"], torch.tensor([[12.3, 7.2], [-8.3, 13.6]])),
     "selective_steps": lambda: plots.selective_steps(list("a..b"), x, x, 1 - x, x, 2 * x),
     "ssm_projections": lambda: plots.ssm_projections(6, 4, 2),
     "ssm_shapes": lambda: plots.ssm_shapes(4, 3, 2),

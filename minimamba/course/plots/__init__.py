@@ -42,6 +42,7 @@ from minimamba.course.plots.planes import (
 )
 from minimamba.course.plots.powers import powers
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
+from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road, timeline
@@ -73,10 +74,11 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
            "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
            "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "pasts_of_one_state",
-           "powers", "program_tiles", "recurrence_steps", "road", "roofline", "s4_beside_s6",
-           "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_order",
-           "scan_values", "selective_layer", "selective_steps", "show", "sliding_kernel",
-           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "text_heatmaps", "threads_and_blocks", "timeline", "token_channels", "token_sequences",
-           "token_states", "traces", "two_bases", "two_modes", "unrolled_recurrence",
-           "vandermonde_product", "weighted_curves", "work_and_depth", "wrapped_convolution"]
+           "powers", "program_tiles", "query_scores", "recurrence_steps", "road", "roofline",
+           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
+           "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
+           "sliding_kernel", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
+           "stacked_bars", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
+           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
+           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
+           "wrapped_convolution"]

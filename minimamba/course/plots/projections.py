@@ -23,11 +23,11 @@ def ssm_projections(d_inner: int, d_state: int, dt_rank: int) -> Figure:
     _column(ax, 0.7, 3.0, d_inner, draw.INPUT, "$x_t$", f"{d_inner} channels")
     draw.box(ax, 4.0, 3.0, "x_proj", draw.STEP, width=2.0)
     draw.arrow(ax, (1.5, 3.0), (3.0, 3.0))
-    draw.arrow(ax, (5.0, 3.0), (5.7, 3.0), (5.7, 1.2), (8.9, 1.2),
-               text=f"dt_rank: {dt_rank}", at=(7.3, 0.85))
-    draw.box(ax, 9.9, 1.2, "dt_proj", draw.STEP, width=2.0)
-    draw.arrow(ax, (10.9, 1.2), (12.2, 1.2), text=f"{d_inner}")
-    draw.box(ax, 13.6, 1.2, "+ bias, softplus", width=2.8, size=8.5)
+    draw.arrow(ax, (5.0, 3.0), (5.7, 3.0), (5.7, 1.2), (8.6, 1.2),
+               text=f"dt_rank: {dt_rank}", at=(7.15, 0.85))
+    draw.box(ax, 10.2, 1.2, "dt_proj (+ bias)", draw.STEP, width=3.2)
+    draw.arrow(ax, (11.8, 1.2), (13.0, 1.2), text=f"{d_inner}")
+    draw.box(ax, 14.0, 1.2, "softplus", width=2.0)
     draw.arrow(ax, (15.0, 1.2), (16.2, 1.2), text=f"{d_inner}")
     for y, name in ((3.0, "B"), (4.8, "C")):
         points = [(5.0, 3.0), (16.2, 3.0)] if y == 3.0 else [(5.0, 3.0), (5.7, 3.0), (5.7, y),

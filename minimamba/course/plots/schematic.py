@@ -158,7 +158,7 @@ def array(ax: Axes, x: float, y: float, rows: int, columns: int, name: str, axes
         rows: how many.
         columns: how many.
         name: of the array.
-        axes: what the rows and what the columns are.
+        axes: what the rows and what the columns are; a single letter stands upright.
         colour: of the cells.
         unit: the size of one of its cells.
     """
@@ -166,6 +166,6 @@ def array(ax: Axes, x: float, y: float, rows: int, columns: int, name: str, axes
         for j in range(columns):
             cell(ax, x + j * unit, y + i * unit, "", colour, width=unit, height=unit)
     words(ax, x + columns * unit / 2, y - 0.35, name, bold=True)
-    ax.text(x - 0.15, y + rows * unit / 2, axes[0], ha="right", va="center", rotation=90,
-            fontsize=FONT - 1, color=QUIET)
+    ax.text(x - 0.15, y + rows * unit / 2, axes[0], ha="right", va="center",
+            rotation=90 if len(axes[0]) > 1 else 0, fontsize=FONT - 1, color=QUIET)
     words(ax, x + columns * unit / 2, y + rows * unit + 0.3, axes[1], colour=QUIET, size=FONT - 1)
