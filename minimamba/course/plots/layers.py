@@ -29,11 +29,12 @@ def s4_block(d_model: int = 4, length: int = 5, d_state: int = 64) -> Figure:
     draw.words(ax, 6.9, 0.7, "one SSM per channel", bold=True)
     ax.text(0.6, y_mid, "channels", rotation=90, ha="center", va="center", fontsize=8.5,
             color=draw.QUIET)
+    draw.words(ax, 6.9, top + 1.4 * d_model + 0.1, f"state dimension $N$ = {d_state}",
+               colour=draw.QUIET, size=8.5)
     for d in range(d_model):
         y = top + 1.4 * d
         draw.row(ax, left, y + 0.19, [""] * length, draw.INPUT, width=unit, height=unit)
-        draw.box(ax, 6.9, y + 0.5, f"$A, B, C, \\Delta_{d}$   $N$ = {d_state}", draw.STATE,
-                 width=4.0)
+        draw.box(ax, 6.9, y + 0.5, f"$A_{d}, B_{d}, C_{d}, \\Delta_{d}$", draw.STATE, width=4.0)
         draw.row(ax, right, y + 0.19, [""] * length, draw.OUTPUT, width=unit, height=unit)
         draw.arrow(ax, (left + span + 0.1, y + 0.5), (4.85, y + 0.5))
         draw.arrow(ax, (8.95, y + 0.5), (right - 0.1, y + 0.5))

@@ -37,7 +37,7 @@ def matrix_structures(A: Tensor) -> Figure:
     x += dense + 1.3
     center = x + small + NARROW / 2 + 0.9
     draw.words(ax, center, 0.6, "diagonal plus low rank: S4", bold=True)
-    draw.words(ax, center, below, "the kernel is a sum of fractions", colour=draw.QUIET)
+    draw.words(ax, center, below, "one step costs $N$", colour=draw.QUIET)
     _diagonal(ax, x, top, size)
     draw.words(ax, x + small + 0.5, middle, "−", size=13)
     x += small + 1.0
