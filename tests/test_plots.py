@@ -188,6 +188,27 @@ def test_scan_order_marks_complete_positions_up_to_the_level_shown(shown):
     assert len(arrows) == 2 * sum(map(len, levels[:shown]))
 
 
+def test_one_step_ends_where_each_rule_lands_with_each_step_size():
+    after = {"a": torch.tensor([0.9, 0.5]), "b": torch.tensor([0.8, -0.4])}
+    for i, ax in enumerate(plots.one_step([0.1, 0.5], x, 1 - x, after).axes):
+        ends = [line.get_xydata()[0].tolist() for line in ax.lines if len(line.get_xdata()) == 1]
+        assert ends == [[[0.1, 0.5][i], pytest.approx(float(after[rule][i]))] for rule in "ab"]
+
+
+def test_each_state_without_input_is_a_bar_with_its_sign():
+    ax, = plots.powers({"−½": torch.tensor([1.0, -0.5, 0.25])}).axes
+    assert [(bar.get_x() + 0.4, bar.get_height()) for bar in ax.patches] == [
+        (0, 1), (1, -0.5), (2, 0.25)]
+
+
+def test_every_seed_is_a_dot_in_the_panel_of_its_setting():
+    runs = {"a": torch.tensor([[10.0, 20.0], [30.0, 60.0]]), "b": torch.tensor([[50.0, 70.0]])}
+    for i, ax in enumerate(plots.every_seed(runs, ["64", "256"], "accuracy", "", chance=1).axes):
+        drawn = [[*line.get_xdata()] for line in ax.lines]
+        assert drawn[:4:2] == [runs["a"][:, i].tolist(), runs["b"][:, i].tolist()]
+        assert [mean[0] for mean in drawn[1:4:2]] == [[20, 40][i], [50, 70][i]]
+
+
 def test_grouped_bars_of_a_row_stand_side_by_side():
     ax, = plots.grouped_bars(BARS, "time, ms", "shape", mark={"official": 1.0}).axes
     boxes = [(round(bar.get_y(), 3), bar.get_width()) for bar in ax.patches]

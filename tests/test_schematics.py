@@ -1,14 +1,20 @@
 """Schematics: legible at 700 pixels, every word inside the picture and none on top of another."""
 
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.text import Annotation
 
 from minimamba.course import plots
-from minimamba.course.plots import style
+from minimamba.course.plots import schematic, style
 from minimamba.s4 import dplr, hippo
 from minimamba.scan import associative
 
@@ -16,71 +22,88 @@ x = torch.linspace(0, 1, 4)
 weights = torch.tensor([1, 0.5, 0.25, 0.125])
 eight = torch.tensor([4.0, 3, 2, 4, 4, 2, 1, 1.5])
 order = associative.hillis_steele(8)
+steps = torch.arange(4)
+toeplitz = (0.5 ** (steps[:, None] - steps)).tril()
 SCHEMATICS = {
-    "attention_beside_recurrence": lambda: plots.attention_beside_recurrence(list("abcdef")),
-    "discrete_parameters": lambda: plots.discrete_parameters(
+    "attention_beside_recurrence": partial(plots.attention_beside_recurrence, list("abcdef")),
+    "discrete_parameters": partial(
+        plots.discrete_parameters,
         x, -x[:2], x[:2], torch.outer(x, x[:2]), torch.outer(x, x[:2])),
-    "gated_recurrences": lambda: plots.gated_recurrences(),
-    "held_input": lambda: plots.held_input(x, torch.ones(4), x, 4 * x, x),
-    "hold_and_reset": lambda: plots.hold_and_reset(x, 1 - x),
-    "nonlinear_beside_linear": lambda: plots.nonlinear_beside_linear(),
-    "road": lambda: plots.road({"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
-    "timeline": lambda: plots.timeline({"2021": ["S4"], "2023": ["RWKV", "Mamba"]}),
-    "recurrence_steps": lambda: plots.recurrence_steps(list("a..b"), x, 1 - x, 2 * x),
-    "selective_layer": lambda: plots.selective_layer(5, 4),
-    "continuous_loop": lambda: plots.continuous_loop(),
-    "dense_beside_diagonal": lambda: plots.dense_beside_diagonal(
+    "gated_recurrences": partial(plots.gated_recurrences),
+    "held_input": partial(plots.held_input, x, torch.ones(4), x / 2, 4 * x, x),
+    "hold_and_reset": partial(plots.hold_and_reset, x, 1 - x),
+    "nonlinear_beside_linear": partial(plots.nonlinear_beside_linear),
+    "road": partial(plots.road, {"one": ["00 a", "01 b"], "two": ["02 c"], "three": ["03 d"]}),
+    "timeline": partial(plots.timeline, {"2021": ["S4"], "2023": ["RWKV", "Mamba"]}),
+    "query_scores": partial(
+        plots.query_scores, ["1st", "2nd"], torch.tensor([[12.3, 7.2], [-8.3, 13.6]])),
+    "recurrence_steps": partial(plots.recurrence_steps, list("a..b"), x, 1 - x, 2 * x),
+    "selective_layer": partial(plots.selective_layer, 5, 4),
+    "continuous_loop": partial(plots.continuous_loop),
+    "dense_beside_diagonal": partial(
+        plots.dense_beside_diagonal,
         [["−3", "−40"], ["40", "−3"]], ["−3 + 40i", "−3 − 40i"]),
-    "pasts_of_one_state": lambda: plots.pasts_of_one_state(
+    "pasts_of_one_state": partial(
+        plots.pasts_of_one_state,
         ["3 s ago", "2 s ago", "1 s ago", "now"], x.flip(0), torch.diag(x), x),
-    "two_bases": lambda: plots.two_bases(
+    "two_bases": partial(
+        plots.two_bases,
         torch.eye(2), torch.tensor([[1.0, 0.0], [0.995, 0.1]]), torch.tensor([0.0, 1.0]),
         torch.tensor([-9.95, 10.0])),
-    "weighted_curves": lambda: plots.weighted_curves(
+    "weighted_curves": partial(
+        plots.weighted_curves,
         -99 * x, torch.outer(x, x), x, ("now", "100 ms ago"), ("sum of 64 terms", x)),
-    "bracketings": lambda: plots.bracketings(0.1, 0.2, 0.3),
-    "chunked_scan": lambda: plots.chunked_scan(eight, 0 * eight + 0.125, eight, 4),
-    "combined_steps": lambda: plots.combined_steps((0.5, 4), (0.5, 1), (0.25, 3), 10),
-    "forward_and_backward": lambda: plots.forward_and_backward(x, -x, x, -x, x),
-    "handed_state": lambda: plots.handed_state(37, 53),
-    "hbm_traffic": lambda: plots.hbm_traffic(12.6, 201.3),
-    "saved_states": lambda: plots.saved_states(32, 8),
-    "scan_values": lambda: plots.scan_values(
+    "bracketings": partial(plots.bracketings, 0.1, 0.2, 0.3),
+    "chunked_scan": partial(plots.chunked_scan, eight, 0 * eight + 0.125, eight, 4),
+    "combined_steps": partial(plots.combined_steps, (0.5, 4), (0.5, 1), (0.25, 3), 10),
+    "forward_and_backward": partial(plots.forward_and_backward, x, -x, x, -x, x),
+    "handed_state": partial(plots.handed_state, 37, 53),
+    "hbm_traffic": partial(plots.hbm_traffic, 12.6, 201.3),
+    "saved_states": partial(plots.saved_states, 32, 8),
+    "scan_values": partial(
+        plots.scan_values,
         4 * [8 * ["× .0625\n+ 1.25"]], order, associative.covered(8, order), 4 * ["after level 1"]),
-    "threads_and_blocks": plots.threads_and_blocks,
-    "work_and_depth": lambda: plots.work_and_depth(
+    "threads_and_blocks": partial(plots.threads_and_blocks),
+    "work_and_depth": partial(
+        plots.work_and_depth,
         {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
-    "hippo_projection": lambda: plots.hippo_projection(x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
-    "kernel_and_spectrum": lambda: plots.kernel_and_spectrum(
+    "hippo_projection": partial(
+        plots.hippo_projection, x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
+    "kernel_and_spectrum": partial(
+        plots.kernel_and_spectrum,
         0.5 ** torch.arange(4), ["1", "-i", "-1", "i"], ["1.875", "0.75 − 0.375i"] * 2),
-    "matrix_structures": lambda: plots.matrix_structures(hippo.legs(4)[0]),
-    "normal_plus_low_rank": lambda: plots.normal_plus_low_rank(
+    "matrix_structures": partial(plots.matrix_structures, hippo.legs(4)[0]),
+    "normal_plus_low_rank": partial(
+        plots.normal_plus_low_rank,
         *(dplr.nplr("legs", 4)[i] for i in (0, 2, 3))),
-    "s4_block": plots.s4_block,
-    "s4_kernel_steps": plots.s4_kernel_steps,
-    "vandermonde_product": lambda: plots.vandermonde_product(x[1:3], x[2:4], x / 7),
-    "broadcast_beside_projection": lambda: plots.broadcast_beside_projection(4),
-    "s4_beside_s6": plots.s4_beside_s6,
-    "query_scores": lambda: plots.query_scores(
-        ["1st", "2nd"], torch.tensor([[12.3, 7.2], [-8.3, 13.6]])),
-    "selective_steps": lambda: plots.selective_steps(list("a..b"), x, x, 1 - x, x, 2 * x),
-    "ssm_projections": lambda: plots.ssm_projections(6, 4, 2),
-    "ssm_shapes": lambda: plots.ssm_shapes(4, 3, 2),
-    "ssm_step_shapes": lambda: plots.ssm_step_shapes(
-        x[:3], x[1:], -torch.ones(3, 2), x[:2], torch.ones(3, 2), -torch.ones(3, 2)),
-    "token_channels": lambda: plots.token_channels(
+    "s4_block": partial(plots.s4_block),
+    "s4_kernel_steps": partial(plots.s4_kernel_steps),
+    "vandermonde_product": partial(plots.vandermonde_product, x[1:3], x[2:4], x / 7),
+    "broadcast_beside_projection": partial(plots.broadcast_beside_projection, 4),
+    "s4_beside_s6": partial(plots.s4_beside_s6),
+    "selective_steps": partial(plots.selective_steps, list("a..b"), x, x, 1 - x, x, 2 * x),
+    "ssm_projections": partial(plots.ssm_projections, 6, 4, 2),
+    "ssm_shapes": partial(plots.ssm_shapes, 4, 3, 2),
+    "ssm_step_shapes": partial(
+        plots.ssm_step_shapes,
+        x[1:], -x[1:], -torch.ones(3, 2), x[:2], torch.ones(3, 2), -torch.ones(3, 2)),
+    "token_channels": partial(
+        plots.token_channels,
         list("a..b"), {"channel 1": x, "channel 2": 1 - x}, {"channel 1": x, "channel 2": -x}),
-    "token_channels without states": lambda: plots.token_channels(
+    "token_channels without states": partial(
+        plots.token_channels,
         list("a..b" * 5), {"channel 17": x.repeat(5)}),
-    "token_sequences": lambda: plots.token_sequences(
+    "token_sequences": partial(
+        plots.token_sequences,
         ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
-    "layer_of_channels": plots.layer_of_channels,
-    "matrix_times_input": lambda: plots.matrix_times_input(
-        {"one": torch.eye(4), "two": torch.ones(4, 4).tril()}, weights, x),
-    "sliding_kernel": lambda: plots.sliding_kernel(x, weights),
-    "two_modes": lambda: plots.two_modes(x, 0.5, weights, 2 * x),
-    "unrolled_recurrence": lambda: plots.unrolled_recurrence(x, 0.5, 2 * x),
-    "wrapped_convolution": lambda: plots.wrapped_convolution(torch.arange(7) / 4, 4),
+    "layer_of_channels": partial(plots.layer_of_channels),
+    "matrix_times_input": partial(
+        plots.matrix_times_input,
+        {"one": toeplitz, "two": torch.ones(4, 4).tril()}, weights, x),
+    "sliding_kernel": partial(plots.sliding_kernel, x, weights),
+    "two_modes": partial(plots.two_modes, x, 0.5, weights, 2 * x),
+    "unrolled_recurrence": partial(plots.unrolled_recurrence, x, 0.5, 2 * x),
+    "wrapped_convolution": partial(plots.wrapped_convolution, torch.arange(7) / 4, 4),
 }
 
 
@@ -137,3 +160,155 @@ FIGURES = {
 def test_a_schematic_of_s4_shows_the_values_in_their_order(name):
     texts = [text.get_text() for text in FIGURES[name]().axes[0].texts]
     assert [text for text in texts if text in SHOWN[name]] == SHOWN[name]
+
+
+NOT_IN_READING_ORDER = {"two_bases", "query_scores"}    # words at the ends of vectors, on bars
+ONLY_AS_A_BORDER = {("scan_values", "covered")}  # whether complete: see PARTS
+
+
+class Paper:
+    """Stands for a figure and its axes, but only notes what is drawn: that takes no time."""
+
+    def __init__(self, *size, unit=0.5):
+        self.texts, self.marks = [], [size, unit]
+
+    def text(self, x, y, text, **look):
+        self.texts.append((text, x, y))
+        self.marks.append((text, x, y, look["color"], look["fontsize"]))
+
+    def add_patch(self, patch):
+        self.marks.append((str(patch), patch.get_facecolor(), patch.get_linewidth()))
+
+    def annotate(self, text, head, tail, **look):
+        self.marks.append((head, tail, look["arrowprops"]["color"]))
+
+    def plot(self, x, y, **look):
+        self.marks.append((np.asarray(x).tolist(), np.asarray(y).tolist(), look["color"]))
+
+
+def changes(value, path=()):
+    """Each single value inside an argument: its path, and the argument with only it changed."""
+    if isinstance(value, torch.Tensor):
+        for index in np.ndindex(*value.shape):
+            changed = value.clone()
+            changed[index] += 1.3
+            yield path + index, changed
+    elif isinstance(value, str):
+        for i in sorted({0, len(value) - 1}):
+            yield (*path, int(i > 0)), value[:i] + "q" + value[i + 1:]
+    elif isinstance(value, int | float):
+        yield path, value - 1 if isinstance(value, int) else value + 1.3
+    elif value is not None:
+        for i, key in enumerate(value if isinstance(value, Mapping) else range(len(value))):
+            for inner, changed in changes(value[key], (*path, i)):
+                if isinstance(value, Mapping):
+                    yield inner, {**value, key: changed}
+                else:
+                    yield inner, [*value[:i], changed, *value[i + 1:]]
+
+
+def assert_in_reading_order(places, is_matrix):
+    """Assert that each value stands to the right of the one before it, or below it."""
+    for path, (x, y) in places.items():
+        for level, i in enumerate(path):
+            before = places.get((*path[:level], i - 1, *path[level + 1:]))
+            if before is None:
+                continue
+            right, down = x - before[0], y - before[1]
+            if is_matrix:
+                assert (down > 0.1) if level == 0 else (right >= 0 and abs(down) < 0.1), path
+            else:
+                assert right > 0 or down > 0 or right == down == 0, path
+
+
+@pytest.mark.parametrize("name", SCHEMATICS)
+def test_a_schematic_shows_each_value_it_is_given_and_in_reading_order(name, monkeypatch):
+    monkeypatch.setattr(schematic, "drawing", lambda *size, **unit: 2 * (Paper(*size, **unit),))
+    given = inspect.signature(SCHEMATICS[name].func).bind(*SCHEMATICS[name].args)
+    given.apply_defaults()
+    plain = SCHEMATICS[name]()
+    for argument, value in given.arguments.items():
+        if (name, argument) in ONLY_AS_A_BORDER:
+            continue
+        if isinstance(value, Mapping):
+            words = [text for text, *_ in plain.texts if text in value]
+            assert list(dict.fromkeys(words)) == list(value)
+        places = {}
+        for path, changed in changes(value):
+            drawn = SCHEMATICS[name].func(**{**given.arguments, argument: changed})
+            assert drawn.marks != plain.marks, (argument, path)
+            different = [place for (old, *_), (new, *place)
+                         in zip(plain.texts, drawn.texts, strict=False) if old != new]
+            if different:
+                places[path] = different[0]
+        if name not in NOT_IN_READING_ORDER:
+            assert_in_reading_order(places, isinstance(value, torch.Tensor) and value.ndim == 2)
+
+
+def parts(figure):
+    """How many arrows go in each direction, how many borders are thick, and all words."""
+    ax, = figure.axes
+    arrows = Counter()
+    for arrow in (text for text in ax.texts if isinstance(text, Annotation)):
+        (x1, y1), (x2, y2) = arrow.xyann, arrow.xy
+        arrows["→" if x2 - x1 > 1e-3 else "←" if x1 - x2 > 1e-3 else "↑" if y2 < y1 else "↓"] += 1
+    words = sorted((round(y, 1), x, text.get_text()) for text in ax.texts if text.get_text()
+                   for x, y in [text.get_position()])
+    return (" ".join(f"{arrows[way]}{way}" for way in "→←↑↓" if arrows[way]),
+            sum(patch.get_linewidth() == 2 for patch in ax.patches),
+            " ".join(text for *_, text in words).replace("\n", " "))
+
+
+PARTS = {
+    "attention_beside_recurrence": (
+        "5↓", 0, "c a b c 3 to compare", "f a b c d e f 6 to compare", "21 comparisons"),
+    "bracketings": ("4→ 4←", 2, "0.30000000000000004 0.5 0.6000000000000001 0.6"),
+    "broadcast_beside_projection": ("12→", 0, "1 s $x_t$ 1.2 s 1 s −0.7 s", "1 s 0.4 s 1 s −1.5 s"),
+    "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
+                       "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),
+    "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
+    "dense_beside_diagonal": ("7→", 0, "$h_1$ $h_1'$ $g_1$ $g_1'$", "$h_2$ $h_2'$"),
+    "forward_and_backward": ("4→ 3← 4↑ 4↓", 0, "× 0.333333 × 0.666667 × 1 backward,"),
+    "handed_state": ("4→ 3↑", 1, "0 scan of 37 steps h scan of 53 steps h"),
+    "hbm_traffic": ("4↑ 4↓", 0, "x, Δ 25 MB Ā, B̄ x 403 MB Ā, B̄ x 403 MB h 201 MB h 201 MB y 13 MB "
+                    "x, Δ 25 MB y 13 MB"),
+    "held_input": ("", 0, "$\\Delta_t$ 1 1 1 1 state $h_t$ 0.00 0.17 0.33 0.50"),
+    "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
+    "matrix_structures": ("", 0, "$P_0^*$ $P_1^*$ $P_2^*$ $P_3^*$", "−4.0 $\\lambda_3$ $P_3$"),
+    "nonlinear_beside_linear": ("9→ 8↑", 0, "time 3 time 4 at once at once at once at once"),
+    "pasts_of_one_state": ("4→", 4, "past 4 0 0 0 1 1"),
+    "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),
+    "road": ("2→ 1↓", 0, "one two three 00 a 02 c 03 d 01 b"),
+    "s4_beside_s6": ("8→ 4↑ 3↓", 2, r"$\exp(\Delta\,A)$ $\exp(\Delta_t\,A)$", r"$C$ $y_t$ $x_t$",
+                     r"$\Delta_t\,B_t$ $h_t$ $C_t$"),
+    "s4_block": ("12→ 1↑", 0, "input $x$ one SSM per channel output $y$"),
+    "s4_kernel_steps": ("3→ 2←", 0, "1  spectrum", "4  low rank", "the kernel $K$ inverse FFT"),
+    "scan_values": ("17→ 17↓", 15, "step 1 step 2"),
+    "selective_layer": ("3→ 5↑ 2↓", 0, "5 channels 5 × 4 5 × 4 5 channels", "$B_t$ $C_t$"),
+    "sliding_kernel": ("4→", 0, "¼ · 0 + ½ · 0.3333 + 1 · 0.6667 0.8333 $y_2$"),
+    "ssm_projections": ("6→", 0, "dt_rank: 2 6 6", "d_state: 4 6 channels"),
+    "ssm_shapes": ("", 0, "x Δ B C A d l l l l n d d n n l = 0 l = 1 l = 2 l = 3"),
+    "threads_and_blocks": ("9→ 2↑ 2↓", 0, "thread 4 block 2 channel 2 thread 1"),
+    "unrolled_recurrence": ("3→ 8↑", 1, "× ½ × ½ × ½ $x_0$ $x_1$"),
+    "two_bases": ("4→ 1← 3↑", 0, "v = −9.95 $b_1$ + 10 $b_2$"),
+    "weighted_curves": ("", 0, "−33.0 × + −66.0 × + −99.0 × …"),
+    "work_and_depth": ("1↑", 0, "depth 7 work 7 depth 3 work 17 depth 5 work 11"),
+    "wrapped_convolution": ("3↓", 0, "+ 1 + 1.25 + 1.5 not padded 1 1.5 2 ¾"),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_schematic_has_the_arrows_thick_borders_and_words_that_it_should(name):
+    arrows, thick, words = parts(SCHEMATICS[name]())
+    assert (arrows, thick) == PARTS[name][:2]
+    for phrase in PARTS[name][2:]:
+        assert f" {phrase} " in f" {words} "
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_only_the_gates_of_a_gru_depend_on_the_state(count):
+    ax, = plots.gated_recurrences(count).axes
+    from_state = [arrow.xy[0] for arrow in ax.texts if isinstance(arrow, Annotation)
+                  and arrow.arrow_patch.get_edgecolor() == to_rgba(plots.COLOURS[1])]
+    assert len(from_state) % count == 0 < len(from_state)
+    assert max(from_state) < ax.get_xlim()[1] / 2       # the GRU is the left one of the two
