@@ -274,7 +274,7 @@ PARTS = {
                     "x, Δ 25 MB y 13 MB"),
     "held_input": ("", 0, "$\\Delta_t$ 1 1 1 1 state $h_t$ 0.00 0.17 0.33 0.50"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
-    "matrix_structures": ("", 0, "$P_0^*$ $P_1^*$ $P_2^*$ $P_3^*$", "−4.0 $\\lambda_3$ $P_3$"),
+    "matrix_structures": ("", 0, "$P_V^*$ −1.7 −2.0 0 0", "−4.0 $\\lambda_3$"),
     "nonlinear_beside_linear": ("9→ 8↑", 0, "time 3 time 4 at once at once at once at once"),
     "pasts_of_one_state": ("4→", 4, "past 4 0 0 0 1 1"),
     "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),

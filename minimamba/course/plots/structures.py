@@ -27,8 +27,8 @@ def matrix_structures(A: Tensor) -> Figure:
     size = len(A)
     dense, small = ENTRY * size, NARROW * size
     width = dense + 3 * small + NARROW + 5.6
-    figure, ax = draw.drawing(width, size + 3.4, unit=7 / width)
-    top = 1.5
+    figure, ax = draw.drawing(width, size + 4.0, unit=7 / width)
+    top = 2.1
     middle, below = top + size / 2, top + size + 0.8
     x = 0.3
     _entries(ax, x, top, A)
@@ -42,9 +42,10 @@ def matrix_structures(A: Tensor) -> Figure:
     draw.words(ax, x + small + 0.5, middle, "−", size=13)
     x += small + 1.0
     for n in range(size):
-        draw.cell(ax, x, top + n, f"$P_{n}$", LOW_RANK, width=NARROW)
-        draw.cell(ax, x + NARROW + 0.9 + n * NARROW, middle - 0.5, f"$P_{n}^*$", LOW_RANK,
-                  width=NARROW)
+        draw.cell(ax, x, top + n, "", LOW_RANK, width=NARROW)
+        draw.cell(ax, x + NARROW + 0.9 + n * NARROW, middle - 0.5, "", LOW_RANK, width=NARROW)
+    draw.words(ax, x + NARROW / 2, top - 0.45, "$P_V$")
+    draw.words(ax, x + NARROW + 0.9 + small / 2, middle - 1.0, "$P_V^*$")
     draw.words(ax, x + NARROW + 0.45, middle, "×", size=12)
     x += NARROW + 0.9 + small + 1.6
     _diagonal(ax, x, top, size)
