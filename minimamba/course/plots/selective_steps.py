@@ -10,7 +10,7 @@ from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.style import arrays, styled
 
 TALLEST = 1.6
-"""The height of the bar of the largest Δ."""
+"""The height of a bar of Δ = 1, or of the largest Δ if that is more."""
 
 
 @styled
@@ -43,7 +43,7 @@ def selective_steps(tokens: Sequence[str], x: Tensor, delta: Tensor, kept: Tenso
         middle = left + 1.3
         draw.cell(ax, middle - 0.5, 0.4, "·" if token == "." else token, draw.INPUT)
         draw.words(ax, middle, 1.75, f"{x[i]:g}")
-        height = TALLEST * delta[i] / delta.max()
+        height = TALLEST * delta[i] / max(delta.max(), 1)
         ax.add_patch(Rectangle((middle - 0.35, bottom - height), 0.7, height, linewidth=0,
                                facecolor=draw.STEP, zorder=2))
         ax.plot((left + 0.4, left + 2.2), (bottom, bottom), color=draw.QUIET, linestyle="-",

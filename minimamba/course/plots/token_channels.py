@@ -1,6 +1,6 @@
 """Channels over a sequence: Δ as bars, the state as cells, the token under each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -12,7 +12,8 @@ from minimamba.course.plots.style import arrays, styled
 
 @styled
 def token_channels(tokens: Sequence[str], delta: Mapping[str, Tensor],
-                   h: Mapping[str, Tensor] | None = None) -> Figure:
+                   h: Mapping[str, Tensor] | None = None, *,
+                   noise: Collection[int] = ()) -> Figure:
     """Draw Δ and the state of some channels, or of one channel under several settings.
 
     Args:
@@ -20,6 +21,7 @@ def token_channels(tokens: Sequence[str], delta: Mapping[str, Tensor],
         delta: for the name of each channel its (length,) step sizes.
         h: for the same names the (length,) states after each token; None to draw only Δ, to one
             decimal.
+        noise: the steps whose tokens are noise, besides those with a ".".
 
     Returns:
         The figure.
@@ -44,10 +46,12 @@ def token_channels(tokens: Sequence[str], delta: Mapping[str, Tensor],
         if h:
             draw.words(ax, name - 0.3, bottom + 0.57, "h", align="right", colour=draw.QUIET)
             for t, value in enumerate(*arrays(h[label])):
-                draw.cell(ax, name + t, bottom + 0.15, f"{value:.1f}".replace("-0.0", "0.0"),
+                text = f"{value:.1f}".replace("-0.0", "0.0").replace("-", "−")
+                draw.cell(ax, name + t, bottom + 0.15, text,
                           draw.STATE if abs(value) >= 0.05 else "white", height=0.85, size=8.5)
     y = block * len(delta) + top - 1.2
     draw.words(ax, name - 0.3, y + 0.5, "token", align="right", colour=draw.QUIET)
     draw.row(ax, name, y, ["·" if token == "." else token for token in tokens],
-             ["white" if token == "." else draw.INPUT for token in tokens])
+             ["white" if token == "." or t in noise else draw.INPUT
+              for t, token in enumerate(tokens)])
     return figure
