@@ -288,7 +288,7 @@ PARTS = {
     "sliding_kernel": ("4→", 0, "¼ · 0 + ½ · 0.3333 + 1 · 0.6667 0.8333 $y_2$"),
     "ssm_projections": ("6→", 0, "dt_rank: 2 6 6", "d_state: 4 6 channels"),
     "ssm_shapes": ("", 0, "x Δ B C A d l l l l n d d n n l = 0 l = 1 l = 2 l = 3"),
-    "threads_and_blocks": ("9→ 2↑ 2↓", 0, "thread 4 block 2 channel 2 thread 1"),
+    "threads_and_blocks": ("10↑ 10↓", 0, "block 2 channel 2 (a, b) state (a, b)"),
     "unrolled_recurrence": ("3→ 8↑", 1, "× ½ × ½ × ½ $x_0$ $x_1$"),
     "two_bases": ("4→ 1← 3↑", 0, "v = −9.95 $b_1$ + 10 $b_2$"),
     "weighted_curves": ("", 0, "−33.0 × + −66.0 × + −99.0 × …"),

@@ -35,7 +35,8 @@ def chunked_scan(inside: Tensor, decay: Tensor, h: Tensor, size: int) -> Figure:
         chunk = slice(start, start + size)
         x = LEFT + start * WIDTH + start // size * BETWEEN
         steps = len(h[chunk])
-        draw.words(ax, x + steps * WIDTH / 2, 0.7, f"chunk {start // size + 1}", bold=True)
+        draw.words(ax, x + steps * WIDTH / 2, 0.7, f"chunk {start // size + 1}: "
+                   f"steps {start + 1} to {start + steps}", bold=True)
         came_in = h[start - 1] if start else 0.0
         draw.row(ax, x, 1.3, [f"{value:g}" for value in inside[chunk]], draw.INPUT, width=WIDTH,
                  height=0.8)
