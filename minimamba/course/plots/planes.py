@@ -43,7 +43,8 @@ def stability(z: Tensor, growth: Mapping[str, Tensor], *, at: complex | None = N
 
 
 @styled
-def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
+def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
+             label: str = "weight") -> Figure:
     """Draw square matrices of weights, none negative, side by side on one scale; zero is white.
 
     The scale is logarithmic above its lowest 2 %, so that small weights can be seen beside large
@@ -53,6 +54,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
         maps: for each title a (rows, columns) matrix.
         xlabel: what the columns are.
         ylabel: what the rows are.
+        label: what the colours are, with their unit.
 
     Returns:
         The figure.
@@ -66,7 +68,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str) -> Figure:
         ax.set(title=title, xlabel=xlabel)
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
-    figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     return figure
 
 

@@ -50,7 +50,7 @@ def s4_kernel_steps() -> Figure:
     """
     figure, ax = draw.drawing(21, 6.6, unit=7 / 21)
     steps = (("1  spectrum", "$L$ powers of $\\bar A$\nbecome one", COLOURS[3]),
-             ("2  no $\\bar A$", "the bilinear rule\ncancels: only $A$", draw.STEP),
+             ("2  $A$, not $\\bar A$", "inverses of the\nbilinear rule cancel", draw.STEP),
              ("3  fractions", "for a diagonal $A$:\nan $L \\times N$ table", draw.STATE),
              ("4  low rank", "Woodbury puts\n$PP^\\top$ back", COLOURS[3]))
     for i, (title, text, colour) in enumerate(steps):
