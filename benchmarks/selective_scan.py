@@ -53,16 +53,15 @@ class Block(nn.Module):
         if method == "no SSM":
             return self.out_proj(x * silu(z))
         if method == "no scan":  # what a state gives that keeps nothing: Ā = 0
-            delta, B, C = self.ssm.parameters_for(x)
+            delta, B, C = self.ssm.ssm_parameters(x)
             y = x * (delta * (B * C).sum(-1, keepdim=True) + self.ssm.D)
             return self.out_proj(y * silu(z))
-        return self.out_proj(self.ssm(x, z, method=method))
+        self.ssm.scan_method = method
+        return self.out_proj(self.ssm.scan(x, z))
 
     def weights(self) -> dict[str, Tensor]:
         """Under the names that all peers give them."""
-        names = {"ssm.dt_bias": "dt_proj.bias"}
-        return {names.get(name, name.removeprefix("ssm.")): x
-                for name, x in self.state_dict().items()}
+        return {name.removeprefix("ssm."): x for name, x in self.state_dict().items()}
 
 
 def peers(weights: dict[str, Tensor]) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -157,7 +156,7 @@ def main(lengths: list[int]) -> None:
     with torch.no_grad():  # at its start a block hardly feels its A
         block.ssm.A_log += torch.randn_like(block.ssm.A_log) / 2
         block.ssm.x_proj.weight *= 4
-        block.ssm.dt_bias += 2
+        block.ssm.dt_proj.bias += 2
     others = peers(block.weights())
     start = time.perf_counter()
     made = calls(lengths[0], block, others)
