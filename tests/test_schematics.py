@@ -263,7 +263,8 @@ PARTS = {
     "attention_beside_recurrence": (
         "5↓", 0, "c a b c 3 to compare", "f a b c d e f 6 to compare", "21 comparisons"),
     "bracketings": ("4→ 4←", 2, "0.30000000000000004 0.5 0.6000000000000001 0.6"),
-    "broadcast_beside_projection": ("12→", 0, "1 s $x_t$ 1.2 s 1 s −0.7 s", "1 s 0.4 s 1 s −1.5 s"),
+    "broadcast_beside_projection": ("12→", 0, "1 · s $x_t$ 1.2 · s 1 · s −0.7 · s",
+                                    "1 · s 0.4 · s 1 · s −1.5 · s"),
     "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
                        "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),

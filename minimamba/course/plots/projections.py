@@ -65,7 +65,7 @@ def broadcast_beside_projection(d_inner: int) -> Figure:
         for i, factor in enumerate(factors):
             y = 1.6 + i + 0.5
             draw.arrow(ax, (left + 4.4, middle), (left + 5.6, y))
-            draw.cell(ax, left + 5.6, y - 0.42, f"{factor} s", draw.STEP, width=1.9, height=0.84)
+            draw.cell(ax, left + 5.6, y - 0.42, f"{factor} · s", draw.STEP, width=1.9, height=0.84)
         draw.words(ax, left + 3.9, height - 0.9, note, colour=draw.QUIET)
     ax.plot((9.0, 9.0), (0.4, height - 0.4), color="#dddddd", linestyle="-", linewidth=1)
     return figure
