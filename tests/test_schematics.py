@@ -138,7 +138,7 @@ SHOWN = {
     "hippo_projection": ["1.0", "−2.0", "3.0"],
     "vandermonde_product": ["2", "1", "0.5", "0.25", "2", "1", "0.5"],
     "s4_block": ["state dimension $N$ = 64",
-                 *(f"$A_{d}, B_{d}, C_{d}, \\Delta_{d}$" for d in range(4))],
+                 *(f"$A_{d}, B_{d}, C_{d}, D_{d}, \\Delta_{d}$" for d in range(4))],
     "normal_plus_low_rank": ["−1.0", "0", "−1.7", "−2.0", "−0.5", "0.9", "−0.9", "−0.5",
                              "0.7", "1.2", "0.7", "1.2"],
     "kernel_and_spectrum": ["$\\omega = 1$", "$\\omega = -1$", "1", "0.5", "1.5", "0.5"],

@@ -47,7 +47,7 @@ def hippo_projection(past: Tensor, basis: Tensor, coefficients: Tensor, reconstr
         draw.words(ax, 9.65, y + 0.42, f"$c_{n}$ =")
         draw.cell(ax, 10.5, y, f"{value:.1f}".replace("-", "−"), draw.STATE, width=2.0, height=0.85)
     draw.arrow(ax, (5.75, middle), (6.75, middle))
-    draw.arrow(ax, (12.7, middle), (14.2, middle), text="$\\sum_n c_n\\phi_n$",
+    draw.arrow(ax, (12.7, middle), (14.2, middle), text="$\\sum_n c_np_n$",
                at=(13.4, middle - 0.6))
     return figure
 

@@ -34,7 +34,8 @@ def s4_block(d_model: int = 4, length: int = 5, d_state: int = 64) -> Figure:
     for d in range(d_model):
         y = top + 1.4 * d
         draw.row(ax, left, y + 0.19, [""] * length, draw.INPUT, width=unit, height=unit)
-        draw.box(ax, 6.9, y + 0.5, f"$A_{d}, B_{d}, C_{d}, \\Delta_{d}$", draw.STATE, width=4.0)
+        draw.box(ax, 6.9, y + 0.5, f"$A_{d}, B_{d}, C_{d}, D_{d}, \\Delta_{d}$", draw.STATE,
+                 width=4.0)
         draw.row(ax, right, y + 0.19, [""] * length, draw.OUTPUT, width=unit, height=unit)
         draw.arrow(ax, (left + span + 0.1, y + 0.5), (4.85, y + 0.5))
         draw.arrow(ax, (8.95, y + 0.5), (right - 0.1, y + 0.5))
