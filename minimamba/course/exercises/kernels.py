@@ -17,7 +17,7 @@ UNTOUCHED = -12345.0
 def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
                     axes: dict[str, tuple[str, ...]], cases: tuple[dict, ...],
                     mistakes: dict[str, Callable] | None = None,
-                    start: float = float("nan")) -> Exercise:
+                    added_to: tuple[str, ...] = ()) -> Exercise:
     """Make an exercise whose answer is a kernel, or a function that a kernel calls.
 
     Args:
@@ -28,8 +28,8 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         axes: for each output, what its axes are, such as ("step", "channel").
         cases: the arguments for `inputs`.
         mistakes: for each hint, a definition of what the wrong kernel computes.
-        start: what the outputs hold before the launch: NaN, so that what was never written shows,
-            or 0 where a kernel adds to them.
+        added_to: the outputs that a kernel adds to: they hold 0 before the launch. The others
+            hold NaN, so that what was never written shows.
 
     Returns:
         The exercise.
@@ -38,8 +38,9 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         given = inputs(**case)
         if not isinstance(answer, KernelInterface):
             return answer(*given)
-        shapes = {name: output.shape for name, output in definition(*given).items()}
-        return _run(lambda *tensors: launch(answer, *tensors), given, shapes, start)
+        empty = {name: torch.full(output.shape, 0.0 if name in added_to else float("nan"))
+                 for name, output in definition(*given).items()}
+        return _run(lambda *tensors: launch(answer, *tensors), given, empty)
 
     return Exercise(definition, cases, mistakes or {}, call, lambda *pair: _explain(axes, *pair))
 
@@ -55,11 +56,10 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
 
-def _run(launch: Callable, inputs: tuple[Tensor, ...], shapes: dict[str, torch.Size],
-         start: float) -> dict[str, Tensor]:
+def _run(launch: Callable, inputs: tuple[Tensor, ...],
+         empty: dict[str, Tensor]) -> dict[str, Tensor]:
     given = [_guarded(tensor, float("nan")) for tensor in inputs]
-    outputs = {name: _guarded(torch.full(shape, start), UNTOUCHED)
-               for name, shape in shapes.items()}
+    outputs = {name: _guarded(tensor, UNTOUCHED) for name, tensor in empty.items()}
     launch(*given, *outputs.values())
     for name, output in outputs.items():
         whole = output.as_strided((output.numel() + 2 * GUARD,), (1,), 0)
@@ -69,7 +69,10 @@ def _run(launch: Callable, inputs: tuple[Tensor, ...], shapes: dict[str, torch.S
     for before, after in zip(inputs, given):
         if not torch.equal(before, after.cpu()):
             raise WrongAnswer("The kernel changed one of its inputs.")
-    return {name: output.cpu() for name, output in outputs.items()}
+    results = {name: output.cpu() for name, output in outputs.items()}
+    if all(torch.equal(results[name].nan_to_num(), empty[name].nan_to_num()) for name in empty):
+        return {name: torch.full_like(output, float("nan")) for name, output in empty.items()}
+    return results
 
 
 def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],

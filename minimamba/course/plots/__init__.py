@@ -4,9 +4,11 @@ They draw what they are given and compute nothing that a chapter should show.
 """
 
 from minimamba.course.plots.attention import attention_beside_recurrence
+from minimamba.course.plots.backward_program import backward_program
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
 from minimamba.course.plots.channels import layer_of_channels
+from minimamba.course.plots.chunk_recomputation import chunk_recomputation
 from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
 from minimamba.course.plots.combined_steps import combined_steps
@@ -18,6 +20,7 @@ from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
+from minimamba.course.plots.gradient_flow import gradient_flow
 from minimamba.course.plots.handed_state import handed_state
 from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
 from minimamba.course.plots.hbm_traffic import hbm_traffic
@@ -41,6 +44,7 @@ from minimamba.course.plots.planes import (
     stability,
 )
 from minimamba.course.plots.powers import powers
+from minimamba.course.plots.program_sums import program_sums
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
@@ -66,19 +70,19 @@ from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
-           "chunked_scan", "combined_steps", "compact", "continuous_loop", "convolution", "curves",
-           "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
-           "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
-           "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
-           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
-           "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
-           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "pasts_of_one_state",
-           "powers", "program_tiles", "query_scores", "recurrence_steps", "road", "roofline",
-           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
-           "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
-           "sliding_kernel", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
-           "stacked_bars", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
-           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
-           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
-           "wrapped_convolution"]
+           "attention_beside_recurrence", "backward_program", "bracketings",
+           "broadcast_beside_projection", "chunk_recomputation", "chunked_scan", "combined_steps",
+           "compact", "continuous_loop", "convolution", "curves", "dense_beside_diagonal",
+           "discrete_parameters", "eigenvalues", "every_run", "every_seed", "forward_and_backward",
+           "gated_recurrences", "gradient_flow", "grouped_bars", "handed_state", "hbm_traffic",
+           "held_input", "hippo_projection", "hold_and_reset", "images", "kernel_and_spectrum",
+           "layer_of_channels", "layer_states", "mamba_block", "matrices", "matrix_structures",
+           "matrix_times_input", "mean_and_range", "nonlinear_beside_linear",
+           "normal_plus_low_rank", "one_step", "pasts_of_one_state", "powers", "program_sums",
+           "program_tiles", "query_scores", "recurrence_steps", "road", "roofline", "s4_beside_s6",
+           "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_order", "scan_values",
+           "selective_layer", "selective_steps", "show", "sliding_kernel", "ssm_projections",
+           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "text_heatmaps",
+           "threads_and_blocks", "timeline", "token_channels", "token_sequences", "token_states",
+           "traces", "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
+           "weighted_curves", "work_and_depth", "wrapped_convolution"]
