@@ -8,8 +8,8 @@ package mamba-ssm, can be imported, and its results must agree; otherwise its co
 "forward" saves nothing for the backward pass, "learning" saves the states that it needs. "chosen"
 is the plan that the library chooses; other plans are measured beside it, as "channels per lane ×
 splits". "minimal" are the readable kernels of `scan/triton_minimal.py`. These are GPU times. "call"
-is the time of the public call from Python in eager mode, and "issue" the CPU time to issue it. The
-unfused scan in PyTorch runs at the largest batch that fits, and the fused ones at the same batch.
+is the time of the public call from Python in eager mode. The unfused scan in PyTorch runs at the
+largest batch that fits, and the fused ones at the same batch.
 """
 
 import sys
@@ -182,9 +182,8 @@ def user_calls(given: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
 
 
 def of_calls(given: dict[str, Tensor]) -> dict[str, dict]:
-    """Of the public calls: wall time in ms, CPU time to issue in µs, and for the minimal kernels
-    the GPU time in ms."""
-    found: dict = {"call": {}, "issue": {}}
+    """Milliseconds of the public calls, and of the GPU alone for the minimal kernels."""
+    found: dict = {"call": {}}
     for name, forward in user_calls(given).items():
         dy = given["dy"].mT.contiguous() if name == "official" else given["dy"]
 
@@ -193,7 +192,6 @@ def of_calls(given: dict[str, Tensor]) -> dict[str, dict]:
 
         found["call"][name] = {"forward": do_bench(forward, rep=50, return_mode="median"),
                                "both": do_bench(both, rep=50, return_mode="median")}
-        found["issue"][name] = {"forward": to_launch(forward), "both": to_launch(both)}
         if name == "minimal":
             with torch.no_grad():
                 found[name] = {"forward": milliseconds(forward)}
@@ -202,18 +200,18 @@ def of_calls(given: dict[str, Tensor]) -> dict[str, dict]:
 
 
 def bandwidth() -> dict[str, float]:
-    """Bytes per second that a copy reads and writes: through HBM, and within the L2 cache."""
+    """Bytes per second that a pass over a tensor reads and writes: in HBM, and in the L2 cache."""
     found = {}
-    for name, size in (("HBM", 2**32), ("L2", 2**23)):
-        source = torch.zeros(size, dtype=torch.uint8, device="cuda")
+    for name, count, passes in (("HBM", 2**30, 1), ("L2", 2**21, 100)):
+        source = torch.zeros(count, device="cuda")
         target = torch.empty_like(source)
 
-        def copies(source=source, target=target, times=1 if name == "HBM" else 100) -> None:
-            for _ in range(times):
-                target.copy_(source)
+        def scale(source=source, target=target, passes=passes) -> None:
+            for _ in range(passes):
+                torch.mul(source, 2.0, out=target)
 
-        times = 1 if name == "HBM" else 100
-        found[name] = 2e3 * size * times / do_bench_cudagraph(copies, rep=50, return_mode="median")
+        took = do_bench_cudagraph(scale, rep=50, return_mode="median")
+        found[name] = 2 * source.nbytes * passes / (took / 1e3)
     return found
 
 
