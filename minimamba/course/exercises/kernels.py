@@ -51,8 +51,9 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     What a kernel loads from beyond the edges then isn't right by chance.
     """
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
-    buffer = torch.full((span + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
+    last = sum((size - 1) * stride
+               for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    buffer = torch.full((last + 1 + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
 
@@ -66,7 +67,7 @@ def _run(launch: Callable, inputs: tuple[Tensor, ...],
         if (whole[:GUARD] != UNTOUCHED).any() or (whole[-GUARD:] != UNTOUCHED).any():
             raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
                               "partly filled, so tl.store needs a mask.")
-    for before, after in zip(inputs, given):
+    for before, after in zip(inputs, given, strict=True):
         if not torch.equal(before, after.cpu()):
             raise WrongAnswer("The kernel changed one of its inputs.")
     results = {name: output.cpu() for name, output in outputs.items()}
@@ -82,7 +83,7 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
         wrong = ~torch.isclose(got[name], expected[name], rtol=1e-4, atol=1e-5)
         if wrong.any():
             first = tuple(wrong.nonzero()[0].tolist())
-            place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first))
+            place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first, strict=True))
             value = ("it was never written, or is NaN" if got[name][first].isnan() else
                      f"got {got[name][first]:.4g}")
             return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
