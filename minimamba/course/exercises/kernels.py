@@ -50,7 +50,7 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     What a kernel loads from beyond the edges then isn't right by chance.
     """
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride()))
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     buffer = torch.full((span + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
@@ -66,7 +66,7 @@ def _run(launch: Callable, inputs: tuple[Tensor, ...], shapes: dict[str, torch.S
         if (whole[:GUARD] != UNTOUCHED).any() or (whole[-GUARD:] != UNTOUCHED).any():
             raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
                               "partly filled, so tl.store needs a mask.")
-    for before, after in zip(inputs, given):
+    for before, after in zip(inputs, given, strict=True):
         if not torch.equal(before, after.cpu()):
             raise WrongAnswer("The kernel changed one of its inputs.")
     return {name: output.cpu() for name, output in outputs.items()}
@@ -79,7 +79,7 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
         wrong = ~torch.isclose(got[name], expected[name], rtol=1e-4, atol=1e-5)
         if wrong.any():
             first = tuple(wrong.nonzero()[0].tolist())
-            place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first))
+            place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first, strict=True))
             value = ("it was never written, or is NaN" if got[name][first].isnan() else
                      f"got {got[name][first]:.4g}")
             return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
@@ -88,14 +88,17 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
 
 
 def _extent(name: str, axes: tuple[str, ...], wrong: Tensor) -> str:
-    """Which indices of each axis are right everywhere."""
+    """Which indices of each axis are right everywhere, or how many values are wrong."""
     parts = []
     for dim, axis in enumerate(axes):
         others = [other for other in range(wrong.ndim) if other != dim]
         along = wrong.any(others) if others else wrong
         if not along.all():
             parts.append(f"{axis} {_ranges(along)} wrong, {axis} {_ranges(~along)} right")
-    return f"In {name}: {'; '.join(parts)}." if parts else f"All of {name} is wrong."
+    if parts:
+        return f"In {name}: {'; '.join(parts)}."
+    count = f"{wrong.sum()} of {wrong.numel()} values" if not wrong.all() else "All"
+    return f"{count} of {name} {'are' if count != 'All' else 'is'} wrong."
 
 
 def _ranges(chosen: Tensor) -> str:
