@@ -92,14 +92,17 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
 
 
 def _extent(name: str, axes: tuple[str, ...], wrong: Tensor) -> str:
-    """Which indices of each axis are right everywhere."""
+    """Which indices of each axis are right everywhere, or how many values are wrong."""
     parts = []
     for dim, axis in enumerate(axes):
         others = [other for other in range(wrong.ndim) if other != dim]
         along = wrong.any(others) if others else wrong
         if not along.all():
             parts.append(f"{axis} {_ranges(along)} wrong, {axis} {_ranges(~along)} right")
-    return f"In {name}: {'; '.join(parts)}." if parts else f"All of {name} is wrong."
+    if parts:
+        return f"In {name}: {'; '.join(parts)}."
+    count = f"{wrong.sum()} of {wrong.numel()} values" if not wrong.all() else "All"
+    return f"{count} of {name} {'are' if count != 'All' else 'is'} wrong."
 
 
 def _ranges(chosen: Tensor) -> str:
