@@ -4,6 +4,7 @@ They draw what they are given and compute nothing that a chapter should show.
 """
 
 from minimamba.course.plots.attention import attention_beside_recurrence
+from minimamba.course.plots.autograd_function import autograd_function
 from minimamba.course.plots.backward_program import backward_program
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
@@ -54,6 +55,7 @@ from minimamba.course.plots.projections import broadcast_beside_projection, ssm_
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recurrence import recurrence_steps
+from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
@@ -79,7 +81,7 @@ from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "backward_program", "bracketings",
+           "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
            "broadcast_beside_projection", "carried_tiles", "chunk_recomputation", "chunked_scan",
            "combined_steps", "compact", "continuous_loop", "convolution", "curves",
            "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run", "every_seed",
@@ -89,11 +91,11 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "masked_load", "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
            "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank", "one_step",
            "operation_traffic", "pasts_of_one_state", "powers", "program_sums", "program_tiles",
-           "query_scores", "recurrence_steps", "road", "roofline", "s4_beside_s6", "s4_block",
-           "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
-           "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
-           "show", "sliding_kernel", "ssm_projections", "ssm_shapes", "ssm_step_shapes",
-           "stability", "stacked_bars", "strides", "text_heatmaps", "threads_and_blocks",
-           "timeline", "token_channels", "token_sequences", "token_states", "traces", "two_bases",
-           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
-           "work_and_depth", "wrapped_convolution"]
+           "query_scores", "recurrence_steps", "reverse_programs", "road", "roofline",
+           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
+           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
+           "selective_layer", "selective_steps", "show", "sliding_kernel", "ssm_projections",
+           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "strides", "text_heatmaps",
+           "threads_and_blocks", "timeline", "token_channels", "token_sequences", "token_states",
+           "traces", "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
+           "weighted_curves", "work_and_depth", "wrapped_convolution"]
