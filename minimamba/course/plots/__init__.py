@@ -31,6 +31,7 @@ from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
+from minimamba.course.plots.lost_update import lost_update
 from minimamba.course.plots.maps import matrix_times_input
 from minimamba.course.plots.masked_load import masked_load
 from minimamba.course.plots.memory_hierarchy import memory_hierarchy
@@ -70,6 +71,7 @@ from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.ssm_shapes import ssm_shapes, ssm_step_shapes
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
+from minimamba.course.plots.step_gradients import step_gradients
 from minimamba.course.plots.strides import strides
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
@@ -87,15 +89,16 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run", "every_seed",
            "forward_and_backward", "gated_recurrences", "gradient_flow", "grouped_bars",
            "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
-           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
-           "masked_load", "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
-           "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank", "one_step",
-           "operation_traffic", "pasts_of_one_state", "powers", "program_sums", "program_tiles",
-           "query_scores", "recurrence_steps", "reverse_programs", "road", "roofline",
-           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
+           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "lost_update",
+           "mamba_block", "masked_load", "matrices", "matrix_structures", "matrix_times_input",
+           "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
+           "one_step", "operation_traffic", "pasts_of_one_state", "powers", "program_sums",
+           "program_tiles", "query_scores", "recurrence_steps", "reverse_programs", "road",
+           "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
            "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
            "selective_layer", "selective_steps", "show", "sliding_kernel", "ssm_projections",
-           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "strides", "text_heatmaps",
-           "threads_and_blocks", "timeline", "token_channels", "token_sequences", "token_states",
-           "traces", "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
-           "weighted_curves", "work_and_depth", "wrapped_convolution"]
+           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "step_gradients",
+           "strides", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
+           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
+           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
+           "wrapped_convolution"]
