@@ -50,7 +50,8 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     What a kernel loads from beyond the edges then isn't right by chance.
     """
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    span = 1 + sum((size - 1) * stride
+                   for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     buffer = torch.full((span + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
