@@ -1,7 +1,7 @@
-"""The selective scan as Triton kernels without tricks: to read first, and to write yourself.
+"""The selective scan as Triton kernels without tricks: the ones to read first, and to write.
 
-Chapter 07 builds the forward kernel and chapter 08 the backward kernel. One program walks along
-time for a block of channels of one sequence, with their hidden states in registers:
+Chapter 07 builds the forward kernel, chapter 08 the backward kernel. One program walks along time
+for a block of channels of one sequence, with their hidden states in registers:
 
     h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t,   y_t = ⟨C_t, h_t⟩ + D x_t,   output = y_t silu(z_t)
 
@@ -83,7 +83,7 @@ def forward_kernel(x, delta, A, B, C, D, z, y, chunk_states, length, d_inner, d_
     A_ = tl.load(A + state, state_exists, 0.0)
     D_ = tl.load(D + channel, exists, 0.0)
     h = tl.zeros_like(A_)
-    for t in range(length):
+    for t in tl.range(length, num_stages=4):  # inputs of later steps are loaded in advance
         if t % CHUNK == 0:
             chunk = batch * tl.cdiv(length, CHUNK) + t // CHUNK
             tl.store(chunk_states + chunk * d_inner * d_state + state, h, state_exists)

@@ -50,9 +50,9 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     What a kernel loads from beyond the edges then isn't right by chance.
     """
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    span = 1 + sum((size - 1) * stride
-                   for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    buffer = torch.full((span + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
+    last = sum((size - 1) * stride
+               for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    buffer = torch.full((last + 1 + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
 
