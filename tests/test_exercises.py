@@ -76,8 +76,9 @@ def answer_in(cell, name):
         source += "import triton, triton.language as tl\n"
         source += "from minimamba.scan.triton_minimal import *\n"
     source += cell.source
-    linecache.cache[name] = len(source), None, source.splitlines(True), name  # Triton reads it
-    exec(compile(source, name, "exec"), namespace)
+    file = f"{name}, cell {cell.id}"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file  # Triton reads it
+    exec(compile(source, file, "exec"), namespace)
     (checked_name, answer), = checked
     assert checked_name == name
     return answer

@@ -314,8 +314,8 @@ PARTS = {
     "held_input": ("", 0, "$\\Delta_t$ 1 1 1 1 state $h_t$ 0.00 0.17 0.33 0.50"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
     "lost_update": ("3→ 3←", 0, "stores 13 13 adds 3 13 14 stores 14 17 adds 4"),
-    "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11", "yes yes no no what tl.load gives 28 29 "
-                    "0.5 0.5"),
+    "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11",
+                    "yes yes no no what tl.load gives 28 29 0.5 0.5"),
     "matrix_structures": ("", 0, "$P_0^*$ $P_1^*$ $P_2^*$ $P_3^*$", "−4.0 $\\lambda_3$ $P_3$"),
     "memory_hierarchy": ("2↑ 2↓", 0, "multiprocessor 2 multiprocessor 132 registers 256 KB",
                          "7 TB/s L2 cache: 60 MB, shared by all multiprocessors 4 TB/s HBM,"),

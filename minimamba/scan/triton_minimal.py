@@ -1,7 +1,7 @@
-"""The selective scan as Triton kernels without tricks: to read first, and to write yourself.
+"""The selective scan as Triton kernels without tricks: the ones to read first, and to write.
 
-Chapter 07 builds the forward kernel and chapter 08 the backward kernel. One program walks along
-time for a block of channels of one sequence, with their hidden states in registers:
+Chapter 07 builds the forward kernel, chapter 08 the backward kernel. One program walks along time
+for a block of channels of one sequence, with their hidden states in registers:
 
     h_t = exp(Δ_t A) h_{t−1} + Δ_t B_t x_t,   y_t = ⟨C_t, h_t⟩ + D x_t,   output = y_t silu(z_t)
 

@@ -167,8 +167,8 @@ def _hint(exercise: Exercise, answer: Callable) -> str:
     """The hint of the mistake that gives the same results as the answer in every case."""
     results = [_call(exercise, answer, case) for case in exercise.cases]
     for hint, mistake in exercise.mistakes.items():
-        if all(_equal(got, _call(exercise, mistake, case))
-               for got, case in zip(results, exercise.cases, strict=True)):
+        if all(_equal(result, _call(exercise, mistake, case))
+               for result, case in zip(results, exercise.cases, strict=True)):
             return f" {hint}"
     return ""
 

@@ -22,9 +22,9 @@ def scan_program(block: int = 4, d_state: int = 4) -> Figure:
     height, width = block * unit, d_state * unit
     figure, ax = draw.drawing(14, height + 5.4)
     left, top = 5.4, 2.3
-    ax.add_patch(Rectangle((3.9, 1.1), width + 3.0, height + 3.0, facecolor="#dddddd", alpha=0.4,
+    ax.add_patch(Rectangle((3.9, 1.1), width + 3.6, height + 3.0, facecolor="#dddddd", alpha=0.4,
                            edgecolor=draw.INK, linestyle=":", zorder=0.5))
-    draw.words(ax, 3.9 + (width + 3.0) / 2, 0.5, "registers of one program", bold=True)
+    draw.words(ax, 3.9 + (width + 3.6) / 2, 0.5, "registers of one program", bold=True)
     for i in range(block):
         draw.row(ax, left, top + i * unit, [""] * d_state, draw.STATE, width=unit, height=unit)
         for x, colour in ((1.0, draw.INPUT), (2.1, draw.STEP)):
