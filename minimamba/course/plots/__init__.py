@@ -10,6 +10,7 @@ from minimamba.course.plots.channels import layer_of_channels
 from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
 from minimamba.course.plots.combined_steps import combined_steps
+from minimamba.course.plots.compensated_sums import compensated_sums
 from minimamba.course.plots.conditioning import two_bases
 from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
@@ -24,8 +25,11 @@ from minimamba.course.plots.hbm_traffic import hbm_traffic
 from minimamba.course.plots.held_input import held_input
 from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.hold_and_reset import hold_and_reset
+from minimamba.course.plots.lane_layouts import lane_layouts
+from minimamba.course.plots.lane_sums import lane_sums
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
+from minimamba.course.plots.load_timelines import load_timelines
 from minimamba.course.plots.maps import matrix_times_input
 from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.modes import two_modes
@@ -44,6 +48,7 @@ from minimamba.course.plots.powers import powers
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
+from minimamba.course.plots.recomputed_states import recomputed_states
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.road import road, timeline
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
@@ -54,6 +59,7 @@ from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.selective_steps import selective_steps
 from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
+from minimamba.course.plots.split_passes import split_passes
 from minimamba.course.plots.ssm_shapes import ssm_shapes, ssm_step_shapes
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
@@ -67,18 +73,19 @@ from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
-           "chunked_scan", "combined_steps", "compact", "continuous_loop", "convolution", "curves",
-           "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
-           "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
+           "chunked_scan", "combined_steps", "compact", "compensated_sums", "continuous_loop",
+           "convolution", "curves", "dense_beside_diagonal", "discrete_parameters", "eigenvalues",
+           "every_run", "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
            "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
-           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
-           "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
-           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "pasts_of_one_state",
-           "powers", "program_tiles", "query_scores", "recurrence_steps", "road", "roofline",
+           "images", "kernel_and_spectrum", "lane_layouts", "lane_sums", "layer_of_channels",
+           "layer_states", "load_timelines", "mamba_block", "matrices", "matrix_structures",
+           "matrix_times_input", "mean_and_range", "nonlinear_beside_linear",
+           "normal_plus_low_rank", "one_step", "pasts_of_one_state", "powers", "program_tiles",
+           "query_scores", "recomputed_states", "recurrence_steps", "road", "roofline",
            "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
            "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
-           "sliding_kernel", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
-           "stacked_bars", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
-           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
+           "sliding_kernel", "split_passes", "ssm_projections", "ssm_shapes", "ssm_step_shapes",
+           "stability", "stacked_bars", "text_heatmaps", "threads_and_blocks", "timeline",
+           "token_channels", "token_sequences", "token_states", "traces", "two_bases", "two_modes",
            "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
            "wrapped_convolution"]
