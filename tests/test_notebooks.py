@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 CHAPTERS = [name for name in NAMES if not name.startswith("00")]
-APPENDIX_TO = {"A1": "04"}
+APPENDIX_TO = {"A1": "04", "A2": "08"}
 """The chapter that an appendix continues."""
 
 

@@ -97,6 +97,15 @@ SCHEMATICS = {
     "work_and_depth": partial(
         plots.work_and_depth,
         {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
+    "compensated_sums": partial(
+        plots.compensated_sums, ["100", "0.4"], ["100", "101"], ["102", "103"], ["0", "−0.4"]),
+    "lane_layouts": partial(plots.lane_layouts, 8, 16, 4),
+    "lane_sums": partial(plots.lane_sums, torch.arange(16.0).view(4, 4)),
+    "load_timelines": partial(
+        plots.load_timelines, {"in turn": torch.tensor([[0, 6, 9], [9.0, 15, 18]]),
+                               "ahead": torch.tensor([[0, 6, 9], [0, 6, 12.0]])}),
+    "recomputed_states": partial(plots.recomputed_states, 64, 4),
+    "split_passes": partial(plots.split_passes, 3, 2),
     "hippo_projection": partial(
         plots.hippo_projection, x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
     "kernel_and_spectrum": partial(
@@ -304,6 +313,7 @@ PARTS = {
         "4→ 3←", 6, "chunk 3 $h_{8}$ $h_{9}$ 2.", "chunk 2 $h_{4}$ $h_{5}$ $h_{6}$ $h_{7}$"),
     "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
                        "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),
+    "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "dense_beside_diagonal": ("7→", 0, "$h_1$ $h_1'$ $g_1$ $g_1'$", "$h_2$ $h_2'$"),
     "forward_and_backward": ("4→ 3← 4↑ 4↓", 0, "× 0.333333 × 0.666667 × 1 backward,"),
@@ -312,7 +322,12 @@ PARTS = {
     "hbm_traffic": ("4↑ 4↓", 0, "x, Δ 25 MB Ā, B̄ x 403 MB Ā, B̄ x 403 MB h 201 MB h 201 MB y 13 MB "
                     "x, Δ 25 MB y 13 MB"),
     "held_input": ("", 0, "$\\Delta_t$ 1 1 1 1 state $h_t$ 0.00 0.17 0.33 0.50"),
+    "lane_layouts": ("", 0, "channel 0 channel 1 4 components of each channel in a lane",
+                     "channels, each with 16 components in one lane"),
+    "lane_sums": ("4→ 4←", 0, "step 0 0 1 2 3 2 4 6", "step 1 4 5 6 7 10 12 22",
+                  "step 2 8 9 10 11 18 20 38", "step 3 12 13 14 15 26 28 54"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
+    "load_timelines": ("", 0, "in turn tile 1 tile 2 18 cycles ahead tile 1 tile 2 12 cycles"),
     "lost_update": ("3→ 3←", 0, "stores 13 13 adds 3 13 14 stores 14 17 adds 4"),
     "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11",
                     "yes yes no no what tl.load gives 28 29 0.5 0.5"),
@@ -328,6 +343,7 @@ PARTS = {
     "program_tiles of one row": ("", 3, "7 8 9 program 0 program 1 program 2"),
     "program_tiles one by one": ("", 6, "channel 0 1 2 3 4 program 0 program 1 0 1 1 1 2"),
     "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),
+    "recomputed_states": ("", 24, "saved: 16 states, before each tile of 4 steps"),
     "reverse_programs": (
         "8←", 0, "channels 0–3 program 1 × $\\bar A_{1}$ × $\\bar A_{2}$", "masked channels 4–5"),
     "road": ("2→ 1↓", 0, "one two three 00 a 02 c 03 d 01 b"),
@@ -343,6 +359,8 @@ PARTS = {
     "scan_values": ("17→ 17↓", 15, "step 1 step 2"),
     "selective_layer": ("3→ 5↑ 2↓", 0, "5 channels 5 × 4 5 × 4 5 channels", "$B_t$ $C_t$"),
     "sliding_kernel": ("4→", 0, "¼ · 0 + ½ · 0.3333 + 1 · 0.6667 0.8333 $y_2$"),
+    "split_passes": ("1→ 2↓", 0, "4 programs, each from zero", "1 2 3 4", "split 1 split 2 split 3 "
+                     "3 programs, each from its own state"),
     "ssm_projections": ("6→", 0, "dt_rank: 2 6 6", "d_state: 4 6 channels"),
     "ssm_shapes": ("", 0, "x Δ B C A d l l l l n d d n n l = 0 l = 1 l = 2 l = 3"),
     "threads_and_blocks": ("9→ 2↑ 2↓", 0, "thread 4 block 2 channel 2 thread 1"),
