@@ -1,25 +1,28 @@
 """Measure the Triton scan beside the official CUDA kernel, attention and PyTorch, on a GPU.
 
-Usage: python benchmarks/fused_scan.py [minimal]
-Needs an NVIDIA GPU; takes two minutes. With D, z, a bias and softplus, each implementation in its
+Usage: python benchmarks/fused_scan.py
+Needs an NVIDIA GPU; takes four minutes. With D, z, a bias and softplus, each implementation in its
 own best layout. The official kernel is measured if `selective_scan_cuda`, the extension of the
 package mamba-ssm, can be imported, and its results must agree; otherwise its columns are null.
+
 "forward" saves nothing for the backward pass, "learning" saves the states that it needs. "chosen"
 is the plan that the library chooses; other plans are measured beside it, as "channels per lane ×
-splits". `minimal` measures only `scan/triton_minimal.py` beside the library's kernels, and prints
-the ratios.
+splits". "minimal" are the readable kernels of `scan/triton_minimal.py`. These are GPU times. "call"
+is the time of the public call from Python in eager mode. The unfused scan in PyTorch runs at the
+largest batch that fits, and the fused ones at the same batch.
 """
 
 import sys
-from functools import partial
+from collections.abc import Callable
 from time import perf_counter
 
 import torch
 from machine import peak_bytes, save
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention, silu, softplus
 from tqdm import tqdm
-from triton.testing import do_bench_cudagraph
+from triton.testing import do_bench, do_bench_cudagraph
 
 from minimamba import selective_scan
 from minimamba.scan.triton import operator
@@ -34,9 +37,13 @@ STATES = [8, 16, 32, 64, 128]
 TOKENS = 2**20
 """Tokens in all, in the sweep over lengths."""
 WIDTH = 1024
-"""Channels of the scan and of attention in that sweep."""
+"""d_model in that sweep: the channels of attention, and half of those of the scan of a block."""
 HEAD = 64
 """Channels of one attention head."""
+BACKENDS = {"FlashAttention-2": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
+"""Fused attention as PyTorch has it."""
+UNFUSED = [512, 2048, 8192]
+"""Lengths at which the unfused scan is measured."""
 
 
 def milliseconds(call) -> float:
@@ -133,10 +140,11 @@ def measure(shape: tuple) -> dict:
         error = (calls["y"].float() - other["y"].float()).norm() / other["y"].float().norm()
         if not error < 1e-2:
             raise AssertionError(f"{row['shape']}: differs from the official kernel by {error:.1e}")
-        row["official"] = {way: milliseconds(other[way]) for way in ("forward", "backward")}
+        row["official"] = {way: milliseconds(other[way])
+                           for way in ("forward", "backward", "both")}
         row["official"]["bytes"] = peak_bytes(other["both"], "cuda")
     row["ours"] = {way: {"chosen": milliseconds(calls[way])}
-                   for way in ("forward", "learning", "backward")}
+                   for way in ("forward", "learning", "backward", "both")}
     row["ours"]["bytes"] = peak_bytes(calls["both"], "cuda")
     for way, costs in (("forward", FORWARD), ("backward", BACKWARD)):
         for channels, _ in costs.kernel:
@@ -144,34 +152,111 @@ def measure(shape: tuple) -> dict:
                 operator.choose_plan = forced_plan(channels, splits)
                 row["ours"][way][f"{channels} × {splits}"] = milliseconds(calls[way])
     operator.choose_plan = choose_plan
-    return row
+    return row | of_calls(given)
 
 
-def times_of(scan, given: dict[str, Tensor]) -> tuple[float, float]:
-    """GPU milliseconds of a scan called by a user: forward, and forward and backward."""
-    leaves = {name: given[name].requires_grad_() for name in ("x", "delta", "A", "D", "z")}
-    leaves |= {name: given[name][:, :, 0].float().requires_grad_() for name in ("B", "C")}
+def user_calls(given: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
+    """For each implementation, its public call from Python, as a function without arguments."""
+    names = ("x", "delta", "A", "B", "C", "D", "z")
+    leaves = {name: given[name].detach().requires_grad_() for name in names}
+    leaves |= {name: given[name][:, :, 0].detach().requires_grad_() for name in ("B", "C")}
 
-    def forward() -> Tensor:
-        return scan(**leaves, delta_bias=given["bias"], delta_softplus=True)
+    def fast() -> Tensor:
+        return selective_scan(**leaves, delta_bias=given["bias"], delta_softplus=True)
 
-    def both() -> None:
-        torch.autograd.grad(forward(), list(leaves.values()), given["dy"])
+    def simple() -> Tensor:
+        return selective_scan_minimal(**leaves, delta_softplus=True)
 
+    calls = {"ours": fast, "minimal": simple}
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except ImportError:
+        return calls
+    turned = {"u": "x", "delta": "delta", "z": "z"}
+    other = {name: given[mine].mT.contiguous().requires_grad_() for name, mine in turned.items()}
+    other |= {name: given[name][:, :, 0].mT.contiguous().requires_grad_() for name in ("B", "C")}
+    other |= {name: leaves[name] for name in ("A", "D")}
+    calls["official"] = lambda: selective_scan_fn(**other, delta_bias=given["bias"],
+                                                  delta_softplus=True)
+    return calls
+
+
+def of_calls(given: dict[str, Tensor]) -> dict[str, dict]:
+    """Milliseconds of the public calls, and of the GPU alone for the minimal kernels."""
+    found: dict = {"call": {}}
+    for name, forward in user_calls(given).items():
+        dy = given["dy"].mT.contiguous() if name == "official" else given["dy"]
+
+        def both(forward=forward, dy=dy) -> None:
+            forward().backward(dy)
+
+        found["call"][name] = {"forward": do_bench(forward, rep=50, return_mode="median"),
+                               "both": do_bench(both, rep=50, return_mode="median")}
+        if name == "minimal":
+            with torch.no_grad():
+                found[name] = {"forward": milliseconds(forward)}
+            found[name]["both"] = milliseconds(both)
+    return found
+
+
+def bandwidth() -> dict[str, float]:
+    """Bytes per second that a pass over a tensor reads and writes: in HBM, and in the L2 cache."""
+    found = {}
+    for name, count, passes in (("HBM", 2**30, 1), ("L2", 2**21, 100)):
+        source = torch.zeros(count, device="cuda")
+        target = torch.empty_like(source)
+
+        def scale(source=source, target=target, passes=passes) -> None:
+            for _ in range(passes):
+                torch.mul(source, 2.0, out=target)
+
+        took = do_bench_cudagraph(scale, rep=50, return_mode="median")
+        found[name] = 2 * source.nbytes * passes / (took / 1e3)
+    return found
+
+
+def unfused_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor,
+                 z: Tensor) -> Tensor:
+    """The selective scan with one PyTorch operation after the other, in the dtype of x."""
+    delta = softplus(delta)
+    decay = torch.exp(delta[..., None] * A)                # (batch, length, d_inner, d_state)
+    update = (delta * x)[..., None] * B[:, :, None]
+    h = torch.zeros_like(update[:, 0])
+    for decay_t, update_t in zip(decay.unbind(1), update.unbind(1), strict=True):
+        h = torch.addcmul(update_t, decay_t, h, out=update_t)
+    return ((update * C[:, :, None]).sum(-1) + D * x) * silu(z)
+
+
+def unfused() -> list[dict]:
+    """The scan as separate operations at the largest batch that fits, and the fused ones there."""
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        for length in UNFUSED:
+            batch = 2**20
+            while batch:
+                try:
+                    rows.append(_unfused(batch, length, dtype))
+                    break
+                except torch.OutOfMemoryError:
+                    torch.cuda.empty_cache()
+                    batch //= 2
+    return rows
+
+
+def _unfused(batch: int, length: int, dtype: torch.dtype) -> dict:
+    if 3 * batch * length * 1536 * 16 * dtype.itemsize > torch.cuda.mem_get_info()[0]:
+        raise torch.OutOfMemoryError
+    given = inputs(batch, length, 1536, dtype)
+    small = {name: given[name][:, :, 0] for name in ("B", "C")}
+    parts = {name: given[name] for name in ("x", "delta", "z")} | small
+    parts |= {name: given[name].to(dtype) for name in ("A", "D")}
     with torch.no_grad():
-        forward_time = milliseconds(forward)
-    return forward_time, milliseconds(both)
-
-
-def minimal() -> None:
-    """Print the times of the minimal kernels beside those of the library's."""
-    for batch, length, d_inner in ((8, 2048, 1536), (1, 4096, 5120)):
-        given = inputs(batch, length, d_inner, torch.bfloat16)
-        fast = times_of(partial(selective_scan, method="triton"), given)
-        simple = times_of(selective_scan_minimal, given)
-        print(f"{batch} × {length} × {d_inner}, ms forward, forward and backward: minimal "
-              f"{simple[0]:.3f}, {simple[1]:.3f}; library {fast[0]:.3f}, {fast[1]:.3f}; ratio "
-              f"{simple[0] / fast[0]:.1f}, {simple[1] / fast[1]:.1f}")
+        row = {"length": length, "dtype": str(dtype).removeprefix("torch."), "batch": batch,
+               "unfused": milliseconds(lambda: unfused_scan(**parts))}
+        parts |= {name: given[name] for name in ("A", "D")}
+        row["minimal"] = milliseconds(lambda: selective_scan_minimal(**parts, delta_softplus=True))
+        row["fused"] = milliseconds(lambda: selective_scan(**parts, delta_softplus=True))
+    return row
 
 
 def by_state() -> list[dict]:
@@ -200,31 +285,29 @@ def by_state() -> list[dict]:
 
 
 def by_length() -> list[dict]:
-    """Time of the forward pass for TOKENS tokens in sequences of several lengths: the scan, and
-    causal attention of the same width."""
+    """Forward time for TOKENS tokens in sequences of several lengths, in layers of one width:
+    the scan of a Mamba block, and causal attention."""
     rows = []
     for length in (2**k for k in range(9, 21)):
         batch = TOKENS // length
-        given = inputs(batch, length, WIDTH, torch.bfloat16)
+        given = inputs(batch, length, 2 * WIDTH, torch.bfloat16)
         row = {"length": length, "scan": milliseconds(ours(given)["forward"])}
         other = theirs(given)
         row["official"] = other and milliseconds(other["forward"])
         del given, other
         q, k, v = torch.randn(3, batch, WIDTH // HEAD, length, HEAD, device="cuda",
                               dtype=torch.bfloat16)
-        row["attention"] = milliseconds(
-            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v, is_causal=True))
-        if length <= 2**13:
-            given = inputs(batch // 16, length, WIDTH, torch.bfloat16)
-            arguments = [given[name] for name in ("x", "delta", "A", "B", "C", "D", "z")]
 
-            def chunked(arguments=arguments, bias=given["bias"]) -> None:
-                with torch.no_grad():
-                    selective_scan(*arguments, delta_bias=bias, delta_softplus=True,
-                                   method="chunked")
+        def attention(q=q, k=k, v=v) -> Tensor:
+            return scaled_dot_product_attention(q, k, v, is_causal=True)
 
-            # For a sixteenth of the tokens: all would not fit in memory.
-            row["pytorch"] = 16 * milliseconds(chunked)
+        times = {}
+        for name, backend in BACKENDS.items():
+            with sdpa_kernel(backend):
+                times[name] = milliseconds(attention)
+        row["attention backend"] = min(times, key=times.get)
+        row["attention"] = times[row["attention backend"]]
+        row["attention by backend"] = times
         rows.append(row)
     return rows
 
@@ -247,20 +330,18 @@ def one_step() -> dict:
     return result
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Measure, and save benchmarks/results/fused_scan_cuda.json."""
-    if arguments == ["minimal"]:
-        minimal()
-        return
-    found: dict = {"d_state": 16, "rows": []}
+    found: dict = {"d_state": 16, "width": WIDTH, "bandwidth": bandwidth(), "rows": []}
     for shape in tqdm(SHAPES):
         found["rows"].append(measure(shape))
         save("fused_scan", "cuda", found)
-    for name, sweep in (("one_step", one_step), ("by_length", by_length), ("by_state", by_state)):
+    for name, sweep in (("one_step", one_step), ("by_length", by_length), ("by_state", by_state),
+                        ("unfused", unfused)):
         found[name] = sweep()
         save("fused_scan", "cuda", found)
         tqdm.write(f"{name}: done")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,13 +1,14 @@
 """Exercises: stubs, solutions and mistakes get the right verdict, and progress is recorded."""
 
-import functools
-import importlib
 import inspect
 import json
+import linecache
 import re
 import subprocess
 import sys
 import time
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -23,16 +24,26 @@ CHAPTERS = [path.name[:2] for path in NOTEBOOKS]
 
 
 def exercises_of(chapter):
-    return importlib.import_module(f"minimamba.course.exercises.chapter{chapter}").EXERCISES
+    return exercises._exercises(chapter)       # none where they need Triton and it isn't there
 
 
 NAMES = [name for chapter in CHAPTERS for name in exercises_of(chapter)]
 
 
+def result(exercise, case):
+    """What the solution gives for a case."""
+    return exercise.call(exercise.solution, **case)
+
+
+def changed_answer(exercise, change):
+    """The solution with its results changed. That of a kernel gets the tensors of a case."""
+    return lambda *tensors, **case: change(exercise.solution(*tensors, **case))
+
+
 def names_with(kind):
-    """The exercises whose answer is of a kind."""
+    """The exercises whose answer is of a kind; of a kernel it is a dict of outputs."""
     found = ((name, exercises.find(name)) for name in NAMES)
-    return [name for name, it in found if isinstance(it.solution(**it.cases[0]), kind)]
+    return [name for name, it in found if isinstance(result(it, it.cases[0]), kind)]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +53,7 @@ def record(tmp_path, monkeypatch):
     return tmp_path / "solved.json"
 
 
-@functools.cache
+@cache
 def code_cells(chapter):
     path = next(p for p in NOTEBOOKS if p.name.startswith(chapter))
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
@@ -60,8 +71,14 @@ def answer_in(cell, name):
     checked = []
     namespace = {"exercises": type("exercises", (), {
         "check": lambda name, answer: checked.append((name, answer))})}
-    imports = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
-    exec(imports + cell.source, namespace)
+    source = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
+    if name[:2] in exercises.WITH_TRITON:
+        source += "import triton, triton.language as tl\n"
+        source += "from minimamba.scan.triton_minimal import *\n"
+    source += cell.source
+    file = f"{name}, cell {cell.id}"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file  # Triton reads it
+    exec(compile(source, file, "exec"), namespace)
     (checked_name, answer), = checked
     assert checked_name == name
     return answer
@@ -69,6 +86,8 @@ def answer_in(cell, name):
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_a_chapter_has_at_least_three_exercises_and_a_hard_one(chapter):
+    if chapter in exercises.WITH_TRITON and not find_spec("triton"):
+        pytest.skip("its exercises are Triton kernels")
     assert len(exercises_of(chapter)) >= 3
     path = next(p for p in NOTEBOOKS if p.name.startswith(chapter))
     assert "(hard" in path.read_text(encoding="utf-8")
@@ -79,7 +98,8 @@ def test_the_stub_is_not_tried_yet_and_the_solution_is_correct_and_folded(name, 
     stub_cell, solution_cell = cells(name)
     stub, solution = answer_in(stub_cell, name), answer_in(solution_cell, name)
     exercises.check(name, stub)
-    assert capsys.readouterr().out == f"{name}: not tried yet (the function returns nothing)\n"
+    what = "kernel writes" if hasattr(stub, "run") else "function returns"
+    assert capsys.readouterr().out == f"{name}: not tried yet (the {what} nothing)\n"
     exercises.check(name, solution)
     assert capsys.readouterr().out == f"{name}: correct\n"
     assert inspect.signature(stub) == inspect.signature(solution)
@@ -93,7 +113,7 @@ def test_at_least_two_mistakes_get_hints_of_their_own(name):
     verdicts = []
     for hint, mistake in exercise.mistakes.items():
         verdict = exercises.verdict(exercise, mistake)
-        assert re.match(r"not yet\. For .+ expected .+, got .+\.", verdict)
+        assert re.match(r"not yet\. For .+ expected .+, (got|it was never written).+\.", verdict)
         assert verdict.endswith(hint)
         verdicts.append(verdict)
     assert len(set(verdicts)) == len(verdicts)
@@ -130,19 +150,21 @@ def test_an_answer_of_another_shape_is_wrong():
         "shorter", "longer", "empty", "nested", "the first alone"])
 def test_a_tuple_of_another_length_is_wrong(name, changed):
     exercise = exercises.find(name)
-    verdict = exercises.verdict(exercise, lambda **case: changed(exercise.solution(**case)))
+    verdict = exercises.verdict(exercise, changed_answer(exercise, changed))
     assert verdict.startswith(("not yet.", "not tried yet"))
 
 
 @pytest.mark.parametrize("name", names_with(torch.Tensor))
 def test_an_answer_that_would_broadcast_to_the_solution_is_wrong(name):
     exercise = exercises.find(name)
-    verdict = exercises.verdict(exercise, lambda **case: exercise.solution(**case)[None])
+    verdict = exercises.verdict(exercise, changed_answer(exercise, lambda found: found[None]))
     assert verdict.startswith("not yet.")
 
 
 def scaled(result, factor):
     """A result, or each part of it, times a factor."""
+    if isinstance(result, dict):
+        return {name: part * factor for name, part in result.items()}
     if isinstance(result, (tuple, list)):
         return type(result)(scaled(part, factor) for part in result)
     return result * factor
@@ -151,9 +173,11 @@ def scaled(result, factor):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_answer_is_correct_up_to_rounding_and_no_further(name):
     exercise = exercises.find(name)
-    for factor, expected in ((1 + 1e-6, "correct"), (1 + 1e-4, "not yet."), (1 - 1e-4, "not yet.")):
+    small = 1e-3 if isinstance(result(exercise, exercise.cases[0]), dict) else 1e-4  # a kernel's
+    for factor, expected in ((1 + 1e-6, "correct"), (1 + small, "not yet."),
+                             (1 - small, "not yet.")):
         verdict = exercises.verdict(
-            exercise, lambda factor=factor, **case: scaled(exercise.solution(**case), factor))
+            exercise, changed_answer(exercise, partial(scaled, factor=factor)))
         assert verdict.startswith(expected)
 
 

@@ -44,9 +44,6 @@ FIGURES = {
     "grouped_bars": lambda: plots.grouped_bars(BARS, "time, ms", "shape", mark={"official": 1.0}),
     "roofline": lambda: plots.roofline(4e12, 3e12, {"one": (0.1, 1e11), "two": (2.0, 3e12)},
                                        "operations per byte", "operations per second"),
-    "program_tiles": lambda: plots.program_tiles(
-        torch.tensor([[0, 0, 1], [0, 0, 1]]), torch.tensor([[0, 0, 0], [1, 1, 1]]), "channel",
-        "step"),
     "text_heatmaps": lambda: plots.text_heatmaps(
         "ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)}, "channel",
         logarithmic=("Δ",)),
@@ -251,10 +248,13 @@ def test_annotated_heatmaps_write_numbers_and_leave_gaps():
 
 
 def test_the_roofline_is_the_lower_of_two_limits():
-    figure = plots.roofline(2.0, 10.0, {"a kernel": (1.0, 2.0)}, "per byte", "per second")
+    figure = plots.roofline(2.0, 10.0, {"a kernel": (1.0, 2.0)}, "per byte", "per second",
+                            {"cache": 4.0})
     intensity, rate = figure.axes[0].lines[0].get_data()
     np.testing.assert_allclose(rate, np.minimum(2 * intensity, 10))
     assert rate[0] < 10 == rate[-1]
+    intensity, rate = figure.axes[0].lines[1].get_data()
+    np.testing.assert_allclose(rate, np.minimum(4 * intensity, 10))
 
 
 @pytest.mark.parametrize(("log", "scales"), [

@@ -35,7 +35,7 @@ from minimamba.scan import triton_minimal
 
 SIZES = {"length": "i32", "d_inner": "i32", "d_state": "i32"}
 CONSTANTS = {"SOFTPLUS": True, "CHUNK": 32, "BLOCK": 32, "N": 16}
-OPTIONAL = {"D", "z", "bias", "dz"}
+OPTIONAL = {"z", "dz"}
 for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
     for absent in (set(), OPTIONAL & set(kernel.arg_names)):
         constants = CONSTANTS | dict.fromkeys(absent)

@@ -9,13 +9,13 @@ from minimamba.scan import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-NAMES = ("x", "delta", "A", "B", "C", "D", "z", "delta_bias")
+NAMES = ("x", "delta", "A", "B", "C", "D", "z")
 
 
-def inputs(length, d_inner=5, d_state=4, options=("D", "z", "delta_bias")):
+def inputs(length, d_inner=5, d_state=4, options=("D", "z")):
     shapes = {"x": (2, length, d_inner), "delta": (2, length, d_inner), "A": (d_inner, d_state),
               "B": (2, length, d_state), "C": (2, length, d_state), "D": (d_inner,),
-              "z": (2, length, d_inner), "delta_bias": (d_inner,)}
+              "z": (2, length, d_inner)}
     tensors = {name: randn(*shapes[name], seed=i) for i, name in enumerate(NAMES)
                if name in ("x", "delta", "A", "B", "C", *options)}
     tensors["A"] = -tensors["A"].exp()
@@ -62,7 +62,7 @@ def test_minimal_scan_takes_any_number_of_channels_and_states(d_inner, d_state):
     check(inputs(7, d_inner, d_state))
 
 
-@pytest.mark.parametrize("options", [(), ("D",), ("z",), ("delta_bias",)])
+@pytest.mark.parametrize("options", [(), ("D",), ("z",)])
 def test_minimal_scan_takes_each_option_alone(options):
     check(inputs(7, options=options))
 

@@ -57,6 +57,16 @@ SCHEMATICS = {
     "chunked_scan": partial(plots.chunked_scan, eight, 0 * eight + 0.125, eight, 4),
     "combined_steps": partial(plots.combined_steps, (0.5, 4), (0.5, 1), (0.25, 3), 10),
     "forward_and_backward": partial(plots.forward_and_backward, x, -x, x, -x, x),
+    "autograd_function": partial(plots.autograd_function),
+    "backward_program": partial(plots.backward_program),
+    "chunk_recomputation": partial(plots.chunk_recomputation, 10, 4),
+    "gradient_flow": partial(
+        plots.gradient_flow,
+        {f"gradient {i}": i / 3 for i in range(11)}, {f"× $f_{i}$": i / 7 for i in range(9)}),
+    "lost_update": partial(plots.lost_update, 10.0, 3.0, 4.0),
+    "program_sums": partial(plots.program_sums, 3, 3, 4),
+    "reverse_programs": partial(plots.reverse_programs, 5, 6, 4),
+    "step_gradients": partial(plots.step_gradients, 4, 4),
     "handed_state": partial(plots.handed_state, 37, 53),
     "hbm_traffic": partial(plots.hbm_traffic, 12.6, 201.3),
     "saved_states": partial(plots.saved_states, 32, 8),
@@ -64,9 +74,38 @@ SCHEMATICS = {
         plots.scan_values,
         4 * [8 * ["× .0625\n+ 1.25"]], order, associative.covered(8, order), 4 * ["after level 1"]),
     "threads_and_blocks": partial(plots.threads_and_blocks),
+    "carried_tiles": partial(
+        plots.carried_tiles,
+        torch.tensor([0.5, 0.25, 0.75, 1]), torch.tensor([4.0, 1, 2, 0]),
+        torch.tensor([4.0, 2, 3.5, 3.5]), 3, 2),
+    "masked_load": partial(plots.masked_load, [float(i) for i in range(20, 30)], 4, 2, 0.5),
+    "memory_hierarchy": partial(
+        plots.memory_hierarchy, 132, "256 KB", "128 KB", "60 MB", "141 GB", "7 TB/s", "4 TB/s"),
+    "operation_traffic": partial(
+        plots.operation_traffic, {"exp": (64.2, 63.1), "stack": (40.4, 33.3)}, (10.6, 4.1)),
+    "program_tiles": partial(plots.program_tiles, (5, 6), (4, 4), ("row", "column")),
+    "program_tiles of one row": partial(plots.program_tiles, (10,), (4,), ("element",)),
+    "program_tiles one by one": partial(
+        plots.program_tiles, (10, 5), (4, 4), ("step", "channel"), True),
+    "scan_on_gpu": partial(plots.scan_on_gpu),
+    "scan_program": partial(plots.scan_program),
+    "scanned_tile": partial(
+        plots.scanned_tile,
+        torch.arange(6.0).view(3, 2), torch.arange(6.0).view(3, 2).cumsum(0), "sum",
+        ("step", "channel")),
+    "strides": partial(plots.strides, torch.arange(10.0, 16.0).view(2, 3)),
     "work_and_depth": partial(
         plots.work_and_depth,
         {"loop": 7 * [1], "Hillis–Steele": [7, 6, 4], "Blelloch": [4, 2, 1, 1, 3]}),
+    "compensated_sums": partial(
+        plots.compensated_sums, ["100", "0.4"], ["100", "101"], ["102", "103"], ["0", "−0.4"]),
+    "lane_layouts": partial(plots.lane_layouts, 8, 16, 4),
+    "lane_sums": partial(plots.lane_sums, torch.arange(16.0).view(4, 4)),
+    "load_timelines": partial(
+        plots.load_timelines, {"in turn": torch.tensor([[0, 6, 9], [9.0, 15, 18]]),
+                               "ahead": torch.tensor([[0, 6, 9], [0, 6, 12.0]])}),
+    "recomputed_states": partial(plots.recomputed_states, 64, 4),
+    "split_passes": partial(plots.split_passes, 3, 2),
     "hippo_projection": partial(
         plots.hippo_projection, x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
     "kernel_and_spectrum": partial(
@@ -162,7 +201,8 @@ def test_a_schematic_of_s4_shows_the_values_in_their_order(name):
     assert [text for text in texts if text in SHOWN[name]] == SHOWN[name]
 
 
-NOT_IN_READING_ORDER = {"two_bases", "query_scores"}    # words at the ends of vectors, on bars
+NOT_IN_READING_ORDER = {"two_bases", "query_scores",    # words at the ends of vectors, on bars
+                        "gradient_flow"}                # from right to left
 ONLY_AS_A_BORDER = {("scan_values", "covered")}  # whether complete: see PARTS
 
 
@@ -262,31 +302,66 @@ def parts(figure):
 PARTS = {
     "attention_beside_recurrence": (
         "5↓", 0, "c a b c 3 to compare", "f a b c d e f 6 to compare", "21 comparisons"),
+    "autograd_function": (
+        "2→ 3← 4↓", 1, "forward kernel y states", "dx, dΔ, dA, dB, dC, dD backward"),
+    "backward_program": ("4→ 1↑", 2, "per chunk once saved state of the chunk dA_, dD_: running"),
     "bracketings": ("4→ 4←", 2, "0.30000000000000004 0.5 0.6000000000000001 0.6"),
     "broadcast_beside_projection": ("12→", 0, "1 · s $x_t$ 1.2 · s 1 · s −0.7 · s",
                                     "1 · s 0.4 · s 1 · s −1.5 · s"),
+    "carried_tiles": ("1→ 1↑ 2↓", 2,
+                      "tile 1 tile 2 step 0 step 1 step 2 beyond a 0.5 0.25 0.75 1"),
+    "chunk_recomputation": (
+        "4→ 3←", 6, "chunk 3 $h_{8}$ $h_{9}$ 2.", "chunk 2 $h_{4}$ $h_{5}$ $h_{6}$ $h_{7}$"),
     "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
                        "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),
+    "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "dense_beside_diagonal": ("7→", 0, "$h_1$ $h_1'$ $g_1$ $g_1'$", "$h_2$ $h_2'$"),
     "forward_and_backward": ("4→ 3← 4↑ 4↓", 0, "× 0.333333 × 0.666667 × 1 backward,"),
+    "gradient_flow": ("11←", 6, "2.33 0.67 × $f_0$", "gradient 9 0.86 3 × $f_7$ gradient 5"),
     "handed_state": ("4→ 3↑", 1, "0 scan of 37 steps h scan of 53 steps h"),
     "hbm_traffic": ("4↑ 4↓", 0, "x, Δ 25 MB Ā, B̄ x 403 MB Ā, B̄ x 403 MB h 201 MB h 201 MB y 13 MB "
                     "x, Δ 25 MB y 13 MB"),
     "held_input": ("", 0, "$\\Delta_t$ 1 1 1 1 state $h_t$ 0.00 0.17 0.33 0.50"),
+    "lane_layouts": ("", 0, "channel 0 channel 1 4 components of each channel in a lane",
+                     "channels, each with 16 components in one lane"),
+    "lane_sums": ("4→ 4←", 0, "step 0 0 1 2 3 2 4 6", "step 1 4 5 6 7 10 12 22",
+                  "step 2 8 9 10 11 18 20 38", "step 3 12 13 14 15 26 28 54"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
+    "load_timelines": ("", 0, "in turn tile 1 tile 2 18 cycles ahead tile 1 tile 2 12 cycles"),
+    "lost_update": ("3→ 3←", 0, "stores 13 13 adds 3 13 14 stores 14 17 adds 4"),
+    "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11",
+                    "yes yes no no what tl.load gives 28 29 0.5 0.5"),
     "matrix_structures": ("", 0, "$P_V^*$ −1.7 −2.0 0 0", "−4.0 $\\lambda_3$"),
+    "memory_hierarchy": ("2↑ 2↓", 0, "multiprocessor 2 multiprocessor 132 registers 256 KB",
+                         "7 TB/s L2 cache: 60 MB, shared by all multiprocessors 4 TB/s HBM,"),
     "nonlinear_beside_linear": ("9→ 8↑", 0, "time 3 time 4 at once at once at once at once"),
+    "operation_traffic": ("3↑ 3↓", 0, "64.2 40.4 10.6 63.1 33.3 4.1",
+                          "201 bytes per step and channel 14.7 bytes"),
     "pasts_of_one_state": ("4→", 4, "past 4 0 0 0 1 1"),
+    "program_sums": ("9→ 12↓", 0, "HBM: one dB and one dC of 4 components per step, shared by 9"),
+    "program_tiles": ("", 4, "(0, 0) (0, 1) row 2 3 4 (1, 0) (1, 1)"),
+    "program_tiles of one row": ("", 3, "7 8 9 program 0 program 1 program 2"),
+    "program_tiles one by one": ("", 6, "channel 0 1 2 3 4 program 0 program 1 0 1 1 1 2"),
     "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),
+    "recomputed_states": ("", 24, "saved: 16 states, before each tile of 4 steps"),
+    "reverse_programs": (
+        "8←", 0, "channels 0–3 program 1 × $\\bar A_{1}$ × $\\bar A_{2}$", "masked channels 4–5"),
     "road": ("2→ 1↓", 0, "one two three 00 a 02 c 03 d 01 b"),
     "s4_beside_s6": ("8→ 4↑ 3↓", 2, r"$\exp(\Delta\,A)$ $\exp(\Delta_t\,A)$", r"$C$ $y_t$ $x_t$",
                      r"$\Delta_t\,B_t$ $h_t$ $C_t$"),
     "s4_block": ("12→ 1↑", 0, "input $x$ one SSM per channel output $y$"),
     "s4_kernel_steps": ("3→ 2←", 0, "1  spectrum", "4  low rank", "the kernel $K$ inverse FFT"),
+    "scan_on_gpu": ("", 2, "→  program 0 channel 1 thread 0 thread 1", "channel 2 →  program 1"),
+    "scan_program": ("2→ 2↑", 0, "load store", "load $B_t$ $C_t$"),
+    "scanned_tile": ("1→", 0, "0 1 sum 0 1 step ↓ 2 3 step ↓ 2 4 4 5 6 9"),
+    "step_gradients": ("1→", 0, "dh before A dA d_before", "x delta B dx d_delta"),
+    "strides": ("2↓", 3, "x   strides: rows 3, columns 1 x.T   strides: rows 1, columns 3"),
     "scan_values": ("17→ 17↓", 15, "step 1 step 2"),
     "selective_layer": ("3→ 5↑ 2↓", 0, "5 channels 5 × 4 5 × 4 5 channels", "$B_t$ $C_t$"),
     "sliding_kernel": ("4→", 0, "¼ · 0 + ½ · 0.3333 + 1 · 0.6667 0.8333 $y_2$"),
+    "split_passes": ("1→ 2↓", 0, "4 programs, each from zero", "1 2 3 4", "split 1 split 2 split 3 "
+                     "3 programs, each from its own state"),
     "ssm_projections": ("6→", 0, "dt_rank: 2 6 6", "d_state: 4 6 channels"),
     "ssm_shapes": ("", 0, "x Δ B C A d l l l l n d d n n l = 0 l = 1 l = 2 l = 3"),
     "threads_and_blocks": ("10↑ 10↓", 0, "block 2 channel 2 (a, b) state (a, b)"),

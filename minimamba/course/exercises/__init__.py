@@ -5,6 +5,7 @@ an answer is called, a solution, and typical mistakes, each with a hint.
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from copy import deepcopy
@@ -18,6 +19,12 @@ from minimamba.course.exercises.record import mark_solved, print_progress
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
+WITH_TRITON = ("07", "08", "A2")
+"""Chapters whose exercises are Triton kernels."""
+
+
+class WrongAnswer(Exception):
+    """What is wrong with an answer, in words."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,10 @@ class Exercise:
     """The keyword arguments of each call."""
     mistakes: dict[str, Callable] = field(default_factory=dict)
     """For each hint, the wrong answer that it belongs to."""
+    call: Callable = lambda answer, **case: answer(**case)
+    """Calls the solution or an answer with a case; a kernel is launched."""
+    explain: Callable | None = None
+    """Says in words how a result differs from the expected one, given both."""
 
 
 def check(name: str, answer: Callable) -> None:
@@ -120,18 +131,23 @@ def verdict(exercise: Exercise, answer: Callable) -> str:
         that differs, and ends with a hint if the mistake is a known one.
     """
     for case in exercise.cases:
-        expected = exercise.solution(**case)
+        expected = exercise.call(exercise.solution, **case)
         try:
-            got = answer(**deepcopy(case))  # an answer may modify its arguments
+            got = exercise.call(answer, **deepcopy(case))  # an answer may modify its arguments
         except NotImplementedError:
             return NOT_TRIED
+        except WrongAnswer as error:
+            return f"not yet. For {_format_case(case)}: {error}"
         except Exception as error:
             return f"not yet. For {_format_case(case)} it raised {type(error).__name__}: {error}"
         if got is None or got is ...:
             return f"{NOT_TRIED} (the function returns nothing)"
+        if isinstance(got, dict) and all(output.isnan().all() for output in got.values()):
+            return f"{NOT_TRIED} (the kernel writes nothing)"
         if not _equal(got, expected):
-            return (f"not yet. For {_format_case(case)} expected {_format(expected)}, "
-                    f"got {_format(got)}.{_hint(exercise, answer)}")
+            differs = (f": {exercise.explain(got, expected)}" if exercise.explain else
+                       f" expected {_format(expected)}, got {_format(got)}.")
+            return f"not yet. For {_format_case(case)}{differs}{_hint(exercise, answer)}"
     return CORRECT
 
 
@@ -141,27 +157,36 @@ def _chapters() -> list[str]:
 
 
 def _exercises(chapter: str) -> dict[str, Exercise]:
+    """The exercises of a chapter; none where they are kernels and Triton isn't installed."""
+    if chapter in WITH_TRITON and importlib.util.find_spec("triton") is None:
+        return {}
     return importlib.import_module(f"minimamba.course.exercises.chapter{chapter}").EXERCISES
 
 
 def _hint(exercise: Exercise, answer: Callable) -> str:
     """The hint of the mistake that gives the same results as the answer in every case."""
+    results = [_call(exercise, answer, case) for case in exercise.cases]
     for hint, mistake in exercise.mistakes.items():
-        if all(_equal(_call(answer, case), mistake(**case)) for case in exercise.cases):
+        if all(_equal(result, _call(exercise, mistake, case))
+               for result, case in zip(results, exercise.cases, strict=True)):
             return f" {hint}"
     return ""
 
 
-def _call(answer: Callable, case: dict) -> object:
+def _call(exercise: Exercise, answer: Callable, case: dict) -> object:
     """The result of an answer, or None if it raises an error."""
     try:
-        return answer(**deepcopy(case))
+        return exercise.call(answer, **deepcopy(case))
     except Exception:
         return None
 
 
 def _equal(got: object, expected: object) -> bool:
     """Whether two results agree up to rounding; float32 may stand for float64."""
+    if isinstance(expected, dict):  # the outputs of a kernel, in float32
+        return got is not None and all(
+            torch.allclose(got[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True)
+            for name in expected)
     if isinstance(expected, (tuple, list)):
         return (isinstance(got, (tuple, list)) and len(got) == len(expected)
                 and all(map(_equal, got, expected)))

@@ -1,53 +1,258 @@
-"""Chapter 07: a fused kernel."""
+"""Chapter 07: six kernels, from a copy to the fused selective scan."""
 
-from minimamba.course.exercises import Exercise
+import torch
+import triton
+from torch import Tensor
+from torch.nn.functional import pad, silu, softplus
+
+from minimamba.course.exercises.kernels import kernel_exercise
+
+BLOCK = 4
+"""Elements, channels, rows or columns of one program."""
+TILE = 8
+"""Steps of a tile of the cumulative sum."""
+CHUNK = 4
+"""Steps of a tile of the scan, and from one saved state to the next."""
+NAN = float("nan")
 
 
-def traffic(batch, length, d_inner, d_state):
-    """Bytes that the fused kernel moves, with float32 inputs and outputs."""
-    return 2 * 4 * batch * length * d_inner + 4 * 2 * batch * length * d_state
+def _random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
 
 
-def programs(batch, d_inner, block):
-    """Number of programs, with `block` channels each."""
-    return batch * -(-d_inner // block)
+def _blocks(size: int) -> int:
+    return triton.cdiv(size, BLOCK)
 
 
-def join_with_before(first, second):
-    """Associative operator that also combines the states before each step."""
-    (a1, _, b1, _), (a2, p2, b2, h2) = first, second
-    return a2 * a1, p2 * a1, a2 * b1 + b2, p2 * b1 + h2
+# 07.1
+
+def copy(x: Tensor) -> dict[str, Tensor]:
+    """A copy."""
+    return {"y": x}
+
+
+def _launch_copy(kernel, x, y):
+    kernel[(_blocks(len(x)),)](x, y, len(x), BLOCK=BLOCK)
+
+
+def _copy_up_to(end):
+    """Only the first elements are copied, as many as `end` says for a length."""
+    return lambda x: {"y": torch.where(torch.arange(len(x)) < end(len(x)), x, NAN)}
+
+
+# 07.2
+
+def _matrix(rows: int, columns: int, transposed: bool) -> tuple[Tensor]:
+    return (_random(columns, rows).T if transposed else _random(rows, columns),)
+
+
+def _launch_copy_tile(kernel, x, y):
+    (rows, columns), strides = x.shape, x.stride()
+    kernel[_blocks(rows), _blocks(columns)](x, y, rows, columns, *strides, ROWS=BLOCK,
+                                            COLUMNS=BLOCK)
+
+
+def _read_with(strides):
+    """A copy that takes each element from the offset that wrong strides give."""
+    def mistake(x):
+        memory = pad(x.as_strided((x.numel(),), (1,)), (0, 99), value=NAN)
+        row, column = (torch.arange(size) for size in x.shape)
+        row_stride, column_stride = strides(x)
+        return {"y": memory[row[:, None] * row_stride + column * column_stride]}
+    return mistake
+
+
+def _first_blocks(axes):
+    """Only the first block of some axes is copied."""
+    def mistake(x):
+        y = torch.full_like(x, NAN)
+        first = tuple(slice(0, BLOCK if axis in axes else None) for axis in (0, 1))
+        y[first] = x[first]
+        return {"y": y}
+    return mistake
+
+
+# 07.3
+
+def cumulative_sum(x: Tensor) -> dict[str, Tensor]:
+    """The running sum of each channel along time."""
+    return {"y": x.cumsum(0)}
+
+
+def _launch_cumulative_sum(kernel, x, y):
+    kernel[(_blocks(x.shape[1]),)](x, y, *x.shape, TILE=TILE, BLOCK=BLOCK)
+
+
+def _along_channels(x):
+    return {"y": torch.cat([part.cumsum(1) for part in x.split(BLOCK, 1)], 1)}
+
+
+# 07.4
+
+def first_order_scan(a: Tensor, b: Tensor, *, reset: int | None = None,
+                     padded: float = 1.0, everywhere: bool = False) -> dict[str, Tensor]:
+    """h_t = a_t h_{t−1} + b_t from h = 0, and the last state.
+
+    Mistakes: the state is lost before every `reset`-th step; a last tile that is partly filled
+    multiplies it by `padded`; the carry is added to every step of a tile.
+    """
+    states, h, carry = [], torch.zeros_like(b[0]), torch.zeros_like(b[0])
+    for t in range(len(a)):
+        if everywhere and t % CHUNK == 0:
+            carry, h = h, torch.zeros_like(h)
+        if reset and t % reset == 0:
+            h = torch.zeros_like(h)
+        h = a[t] * (h + carry) + b[t]
+        states.append(h)
+    return {"h": torch.stack(states), "last": h * padded if len(a) % CHUNK else h}
+
+
+def _launch_first_order_scan(kernel, a, b, h, last):
+    kernel[(_blocks(a.shape[1]),)](a, b, h, last, *a.shape, TILE=CHUNK, BLOCK=BLOCK)
+
+
+def _steps(length: int, channels: int) -> tuple[Tensor, Tensor]:
+    return _random(length, channels).sigmoid(), _random(length, channels, seed=1)
+
+
+# 07.5 and 07.6
+
+def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor,
+                   *, skip: bool = True, gate: bool = True, step: bool = True, read: bool = True,
+                   decay=torch.exp, keep: bool = True, saved_after: bool = False,
+                   gated_skip: bool = True, rectify: bool = True) -> dict[str, Tensor]:
+    """The gated selective scan in float32, and the state before each chunk.
+
+    A Δ with negative values goes through softplus; an empty z is no gate. The options are mistakes.
+    """
+    x, delta, z = x.float(), delta.float(), z.float()
+    if rectify and (delta < 0).any():
+        delta = softplus(delta)
+    h, outputs, saved = torch.zeros(len(x), *A.shape), [], []
+    for t in range(x.shape[1]):
+        if t % CHUNK == 0 and not saved_after:
+            saved.append(h)
+        b = (delta[:, t] * x[:, t] if step else x[:, t])[..., None] * B[:, t, None]
+        h = decay(delta[:, t, :, None] * A) * h * keep + b
+        if t % CHUNK == 0 and saved_after:
+            saved.append(h)
+        outputs.append((h * (C if read else B)[:, t, None]).sum(-1))
+    y, from_input = torch.stack(outputs, 1), D * x * skip
+    if z.numel() and gate:
+        y = (y + from_input) * silu(z) if gated_skip else y * silu(z) + from_input
+    else:
+        y = y + from_input
+    return {"y": y, "chunk_states": torch.stack(saved, 1)}
+
+
+def _parts(batch, length, d_inner, d_state, dtype=torch.float32, softplus=True, gate=True):
+    shapes = (batch, length, d_inner), (batch, length, d_state)
+    delta = _random(*shapes[0], seed=1)
+    z = _random(*shapes[0], seed=2) if gate else torch.zeros(0)
+    return (_random(*shapes[0]).to(dtype), (delta if softplus else delta.abs()).to(dtype),
+            -_random(d_inner, d_state, seed=3).exp(), _random(*shapes[1], seed=4),
+            _random(*shapes[1], seed=5), _random(d_inner, seed=6), z.to(dtype))
+
+
+def _one_sequence(length: int, d_inner: int, d_state: int) -> tuple[Tensor, ...]:
+    x, delta, A, B, C, _, _ = _parts(1, length, d_inner, d_state, softplus=False)
+    return x[0], delta[0], A, B[0], C[0]
+
+
+def scan_block(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+               **mistakes) -> dict[str, Tensor]:
+    """The selective scan of one sequence, without D and z."""
+    nothing = torch.zeros(len(A)), torch.zeros(0)
+    full = selective_scan(x[None], delta[None], A, B[None], C[None], *nothing, **mistakes)
+    return {"y": full["y"][0]}
+
+
+def _launch_scan_block(kernel, x, delta, A, B, C, y):
+    kernel[(_blocks(x.shape[1]),)](x, delta, A, B, C, y, *x.shape, BLOCK=BLOCK, N=A.shape[1])
+
+
+def _launch_forward_kernel(kernel, x, delta, A, B, C, D, z, y, chunk_states):
+    batch, length, d_inner = x.shape
+    kernel[batch, _blocks(d_inner)](
+        x, delta, A, B, C, D, z if z.numel() else None, y, chunk_states, length, *A.shape,
+        SOFTPLUS=bool((delta < 0).any()), CHUNK=CHUNK, BLOCK=BLOCK,
+        N=triton.next_power_of_2(A.shape[1]))
+
+
+def _scan_with(definition=selective_scan, **mistakes):
+    return lambda *tensors: definition(*tensors, **mistakes)
+
+
+def _first_sequence(*tensors):
+    """Only the first sequence is written."""
+    outputs = selective_scan(*tensors)
+    for output in outputs.values():
+        output[1:] = NAN
+    return outputs
 
 
 EXERCISES = {
-    "07.1": Exercise(
-        traffic,
-        ({"batch": 8, "length": 2048, "d_inner": 1536, "d_state": 16},
-         {"batch": 1, "length": 10, "d_inner": 3, "d_state": 2}),
-        {"B and C are read as well: small beside the rest, but not nothing.":
-            lambda batch, length, d_inner, d_state: 8 * batch * length * d_inner,
-         "B and C are in float32: 4 bytes each.":
-            lambda batch, length, d_inner, d_state:
-                traffic(batch, length, d_inner, 0) + 4 * batch * length * d_state,
-         "That counts a state for every step. The fused kernel writes none of them.":
-            lambda batch, length, d_inner, d_state:
-                traffic(batch, length, d_inner, d_state) + 4 * batch * length * d_inner * d_state}),
-    "07.2": Exercise(
-        programs,
-        ({"batch": 8, "d_inner": 1536, "block": 32}, {"batch": 2, "d_inner": 33, "block": 32},
-         {"batch": 1, "d_inner": 5, "block": 32}),
-        {"Round up: the last few channels need a program too.":
-            lambda batch, d_inner, block: batch * (d_inner // block),
-         "Each sequence of the batch has programs of its own.":
-            lambda batch, d_inner, block: -(-d_inner // block)}),
-    "07.3": Exercise(
-        join_with_before,
-        ({"first": (0.5, 1.0, 2.0, 0.0), "second": (0.25, 1.0, 3.0, 0.0)},
-         {"first": (0.5, 0.25, 2.0, 1.5), "second": (0.25, 0.5, 3.0, -1.0)}),
-        {"The state before the second's last step has not faded in that step: use p2, not a2.":
-            lambda first, second: (*join_with_before(first, second)[:3],
-                                   second[0] * first[2] + second[3]),
-         "p is the product of all decays but the last of both: the second's p times the first's a.":
-            lambda first, second: (second[0] * first[0], second[1] * first[1],
-                                   *join_with_before(first, second)[2:])}),
+    "07.1": kernel_exercise(
+        copy, _launch_copy, lambda length: (_random(length),), {"y": ("element",)},
+        ({"length": 10}, {"length": 8}, {"length": 3}),
+        {"Every program copies the same elements. The offsets must depend on tl.program_id(0).":
+            _copy_up_to(lambda length: BLOCK),
+         "Neighboring programs overlap: the first offset of a program is its id times BLOCK.":
+            _copy_up_to(lambda length: _blocks(length) - 1 + BLOCK)}),
+    "07.2": kernel_exercise(
+        copy, _launch_copy_tile, _matrix, {"y": ("row", "column")},
+        ({"rows": 5, "columns": 6, "transposed": False},
+         {"rows": 5, "columns": 6, "transposed": True}),
+        {"x is read as if its rows lay one after the other; use both of its strides.":
+            _read_with(lambda x: (x.shape[1], 1)),
+         "The two strides of x are swapped.": _read_with(lambda x: x.stride()[::-1]),
+         "Only the first column of programs does its work: use tl.program_id(1) for the columns.":
+            _first_blocks((1,)),
+         "Only the first row of programs does its work: use tl.program_id(0) for the rows.":
+            _first_blocks((0,)),
+         "All programs copy the same tile: the rows and columns depend on the program ids.":
+            _first_blocks((0, 1))}),
+    "07.3": kernel_exercise(
+        cumulative_sum, _launch_cumulative_sum,
+        lambda length, channels: (_random(length, channels),), {"y": ("step", "channel")},
+        ({"length": 6, "channels": 5}, {"length": 8, "channels": 3}),
+        {"The sum runs along the channels. Time is the first axis of the tile: axis 0.":
+            _along_channels,
+         "That is the sum of all steps, at each step. The running sum is a scan.":
+            lambda x: {"y": x.sum(0).expand_as(x)},
+         "That is a copy: the scan is missing.": copy}),
+    "07.4": kernel_exercise(
+        first_order_scan, _launch_first_order_scan, _steps,
+        {"h": ("step", "channel"), "last": ("channel",)},
+        ({"length": 10, "channels": 5}, {"length": 8, "channels": 3}, {"length": 3, "channels": 1}),
+        {"Each tile starts from zero: add a · carry to b at the first step of the tile.":
+            _scan_with(first_order_scan, reset=CHUNK),
+         "The last state is lost beyond the end of the sequence: load a with other=1.0 there.":
+            _scan_with(first_order_scan, padded=0.0),
+         "The carry is added at each step of a tile: only the first step may have it.":
+            _scan_with(first_order_scan, everywhere=True)}),
+    "07.5": kernel_exercise(
+        scan_block, _launch_scan_block, _one_sequence, {"y": ("step", "channel")},
+        ({"length": 6, "d_inner": 5, "d_state": 4}, {"length": 3, "d_inner": 4, "d_state": 2}),
+        {"The state isn't kept: h is the decay times the h of the step before, plus Δ x B.":
+            _scan_with(scan_block, keep=False),
+         "The decay is exp(Δ A): the exponential is missing.":
+            _scan_with(scan_block, decay=lambda exponent: exponent),
+         "What a step adds to the state is Δ x B: a factor Δ is missing.":
+            _scan_with(scan_block, step=False),
+         "y reads the state with C, not with B.": _scan_with(scan_block, read=False)}),
+    "07.6": kernel_exercise(
+        selective_scan, _launch_forward_kernel, _parts,
+        {"y": ("sequence", "step", "channel"),
+         "chunk_states": ("sequence", "chunk", "channel", "state component")},
+        ({"batch": 2, "length": 6, "d_inner": 5, "d_state": 3, "dtype": torch.bfloat16},
+         {"batch": 1, "length": 4, "d_inner": 4, "d_state": 2, "softplus": False, "gate": False}),
+        {"Only sequence 0 is right: step t of a sequence is row batch * length + t of x.":
+            _first_sequence,
+         "The skip D x is missing.": _scan_with(skip=False),
+         "The gate is missing: multiply y by silu(z) if there is a z.": _scan_with(gate=False),
+         "The gate multiplies the whole output, D x too.": _scan_with(gated_skip=False),
+         "Δ has to go through softplus where SOFTPLUS is true.": _scan_with(rectify=False),
+         "Save the state before it is updated by the first step of a chunk, not after.":
+            _scan_with(saved_after=True)}),
 }

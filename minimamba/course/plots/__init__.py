@@ -4,12 +4,17 @@ They draw what they are given and compute nothing that a chapter should show.
 """
 
 from minimamba.course.plots.attention import attention_beside_recurrence
+from minimamba.course.plots.autograd_function import autograd_function
+from minimamba.course.plots.backward_program import backward_program
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
+from minimamba.course.plots.carried_tiles import carried_tiles
 from minimamba.course.plots.channels import layer_of_channels
+from minimamba.course.plots.chunk_recomputation import chunk_recomputation
 from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
 from minimamba.course.plots.combined_steps import combined_steps
+from minimamba.course.plots.compensated_sums import compensated_sums
 from minimamba.course.plots.conditioning import two_bases
 from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
@@ -18,18 +23,26 @@ from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
+from minimamba.course.plots.gradient_flow import gradient_flow
 from minimamba.course.plots.handed_state import handed_state
-from minimamba.course.plots.hardware import grouped_bars, program_tiles, roofline, stacked_bars
+from minimamba.course.plots.hardware import grouped_bars, roofline, stacked_bars
 from minimamba.course.plots.hbm_traffic import hbm_traffic
 from minimamba.course.plots.held_input import held_input
 from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.hold_and_reset import hold_and_reset
+from minimamba.course.plots.lane_layouts import lane_layouts
+from minimamba.course.plots.lane_sums import lane_sums
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
+from minimamba.course.plots.load_timelines import load_timelines
+from minimamba.course.plots.lost_update import lost_update
 from minimamba.course.plots.maps import matrix_times_input
+from minimamba.course.plots.masked_load import masked_load
+from minimamba.course.plots.memory_hierarchy import memory_hierarchy
 from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.modes import two_modes
 from minimamba.course.plots.one_step import one_step
+from minimamba.course.plots.operation_traffic import operation_traffic
 from minimamba.course.plots.orders import scan_order
 from minimamba.course.plots.parallel import nonlinear_beside_linear
 from minimamba.course.plots.pasts import pasts_of_one_state
@@ -41,21 +54,31 @@ from minimamba.course.plots.planes import (
     stability,
 )
 from minimamba.course.plots.powers import powers
+from minimamba.course.plots.program_sums import program_sums
+from minimamba.course.plots.program_tiles import program_tiles
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
+from minimamba.course.plots.recomputed_states import recomputed_states
 from minimamba.course.plots.recurrence import recurrence_steps
+from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
+from minimamba.course.plots.scan_on_gpu import scan_on_gpu
+from minimamba.course.plots.scan_program import scan_program
 from minimamba.course.plots.scan_values import scan_values
+from minimamba.course.plots.scanned_tile import scanned_tile
 from minimamba.course.plots.seeds import every_seed
 from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.selective_steps import selective_steps
 from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
+from minimamba.course.plots.split_passes import split_passes
 from minimamba.course.plots.ssm_shapes import ssm_shapes, ssm_step_shapes
 from minimamba.course.plots.states import layer_states, text_heatmaps, token_states
+from minimamba.course.plots.step_gradients import step_gradients
+from minimamba.course.plots.strides import strides
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
 from minimamba.course.plots.token_channels import token_channels
@@ -66,19 +89,23 @@ from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "bracketings", "broadcast_beside_projection",
-           "chunked_scan", "combined_steps", "compact", "continuous_loop", "convolution", "curves",
-           "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
-           "every_seed", "forward_and_backward", "gated_recurrences", "grouped_bars",
-           "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
-           "images", "kernel_and_spectrum", "layer_of_channels", "layer_states", "mamba_block",
-           "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
-           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "pasts_of_one_state",
-           "powers", "program_tiles", "query_scores", "recurrence_steps", "road", "roofline",
-           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
-           "scan_order", "scan_values", "selective_layer", "selective_steps", "show",
-           "sliding_kernel", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
-           "stacked_bars", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
-           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
+           "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
+           "broadcast_beside_projection", "carried_tiles", "chunk_recomputation", "chunked_scan",
+           "combined_steps", "compact", "compensated_sums", "continuous_loop", "convolution",
+           "curves", "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
+           "every_seed", "forward_and_backward", "gated_recurrences", "gradient_flow",
+           "grouped_bars", "handed_state", "hbm_traffic", "held_input", "hippo_projection",
+           "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts", "lane_sums",
+           "layer_of_channels", "layer_states", "load_timelines", "lost_update", "mamba_block",
+           "masked_load", "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
+           "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank", "one_step",
+           "operation_traffic", "pasts_of_one_state", "powers", "program_sums", "program_tiles",
+           "query_scores", "recomputed_states", "recurrence_steps", "reverse_programs", "road",
+           "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
+           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
+           "selective_layer", "selective_steps", "show", "sliding_kernel", "split_passes",
+           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
+           "step_gradients", "strides", "text_heatmaps", "threads_and_blocks", "timeline",
+           "token_channels", "token_sequences", "token_states", "traces", "two_bases", "two_modes",
            "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
            "wrapped_convolution"]

@@ -1,21 +1,19 @@
-"""Figures about kernels: the roofline, the tiles of a kernel's programs, and bars of times."""
+"""Figures about kernels: the roofline, and bars of times."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from torch import Tensor
 
-from minimamba.course.plots.style import COLOURS, arrays, mark_x, styled
+from minimamba.course.plots.style import COLOURS, mark_x, styled
 
 HATCHES = ("", "//", "..", "xx")
 
 
 @styled
 def roofline(bandwidth: float, peak: float, points: Mapping[str, tuple[float, float]],
-             xlabel: str, ylabel: str) -> Figure:
+             xlabel: str, ylabel: str, caches: Mapping[str, float] | None = None) -> Figure:
     """Draw the roofline of a GPU, the highest rate of operations at each intensity, and kernels.
 
     Args:
@@ -25,6 +23,8 @@ def roofline(bandwidth: float, peak: float, points: Mapping[str, tuple[float, fl
             operations per second.
         xlabel: the label of the intensity.
         ylabel: the label of the rate.
+        caches: for each label the bandwidth of a faster memory, in bytes per second: the limit if
+            every byte came from there.
 
     Returns:
         The figure.
@@ -35,40 +35,12 @@ def roofline(bandwidth: float, peak: float, points: Mapping[str, tuple[float, fl
     x = np.geomspace(min(intensities) / 3, max(intensities) * 5, 200)
     ax.plot(x, np.minimum(x * bandwidth, peak), color="#555555", linestyle="-",
             label="hardware limit")
+    for (label, faster), dashes in zip((caches or {}).items(), ("--", ":"), strict=False):
+        ax.plot(x, np.minimum(x * faster, peak), color="#555555", linestyle=dashes, label=label)
     for (label, point), colour, marker in zip(points.items(), COLOURS, "osD^vP", strict=False):
         ax.plot(*point, marker=marker, markersize=8, linestyle="", color=colour, label=label)
     ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel)
     ax.legend(loc="lower right")
-    return figure
-
-
-@styled
-def program_tiles(program: Tensor, iteration: Tensor, xlabel: str, ylabel: str) -> Figure:
-    """Draw which program of a kernel wrote each element, as a colour, and in which iteration.
-
-    Args:
-        program: (rows, columns) of whole numbers, the program that wrote each element.
-        iteration: (rows, columns) of whole numbers, the iteration of its loop; the number is
-            written in the middle of the elements that share both.
-        xlabel: what the columns are.
-        ylabel: what the rows are.
-
-    Returns:
-        The figure.
-    """
-    program, iteration = arrays(program, iteration)
-    figure = Figure(figsize=(8, 2.9), layout="constrained")
-    ax = figure.subplots()
-    colours = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in COLOURS])
-    ax.imshow(0.45 + 0.55 * colours[program.astype(int) % len(colours)], aspect="auto")
-    for who, when in {*zip(program.flat, iteration.flat, strict=True)}:
-        rows, columns = np.nonzero((program == who) & (iteration == when))
-        corner = columns.min() - 0.5, rows.min() - 0.5
-        ax.add_patch(Rectangle(corner, np.ptp(columns) + 1, np.ptp(rows) + 1, fill=False,
-                               edgecolor="white", linewidth=2))
-        ax.text(columns.mean(), rows.mean(), f"{when:g}", ha="center", va="center", fontsize=11)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.grid(False)
     return figure
 
 

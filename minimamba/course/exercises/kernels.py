@@ -1,0 +1,117 @@
+"""Exercises whose answer is a Triton kernel: launched on guarded tensors, judged in words."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from triton.runtime import KernelInterface
+
+from minimamba.course.exercises import Exercise, WrongAnswer
+
+GUARD = 4096
+"""Elements before and after each tensor, which no kernel may touch."""
+UNTOUCHED = -12345.0
+"""What the guards of an output hold."""
+
+
+def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
+                    axes: dict[str, tuple[str, ...]], cases: tuple[dict, ...],
+                    mistakes: dict[str, Callable] | None = None,
+                    added_to: tuple[str, ...] = ()) -> Exercise:
+    """Make an exercise whose answer is a kernel, or a function that a kernel calls.
+
+    Args:
+        definition: what the kernel has to compute, in PyTorch: from the inputs to a dict of
+            outputs.
+        launch: launches a kernel: `launch(kernel, *inputs, *outputs)`.
+        inputs: makes the input tensors of a case.
+        axes: for each output, what its axes are, such as ("step", "channel").
+        cases: the arguments for `inputs`.
+        mistakes: for each hint, a definition of what the wrong kernel computes.
+        added_to: the outputs that a kernel adds to: they hold 0 before the launch. The others
+            hold NaN, so that what was never written shows.
+
+    Returns:
+        The exercise.
+    """
+    def call(answer: Callable, **case: object) -> dict[str, Tensor]:
+        given = inputs(**case)
+        if not isinstance(answer, KernelInterface):
+            return answer(*given)
+        empty = {name: torch.full(output.shape, 0.0 if name in added_to else float("nan"))
+                 for name, output in definition(*given).items()}
+        return _run(lambda *tensors: launch(answer, *tensors), given, empty)
+
+    return Exercise(definition, cases, mistakes or {}, call, lambda *pair: _explain(axes, *pair))
+
+
+def _guarded(tensor: Tensor, guard: float) -> Tensor:
+    """A copy with the same strides in the middle of a larger tensor, where kernels run.
+
+    What a kernel loads from beyond the edges then isn't right by chance.
+    """
+    place = "cuda" if torch.cuda.is_available() else "cpu"
+    last = sum((size - 1) * stride
+               for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    buffer = torch.full((last + 1 + 2 * GUARD,), guard, dtype=tensor.dtype, device=place)
+    return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
+
+
+def _run(launch: Callable, inputs: tuple[Tensor, ...],
+         empty: dict[str, Tensor]) -> dict[str, Tensor]:
+    given = [_guarded(tensor, float("nan")) for tensor in inputs]
+    outputs = {name: _guarded(tensor, UNTOUCHED) for name, tensor in empty.items()}
+    launch(*given, *outputs.values())
+    for name, output in outputs.items():
+        whole = output.as_strided((output.numel() + 2 * GUARD,), (1,), 0)
+        if (whole[:GUARD] != UNTOUCHED).any() or (whole[-GUARD:] != UNTOUCHED).any():
+            raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
+                              "partly filled, so tl.store needs a mask.")
+    for before, after in zip(inputs, given, strict=True):
+        if not torch.equal(before, after.cpu()):
+            raise WrongAnswer("The kernel changed one of its inputs.")
+    results = {name: output.cpu() for name, output in outputs.items()}
+    if all(torch.equal(results[name].nan_to_num(), empty[name].nan_to_num()) for name in empty):
+        return {name: torch.full_like(output, float("nan")) for name, output in empty.items()}
+    return results
+
+
+def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
+             expected: dict[str, Tensor]) -> str:
+    """Where the first output that differs is wrong, and where it is right."""
+    for name, names in axes.items():
+        wrong = ~torch.isclose(got[name], expected[name], rtol=1e-4, atol=1e-5)
+        if wrong.any():
+            first = tuple(wrong.nonzero()[0].tolist())
+            place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first, strict=True))
+            value = ("it was never written, or is NaN" if got[name][first].isnan() else
+                     f"got {got[name][first]:.4g}")
+            return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
+                    f"{_extent(name, names, wrong)}")
+    return ""
+
+
+def _extent(name: str, axes: tuple[str, ...], wrong: Tensor) -> str:
+    """Which indices of each axis are right everywhere, or how many values are wrong."""
+    parts = []
+    for dim, axis in enumerate(axes):
+        others = [other for other in range(wrong.ndim) if other != dim]
+        along = wrong.any(others) if others else wrong
+        if not along.all():
+            parts.append(f"{axis} {_ranges(along)} wrong, {axis} {_ranges(~along)} right")
+    if parts:
+        return f"In {name}: {'; '.join(parts)}."
+    count = f"{wrong.sum()} of {wrong.numel()} values" if not wrong.all() else "All"
+    return f"{count} of {name} {'are' if count != 'All' else 'is'} wrong."
+
+
+def _ranges(chosen: Tensor) -> str:
+    """Indices as text, such as "0–15, 32"; at most three ranges."""
+    ranges: list[list[int]] = []
+    for index in chosen.nonzero().flatten().tolist():
+        if ranges and index == ranges[-1][1] + 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    text = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in ranges[:3])
+    return text + ", …" * (len(ranges) > 3)

@@ -1,0 +1,76 @@
+"""Exercises whose answer is a Triton kernel: what is wrong with a wrong one is said in words."""
+
+import pytest
+
+from minimamba.course import exercises
+from minimamba.scan import why_not
+
+if reason := why_not("triton"):
+    pytest.skip(str(reason), allow_module_level=True)
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def without_mask(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, tl.load(x + offsets, offsets < length))
+
+
+@triton.jit
+def without_program_id(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.arange(0, BLOCK)
+    tl.store(y + offsets, tl.load(x + offsets, offsets < length), offsets < length)
+
+
+@triton.jit
+def into_its_input(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    values = tl.load(x + offsets, offsets < length)
+    tl.store(y + offsets, values, offsets < length)
+    tl.store(x + offsets, 2 * values, offsets < length)
+
+
+@triton.jit
+def doubled(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, 2 * tl.load(x + offsets, offsets < length), offsets < length)
+
+
+@triton.jit
+def empty(x, y, length, BLOCK: tl.constexpr):
+    pass
+
+
+@triton.jit
+def of_another_signature(x, y):
+    pass
+
+
+@pytest.mark.parametrize(("kernel", "verdict"), [
+    (without_mask, "The kernel wrote outside of y."),
+    (without_program_id, "In y: element 4–9 wrong, element 0–3 right. Every program copies"),
+    (into_its_input, "The kernel changed one of its inputs."),
+    (doubled, "All of y is wrong."),
+    (empty, "not tried yet (the kernel writes nothing)"),
+    (of_another_signature, "For length = 10 it raised")])
+def test_a_wrong_kernel_is_told_what_is_wrong(kernel, verdict):
+    assert verdict in exercises.verdict(exercises.find("07.1"), kernel)
+
+
+@triton.jit
+def first_block_alone(a, b, h, last, length, channels, TILE: tl.constexpr, BLOCK: tl.constexpr):
+    channel = tl.arange(0, BLOCK)
+    carry = tl.zeros((BLOCK,), tl.float32)
+    for t in range(length):
+        exists = channel < channels
+        a_t = tl.load(a + t * channels + channel, exists, 1.0)
+        carry = a_t * carry + tl.load(b + t * channels + channel, exists, 0.0)
+        tl.store(h + t * channels + channel, carry, exists)
+    tl.store(last + channel, carry, channel < channels)
+
+
+def test_what_is_right_is_told_for_each_axis():
+    verdict = exercises.verdict(exercises.find("07.4"), first_block_alone)
+    assert "h at step 0, channel 4: expected" in verdict
+    assert "it was never written, or is NaN. In h: channel 4 wrong, channel 0–3 right." in verdict
