@@ -54,7 +54,7 @@ def silu_gradient(z):
 
 @triton.jit
 def load_step(x, delta, B, C, step, channel, n, d_inner, d_state, A):
-    """x_t and Δ_t (BLOCK,), B_t and C_t (N,), in A's dtype; zeros where there is nothing."""
+    """x_t and Δ_t (BLOCK,) in A's dtype, B_t and C_t (N,); zeros where there is nothing."""
     exists = channel < d_inner
     x_t = tl.load(x + step * d_inner + channel, exists, 0.0).to(A.dtype)
     delta_t = tl.load(delta + step * d_inner + channel, exists, 0.0).to(A.dtype)
