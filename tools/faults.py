@@ -281,7 +281,7 @@ FAULTS = [
           "d_gate = sum_over_states(C_h, TILE) * d_out", "test_scan_triton.py other_sizes", "A2"),
     Fault("the readable kernel's gradient of x misses Δ", "scan/triton_minimal.py",
           "return delta * dh_B, d_delta,", "return dh_B, d_delta,",
-          "test_scan_triton_minimal.py reference_in_output", "07"),
+          "test_scan_triton_minimal.py reference_in_output", "08"),
     Fault("the readable kernel's gradient of x scales the skip by Δ", "scan/triton_minimal.py",
           "dx_t += D_ * dy_t", "dx_t += delta_t * D_ * dy_t",
           "test_scan_triton_minimal.py reference_in_output", "08"),
