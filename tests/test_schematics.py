@@ -311,7 +311,7 @@ PARTS = {
     "carried_tiles": ("1→ 1↑ 2↓", 2,
                       "tile 1 tile 2 step 0 step 1 step 2 beyond a 0.5 0.25 0.75 1"),
     "chunk_recomputation": (
-        "4→ 3←", 6, "chunk 3 $h_{8}$ $h_{9}$ 2.", "chunk 2 $h_{4}$ $h_{5}$ $h_{6}$ $h_{7}$"),
+        "4→ 3←", 6, "chunk 2 $h_{8}$ $h_{9}$ 2.", "chunk 1 $h_{4}$ $h_{5}$ $h_{6}$ $h_{7}$"),
     "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
                        "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),
     "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),

@@ -109,6 +109,14 @@ def _last_program(dh, h, x, delta, dy):
     return add_over_channels(*(tensor[first:] for tensor in (dh, h, x, delta, dy)))
 
 
+def _over_components(dh, h, x, delta, dy):
+    """The sums along the wrong axis: each program adds a value per channel."""
+    given = torch.zeros(2, triton.cdiv(len(dh), BLOCK) * BLOCK)
+    given[:, :len(dh)] = torch.stack(((dh * (delta * x)[:, None]).sum(1), (h * dy[:, None]).sum(1)))
+    dB, dC = given.view(2, -1, BLOCK).sum(1)[:, :dh.shape[1]]
+    return {"dB": dB, "dC": dC}
+
+
 def _one_state(d_inner: int, d_state: int) -> tuple[Tensor, ...]:
     return (_random(d_inner, d_state), _random(d_inner, d_state, seed=1), _random(d_inner, seed=2),
             _random(d_inner, seed=3).abs(), _random(d_inner, seed=4))
@@ -144,6 +152,7 @@ def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
 
     A Δ with negative values goes through softplus; an empty z is no gate.
     """
+    x, delta, z, dy = (tensor.float() for tensor in (x, delta, z, dy))
     raw, rectified = delta, bool((delta < 0).any())
     delta = softplus(raw) if rectified else raw
     before, h = [], torch.zeros(len(x), *A.shape)
@@ -177,16 +186,16 @@ def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
     return {"dx": dx, "d_delta": d_delta, "dA": dA, "dB": dB, "dC": dC, "dD": dD, "dz": dz}
 
 
-def _parts(batch: int, length: int, d_inner: int, d_state: int, softplus: bool = True,
-           gate: bool = True) -> tuple[Tensor, ...]:
+def _parts(batch: int, length: int, d_inner: int, d_state: int, dtype: torch.dtype = torch.float32,
+           softplus: bool = True, gate: bool = True) -> tuple[Tensor, ...]:
     shapes = (batch, length, d_inner), (batch, length, d_state)
     delta = _random(*shapes[0], seed=1)
     chunk_states = _random(batch, triton.cdiv(length, CHUNK), d_inner, d_state, seed=8)
-    return (_random(*shapes[0]), delta if softplus else delta.abs(),
+    z = _random(*shapes[0], seed=2) if gate else torch.zeros(0)
+    return (_random(*shapes[0]).to(dtype), (delta if softplus else delta.abs()).to(dtype),
             -_random(d_inner, d_state, seed=3).exp(), _random(*shapes[1], seed=4),
-            _random(*shapes[1], seed=5), _random(d_inner, seed=6),
-            _random(*shapes[0], seed=2) if gate else torch.zeros(0), chunk_states,
-            _random(*shapes[0], seed=7))
+            _random(*shapes[1], seed=5), _random(d_inner, seed=6), z.to(dtype), chunk_states,
+            _random(*shapes[0], seed=7).to(dtype))
 
 
 def _launch_backward(kernel, x, delta, A, B, C, D, z, chunk_states, dy, dx, d_delta, dA, dB, dC,
@@ -242,6 +251,8 @@ EXERCISES = {
         ({"d_inner": 6, "d_state": 3}, {"d_inner": 4, "d_state": 4}),
         {"Only the last program's part is left. tl.store replaces what is there; use "
          "tl.atomic_add.": _last_program,
+         "These are sums over the components. The channels are axis 0 of the tiles.":
+            _over_components,
          "The step adds Δ x B to the state, so dB has the factor Δ x.":
             _with(add_over_channels, stepped=False),
          "y_t is the state read with C_t, so dC has the state h as a factor, not dh.":
@@ -253,7 +264,7 @@ EXERCISES = {
          "dB": ("sequence", "step", "state component"), "dx": ("sequence", "step", "channel"),
          "d_delta": ("sequence", "step", "channel"), "dA": ("channel", "state component"),
          "dD": ("channel",)},
-        ({"batch": 2, "length": 6, "d_inner": 5, "d_state": 3},
+        ({"batch": 2, "length": 6, "d_inner": 5, "d_state": 3, "dtype": torch.bfloat16},
          {"batch": 1, "length": 4, "d_inner": 4, "d_state": 2, "softplus": False, "gate": False}),
         {"The states don't start from those saved in chunk_states: part 1.":
             _with(backward, saved=False),

@@ -32,7 +32,7 @@ def chunk_recomputation(length: int, size: int) -> Figure:
     for row, start in enumerate(reversed(starts)):
         y, end = 3.0 + 1.9 * row, min(start + size, length)
         x, x2 = LEFT + start * width, LEFT + end * width
-        draw.words(ax, 0.2, y + 0.4, f"backward pass:\nchunk {start // size + 1}", align="left",
+        draw.words(ax, 0.2, y + 0.4, f"backward pass:\nchunk {start // size}", align="left",
                    size=8.5)
         for t in range(start, end):
             draw.cell(ax, LEFT + t * width, y, f"$h_{{{t}}}$", draw.STATE, width=width, height=0.8,

@@ -10,7 +10,8 @@ WIDTH = 1.5
 
 
 @styled
-def forward_and_backward(a: Tensor, b: Tensor, h: Tensor, r: Tensor, g: Tensor) -> Figure:
+def forward_and_backward(a: Tensor, b: Tensor, h: Tensor, r: Tensor, g: Tensor, *,
+                         name: str = "g") -> Figure:
     """Draw a few steps of h_t = a_t h_{t−1} + b_t and of g_t = r_t + a_{t+1} g_{t+1}.
 
     Args:
@@ -19,6 +20,7 @@ def forward_and_backward(a: Tensor, b: Tensor, h: Tensor, r: Tensor, g: Tensor) 
         h: (steps,), the states, from a zero state.
         r: (steps,), the part of each state's gradient that does not come from later states.
         g: (steps,), the whole gradient of each state.
+        name: what the gradients are called.
 
     Returns:
         The figure.
@@ -40,7 +42,7 @@ def forward_and_backward(a: Tensor, b: Tensor, h: Tensor, r: Tensor, g: Tensor) 
         draw.arrow(ax, (lefts[i] + WIDTH, 2.2), (x, 2.2), text=f"× {a[i]:g}",
                    at=((lefts[i] + WIDTH + x) / 2, 1.85))
         draw.cell(ax, x, 3.7, f"{g[i]:g}", COLOURS[1], width=WIDTH)
-        draw.words(ax, middle - 0.45, 3.35, f"$g_{i + 1}$", size=8.5)
+        draw.words(ax, middle - 0.45, 3.35, f"${name}_{i + 1}$", size=8.5)
         draw.arrow(ax, (middle, 5.75), (middle, 4.75), text=_plus(r[i]), at=(middle, 6.1))
         if i + 1 < steps:
             draw.arrow(ax, (lefts[i + 2], 4.2), (x + WIDTH, 4.2), text=f"× {a[i + 1]:g}",
