@@ -122,7 +122,8 @@ def run_triton():
                  for name, value in scan_arguments(torch.float32, length=9).items()}
     check(selective_scan, **on_device, method="triton", return_last_state=True)
     from minimamba.scan.triton_minimal import selective_scan_minimal
-    on_device.pop("initial_state")
+    del on_device["initial_state"]
+    del on_device["delta_bias"]
     check(selective_scan_minimal, **on_device)
     x, weight, bias, conv_state = (randn(*shape, dtype=torch.float32).to(DEVICE)
                                    for shape in ((1, 9, 5), (5, 4), (5,), (1, 3, 5)))
