@@ -340,7 +340,7 @@ PARTS = {
     "road": ("2→ 1↓", 0, "one two three 00 a 02 c 03 d 01 b"),
     "s4_beside_s6": ("8→ 4↑ 3↓", 2, r"$\exp(\Delta\,A)$ $\exp(\Delta_t\,A)$", r"$C$ $y_t$ $x_t$",
                      r"$\Delta_t\,B_t$ $h_t$ $C_t$"),
-    "s4_block": ("12→ 1↑", 0, "input $x$ one SSM per channel output $y$"),
+    "s4_block": ("16→ 1↑", 0, "input $x$ one SSM per channel output $y$"),
     "s4_kernel_steps": ("3→ 2←", 0, "1  spectrum", "4  low rank", "the kernel $K$ inverse FFT"),
     "scan_on_gpu": ("", 2, "→  program 0 channel 1 thread 0 thread 1", "channel 2 →  program 1"),
     "scan_program": ("2→ 2↑", 0, "load store", "load $B_t$ $C_t$"),
