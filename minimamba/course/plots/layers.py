@@ -41,7 +41,8 @@ def s4_block(d_model: int = 4, length: int = 5, d_state: int = 64) -> Figure:
         draw.arrow(ax, (5.7, y + 0.5), (6.25, y + 0.5))
         draw.arrow(ax, (10.35, y + 0.5), (right - 0.1, y + 0.5))
     draw.box(ax, 5.2, y_mid, "", COLOURS[4], width=0.9, height=1.4 * d_model - 0.4)
-    ax.text(5.2, y_mid, "LayerNorm", rotation=90, ha="center", va="center", fontsize=9)
+    ax.text(5.2, y_mid, "LayerNorm", rotation=90, ha="center", va="center", fontsize=9,
+            color=draw.INK)
     draw.box(ax, 15.95, y_mid, "GELU", width=1.7, height=1.4 * d_model - 0.4)
     draw.box(ax, 18.85, y_mid, "linear,\nGLU\n\nmixes the\nchannels", COLOURS[4], width=2.7,
              height=1.4 * d_model - 0.4)
