@@ -7,7 +7,8 @@ bad input never turns into a NaN or an unintended broadcast.
 import math
 import sys
 from cmath import isfinite
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +31,56 @@ FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """The dtypes of the input of a layer."""
 FULL_PRECISION = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 """The dtypes of a linear system; only `selective_scan` takes half precision."""
+
+
+PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
+"""The types of a tensor that has the operations of a tensor, and no others."""
+REMEMBERED = 4096
+"""Signatures, at most, for which a check is not repeated."""
+
+
+def once_per_signature(check: Callable) -> Callable:
+    """Decorate a check, not to be repeated for tensors that look like those that have passed it.
+
+    All checks of a scan take as long as its kernel. They look at shapes, dtypes and devices, which
+    seldom change from call to call.
+
+    Args:
+        check: takes tensors or None, looks at nothing but their types, shapes, dtypes, devices and
+            layouts, and raises an error or returns a value that depends on these alone.
+
+    Returns:
+        The check with the same arguments and results.
+    """
+    passed = {}
+
+    @wraps(check)
+    def check_if_new(*tensors):
+        # While PyTorch traces or transforms a function, a shape may be a symbol.
+        signature = _signature(tensors) if values_exist() else None
+        if signature is None:
+            return check(*tensors)
+        if signature not in passed:
+            result = check(*tensors)
+            if len(passed) >= REMEMBERED:
+                passed.clear()
+            passed[signature] = result
+        return passed[signature]
+
+    return check_if_new
+
+
+def _signature(tensors: tuple) -> tuple | None:
+    """What checks look at; None if there is something else than plain tensors and None."""
+    parts = []
+    for x in tensors:
+        if x is None:
+            parts.append(None)
+        elif type(x) in PLAIN_TENSORS and not x.is_nested:
+            parts.append((x.shape, x.dtype, x.device, x.layout))
+        else:
+            return None
+    return tuple(parts)
 
 
 def refuse(name: str, expected: str, given: object) -> NoReturn:

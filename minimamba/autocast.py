@@ -27,10 +27,13 @@ def without_autocast(function: Callable) -> Callable:
     """
     @wraps(function)
     def call(*args, **kwargs):
-        given = [*args, *kwargs.values()]
-        device_type = next((x.device.type for x in _tensors(given)), "cpu")
+        first = args[0] if args else None
+        if not isinstance(first, Tensor):
+            first = next(_tensors([*args, *kwargs.values()]), None)
+        device_type = "cpu" if first is None else first.device.type
         if device_type not in AUTOCAST_DEVICES or not torch.is_autocast_enabled(device_type):
             return function(*args, **kwargs)
+        given = [*args, *kwargs.values()]
         with torch.autocast(device_type, enabled=False):
             outputs = function(*args, **kwargs)
         if not torch.compiler.is_compiling():

@@ -5,12 +5,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules import module
 
-from minimamba.arguments import refuse
+from minimamba.arguments import PLAIN_TENSORS, refuse
 
 MIN_BLOCK_ROWS = 256
 """Rows of the weight, at least, that are multiplied at once: what fits a core's cache."""
-PLAIN_TENSORS = (nn.Parameter, Tensor)
-"""The types of a weight that has the operations of a tensor, and no others."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -22,6 +22,7 @@ from minimamba.arguments import (
     check_shape,
     check_tensor,
     is_transformed,
+    once_per_signature,
     refuse,
     shape_of,
 )
@@ -185,14 +186,19 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
+    if can_read_values(x):
+        for name, t in (("x", x), ("delta", delta), ("A", A), ("B", B), ("C", C), ("D", D), ("z", z),
+                        ("delta_bias", delta_bias), ("initial_state", initial_state)):
+            if t is not None:
+                check_finite(name, t)
     chosen = _choose(method, x, A.shape[1])
     if not delta_softplus and can_read_values(x):
         _check_not_negative(delta if delta_bias is None else delta + delta_bias)
-    A, B, C, D, delta_bias, initial_state = _to(
-        state_dtype, A, B, C, D, delta_bias, initial_state)
+    A, D, delta_bias, initial_state = _to(state_dtype, A, D, delta_bias, initial_state)
     B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    # The Triton kernels read x, delta and z in the dtype that they have.
-    x_, delta, z = (x, delta, z) if chosen == "triton" else _to(state_dtype, x, delta, z)
+    # The Triton kernels read what is as long as x in the dtype that it has.
+    by_step = x, delta, B, C, z
+    x_, delta, B, C, z = by_step if chosen == "triton" else _to(state_dtype, *by_step)
     y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
         initial_state=initial_state)
@@ -200,10 +206,11 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     return (y, last_state) if return_last_state else y
 
 
+@once_per_signature
 def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
            z: Tensor | None, delta_bias: Tensor | None,
            initial_state: Tensor | None) -> torch.dtype:
-    """Check everything but the sign of Δ, and return the dtype of the hidden state."""
+    """Check everything but values, and return the dtype of the hidden state."""
     check_tensor("x", x, DTYPES)
     if x.ndim != 3:
         refuse("x", "shape (batch, length, d_inner)", shape_of(x))
@@ -230,9 +237,6 @@ def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor 
     for name, (shape, meaning) in shapes.items():
         if name in tensors:
             check_shape(name, tensors[name], shape, meaning)
-    if can_read_values(x):
-        for name, t in tensors.items():
-            check_finite(name, t)
     return state_dtype
 
 
@@ -256,4 +260,4 @@ def _check_not_negative(delta: Tensor) -> None:
 
 def _to(dtype: torch.dtype, *tensors: Tensor | None) -> list[Tensor | None]:
     """Convert each tensor that is not None."""
-    return [t if t is None else t.to(dtype) for t in tensors]
+    return [t if t is None or t.dtype == dtype else t.to(dtype) for t in tensors]

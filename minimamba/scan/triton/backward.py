@@ -14,7 +14,7 @@ Arrays besides those listed in `memory.py`, all float32:
 | piece_deltas | (batch, pieces, d_inner) | the sum of Δ over each piece |
 | chunk_states | (batch, chunks, d_inner, N) | the state before each chunk, from `forward` |
 | tile_states | (batch, splits, CHUNK / TILE, d_inner, N) | scratch: the state before each tile |
-| dA | (batch, splits, d_inner, N) | sums over a split; 0 at first |
+| dA | (batch, splits, d_inner, N) | sums over a split |
 | dD, d_bias | (batch, chunks, d_inner) | sums over a chunk |
 | dBC | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, summed over channels; 0 at first |
 
@@ -35,6 +35,7 @@ from minimamba.scan.triton.backward_chunk import (
 )
 from minimamba.scan.triton.forward import state_entering_split, store_piece
 from minimamba.scan.triton.lanes import (
+    LOG2_E,
     RUNTIME_SIZES,
     STAGES,
     broadcast_step,
@@ -59,7 +60,7 @@ from minimamba.scan.triton.memory import (
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_states,
+def carry_back(d_out_ptr, delta_ptr, A_ptr, BC_ptr, z_ptr, bias_ptr, piece_states,
                piece_deltas, length, padded_length, piece_steps, pieces, groups: tl.constexpr,
                d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                TILE: tl.constexpr, PER_LANE: tl.constexpr):
@@ -71,7 +72,7 @@ def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_
     begin = (pieces + tl.program_id(1)) * piece_steps
     end = tl.minimum(begin + piece_steps, length)
     span = Span(end, length, padded_length)
-    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
     dh = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
@@ -89,7 +90,7 @@ def carry_back(d_out_ptr, delta_ptr, A_log2e_ptr, C_ptr, z_ptr, bias_ptr, piece_
             dy = d_out[i]
             if z_ptr is not None:
                 dy = dy * z[i] * sigmoid(z[i])
-            C = load_steps(C_ptr + BC, groups * N, N, TILE)
+            C = load_steps(BC_ptr + BC + N, groups * 2 * N, N, TILE)
             for k in tl.static_range(TILE - 1, -1, -1):
                 dh += C[k] * broadcast_step(dy, k, TILE)
                 dh *= decay(broadcast_step(delta, k, TILE), A_log2e)
@@ -129,7 +130,7 @@ def store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_in
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
+def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
              d_out_ptr, d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr,
              dA_ptr, dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, length, padded_length,
              split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
@@ -145,14 +146,16 @@ def backward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr
     begin = split * split_steps
     span = Span(tl.minimum((split + 1) * split_steps, length), length, padded_length)
     split_index = block.sequence * splits + split
-    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     per_channel = PerChannel(A_log2e, load_per_channel(D_ptr, block),
                              load_per_channel(bias_ptr, block))
     dh = state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e, block, pieces,
                               d_inner, N, True)
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
+    # 0, to which `store_sums` adds.
+    store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
     dBC = dBC_of_program(dBC_ptr, block, span, groups, N, ATOMIC, TILE)
-    inputs = Inputs(x_ptr, delta_ptr, B_ptr, C_ptr, z_ptr, d_out_ptr)
+    inputs = Inputs(x_ptr, delta_ptr, BC_ptr, z_ptr, d_out_ptr)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, dBC)
     chunks = tl.cdiv(span.end - begin, CHUNK)
     chunk_start = begin + (chunks - 1) * CHUNK

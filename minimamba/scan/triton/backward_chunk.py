@@ -46,8 +46,7 @@ class Inputs(NamedTuple):
 
     x: tl.tensor
     delta: tl.tensor
-    B: tl.tensor
-    C: tl.tensor
+    BC: tl.tensor
     z: tl.tensor
     d_out: tl.tensor
 
@@ -101,7 +100,7 @@ def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, sp
             own, BC = locate_tile(block, span, t, groups, N)
             delta = masked_delta(dt[i] + per_channel.bias, own, SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(inputs.B + BC, groups * N, N, TILE)
+            B = load_steps(inputs.BC + BC, groups * 2 * N, N, TILE)
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, per_channel.A_log2e, k, TILE)
             delta_sum += delta
@@ -171,8 +170,8 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
         for i in tl.static_range(1, -1, -1):
             t = start + i * TILE
             own, BC = locate_tile(block, span, t, groups, N)
-            B = load_steps(inputs.B + BC, groups * N, N, TILE)
-            C = load_steps(inputs.C + BC, groups * N, N, TILE)
+            B = load_steps(inputs.BC + BC, groups * 2 * N, N, TILE)
+            C = load_steps(inputs.BC + BC + N, groups * 2 * N, N, TILE)
             h = load_states(tile_states + (t - chunk_start) // TILE * N * d_inner, block,
                             block.lane_channels_left, N)
             x, d_out, z = x_pair[i], d_out_pair[i], z_pair[i]

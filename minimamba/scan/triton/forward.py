@@ -21,6 +21,7 @@ import triton
 import triton.language as tl
 
 from minimamba.scan.triton.lanes import (
+    LOG2_E,
     RUNTIME_SIZES,
     STAGES,
     broadcast_step,
@@ -86,7 +87,7 @@ def store_piece(piece_states, piece_deltas, state, delta_sum, block, d_inner: tl
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, length,
+def carry(x_ptr, delta_ptr, A_ptr, BC_ptr, bias_ptr, piece_states, piece_deltas, length,
           padded_length, piece_steps, groups: tl.constexpr, d_inner: tl.constexpr,
           N: tl.constexpr, SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Last state of each piece from a zero start, and its sum of Δ.
@@ -96,7 +97,7 @@ def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_de
     block = locate_block(groups, d_inner, N, TILE, PER_LANE)
     begin = tl.program_id(1) * piece_steps
     span = Span(begin + piece_steps, length, padded_length)
-    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
     h = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
@@ -108,7 +109,7 @@ def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_de
             own, BC = locate_tile(block, span, start + i * TILE, groups, N)
             delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(B_ptr + BC, groups * N, N, TILE)
+            B = load_steps(BC_ptr + BC, groups * 2 * N, N, TILE)
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, A_log2e, k, TILE)
             delta_sum += delta
@@ -116,7 +117,7 @@ def carry(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, bias_ptr, piece_states, piece_de
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def forward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
+def forward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
             piece_states, piece_deltas, last_state, chunk_states, y_ptr, length,
             padded_length, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
             N: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
@@ -130,7 +131,7 @@ def forward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr,
     splits = tl.num_programs(1)
     end = tl.minimum((split + 1) * split_steps, length)
     span = Span(end, length, padded_length)
-    A_log2e = load_states(A_log2e_ptr, block, block.lane_channels_left, N)
+    A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     h = state_entering_split(initial_state, piece_states, piece_deltas, A_log2e, block, pieces,
@@ -151,8 +152,8 @@ def forward(x_ptr, delta_ptr, A_log2e_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr,
             own, BC = locate_tile(block, span, t, groups, N)
             delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(B_ptr + BC, groups * N, N, TILE)
-            C = load_steps(C_ptr + BC, groups * N, N, TILE)
+            B = load_steps(BC_ptr + BC, groups * 2 * N, N, TILE)
+            C = load_steps(BC_ptr + BC + N, groups * 2 * N, N, TILE)
             C_h = ()
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, A_log2e, k, TILE)

@@ -1,13 +1,14 @@
 """Where a program finds its data in memory, and loads and stores of tiles, states, B and C.
 
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
-contiguous; `steps` is the length rounded up to whole chunks, and B and C are 0 beyond the end:
+contiguous; `steps` is the length rounded up to whole chunks, N is d_state rounded up to a power of
+two, and what is added is 0:
 
 | array | shape | dtype |
 |---|---|---|
 | x, delta, z, y and their gradients | (batch, length, d_inner) | any float |
-| A_log2e: A log2(e) | (d_inner, N) | float32 |
-| B, C | (batch, steps, groups, N) | float32 |
+| A | (d_inner, N) | float32 |
+| BC: B and C | (batch, steps, groups, 2, N) | float32 |
 | D, delta_bias | (d_inner,) | float32 |
 | initial_state, last_state and their gradients | (batch, d_inner, N) | float32 |
 """
@@ -109,10 +110,10 @@ def load_pair(pointer, offsets, inside):
 
 @triton.jit
 def locate_tile(block, span, t, groups: tl.constexpr, N: tl.constexpr):
-    """Which entries of the tile at step t the program owns, and the offset of its B and C in
-    (batch, steps, groups, N)."""
+    """Which entries of the tile at step t the program owns, and the offset of its B in (batch,
+    steps, groups, 2, N); that of its C is N more."""
     row = block.sequence * span.padded_length + t
-    return (t + block.step < span.end) & block.exists, (row * groups + block.group) * N
+    return (t + block.step < span.end) & block.exists, (row * groups + block.group) * 2 * N
 
 
 @triton.jit

@@ -2,18 +2,22 @@
 
 The states stay in registers, and of the tensors the forward pass writes only y is as long as x.
 For the backward pass it saves the state before every chunk; the others are recomputed. `plan.py`
-says how the work is divided, `forward.py` and `backward.py` hold the kernels.
+says how the work is divided; `forward.py` and `backward.py` hold the kernels, and `pack.py` those
+that run before and after them.
 """
 
 import os
+from functools import lru_cache
 from importlib.util import find_spec
-from math import lcm, log
+from math import lcm
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from minimamba.arguments import values_exist
+from minimamba.ops.launch import Launcher
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
@@ -21,6 +25,7 @@ from minimamba.scan.triton.plan import (
     CHUNK,
     FORWARD,
     Launch,
+    Plan,
     ScanShape,
     choose_plan,
     schedulers_of,
@@ -33,6 +38,12 @@ MAX_BATCH = 65535
 MAX_D_STATE = 256
 STATES_PER_LAUNCH = 16
 """State dimension that one launch computes; a larger one takes several."""
+LAUNCHES = 1024
+"""Calls of different shapes that are remembered."""
+PACKED = 2048
+"""Elements of B and of C that one program of `pack` or `finish` moves."""
+SUM_ROWS, SUM_COLUMNS = 64, 32
+"""The part of a matrix that one program of `finish` adds up at a time."""
 
 
 def interpreted() -> bool:
@@ -71,14 +82,15 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
     Returns:
         The reason in a few words, or None if they can run.
     """
-    reason = _why_not_here()
+    is_on_gpu = x is not None and x.is_cuda
+    reason = failure() if is_on_gpu and TRITON and not interpreted() else _why_not_here()
     if reason or x is None:
         return reason
     if x.dtype == torch.float64:
         return "float64, which the kernels don't have"
-    if d_state & (d_state - 1) or d_state > MAX_D_STATE:
-        return f"d_state = {d_state}; the kernels take powers of two up to {MAX_D_STATE}"
-    if x.device.type != "cuda" and not interpreted():
+    if d_state > MAX_D_STATE:
+        return f"d_state = {d_state}; the kernels take up to {MAX_D_STATE}"
+    if not is_on_gpu and not interpreted():
         return f"tensors on {x.device}; the kernels run on CUDA"
     return None
 
@@ -92,7 +104,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         x: (batch, length, d_inner), float32, bfloat16 or float16.
         delta: (batch, length, d_inner), before bias and softplus; in x's dtype or float32.
         A: (d_inner, d_state), float32.
-        B: (batch, length, groups, d_state), float32.
+        B: (batch, length, groups, d_state), in x's dtype or float32.
         C: as B; the number of groups may differ.
         D: (d_inner,), the skip connection, float32; none if None.
         z: (batch, length, d_inner), the gate; in x's dtype or float32; none if None.
@@ -111,125 +123,196 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
                            for start in range(0, len(x), MAX_BATCH))]
         y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
         return y, last_state
-    groups = lcm(B.shape[2], C.shape[2])
-    B, C = (part if part.shape[2] == groups else part.repeat_interleave(groups // part.shape[2], 2)
-            for part in (B, C))
-    tensors = x, delta, A, B, C, D, z, delta_bias, initial_state
-    needs_grad = torch.is_grad_enabled() and any(
-        tensor is not None and tensor.requires_grad for tensor in tensors)
     d_state = A.shape[1]
     if d_state <= STATES_PER_LAUNCH:
-        y, last_state, _ = _apply(x, delta, A, B, C, D, z, delta_bias, delta_softplus,
-                                  initial_state, needs_grad)
-        return y, last_state
+        return _scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
     # States meet only in y, which is a sum over them: part by part, y in float32.
     y = 0
     last_states = []
     for start in range(0, d_state, STATES_PER_LAUNCH):
         part = slice(start, start + STATES_PER_LAUNCH)
-        y_part, last_state, _ = _apply(
+        y_part, last_state = _scan(
             x.float(), delta.float(), A[:, part], B[..., part], C[..., part],
             D if start == 0 else None, None, delta_bias, delta_softplus,
-            None if initial_state is None else initial_state[..., part], needs_grad)
+            None if initial_state is None else initial_state[..., part])
         y = y + y_part
         last_states.append(last_state)
     y = y if z is None else y * silu(z.float())
     return y.to(x.dtype), torch.cat(last_states, -1)
 
 
+def _scan(*inputs: Tensor | bool | None) -> tuple[Tensor, Tensor]:
+    """y and the last state, where one launch computes all states."""
+    needs_grad = torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in inputs)
+    # Without gradients, an autograd.Function would only take time.
+    run = _apply if needs_grad or torch.compiler.is_compiling() else _forward
+    y, last_state, *_ = run(*inputs, needs_grad)
+    return y, last_state
+
+
+class _Forward(NamedTuple):
+    """The launches of a forward pass."""
+
+    plan: Plan
+    pack: Launcher
+    carry: Launcher | None
+    scan: Launcher
+
+
+class _Backward(NamedTuple):
+    """The launches of a backward pass."""
+
+    plan: Plan
+    parts: int
+    """Parts of dB and dC for each group of channels."""
+    carry: Launcher | None
+    scan: Launcher
+    finish: Launcher
+
+
 def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
              z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
              initial_state: Tensor | None,
-             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and if `needs_grad` the state before each chunk, (batch, chunks, d_inner,
-    d_state)."""
-    from minimamba.scan.triton import forward as kernels
-
-    x, delta, D, z, delta_bias, initial_state = _contiguous(
-        x, delta, D, z, delta_bias, initial_state)
-    A_log2e, B, C = _prepared(A, B, C)
-    shape = _shape(x, A, B)
-    plan = choose_plan(shape, FORWARD, schedulers_of(x.device))
-    sizes = _sizes(shape, delta_softplus)
-    piece_states, piece_deltas = _pieces(plan.carry, A)
-    if plan.carry:
-        kernels.carry[plan.carry.grid](
-            x, delta, A_log2e, B, delta_bias, piece_states, piece_deltas,
-            piece_steps=plan.piece_steps, **sizes, **_options(plan.carry))
+             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y and the last state; if `needs_grad` the state before each chunk, (batch, chunks, d_inner,
+    N); and B and C as the kernels read them, BC in `pack.py`."""
+    x, delta, A, D, z, delta_bias, initial_state = _contiguous(
+        x, delta, _pad_states(A), D, z, delta_bias, _pad_states(initial_state))
+    B, C = (t if t.stride(3) == 1 else t.contiguous() for t in (B, C))
+    shape = _shape(x, A, B, C)
+    launches = _forward_launches(
+        shape, B.shape, C.shape, B.stride(), C.stride(), delta_softplus, x.device, needs_grad,
+        _dtypes(x, delta, B, C, D, z, delta_bias, initial_state))
+    BC = A.new_empty(shape.batch, shape.chunks * CHUNK, shape.groups, 2, shape.d_state)
+    launches.pack(B, C, BC)
+    piece_states, piece_deltas = _pieces(launches.plan.carry, A)
+    if launches.carry:
+        launches.carry(x, delta, A, BC, delta_bias, piece_states, piece_deltas)
     y = torch.empty_like(x)
     last_state = A.new_empty(shape.batch, *A.shape)
     chunk_states = A.new_empty(shape.batch, shape.chunks if needs_grad else 0, *A.shape)
-    kernels.forward[plan.kernel.grid](
-        x, delta, A_log2e, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
-        last_state, chunk_states if needs_grad else None, y, split_steps=plan.split_steps,
-        pieces=plan.pieces_per_split, CHUNK=CHUNK, **sizes, **_options(plan.kernel))
-    return y, last_state, chunk_states
+    launches.scan(x, delta, A, BC, D, z, delta_bias, initial_state, piece_states, piece_deltas,
+                  last_state, chunk_states if needs_grad else None, y)
+    return y, _without_padding(last_state, B.shape[3]), chunk_states, BC
+
+
+@lru_cache(maxsize=LAUNCHES)
+def _forward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
+                      B_strides: tuple[int, ...], C_strides: tuple[int, ...],
+                      delta_softplus: bool, device: torch.device, needs_grad: bool,
+                      dtypes: tuple) -> _Forward:
+    """Plan a forward pass. The last two arguments decide which code Triton compiles."""
+    from minimamba.scan.triton import forward, pack
+
+    plan = choose_plan(shape, FORWARD, schedulers_of(device))
+    constants = _constants(shape, plan, B_shape, C_shape) | {
+        f"{name}_{axis}": stride for name, strides in (("B", B_strides), ("C", C_strides))
+        for axis, stride in zip(("sequence", "step", "group"), strides, strict=False)}
+    row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
+    return _Forward(
+        plan, Launcher(pack.pack, (row_blocks, shape.batch, 1), constants),
+        _launcher(forward.carry, plan.carry, constants, SOFTPLUS=delta_softplus),
+        _launcher(forward.forward, plan.kernel, constants, SOFTPLUS=delta_softplus))
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-              chunk_states: Tensor, d_out: Tensor, d_last_state: Tensor | None) -> list[Tensor]:
+              chunk_states: Tensor, BC: Tensor, d_out: Tensor,
+              d_last_state: Tensor | None) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D,
     delta_bias and initial_state are given; that of z is empty if z is None."""
-    from minimamba.scan.triton import backward as kernels
-
-    x, delta, D, z, delta_bias, d_out, d_last_state = _contiguous(
-        x, delta, D, z, delta_bias, d_out, d_last_state)
-    A_log2e, B, C = _prepared(A, B, C)
-    shape = _shape(x, A, B)
-    plan = choose_plan(shape, BACKWARD, schedulers_of(x.device))
-    sizes = _sizes(shape, delta_softplus)
-    piece_states, piece_deltas = _pieces(plan.carry, A)
-    if plan.carry:
-        kernels.carry_back[plan.carry.grid](
-            d_out, delta, A_log2e, C, z, delta_bias, piece_states, piece_deltas,
-            piece_steps=plan.piece_steps, pieces=plan.pieces_per_split, **sizes,
-            **_options(plan.carry))
-    blocks, splits, batch = plan.kernel.grid
-    # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
-    atomic = not torch.are_deterministic_algorithms_enabled()
-    tile_states = A.new_empty(batch, splits, CHUNK // shape.tile, *A.shape)
+    d_state = A.shape[1]
+    x, delta, A, D, z, delta_bias, d_out, d_last_state = _contiguous(
+        x, delta, _pad_states(A), D, z, delta_bias, d_out, _pad_states(d_last_state))
+    shape = _shape(x, A, B, C)
+    launches = _backward_launches(
+        shape, B.shape, C.shape, delta_softplus, x.device,
+        torch.are_deterministic_algorithms_enabled(),
+        _dtypes(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
+    piece_states, piece_deltas = _pieces(launches.plan.carry, A)
+    if launches.carry:
+        launches.carry(d_out, delta, A, BC, z, delta_bias, piece_states, piece_deltas)
+    _, splits, batch = launches.plan.kernel.grid
+    per_step, per_state = batch * shape.chunks * shape.d_inner, batch * splits * A.numel()
+    tile_states, dA_parts, dD_parts, d_bias_parts = _scratch(
+        A, per_state * CHUNK // shape.tile, per_state, per_step, per_step)
+    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * CHUNK, 2,
+                            shape.d_state)
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    dA = A.new_zeros(batch, splits, *A.shape)
-    tiles = shape.chunks * CHUNK // shape.tile
-    dBC = A.new_zeros(batch, shape.groups if atomic else blocks, tiles, 2, shape.tile,
-                      shape.d_state)
-    dD, d_bias = A.new_empty(2, batch, shape.chunks, shape.d_inner)
     d_initial_state = A.new_empty(batch, *A.shape)
-    kernels.backward[plan.kernel.grid](
-        x, delta, A_log2e, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
-        piece_deltas, tile_states, dx, d_delta, dA, dBC, dD, None if z is None else dz, d_bias,
-        d_initial_state, split_steps=plan.split_steps, pieces=plan.pieces_per_split,
-        ATOMIC=atomic, CHUNK=CHUNK, **sizes, **_options(plan.kernel))
-    del piece_states, piece_deltas, tile_states  # before the sums allocate more
-    dB, dC = _unpack_dBC(dBC, shape)
-    return [dx, d_delta, dA.sum((0, 1)), dB, dC, dD.sum((0, 1)), dz, d_bias.sum((0, 1)),
-            d_initial_state]
+    launches.scan(
+        x, delta, A, BC, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
+        piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
+        None if z is None else dz, d_bias_parts, d_initial_state)
+    dA = A.new_empty(shape.d_inner, d_state)
+    dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
+    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
+    launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
+    return [dx, d_delta, dA, dB, dC, dD, dz, d_bias, _without_padding(d_initial_state, d_state)]
 
 
-def _unpack_dBC(dBC: Tensor, shape: ScanShape) -> list[Tensor]:
-    """dB and dC, each (batch, length, groups, d_state), from the kernel's (batch, parts, tiles, 2,
-    tile, d_state)."""
-    dBC = dBC.unflatten(1, (shape.groups, -1)).sum(2)
-    return [part.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, :shape.length].contiguous()
-            for part in dBC.unbind(3)]
+@lru_cache(maxsize=LAUNCHES)
+def _backward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
+                       delta_softplus: bool, device: torch.device, is_deterministic: bool,
+                       dtypes: tuple) -> _Backward:
+    """Plan a backward pass. The last argument decides which code Triton compiles."""
+    from minimamba.scan.triton import backward, pack
+
+    plan = choose_plan(shape, BACKWARD, schedulers_of(device))
+    blocks, splits, batch = plan.kernel.grid
+    # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
+    parts = blocks // shape.groups if is_deterministic else 1
+    constants = _constants(shape, plan, B_shape, C_shape)
+    row_blocks = -(-shape.length // constants["ROWS"])
+    programs = {"dA_programs": -(-shape.d_inner * shape.d_state // SUM_COLUMNS),
+                "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
+                "dB_programs": batch * B_shape[2] * row_blocks}
+    finish = Launcher(
+        pack.finish, (sum(programs.values()) + batch * C_shape[2] * row_blocks, 1, 1),
+        {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
+         "dA_rows": batch * splits, "sum_rows": batch * shape.chunks})
+    return _Backward(
+        plan, parts,
+        _launcher(backward.carry_back, plan.carry, constants, SOFTPLUS=delta_softplus),
+        _launcher(backward.backward, plan.kernel, constants, SOFTPLUS=delta_softplus,
+                  ATOMIC=not is_deterministic), finish)
+
+
+def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> Launcher | None:
+    """The launcher of a kernel whose programs are warps; None if there is no launch."""
+    if launch is None:
+        return None
+    return Launcher(kernel, launch.grid,
+                    {**constants, **flags, "PER_LANE": launch.channels_per_lane},
+                    num_warps=1, maxnreg=launch.max_registers)
+
+
+def _constants(shape: ScanShape, plan: Plan, B_shape: torch.Size, C_shape: torch.Size) -> dict:
+    """What the kernels are given besides tensors; each takes what it needs."""
+    return {"length": shape.length, "padded_length": shape.chunks * CHUNK,
+            "split_steps": plan.split_steps, "piece_steps": plan.piece_steps,
+            "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": B_shape[2],
+            "C_groups": C_shape[2], "d_inner": shape.d_inner, "d_state": B_shape[3],
+            "N": shape.d_state, "TILE": shape.tile, "CHUNK": CHUNK,
+            "ROWS": PACKED // shape.d_state, "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
 def _save(ctx, inputs, output):
     x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _ = inputs
-    _, _, chunk_states = output
-    ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states)
+    _, _, chunk_states, BC = output
+    ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states, BC)
     ctx.delta_softplus = delta_softplus
     ctx.is_given = [tensor is not None for tensor in (D, z, delta_bias, initial_state)]
     ctx.set_materialize_grads(False)
 
 
-def _gradients(backward, ctx, d_out, d_last_state, _):
-    *inputs, chunk_states = ctx.saved_tensors
+def _gradients(backward, ctx, d_out, d_last_state, *_):
+    *inputs, chunk_states, BC = ctx.saved_tensors
     d_out = torch.zeros_like(inputs[0]) if d_out is None else d_out
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.delta_softplus, chunk_states, d_out, d_last_state)
+        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state)
     dD, dz, d_bias, d_initial_state = (
         gradient if given else None for gradient, given
         in zip((dD, dz, d_bias, d_initial_state), ctx.is_given, strict=True))
@@ -238,12 +321,14 @@ def _gradients(backward, ctx, d_out, d_last_state, _):
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad):
     batch, length, d_inner = x.shape
-    chunks = -(-length // CHUNK) if needs_grad else 0
+    chunks = -(-length // CHUNK)
+    N = _power_of_two(A.shape[1])
     return (x.new_empty(x.shape), A.new_empty(batch, d_inner, A.shape[1]),
-            A.new_empty(batch, chunks, d_inner, A.shape[1]))
+            A.new_empty(batch, chunks if needs_grad else 0, d_inner, N),
+            A.new_empty(batch, chunks * CHUNK, lcm(B.shape[2], C.shape[2]), 2, N))
 
 
-def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, d_out,
+def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
                    d_last_state):
     required = [tensor.new_empty(tensor.shape) for tensor in (x, delta, A, B, C)]
     return [*required, A.new_empty(A.shape[0]),
@@ -255,28 +340,36 @@ _apply = differentiable("scan", _forward, _backward, save=_save, gradients=_grad
                         fake_backward=_fake_backward, instead=INSTEAD)
 
 
-def _shape(x: Tensor, A: Tensor, B: Tensor) -> ScanShape:
+def _shape(x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> ScanShape:
+    """The sizes that the kernels work with; those of A are padded."""
     batch, length, d_inner = x.shape
-    return ScanShape(batch, length, d_inner, A.shape[1], B.shape[2])
+    return ScanShape(batch, length, d_inner, A.shape[1], lcm(B.shape[2], C.shape[2]))
 
 
-def _prepared(A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A log2(e), and B and C padded to whole chunks: as the kernels read them."""
-    if rest := -B.shape[1] % CHUNK:
-        B, C = (pad(part, (0, 0, 0, 0, 0, rest)) for part in (B, C))
-    return A.contiguous() / log(2), B.contiguous(), C.contiguous()
+def _power_of_two(d_state: int) -> int:
+    """The next power of two, d_state itself if it is one."""
+    return 1 << (d_state - 1).bit_length()
 
 
-def _sizes(shape: ScanShape, delta_softplus: bool) -> dict:
-    """The kernel arguments that do not depend on the plan."""
-    return {"length": shape.length, "padded_length": shape.chunks * CHUNK,
-            "groups": shape.groups, "d_inner": shape.d_inner, "N": shape.d_state,
-            "SOFTPLUS": delta_softplus, "TILE": shape.tile}
+def _pad_states(states: Tensor | None) -> Tensor | None:
+    """Fill the last axis with zeros to a power of two: states that stay 0."""
+    missing = 0 if states is None else _power_of_two(states.shape[-1]) - states.shape[-1]
+    return pad(states, (0, missing)) if missing else states
 
 
-def _options(launch: Launch) -> dict:
-    """The kernel arguments and compiler options that depend on the launch."""
-    return {"PER_LANE": launch.channels_per_lane, "maxnreg": launch.max_registers, "num_warps": 1}
+def _without_padding(states: Tensor, d_state: int) -> Tensor:
+    return states if states.shape[-1] == d_state else states[..., :d_state].contiguous()
+
+
+def _dtypes(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
+    return tuple([None if tensor is None else tensor.dtype for tensor in tensors])
+
+
+def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
+    """Uninitialized vectors of at least these sizes, in one piece of memory: to ask for each by
+    itself would take longer."""
+    aligned = [-(-size // 4) * 4 for size in sizes]
+    return like.new_empty(sum(aligned)).split(aligned)
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:

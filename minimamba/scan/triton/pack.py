@@ -1,0 +1,122 @@
+"""B and C as the scan kernels read them, and gradients as the caller wants them.
+
+`pack` puts B and C, in any dtype and with any strides, into one float32 array that the other
+kernels can read without looking where the sequence or the state ends. `finish` goes back: it adds
+up the parts of the gradients that different programs of `backward` have computed.
+
+| array | shape | contents |
+|---|---|---|
+| BC | (batch, steps, groups, 2, N) | B and C in float32; 0 beyond the length and d_state |
+| dA_parts | (rows, d_inner, N) | one row for each split of each sequence |
+| dD_parts, d_bias_parts | (rows, d_inner) | one row for each chunk of each sequence |
+| dBC_parts | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, of parts of the channels |
+
+`steps` is the length rounded up to whole chunks, and N is d_state rounded up to a power of two.
+"""
+
+import triton
+import triton.language as tl
+
+RUNTIME_SIZES = ["length", "padded_length", "B_sequence", "B_step", "B_group", "C_sequence",
+                 "C_step", "C_group", "dA_rows", "sum_rows", "parts", "dA_programs",
+                 "sum_programs", "dB_programs", "row_blocks"]
+"""Arguments whose values don't trigger a new compilation."""
+
+
+@triton.jit
+def load_rows(pointer, sequence, step, group, length, sequence_stride, step_stride, group_stride,
+              d_state: tl.constexpr, N: tl.constexpr):
+    """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state."""
+    state = tl.arange(0, N)[None, :]
+    offsets = (sequence * sequence_stride + step.to(tl.int64) * step_stride
+               + group * group_stride)[:, None] + state
+    there = (step < length)[:, None] & (state < d_state)
+    return tl.load(pointer + offsets, there, 0.0).to(tl.float32)
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def pack(B_ptr, C_ptr, BC_ptr, length, padded_length, B_sequence, B_step, B_group, C_sequence,
+         C_step, C_group, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
+         d_state: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr):
+    """Write BC. `B_sequence`, `B_step` and `B_group` are the strides of B, and so for C.
+
+    Grid: (blocks of ROWS rows, batch). A row is a step and a group.
+    """
+    sequence = tl.program_id(1).to(tl.int64)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    step, group = row // groups, row % groups
+    B = load_rows(B_ptr, sequence, step, group // (groups // B_groups), length, B_sequence, B_step,
+                  B_group, d_state, N)
+    C = load_rows(C_ptr, sequence, step, group // (groups // C_groups), length, C_sequence, C_step,
+                  C_group, d_state, N)
+    rows = sequence * padded_length * groups + row
+    places = rows[:, None] * (2 * N) + tl.arange(0, N)[None, :]
+    there = (step < padded_length)[:, None]
+    tl.store(BC_ptr + places, B, there)
+    tl.store(BC_ptr + places + N, C, there)
+
+
+@triton.jit
+def sum_rows_of(pointer, rows, column, there, width: tl.constexpr, ROWS: tl.constexpr):
+    """Sums over the rows of a matrix (rows, width), for some columns."""
+    total = tl.zeros((ROWS, column.shape[0]), tl.float32)
+    for first in range(0, rows, ROWS):
+        row = first + tl.arange(0, ROWS)[:, None]
+        total += tl.load(pointer + row.to(tl.int64) * width + column[None, :],
+                         (row < rows) & there[None, :], 0.0)
+    return tl.sum(total, 0)
+
+
+@triton.jit
+def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_length, parts,
+              row_blocks, groups: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
+              TILE: tl.constexpr, ROWS: tl.constexpr):
+    """dB (`which` 0) or dC (1), (batch, length, groups, d_state): one group of a block of steps."""
+    group = program // row_blocks % groups
+    sequence = (program // row_blocks // groups).to(tl.int64)
+    step = program % row_blocks * ROWS + tl.arange(0, ROWS)
+    state = tl.arange(0, N)[None, :]
+    # (tiles, 2, TILE, N)
+    places = ((step // TILE * 2 + which) * TILE + step % TILE)[:, None] * N + state
+    there = (step < length)[:, None] & (state < d_state)
+    part = (sequence * groups + group) * parts
+    total = tl.zeros((ROWS, N), tl.float32)
+    for i in range(parts):
+        total += tl.load(parts_ptr + (part + i) * padded_length * 2 * N + places, there, 0.0)
+    row = (sequence * length + step) * groups + group
+    tl.store(out_ptr + row[:, None] * d_state + state, total.to(out_ptr.dtype.element_ty), there)
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr,
+           length, padded_length, dA_rows, sum_rows, parts, dA_programs, sum_programs, dB_programs,
+           row_blocks, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
+           d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr,
+           ROWS: tl.constexpr, SUM_ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Write dA, dD and d_bias, dB and dC.
+
+    Grid: (dA_programs + sum_programs + the programs of dB and of dC,). `parts` are those of one of
+    the `groups`.
+    """
+    program = tl.program_id(0)
+    column = program * COLUMNS + tl.arange(0, COLUMNS)
+    if program < dA_programs:
+        state = column % N
+        there = (column < d_inner * N) & (state < d_state)
+        total = sum_rows_of(dA_parts, dA_rows, column, there, d_inner * N, SUM_ROWS)
+        tl.store(dA_ptr + column // N * d_state + state, total, there)
+    elif program < dA_programs + sum_programs:
+        column -= dA_programs * COLUMNS
+        there = column < d_inner
+        tl.store(dD_ptr + column, sum_rows_of(dD_parts, sum_rows, column, there, d_inner,
+                                              SUM_ROWS), there)
+        tl.store(d_bias_ptr + column, sum_rows_of(d_bias_parts, sum_rows, column, there, d_inner,
+                                                  SUM_ROWS), there)
+    elif program < dA_programs + sum_programs + dB_programs:
+        add_parts(dBC_parts, dB_ptr, program - dA_programs - sum_programs, 0, length,
+                  padded_length, parts * (groups // B_groups), row_blocks, B_groups, d_state, N,
+                  TILE, ROWS)
+    else:
+        add_parts(dBC_parts, dC_ptr, program - dA_programs - sum_programs - dB_programs, 1, length,
+                  padded_length, parts * (groups // C_groups), row_blocks, C_groups, d_state, N,
+                  TILE, ROWS)
