@@ -187,8 +187,8 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     check_bool("return_last_state", return_last_state)
     state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
     if can_read_values(x):
-        for name, t in (("x", x), ("delta", delta), ("A", A), ("B", B), ("C", C), ("D", D), ("z", z),
-                        ("delta_bias", delta_bias), ("initial_state", initial_state)):
+        for name, t in {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z,
+                        "delta_bias": delta_bias, "initial_state": initial_state}.items():
             if t is not None:
                 check_finite(name, t)
     chosen = _choose(method, x, A.shape[1])

@@ -47,12 +47,13 @@ from minimamba.scan.triton.lanes import (
 )
 from minimamba.scan.triton.memory import (
     Span,
+    first_row,
     load_pair,
     load_per_channel,
     load_states,
     load_steps,
     locate_block,
-    locate_tile,
+    owned,
     pair_offsets,
     store_states,
     unpack_channels,
@@ -60,10 +61,10 @@ from minimamba.scan.triton.memory import (
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry_back(d_out_ptr, delta_ptr, A_ptr, BC_ptr, z_ptr, bias_ptr, piece_states,
-               piece_deltas, length, padded_length, piece_steps, pieces, groups: tl.constexpr,
-               d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
-               TILE: tl.constexpr, PER_LANE: tl.constexpr):
+def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
+               rows, length, piece_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
+               N: tl.constexpr, SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+               GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the first, batch).
@@ -71,9 +72,10 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, BC_ptr, z_ptr, bias_ptr, piece_state
     block = locate_block(groups, d_inner, N, TILE, PER_LANE)
     begin = (pieces + tl.program_id(1)) * piece_steps
     end = tl.minimum(begin + piece_steps, length)
-    span = Span(end, length, padded_length)
+    span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
     dh = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
@@ -85,12 +87,12 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, BC_ptr, z_ptr, bias_ptr, piece_state
         if z_ptr is not None:
             z = load_pair(z_ptr, offsets, inside)
         for i in tl.static_range(1, -1, -1):
-            own, BC = locate_tile(block, span, start + i * TILE, groups, N)
-            delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
+            t = start + i * TILE
+            delta = masked_delta(dt[i] + bias, owned(block, span, t), SOFTPLUS)
             dy = d_out[i]
             if z_ptr is not None:
                 dy = dy * z[i] * sigmoid(z[i])
-            C = load_steps(BC_ptr + BC + N, groups * 2 * N, N, TILE)
+            C = load_steps(C_rows, t, span, N, STEP, TILE, PADDED)
             for k in tl.static_range(TILE - 1, -1, -1):
                 dh += C[k] * broadcast_step(dy, k, TILE)
                 dh *= decay(broadcast_step(delta, k, TILE), A_log2e)
@@ -99,13 +101,13 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, BC_ptr, z_ptr, bias_ptr, piece_state
 
 
 @triton.jit
-def dBC_of_program(dBC_ptr, block, span, groups: tl.constexpr, N: tl.constexpr,
+def dBC_of_program(dBC_ptr, block, padded_length, groups: tl.constexpr, N: tl.constexpr,
                    ATOMIC: tl.constexpr, TILE: tl.constexpr):
     """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own."""
     part = block.sequence * groups + block.group
     if not ATOMIC:
         part = block.sequence * tl.num_programs(0) + tl.program_id(0)
-    part *= span.padded_length // TILE
+    part *= padded_length // TILE
     lane = tl.arange(0, 2 * TILE * TILE)[:, None]
     return (dBC_ptr + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (N // TILE)
             + tl.arange(0, N // TILE)[None, :])
@@ -130,12 +132,12 @@ def store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_in
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
-             d_out_ptr, d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr,
-             dA_ptr, dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, length, padded_length,
+def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states, d_out_ptr,
+             d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr, dA_ptr,
+             dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, rows, length, padded_length,
              split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
-             PER_LANE: tl.constexpr):
+             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+             GROUP: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """All gradients, walking from the end of each split to its beginning.
 
     Grid: (blocks of channels, splits, batch).
@@ -144,7 +146,7 @@ def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_stat
     split = tl.program_id(1)
     splits = tl.num_programs(1)
     begin = split * split_steps
-    span = Span(tl.minimum((split + 1) * split_steps, length), length, padded_length)
+    span = Span(tl.minimum((split + 1) * split_steps, length), length)
     split_index = block.sequence * splits + split
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     per_channel = PerChannel(A_log2e, load_per_channel(D_ptr, block),
@@ -154,8 +156,10 @@ def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_stat
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
     # 0, to which `store_sums` adds.
     store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
-    dBC = dBC_of_program(dBC_ptr, block, span, groups, N, ATOMIC, TILE)
-    inputs = Inputs(x_ptr, delta_ptr, BC_ptr, z_ptr, d_out_ptr)
+    dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE)
+    inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
+                    first_row(C_ptr, rows, block, STEP, GROUP), z_ptr,
+                    d_out_ptr)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, dBC)
     chunks = tl.cdiv(span.end - begin, CHUNK)
     chunk_start = begin + (chunks - 1) * CHUNK
@@ -164,7 +168,7 @@ def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_stat
                                block.lane_channels_left, N)
     for _ in range(chunks):
         delta_sum = recompute_states(before_chunk, inputs, per_channel, tile_states, chunk_start,
-                                     block, span, groups, d_inner, N, SOFTPLUS, CHUNK, TILE,
+                                     block, span, d_inner, N, SOFTPLUS, PADDED, STEP, CHUNK, TILE,
                                      PER_LANE)
         mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / CHUNK)
         correction = exp2_correction(mean_exponent)
@@ -172,8 +176,8 @@ def backward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, chunk_stat
         left = tl.where(chunk_start > begin, block.lane_channels_left, 0)
         before_chunk = load_states(chunk_states + (chunk - 1) * N * d_inner, block, left, N)
         dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
-                                   correction, block, span, groups, d_inner, N, SOFTPLUS, ATOMIC,
-                                   CHUNK, TILE, PER_LANE)
+                                   correction, block, span, d_inner, N, SOFTPLUS, ATOMIC, PADDED,
+                                   STEP, CHUNK, TILE, PER_LANE)
         store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner, N, TILE)
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK

@@ -34,7 +34,7 @@ from minimamba.scan.triton.memory import (
     load_pair,
     load_states,
     load_steps,
-    locate_tile,
+    owned,
     pair_offsets,
     store_states,
     store_tile,
@@ -46,7 +46,9 @@ class Inputs(NamedTuple):
 
     x: tl.tensor
     delta: tl.tensor
-    BC: tl.tensor
+    B: tl.tensor
+    """The `first_row`, and so is C."""
+    C: tl.tensor
     z: tl.tensor
     d_out: tl.tensor
 
@@ -84,9 +86,9 @@ class Sums(NamedTuple):
 
 @triton.jit
 def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, span,
-                     groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                     SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
-                     PER_LANE: tl.constexpr):
+                     d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
+                     PADDED: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
+                     TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Walk through a chunk from the state h before it, and write the state before each tile to
     `tile_states`. Returns the sum of Δ by step of the tile, (LANES, PER_LANE)."""
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
@@ -97,10 +99,9 @@ def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, sp
         for i in tl.static_range(2):
             t = start + i * TILE
             store_states(tile_states + (t - chunk_start) // TILE * N * d_inner, h, block, N)
-            own, BC = locate_tile(block, span, t, groups, N)
-            delta = masked_delta(dt[i] + per_channel.bias, own, SOFTPLUS)
+            delta = masked_delta(dt[i] + per_channel.bias, owned(block, span, t), SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(inputs.BC + BC, groups * 2 * N, N, TILE)
+            B = load_steps(inputs.B, t, span, N, STEP, TILE, PADDED)
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, per_channel.A_log2e, k, TILE)
             delta_sum += delta
@@ -148,9 +149,9 @@ def add_dBC(pointers, sums, ATOMIC: tl.constexpr):
 
 @triton.jit
 def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, correction, block,
-                    span, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                    SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, CHUNK: tl.constexpr,
-                    TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                    span, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
+                    ATOMIC: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+                    CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Walk back through a chunk from dh after it, and write its gradients to `outputs`.
 
     Returns dh before the chunk, and the chunk's `Sums`.
@@ -169,9 +170,9 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
             z_pair = load_pair(inputs.z, offsets, inside)
         for i in tl.static_range(1, -1, -1):
             t = start + i * TILE
-            own, BC = locate_tile(block, span, t, groups, N)
-            B = load_steps(inputs.BC + BC, groups * 2 * N, N, TILE)
-            C = load_steps(inputs.BC + BC + N, groups * 2 * N, N, TILE)
+            own = owned(block, span, t)
+            B = load_steps(inputs.B, t, span, N, STEP, TILE, PADDED)
+            C = load_steps(inputs.C, t, span, N, STEP, TILE, PADDED)
             h = load_states(tile_states + (t - chunk_start) // TILE * N * d_inner, block,
                             block.lane_channels_left, N)
             x, d_out, z = x_pair[i], d_out_pair[i], z_pair[i]

@@ -33,12 +33,13 @@ from minimamba.scan.triton.lanes import (
 )
 from minimamba.scan.triton.memory import (
     Span,
+    first_row,
     load_pair,
     load_per_channel,
     load_states,
     load_steps,
     locate_block,
-    locate_tile,
+    owned,
     pair_offsets,
     store_states,
     store_tile,
@@ -87,18 +88,20 @@ def store_piece(piece_states, piece_deltas, state, delta_sum, block, d_inner: tl
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry(x_ptr, delta_ptr, A_ptr, BC_ptr, bias_ptr, piece_states, piece_deltas, length,
-          padded_length, piece_steps, groups: tl.constexpr, d_inner: tl.constexpr,
-          N: tl.constexpr, SOFTPLUS: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+def carry(x_ptr, delta_ptr, A_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, rows, length,
+          piece_steps, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
+          SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
+          TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """Last state of each piece from a zero start, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the last, batch).
     """
     block = locate_block(groups, d_inner, N, TILE, PER_LANE)
     begin = tl.program_id(1) * piece_steps
-    span = Span(begin + piece_steps, length, padded_length)
+    span = Span(begin + piece_steps, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
+    B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
     h = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for start in tl.range(begin, span.end, 2 * TILE, num_stages=STAGES):
@@ -106,10 +109,10 @@ def carry(x_ptr, delta_ptr, A_ptr, BC_ptr, bias_ptr, piece_states, piece_deltas,
         x = load_pair(x_ptr, offsets, inside)
         dt = load_pair(delta_ptr, offsets, inside)
         for i in tl.static_range(2):
-            own, BC = locate_tile(block, span, start + i * TILE, groups, N)
-            delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
+            t = start + i * TILE
+            delta = masked_delta(dt[i] + bias, owned(block, span, t), SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(BC_ptr + BC, groups * 2 * N, N, TILE)
+            B = load_steps(B_rows, t, span, N, STEP, TILE, PADDED)
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, A_log2e, k, TILE)
             delta_sum += delta
@@ -117,11 +120,11 @@ def carry(x_ptr, delta_ptr, A_ptr, BC_ptr, bias_ptr, piece_states, piece_deltas,
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def forward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
-            piece_states, piece_deltas, last_state, chunk_states, y_ptr, length,
-            padded_length, split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
-            N: tl.constexpr, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr,
-            PER_LANE: tl.constexpr):
+def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
+            piece_states, piece_deltas, last_state, chunk_states, y_ptr, rows, length, split_steps,
+            pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
+            SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
+            CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
     """y, the last state, and the state before each chunk where `chunk_states` is not None.
 
     Grid: (blocks of channels, splits, batch).
@@ -130,8 +133,10 @@ def forward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, initial_sta
     split = tl.program_id(1)
     splits = tl.num_programs(1)
     end = tl.minimum((split + 1) * split_steps, length)
-    span = Span(end, length, padded_length)
+    span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
+    B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
     D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     h = state_entering_split(initial_state, piece_states, piece_deltas, A_log2e, block, pieces,
@@ -149,11 +154,11 @@ def forward(x_ptr, delta_ptr, A_ptr, BC_ptr, D_ptr, z_ptr, bias_ptr, initial_sta
             z = load_pair(z_ptr, offsets, inside)
         for i in tl.static_range(2):
             t = start + i * TILE
-            own, BC = locate_tile(block, span, t, groups, N)
+            own = owned(block, span, t)
             delta = masked_delta(dt[i] + bias, own, SOFTPLUS)
             delta_x = delta * x[i]
-            B = load_steps(BC_ptr + BC, groups * 2 * N, N, TILE)
-            C = load_steps(BC_ptr + BC + N, groups * 2 * N, N, TILE)
+            B = load_steps(B_rows, t, span, N, STEP, TILE, PADDED)
+            C = load_steps(C_rows, t, span, N, STEP, TILE, PADDED)
             C_h = ()
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, A_log2e, k, TILE)

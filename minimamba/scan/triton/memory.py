@@ -1,14 +1,15 @@
 """Where a program finds its data in memory, and loads and stores of tiles, states, B and C.
 
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
-contiguous; `steps` is the length rounded up to whole chunks, N is d_state rounded up to a power of
-two, and what is added is 0:
+contiguous but B and C; N is d_state, rounded up to a power of two. In B and C it is STEP elements
+from a step to the next, GROUP from a group to the next, and `rows` steps from a sequence to the
+next; PADDED says that they go on beyond the end, to whole chunks:
 
 | array | shape | dtype |
 |---|---|---|
 | x, delta, z, y and their gradients | (batch, length, d_inner) | any float |
 | A | (d_inner, N) | float32 |
-| BC: B and C | (batch, steps, groups, 2, N) | float32 |
+| B, C | (batch, length or steps, groups, N) | any float |
 | D, delta_bias | (d_inner,) | float32 |
 | initial_state, last_state and their gradients | (batch, d_inner, N) | float32 |
 """
@@ -44,14 +45,12 @@ class Block(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Where along time a program's own steps end, and the lengths of the arrays."""
+    """Where along time a program's own steps end, and the sequence."""
 
     end: tl.tensor
     """The step after the last of the split or piece."""
     length: tl.tensor
     """Steps of the whole sequence."""
-    padded_length: tl.tensor
-    """The length rounded up to whole chunks."""
 
 
 @triton.jit
@@ -109,11 +108,15 @@ def load_pair(pointer, offsets, inside):
 
 
 @triton.jit
-def locate_tile(block, span, t, groups: tl.constexpr, N: tl.constexpr):
-    """Which entries of the tile at step t the program owns, and the offset of its B in (batch,
-    steps, groups, 2, N); that of its C is N more."""
-    row = block.sequence * span.padded_length + t
-    return (t + block.step < span.end) & block.exists, (row * groups + block.group) * 2 * N
+def owned(block, span, t):
+    """Which entries of the tile at step t the program owns."""
+    return (t + block.step < span.end) & block.exists
+
+
+@triton.jit
+def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr):
+    """A pointer to step 0 of B or C, for the sequence and the group of the program."""
+    return pointer + block.sequence * rows * STEP + block.group * GROUP
 
 
 @triton.jit
@@ -132,18 +135,30 @@ def to_lanes(vector, TILE: tl.constexpr):
 
 
 @triton.jit
-def load_steps(pointer, stride: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr):
-    """B or C at TILE steps, `stride` apart in memory: a tuple of TILE tensors from `to_lanes`."""
+def load_rows(first, states, t, steps, span, STEP: tl.constexpr, PADDED: tl.constexpr):
+    """Some states at steps t + `steps` of B or C, in float32."""
+    pointers = first + t.to(tl.int64) * STEP + states + steps * STEP
+    if PADDED:
+        return tl.load(pointers).to(tl.float32)
+    return tl.load(pointers, t + steps < span.length, 0.0).to(tl.float32)
+
+
+@triton.jit
+def load_steps(first, t, span, N: tl.constexpr, STEP: tl.constexpr, TILE: tl.constexpr,
+               PADDED: tl.constexpr):
+    """B or C at the steps t, t + 1, … of a tile: a tuple of TILE tensors from `to_lanes`. `first`
+    is the `first_row`."""
     states = tl.arange(0, N)
     if TILE == 1:
-        return (to_lanes(tl.load(pointer + states), 1),)
+        steps = tl.zeros_like(states)
+        return (to_lanes(load_rows(first, states, t, steps, span, STEP, PADDED), 1),)
     elif TILE == 2:
-        steps = tl.arange(0, 2)[None, :] * stride
-        first, second = tl.split(tl.load(pointer + states[:, None] + steps))
+        steps = tl.arange(0, 2)[None, :]
+        first, second = tl.split(load_rows(first, states[:, None], t, steps, span, STEP, PADDED))
         return to_lanes(first, 2), to_lanes(second, 2)
     else:
-        steps = (2 * tl.arange(0, 2)[None, :, None] + tl.arange(0, 2)[None, None, :]) * stride
-        even, odd = tl.split(tl.load(pointer + states[:, None, None] + steps))
+        steps = 2 * tl.arange(0, 2)[None, :, None] + tl.arange(0, 2)[None, None, :]
+        even, odd = tl.split(load_rows(first, states[:, None, None], t, steps, span, STEP, PADDED))
         first, third = tl.split(even)
         second, fourth = tl.split(odd)
         return to_lanes(first, 4), to_lanes(second, 4), to_lanes(third, 4), to_lanes(fourth, 4)

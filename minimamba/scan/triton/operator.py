@@ -40,6 +40,8 @@ STATES_PER_LAUNCH = 16
 """State dimension that one launch computes; a larger one takes several."""
 LAUNCHES = 1024
 """Calls of different shapes that are remembered."""
+WORTH_PACKING = 2**22
+"""Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
 """Elements of B and of C that one program of `pack` or `finish` moves."""
 SUM_ROWS, SUM_COLUMNS = 64, 32
@@ -155,7 +157,8 @@ class _Forward(NamedTuple):
     """The launches of a forward pass."""
 
     plan: Plan
-    pack: Launcher
+    pack: Launcher | None
+    """None if the scan reads B and C as they are."""
     carry: Launcher | None
     scan: Launcher
 
@@ -176,42 +179,46 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
              initial_state: Tensor | None,
              needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y and the last state; if `needs_grad` the state before each chunk, (batch, chunks, d_inner,
-    N); and B and C as the kernels read them, BC in `pack.py`."""
+    N); and B and C as the kernels read them, BC in `pack.py`, empty if they read B and C."""
     x, delta, A, D, z, delta_bias, initial_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, _pad_states(initial_state))
-    B, C = (t if t.stride(3) == 1 else t.contiguous() for t in (B, C))
-    shape = _shape(x, A, B, C)
+    shape, d_state = _shape(x, A, B, C), B.shape[3]
+    B, C, strides = _laid_out(B, C, _is_packed(shape, B.shape, C.shape))
     launches = _forward_launches(
-        shape, B.shape, C.shape, B.stride(), C.stride(), delta_softplus, x.device, needs_grad,
+        shape, B.shape, C.shape, strides, delta_softplus, x.device, needs_grad,
         _dtypes(x, delta, B, C, D, z, delta_bias, initial_state))
-    BC = A.new_empty(shape.batch, shape.chunks * CHUNK, shape.groups, 2, shape.d_state)
-    launches.pack(B, C, BC)
+    BC = _room_for_packed(A, shape, launches.pack is not None)
+    if launches.pack:
+        launches.pack(B, C, BC)
+        B, C = BC.unbind(3)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
-        launches.carry(x, delta, A, BC, delta_bias, piece_states, piece_deltas)
+        launches.carry(x, delta, A, B, delta_bias, piece_states, piece_deltas)
     y = torch.empty_like(x)
     last_state = A.new_empty(shape.batch, *A.shape)
     chunk_states = A.new_empty(shape.batch, shape.chunks if needs_grad else 0, *A.shape)
-    launches.scan(x, delta, A, BC, D, z, delta_bias, initial_state, piece_states, piece_deltas,
+    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
                   last_state, chunk_states if needs_grad else None, y)
-    return y, _without_padding(last_state, B.shape[3]), chunk_states, BC
+    return y, _without_padding(last_state, d_state), chunk_states, BC
 
 
 @lru_cache(maxsize=LAUNCHES)
 def _forward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
-                      B_strides: tuple[int, ...], C_strides: tuple[int, ...],
-                      delta_softplus: bool, device: torch.device, needs_grad: bool,
-                      dtypes: tuple) -> _Forward:
+                      strides: tuple[int, ...], delta_softplus: bool, device: torch.device,
+                      needs_grad: bool, dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
     plan = choose_plan(shape, FORWARD, schedulers_of(device))
-    constants = _constants(shape, plan, B_shape, C_shape) | {
-        f"{name}_{axis}": stride for name, strides in (("B", B_strides), ("C", C_strides))
-        for axis, stride in zip(("sequence", "step", "group"), strides, strict=False)}
-    row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
+    is_packed = _is_packed(shape, B_shape, C_shape)
+    constants = _constants(shape, plan, B_shape, C_shape, None if is_packed else strides)
+    packing = None
+    if is_packed:
+        row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
+        packing = Launcher(pack.pack, (row_blocks, shape.batch, 1),
+                           constants | dict(zip(pack.STRIDES, strides, strict=True)))
     return _Forward(
-        plan, Launcher(pack.pack, (row_blocks, shape.batch, 1), constants),
+        plan, packing,
         _launcher(forward.carry, plan.carry, constants, SOFTPLUS=delta_softplus),
         _launcher(forward.forward, plan.kernel, constants, SOFTPLUS=delta_softplus))
 
@@ -226,13 +233,17 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     x, delta, A, D, z, delta_bias, d_out, d_last_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, d_out, _pad_states(d_last_state))
     shape = _shape(x, A, B, C)
+    B, C, strides = _laid_out(B, C, len(BC) > 0)
     launches = _backward_launches(
-        shape, B.shape, C.shape, delta_softplus, x.device,
+        shape, B.shape, C.shape, strides, len(BC) > 0, delta_softplus, x.device,
         torch.are_deterministic_algorithms_enabled(),
         _dtypes(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
+    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
+    if len(BC):
+        B, C = BC.unbind(3)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
-        launches.carry(d_out, delta, A, BC, z, delta_bias, piece_states, piece_deltas)
+        launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
     _, splits, batch = launches.plan.kernel.grid
     per_step, per_state = batch * shape.chunks * shape.d_inner, batch * splits * A.numel()
     tile_states, dA_parts, dD_parts, d_bias_parts = _scratch(
@@ -243,20 +254,19 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
     d_initial_state = A.new_empty(batch, *A.shape)
     launches.scan(
-        x, delta, A, BC, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
+        x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
         piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
         None if z is None else dz, d_bias_parts, d_initial_state)
     dA = A.new_empty(shape.d_inner, d_state)
     dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
-    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
     launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
     return [dx, d_delta, dA, dB, dC, dD, dz, d_bias, _without_padding(d_initial_state, d_state)]
 
 
 @lru_cache(maxsize=LAUNCHES)
 def _backward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
-                       delta_softplus: bool, device: torch.device, is_deterministic: bool,
-                       dtypes: tuple) -> _Backward:
+                       strides: tuple[int, ...], is_packed: bool, delta_softplus: bool,
+                       device: torch.device, is_deterministic: bool, dtypes: tuple) -> _Backward:
     """Plan a backward pass. The last argument decides which code Triton compiles."""
     from minimamba.scan.triton import backward, pack
 
@@ -264,7 +274,7 @@ def _backward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Siz
     blocks, splits, batch = plan.kernel.grid
     # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
     parts = blocks // shape.groups if is_deterministic else 1
-    constants = _constants(shape, plan, B_shape, C_shape)
+    constants = _constants(shape, plan, B_shape, C_shape, None if is_packed else strides)
     row_blocks = -(-shape.length // constants["ROWS"])
     programs = {"dA_programs": -(-shape.d_inner * shape.d_state // SUM_COLUMNS),
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
@@ -289,14 +299,41 @@ def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> 
                     num_warps=1, maxnreg=launch.max_registers)
 
 
-def _constants(shape: ScanShape, plan: Plan, B_shape: torch.Size, C_shape: torch.Size) -> dict:
-    """What the kernels are given besides tensors; each takes what it needs."""
-    return {"length": shape.length, "padded_length": shape.chunks * CHUNK,
+def _is_packed(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size) -> bool:
+    """Whether B and C are packed before the scan: where that pays, or where it needs them so."""
+    return (shape.batch * shape.length * shape.d_inner > WORTH_PACKING or B_shape != C_shape
+            or B_shape[3] != shape.d_state)
+
+
+def _laid_out(B: Tensor, C: Tensor, is_packed: bool) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """B and C, copied if `pack` or the scan can't read them as they are, and the strides of a
+    sequence, a step and a group, which for the scan are the same in both."""
+    if is_packed:
+        B, C = (t if t.stride(3) == 1 else t.contiguous() for t in (B, C))
+        return B, C, (*B.stride()[:3], *C.stride()[:3])
+    strides = B.stride()
+    sequence, step, _, state = strides
+    if strides == C.stride() and state == 1 and B.shape[1] > 1 and step and sequence % step == 0:
+        return B, C, strides[:3]
+    _, length, groups, d_state = B.shape
+    return B.contiguous(), C.contiguous(), (length * groups * d_state, groups * d_state, d_state)
+
+
+def _constants(shape: ScanShape, plan: Plan, B_shape: torch.Size, C_shape: torch.Size,
+               strides: tuple[int, int, int] | None) -> dict:
+    """What the kernels are given besides tensors; each takes what it needs. `strides` are those of
+    B and C, None if these are packed."""
+    is_packed = strides is None
+    padded_length, N = shape.chunks * CHUNK, shape.d_state
+    sequence, step, group = strides or (
+        padded_length * shape.groups * 2 * N, shape.groups * 2 * N, 2 * N)
+    return {"rows": sequence // step, "STEP": step, "GROUP": group, "PADDED": is_packed,
+            "length": shape.length, "padded_length": padded_length,
             "split_steps": plan.split_steps, "piece_steps": plan.piece_steps,
             "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": B_shape[2],
             "C_groups": C_shape[2], "d_inner": shape.d_inner, "d_state": B_shape[3],
-            "N": shape.d_state, "TILE": shape.tile, "CHUNK": CHUNK,
-            "ROWS": PACKED // shape.d_state, "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
+            "N": N, "TILE": shape.tile, "CHUNK": CHUNK,
+            "ROWS": PACKED // N, "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
 def _save(ctx, inputs, output):
@@ -320,12 +357,12 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad):
-    batch, length, d_inner = x.shape
-    chunks = -(-length // CHUNK)
-    N = _power_of_two(A.shape[1])
-    return (x.new_empty(x.shape), A.new_empty(batch, d_inner, A.shape[1]),
-            A.new_empty(batch, chunks if needs_grad else 0, d_inner, N),
-            A.new_empty(batch, chunks * CHUNK, lcm(B.shape[2], C.shape[2]), 2, N))
+    batch, d_inner, d_state = len(x), *A.shape
+    shape = _shape(x, _pad_states(A), B, C)
+    is_packed = _is_packed(shape, B.shape, C.shape)
+    return (x.new_empty(x.shape), A.new_empty(batch, d_inner, d_state),
+            A.new_empty(batch, shape.chunks if needs_grad else 0, d_inner, shape.d_state),
+            _room_for_packed(A, shape, is_packed))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
@@ -370,6 +407,11 @@ def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
     itself would take longer."""
     aligned = [-(-size // 4) * 4 for size in sizes]
     return like.new_empty(sum(aligned)).split(aligned)
+
+
+def _room_for_packed(A: Tensor, shape: ScanShape, is_packed: bool) -> Tensor:
+    return A.new_empty(shape.batch if is_packed else 0, shape.chunks * CHUNK, shape.groups, 2,
+                       shape.d_state)
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -1,8 +1,8 @@
-"""B and C as the scan kernels read them, and gradients as the caller wants them.
+"""B and C as the scan kernels read them fastest, and gradients as the caller wants them.
 
 `pack` puts B and C, in any dtype and with any strides, into one float32 array that the other
-kernels can read without looking where the sequence or the state ends. `finish` goes back: it adds
-up the parts of the gradients that different programs of `backward` have computed.
+kernels can read without looking where the sequence ends. `finish` goes back: it adds up the parts
+of the gradients that different programs of `backward` have computed.
 
 | array | shape | contents |
 |---|---|---|
@@ -17,9 +17,10 @@ up the parts of the gradients that different programs of `backward` have compute
 import triton
 import triton.language as tl
 
-RUNTIME_SIZES = ["length", "padded_length", "B_sequence", "B_step", "B_group", "C_sequence",
-                 "C_step", "C_group", "dA_rows", "sum_rows", "parts", "dA_programs",
-                 "sum_programs", "dB_programs", "row_blocks"]
+STRIDES = ["B_sequence", "B_step", "B_group", "C_sequence", "C_step", "C_group"]
+"""Arguments of `pack`: elements from a sequence, a step or a group to the next."""
+RUNTIME_SIZES = [*STRIDES, "length", "padded_length", "dA_rows", "sum_rows", "parts",
+                 "dA_programs", "sum_programs", "dB_programs", "row_blocks"]
 """Arguments whose values don't trigger a new compilation."""
 
 
@@ -28,17 +29,16 @@ def load_rows(pointer, sequence, step, group, length, sequence_stride, step_stri
               d_state: tl.constexpr, N: tl.constexpr):
     """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state."""
     state = tl.arange(0, N)[None, :]
-    offsets = (sequence * sequence_stride + step.to(tl.int64) * step_stride
-               + group * group_stride)[:, None] + state
+    row = sequence * sequence_stride + step.to(tl.int64) * step_stride + group * group_stride
     there = (step < length)[:, None] & (state < d_state)
-    return tl.load(pointer + offsets, there, 0.0).to(tl.float32)
+    return tl.load(pointer + row[:, None] + state, there, 0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def pack(B_ptr, C_ptr, BC_ptr, length, padded_length, B_sequence, B_step, B_group, C_sequence,
-         C_step, C_group, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
+def pack(B_ptr, C_ptr, BC_ptr, B_sequence, B_step, B_group, C_sequence, C_step, C_group, length,
+         padded_length, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
          d_state: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr):
-    """Write BC. `B_sequence`, `B_step` and `B_group` are the strides of B, and so for C.
+    """Write BC.
 
     Grid: (blocks of ROWS rows, batch). A row is a step and a group.
     """
