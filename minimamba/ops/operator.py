@@ -31,9 +31,9 @@ def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
     Returns:
         The gradients.
     """
+    is_batched = torch._C._functorch.is_legacy_batchedtensor
     if not torch.compiler.is_compiling() and any(
-            torch._C._functorch.is_legacy_batchedtensor(x)
-            for x in arguments if isinstance(x, torch.Tensor)):
+            [is_batched(x) for x in arguments if isinstance(x, torch.Tensor)]):
         raise RuntimeError(BATCHED + instead)
     if not torch.is_grad_enabled():
         return tuple(backward(*arguments))

@@ -195,14 +195,14 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     if not delta_softplus and can_read_values(x):
         _check_not_negative(delta if delta_bias is None else delta + delta_bias)
     A, D, delta_bias, initial_state = _to(state_dtype, A, D, delta_bias, initial_state)
-    B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
-    # The Triton kernels read what is as long as x in the dtype that it has.
-    by_step = x, delta, B, C, z
-    x_, delta, B, C, z = by_step if chosen == "triton" else _to(state_dtype, *by_step)
+    x_ = x
+    if chosen != "triton":  # whose kernels read these in the dtypes and shapes that they have
+        x_, delta, B, C, z = _to(state_dtype, x, delta, B, C, z)
+        B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
     y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
         initial_state=initial_state)
-    y = y.to(x.dtype)
+    y = y if y.dtype == x.dtype else y.to(x.dtype)
     return (y, last_state) if return_last_state else y
 
 

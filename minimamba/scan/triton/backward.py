@@ -182,5 +182,6 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK
         chunk -= 1
-    if split == 0:
-        store_states(d_initial_state + block.sequence * N * d_inner, dh, block, N)
+    if d_initial_state is not None:
+        if split == 0:
+            store_states(d_initial_state + block.sequence * N * d_inner, dh, block, N)

@@ -106,7 +106,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         x: (batch, length, d_inner), float32, bfloat16 or float16.
         delta: (batch, length, d_inner), before bias and softplus; in x's dtype or float32.
         A: (d_inner, d_state), float32.
-        B: (batch, length, groups, d_state), in x's dtype or float32.
+        B: (batch, length, d_state) or (batch, length, groups, d_state), in x's dtype or float32.
         C: as B; the number of groups may differ.
         D: (d_inner,), the skip connection, float32; none if None.
         z: (batch, length, d_inner), the gate; in x's dtype or float32; none if None.
@@ -117,7 +117,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     Returns:
         y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
     """
-    if len(x) > MAX_BATCH:
+    if x.shape[0] > MAX_BATCH:
         parts = [scan(x[i], delta[i], A, B[i], C[i], D, None if z is None else z[i],
                       delta_bias=delta_bias, delta_softplus=delta_softplus,
                       initial_state=None if initial_state is None else initial_state[i])
@@ -146,11 +146,28 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
 def _scan(*inputs: Tensor | bool | None) -> tuple[Tensor, Tensor]:
     """y and the last state, where one launch computes all states."""
     needs_grad = torch.is_grad_enabled() and any(
-        isinstance(x, Tensor) and x.requires_grad for x in inputs)
+        [isinstance(x, Tensor) and x.requires_grad for x in inputs])
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else _forward
     y, last_state, *_ = run(*inputs, needs_grad)
     return y, last_state
+
+
+class _Sizes(NamedTuple):
+    """The sizes of a call."""
+
+    kernel: ScanShape
+    """Those that the kernels work with."""
+    B_groups: int
+    C_groups: int
+    d_state: int
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether B and C are packed before the scan: where that pays, or where it must be."""
+        batch, length, d_inner, N, _ = self.kernel
+        return (batch * length * d_inner > WORTH_PACKING or self.B_groups != self.C_groups
+                or self.d_state != N)
 
 
 class _Forward(NamedTuple):
@@ -182,12 +199,13 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
     N); and B and C as the kernels read them, BC in `pack.py`, empty if they read B and C."""
     x, delta, A, D, z, delta_bias, initial_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, _pad_states(initial_state))
-    shape, d_state = _shape(x, A, B, C), B.shape[3]
-    B, C, strides = _laid_out(B, C, _is_packed(shape, B.shape, C.shape))
+    sizes = _sizes(x, A, B, C)
+    B, C, strides = _laid_out(B, C, sizes)
     launches = _forward_launches(
-        shape, B.shape, C.shape, strides, delta_softplus, x.device, needs_grad,
+        sizes, strides, delta_softplus, x.device, needs_grad,
         _dtypes(x, delta, B, C, D, z, delta_bias, initial_state))
-    BC = _room_for_packed(A, shape, launches.pack is not None)
+    shape = sizes.kernel
+    BC = _room_for_packed(A, sizes)
     if launches.pack:
         launches.pack(B, C, BC)
         B, C = BC.unbind(3)
@@ -199,21 +217,20 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
     chunk_states = A.new_empty(shape.batch, shape.chunks if needs_grad else 0, *A.shape)
     launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
                   last_state, chunk_states if needs_grad else None, y)
-    return y, _without_padding(last_state, d_state), chunk_states, BC
+    return y, _without_padding(last_state, sizes.d_state), chunk_states, BC
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _forward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
-                      strides: tuple[int, ...], delta_softplus: bool, device: torch.device,
-                      needs_grad: bool, dtypes: tuple) -> _Forward:
+def _forward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: bool,
+                      device: torch.device, needs_grad: bool, dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
+    shape = sizes.kernel
     plan = choose_plan(shape, FORWARD, schedulers_of(device))
-    is_packed = _is_packed(shape, B_shape, C_shape)
-    constants = _constants(shape, plan, B_shape, C_shape, None if is_packed else strides)
+    constants = _constants(sizes, plan, strides)
     packing = None
-    if is_packed:
+    if sizes.is_packed:
         row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
         packing = Launcher(pack.pack, (row_blocks, shape.batch, 1),
                            constants | dict(zip(pack.STRIDES, strides, strict=True)))
@@ -225,21 +242,21 @@ def _forward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-              chunk_states: Tensor, BC: Tensor, d_out: Tensor,
-              d_last_state: Tensor | None) -> list[Tensor]:
-    """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D,
-    delta_bias and initial_state are given; that of z is empty if z is None."""
-    d_state = A.shape[1]
+              chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
+              has_initial_state: bool) -> list[Tensor]:
+    """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D and
+    delta_bias are given; those of z and initial_state are empty if these are not."""
     x, delta, A, D, z, delta_bias, d_out, d_last_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, d_out, _pad_states(d_last_state))
-    shape = _shape(x, A, B, C)
-    B, C, strides = _laid_out(B, C, len(BC) > 0)
+    sizes = _sizes(x, A, B, C)
+    B, C, strides = _laid_out(B, C, sizes)
     launches = _backward_launches(
-        shape, B.shape, C.shape, strides, len(BC) > 0, delta_softplus, x.device,
-        torch.are_deterministic_algorithms_enabled(),
-        _dtypes(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
-    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in (B, C))
-    if len(BC):
+        sizes, strides, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
+        has_initial_state, _dtypes(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
+    shape = sizes.kernel
+    dB = torch.empty_like(B, memory_format=torch.contiguous_format)
+    dC = torch.empty_like(C, memory_format=torch.contiguous_format)
+    if sizes.is_packed:
         B, C = BC.unbind(3)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
@@ -252,35 +269,37 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
                             shape.d_state)
     dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
     dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    d_initial_state = A.new_empty(batch, *A.shape)
+    d_initial_state = A.new_empty(batch if has_initial_state else 0, *A.shape)
     launches.scan(
         x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
         piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
-        None if z is None else dz, d_bias_parts, d_initial_state)
-    dA = A.new_empty(shape.d_inner, d_state)
+        None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None)
+    dA = A.new_empty(shape.d_inner, sizes.d_state)
     dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
     launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
-    return [dx, d_delta, dA, dB, dC, dD, dz, d_bias, _without_padding(d_initial_state, d_state)]
+    return [dx, d_delta, dA, dB, dC, dD, dz, d_bias,
+            _without_padding(d_initial_state, sizes.d_state)]
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _backward_launches(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size,
-                       strides: tuple[int, ...], is_packed: bool, delta_softplus: bool,
-                       device: torch.device, is_deterministic: bool, dtypes: tuple) -> _Backward:
-    """Plan a backward pass. The last argument decides which code Triton compiles."""
+def _backward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: bool,
+                       device: torch.device, is_deterministic: bool, has_initial_state: bool,
+                       dtypes: tuple) -> _Backward:
+    """Plan a backward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import backward, pack
 
+    shape = sizes.kernel
     plan = choose_plan(shape, BACKWARD, schedulers_of(device))
     blocks, splits, batch = plan.kernel.grid
     # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
     parts = blocks // shape.groups if is_deterministic else 1
-    constants = _constants(shape, plan, B_shape, C_shape, None if is_packed else strides)
+    constants = _constants(sizes, plan, strides)
     row_blocks = -(-shape.length // constants["ROWS"])
     programs = {"dA_programs": -(-shape.d_inner * shape.d_state // SUM_COLUMNS),
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
-                "dB_programs": batch * B_shape[2] * row_blocks}
+                "dB_programs": batch * sizes.B_groups * row_blocks}
     finish = Launcher(
-        pack.finish, (sum(programs.values()) + batch * C_shape[2] * row_blocks, 1, 1),
+        pack.finish, (sum(programs.values()) + batch * sizes.C_groups * row_blocks, 1, 1),
         {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
          "dA_rows": batch * splits, "sum_rows": batch * shape.chunks})
     return _Backward(
@@ -299,41 +318,42 @@ def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> 
                     num_warps=1, maxnreg=launch.max_registers)
 
 
-def _is_packed(shape: ScanShape, B_shape: torch.Size, C_shape: torch.Size) -> bool:
-    """Whether B and C are packed before the scan: where that pays, or where it needs them so."""
-    return (shape.batch * shape.length * shape.d_inner > WORTH_PACKING or B_shape != C_shape
-            or B_shape[3] != shape.d_state)
-
-
-def _laid_out(B: Tensor, C: Tensor, is_packed: bool) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _laid_out(B: Tensor, C: Tensor, sizes: _Sizes) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """B and C, copied if `pack` or the scan can't read them as they are, and the strides of a
-    sequence, a step and a group, which for the scan are the same in both."""
-    if is_packed:
-        B, C = (t if t.stride(3) == 1 else t.contiguous() for t in (B, C))
-        return B, C, (*B.stride()[:3], *C.stride()[:3])
-    strides = B.stride()
-    sequence, step, _, state = strides
-    if strides == C.stride() and state == 1 and B.shape[1] > 1 and step and sequence % step == 0:
-        return B, C, strides[:3]
-    _, length, groups, d_state = B.shape
-    return B.contiguous(), C.contiguous(), (length * groups * d_state, groups * d_state, d_state)
+    sequence, a step and a group: of both for `pack`, the same in both for the scan."""
+    if sizes.is_packed:
+        B, C = (t if t.stride(-1) == 1 else t.contiguous() for t in (B, C))
+        return B, C, (*_strides(B), *_strides(C))
+    strides = _strides(B)
+    sequence, step, _ = strides
+    if (B.stride() == C.stride() and B.stride(-1) == 1 and sizes.kernel.length > 1 and step
+            and sequence % step == 0):
+        return B, C, strides
+    step = sizes.B_groups * sizes.d_state
+    return B.contiguous(), C.contiguous(), (sizes.kernel.length * step, step, sizes.d_state)
 
 
-def _constants(shape: ScanShape, plan: Plan, B_shape: torch.Size, C_shape: torch.Size,
-               strides: tuple[int, int, int] | None) -> dict:
+def _strides(t: Tensor) -> tuple[int, int, int]:
+    """Of a sequence, a step and a group."""
+    sequence, step, *group, _ = t.stride()
+    return sequence, step, group[0] if group else 0
+
+
+def _constants(sizes: _Sizes, plan: Plan, strides: tuple[int, ...]) -> dict:
     """What the kernels are given besides tensors; each takes what it needs. `strides` are those of
-    B and C, None if these are packed."""
-    is_packed = strides is None
+    B and C, unless they are packed."""
+    shape = sizes.kernel
     padded_length, N = shape.chunks * CHUNK, shape.d_state
-    sequence, step, group = strides or (
-        padded_length * shape.groups * 2 * N, shape.groups * 2 * N, 2 * N)
-    return {"rows": sequence // step, "STEP": step, "GROUP": group, "PADDED": is_packed,
+    if sizes.is_packed:
+        strides = padded_length * shape.groups * 2 * N, shape.groups * 2 * N, 2 * N
+    sequence, step, group = strides
+    return {"rows": sequence // step, "STEP": step, "GROUP": group, "PADDED": sizes.is_packed,
             "length": shape.length, "padded_length": padded_length,
             "split_steps": plan.split_steps, "piece_steps": plan.piece_steps,
-            "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": B_shape[2],
-            "C_groups": C_shape[2], "d_inner": shape.d_inner, "d_state": B_shape[3],
-            "N": N, "TILE": shape.tile, "CHUNK": CHUNK,
-            "ROWS": PACKED // N, "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
+            "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": sizes.B_groups,
+            "C_groups": sizes.C_groups, "d_inner": shape.d_inner, "d_state": sizes.d_state,
+            "N": N, "TILE": shape.tile, "CHUNK": CHUNK, "ROWS": PACKED // N,
+            "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
 def _save(ctx, inputs, output):
@@ -349,7 +369,7 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
     *inputs, chunk_states, BC = ctx.saved_tensors
     d_out = torch.zeros_like(inputs[0]) if d_out is None else d_out
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state)
+        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state, ctx.is_given[-1])
     dD, dz, d_bias, d_initial_state = (
         gradient if given else None for gradient, given
         in zip((dD, dz, d_bias, d_initial_state), ctx.is_given, strict=True))
@@ -357,30 +377,33 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad):
-    batch, d_inner, d_state = len(x), *A.shape
-    shape = _shape(x, _pad_states(A), B, C)
-    is_packed = _is_packed(shape, B.shape, C.shape)
-    return (x.new_empty(x.shape), A.new_empty(batch, d_inner, d_state),
-            A.new_empty(batch, shape.chunks if needs_grad else 0, d_inner, shape.d_state),
-            _room_for_packed(A, shape, is_packed))
+    sizes = _sizes(x, _pad_states(A), B, C)
+    shape = sizes.kernel
+    return (x.new_empty(x.shape), A.new_empty(shape.batch, *A.shape),
+            A.new_empty(shape.batch, shape.chunks if needs_grad else 0, shape.d_inner,
+                        shape.d_state),
+            _room_for_packed(A, sizes))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
-                   d_last_state):
+                   d_last_state, has_initial_state):
     required = [tensor.new_empty(tensor.shape) for tensor in (x, delta, A, B, C)]
     return [*required, A.new_empty(A.shape[0]),
             x.new_empty(0) if z is None else z.new_empty(z.shape), A.new_empty(A.shape[0]),
-            A.new_empty(x.shape[0], *A.shape)]
+            A.new_empty(x.shape[0] if has_initial_state else 0, *A.shape)]
 
 
 _apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients, fake=_fake,
                         fake_backward=_fake_backward, instead=INSTEAD)
 
 
-def _shape(x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> ScanShape:
-    """The sizes that the kernels work with; those of A are padded."""
+def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> _Sizes:
+    """The sizes of a call, with A already padded."""
     batch, length, d_inner = x.shape
-    return ScanShape(batch, length, d_inner, A.shape[1], lcm(B.shape[2], C.shape[2]))
+    B_groups = B.shape[2] if B.ndim == 4 else 1
+    C_groups = C.shape[2] if C.ndim == 4 else 1
+    shape = ScanShape(batch, length, d_inner, A.shape[1], lcm(B_groups, C_groups))
+    return _Sizes(shape, B_groups, C_groups, B.shape[-1])
 
 
 def _power_of_two(d_state: int) -> int:
@@ -406,12 +429,14 @@ def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
     """Uninitialized vectors of at least these sizes, in one piece of memory: to ask for each by
     itself would take longer."""
     aligned = [-(-size // 4) * 4 for size in sizes]
-    return like.new_empty(sum(aligned)).split(aligned)
+    return like.new_empty(sum(aligned)).split_with_sizes(aligned)
 
 
-def _room_for_packed(A: Tensor, shape: ScanShape, is_packed: bool) -> Tensor:
-    return A.new_empty(shape.batch if is_packed else 0, shape.chunks * CHUNK, shape.groups, 2,
-                       shape.d_state)
+def _room_for_packed(A: Tensor, sizes: _Sizes) -> Tensor:
+    """For BC, empty if B and C are not packed."""
+    shape = sizes.kernel
+    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * CHUNK, shape.groups,
+                       2, shape.d_state)
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:
