@@ -54,7 +54,8 @@ class Instruction(NamedTuple):
 
 
 def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
-                   without: tuple[str, ...] | None = None, atomic: bool = True):
+                   without: tuple[str, ...] | None = None, atomic: bool = True,
+                   is_packed: bool = True):
     """Compile a kernel for an H100, which need not be there.
 
     Args:
@@ -64,16 +65,20 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         dtype: of x, delta and what has their shape, "bf16" or "fp32".
         without: arguments that are None; by default those of splits.
         atomic: whether several programs add to one place of dB and dC.
+        is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
+            two parts of one projection.
     """
     if without is None:
         without = () if kernel.__name__.startswith("carry") else ONLY_WITH_SPLITS
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
              "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
-             "ATOMIC": atomic}
+             "ATOMIC": atomic, "PADDED": is_packed, "GROUP": 2 * SHAPE.d_state,
+             "STEP": 2 * SHAPE.d_state + (0 if is_packed else SHAPE.d_inner // 32)}
+    long = LONG if is_packed else (*LONG, "B_ptr", "C_ptr")
     names = kernel.arg_names
     constants = {name: sizes.get(name) for name in names if name in sizes or name in without}
     signature = {name: "constexpr" if name in constants else "i32" if name in RUNTIME_SIZES
-                 else f"*{dtype}" if name in LONG else "*fp32" for name in names}
+                 else f"*{dtype}" if name in long else "*fp32" for name in names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names)
                if signature[name].startswith("*")}
     options = {"num_warps": 1, "maxnreg": plan.max_registers(programs)}

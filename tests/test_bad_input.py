@@ -25,6 +25,7 @@ from minimamba.arguments import (
     check_shape,
     check_system,
     check_tensor,
+    once_per_signature,
     precision,
 )
 from minimamba.continuous import (
@@ -116,6 +117,38 @@ def test_check_refuses_and_names_all_three_parts(check, arguments, message):
 ])
 def test_check_accepts_what_is_allowed(check, arguments):
     check("x", *arguments)
+
+
+def test_once_per_signature_repeats_a_check_for_whatever_differs():
+    checked = []
+    check = once_per_signature(lambda *tensors: checked.append(tensors) or len(checked))
+    x = torch.zeros(2, 3)
+    different = [(x,), (x.double(),), (x.T,), (x, None), (None, x), (x, x), (x.to_sparse(),),
+                 (x.to("meta"),), (ones(3, 2),)]
+    assert [check(*tensors) for tensors in different] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [check(*tensors) for tensors in different] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert check(nn.Parameter(x)) == check(torch.ones(2, 3)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of")
+@pytest.mark.parametrize("odd", [
+    [1.0], 1.0, np.ones(2), torch.nested.nested_tensor([ones(1), ones(2)]),
+    torch.masked.masked_tensor(ones(2), torch.tensor([True, False]))])
+def test_once_per_signature_always_checks_what_is_no_plain_tensor(odd):
+    def refuse_it(*_):
+        raise ValueError("checked")
+
+    check = once_per_signature(refuse_it)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="checked"):
+            check(torch.ones(2), odd)
+
+
+def test_a_check_that_failed_is_repeated():
+    x = torch.zeros(1, 4, 2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="delta: expected shape"):
+            selective_scan(x, x[..., :1], -torch.ones(2, 3), *torch.ones(2, 1, 4, 3))
 
 
 @pytest.mark.parametrize(("tensors", "message"), [

@@ -163,6 +163,42 @@ def test_inputs_need_not_be_contiguous():
         selective_scan(**tensors, delta_softplus=True, method="triton"))
 
 
+LAYOUTS = {
+    "parts of one projection": lambda wide: (wide[..., 3:7], wide[..., 7:11]),
+    "at different distances": lambda wide: (wide[..., :4], wide[..., :8].contiguous()[..., 4:]),
+    "the same in every sequence": lambda wide: (wide[:1, ..., :4].expand(2, -1, -1, -1),) * 2,
+    "the same at every step": lambda wide: (wide[:, :1, :, :4].expand(-1, 9, -1, -1),) * 2,
+    "states apart": lambda wide: (wide[..., :8:2], wide[..., 1:9:2]),
+    "time first": lambda wide: [part.transpose(0, 1).contiguous().transpose(0, 1)
+                                for part in (wide[..., :4], wide[..., 4:8])],
+    "without groups": lambda wide: (wide[:, :, 0, 3:7], wide[:, :, 0, 7:11])}
+
+
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "read_as_they_are"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_parameters_may_be_laid_out_in_any_way(monkeypatch, layout, is_packed):
+    tensors = {name: t.float() for name, t in inputs(9, batch=2, d_inner=2).items()}
+    B, C = LAYOUTS[layout](randn(2, 9, 1, 11, seed=1).float().to(DEVICE))
+
+    def scan(method, B, C):
+        return selective_scan(**tensors | {"B": B, "C": C}, delta_softplus=True, method=method)
+
+    if is_packed:
+        monkeypatch.setattr(operator, "WORTH_PACKING", 0)
+    torch.testing.assert_close(scan("triton", B, C), scan("reference", B, C))
+
+
+def test_packed_parameters_of_two_distances_get_their_gradients(monkeypatch):
+    monkeypatch.setattr(operator, "WORTH_PACKING", 0)
+    tensors = {name: t.float() for name, t in inputs(9, d_inner=2).items()}
+    wide = randn(1, 9, 1, 11, seed=1).float().to(DEVICE).requires_grad_()
+    B, C = LAYOUTS["at different distances"](wide)
+    found = [torch.autograd.grad(selective_scan(
+        **tensors | {"B": B, "C": C}, delta_softplus=True, method=method).sum(), wide)[0]
+        for method in ("triton", "reference")]
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("costs", [FORWARD, BACKWARD], ids=["forward", "backward"])
 def test_length_is_split_only_if_programs_are_missing(costs):
     def plan(batch, d_inner, chunks):

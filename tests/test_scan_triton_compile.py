@@ -23,8 +23,25 @@ for kernel, without in (
         (backward.backward, [*OPTIONAL, "dz_ptr", "d_last_state"]),
         (forward.forward, []), (backward.backward, [])):
     compiled = compile_kernel(kernel, 2, 2, dtype="fp32" if without else "bf16", without=without,
-                              atomic=not without)
+                              atomic=not without, is_packed=bool(without))
     assert "cp.async" in compiled.asm["ptx"], "inputs are not copied ahead of their use"
+"""
+
+COMPILE_PACK = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.scan.triton import pack
+
+CONSTANTS = {"groups": 2, "B_groups": 1, "C_groups": 2, "d_inner": 6, "d_state": 5, "N": 8,
+             "TILE": 4, "ROWS": 256, "SUM_ROWS": 64, "COLUMNS": 32}
+for kernel in (pack.pack, pack.finish):
+    constants = {name: CONSTANTS[name] for name in kernel.arg_names if name in CONSTANTS}
+    signature = {name: "constexpr" if name in constants else "i32" if name in pack.RUNTIME_SIZES
+                 else "*bf16" if name in ("B_ptr", "C_ptr", "dB_ptr", "dC_ptr") else "*fp32"
+                 for name in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    triton.compile(source, target=GPUTarget("cuda", 90, 32))
 """
 
 COMPILE_MINIMAL = """
@@ -56,6 +73,10 @@ def run(folder, *arguments):
 
 def test_kernels_compile_with_all_arguments_and_with_as_few_as_possible(tmp_path):
     run(tmp_path, "-c", COMPILE)
+
+
+def test_kernels_before_and_after_the_scan_compile(tmp_path):
+    run(tmp_path, "-c", COMPILE_PACK)
 
 
 def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):

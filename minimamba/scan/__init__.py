@@ -33,6 +33,8 @@ from minimamba.scan.triton import operator
 METHODS = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
            "triton": operator.scan}
 """The functions that compute the scan, by method."""
+CHOICES = ("auto", *METHODS)
+"""What may be asked for."""
 WORTH_COMPILING = 2**24
 """The number of state components over all steps from which "auto" compiles on a CPU."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -84,9 +86,9 @@ def methods() -> dict[str, str | None]:
 
 def _choose(method: str, x: Tensor, d_state: int) -> str:
     """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
-    check_one_of("method", method, ("auto", *METHODS))
+    check_one_of("method", method, CHOICES)
     if method == "auto":
-        if x.device.type == "cuda" and why_not("triton", x=x, d_state=d_state) is None:
+        if x.is_cuda and not is_transformed() and operator.why_not(x, d_state) is None:
             return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
         if large and why_not("compiled", x=x) is None:

@@ -10,6 +10,7 @@ import os
 from functools import lru_cache
 from importlib.util import find_spec
 from math import lcm
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -145,8 +146,8 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
 
 def _scan(*inputs: Tensor | bool | None) -> tuple[Tensor, Tensor]:
     """y and the last state, where one launch computes all states."""
-    needs_grad = torch.is_grad_enabled() and any(
-        [isinstance(x, Tensor) and x.requires_grad for x in inputs])
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else _forward
     y, last_state, *_ = run(*inputs, needs_grad)
