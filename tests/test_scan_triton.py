@@ -296,7 +296,7 @@ def test_reason_names_what_the_machine_lacks(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert methods()["triton"] == "no CUDA device was found, and TRITON_INTERPRET=1 is not set"
     with pytest.raises(ValueError, match=r"such as 'chunked', got 'triton': no CUDA device"):
-        selective_scan(**{name: tensor.float() for name, tensor in inputs(4).items()},
+        selective_scan(**{name: tensor.float().cpu() for name, tensor in inputs(4).items()},
                        delta_softplus=True, method="triton")
     monkeypatch.setattr(operator, "TRITON", False)
     assert "triton is not installed" in methods()["triton"]
