@@ -204,13 +204,14 @@ class OnGPU(torch.Tensor):
     """A tensor that says it is on a GPU, which may not be there."""
 
     device = torch.device("cuda")
+    is_cuda = True
 
     def __new__(cls, dtype=torch.bfloat16, batch=2):
         return torch.empty(batch, 1, 1, dtype=dtype).as_subclass(cls)
 
 
 @pytest.mark.parametrize(("x", "d_state", "chosen"), [
-    (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 12, "chunked"),
+    (OnGPU(), 16, "triton"), (OnGPU(torch.float64), 16, "chunked"), (OnGPU(), 257, "chunked"),
     (OnGPU(batch=70_000), 16, "triton")])
 def test_auto_picks_triton_on_a_gpu_for_inputs_it_can_take(monkeypatch, x, d_state, chosen):
     pytest.importorskip("triton")

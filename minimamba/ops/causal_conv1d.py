@@ -4,6 +4,7 @@ On an NVIDIA GPU it is one Triton kernel forward and one backward: cuDNN's group
 made for images, and take longer than the scan. Elsewhere it is PyTorch's convolution.
 """
 
+from functools import lru_cache
 from math import prod
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
 from minimamba.autocast import without_autocast
+from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.triton.operator import TRITON, failure
 
@@ -75,37 +77,47 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
              conv_state: Tensor | None) -> Tensor:
-    from minimamba.ops import causal_conv1d_kernels
-
     x, weight, conv_state = _contiguous(x, weight, conv_state)
-    batch, length, d_inner = x.shape
+    launch = _launcher("forward", x.shape, weight.shape[1], x.device,
+                       dtypes_of(x, weight, bias, conv_state))
     y = torch.empty_like(x)
-    blocks = _blocks(x, length)
-    causal_conv1d_kernels.forward[batch * prod(blocks),](
-        x, weight, bias, conv_state, y, length, d_inner, *blocks, WIDTH=weight.shape[1],
-        TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
+    launch(x, weight, bias, conv_state, y)
     return y
 
 
 def _backward(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor | None,
               dy: Tensor) -> list[Tensor]:
     """The gradients of x, weight, bias and conv_state, whether or not the last two are given."""
-    from minimamba.ops import causal_conv1d_kernels
-
     x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
     batch, length, d_inner = x.shape
     width = weight.shape[1]
-    blocks = _blocks(x, length + width - 1)
+    launch = _launcher("backward", x.shape, width, x.device,
+                       dtypes_of(x, weight, bias, conv_state, dy))
     dx = torch.empty_like(x)
     d_conv_state = x.new_empty(batch, width - 1, d_inner)
     # Each program's part of the gradients of the weights and, last, of the bias.
-    sums = x.new_empty(batch, blocks[1], width + 1, d_inner, dtype=torch.float32)
-    causal_conv1d_kernels.backward[batch * prod(blocks),](
-        x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner, *blocks,
-        WIDTH=width, TILE_STEPS=TILE_STEPS, TILE_CHANNELS=TILE_CHANNELS, num_warps=NUM_WARPS)
-    d_weight = sums[:, :, :-1].sum((0, 1)).T.contiguous().to(weight.dtype)
-    d_bias = sums[:, :, -1].sum((0, 1)).to(weight.dtype)
-    return [dx, d_weight, d_bias, d_conv_state]
+    _, step_blocks = _blocks(d_inner, length + width - 1)
+    sums = x.new_empty(batch, step_blocks, width + 1, d_inner, dtype=torch.float32)
+    launch(x, weight, bias, conv_state, dy, dx, d_conv_state, sums)
+    d_weight, d_bias = sums.sum((0, 1)).to(weight.dtype).split([width, 1])
+    # Cloned, for no output of an operator may share its memory with another.
+    return [dx, d_weight.T.clone(memory_format=torch.contiguous_format), d_bias[0],
+            d_conv_state]
+
+
+@lru_cache(maxsize=LAUNCHES)
+def _launcher(name: str, x_shape: torch.Size, width: int, device: torch.device,
+              dtypes: tuple) -> Launcher:
+    """The launcher of a kernel. The last two arguments decide which code Triton compiles."""
+    from minimamba.ops import causal_conv1d_kernels
+
+    batch, length, d_inner = x_shape
+    blocks = _blocks(d_inner, length if name == "forward" else length + width - 1)
+    sizes = {"length": length, "d_inner": d_inner, "channel_blocks": blocks[0],
+             "step_blocks": blocks[1], "WIDTH": width, "TILE_STEPS": TILE_STEPS,
+             "TILE_CHANNELS": TILE_CHANNELS}
+    return Launcher(getattr(causal_conv1d_kernels, name), (batch * prod(blocks), 1, 1), sizes,
+                    num_warps=NUM_WARPS)
 
 
 def _save(ctx, inputs, output):
@@ -134,9 +146,9 @@ _apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
                         instead="Run this convolution on a CPU, or in float64.")
 
 
-def _blocks(x: Tensor, steps: int) -> tuple[int, int]:
+def _blocks(d_inner: int, steps: int) -> tuple[int, int]:
     """(blocks of channels, blocks of steps): of one sequence."""
-    return -(-x.shape[2] // TILE_CHANNELS), -(-steps // TILE_STEPS)
+    return -(-d_inner // TILE_CHANNELS), -(-steps // TILE_STEPS)
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

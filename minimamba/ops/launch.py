@@ -10,8 +10,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+LAUNCHES = 1024
+"""Launches of one function, for different shapes, that are remembered."""
 ALIGNMENT = 16
 """Bytes. Triton compiles faster code for arrays that begin at a multiple of them."""
+
+
+def dtypes_of(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
+    """List the dtypes, which decide the machine code that a kernel needs.
+
+    Args:
+        *tensors: arguments of a kernel; None where there is none.
+    """
+    return tuple([None if tensor is None else tensor.dtype for tensor in tensors])
 
 
 class Launcher:

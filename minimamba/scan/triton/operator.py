@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad, silu
 
 from minimamba.arguments import values_exist
-from minimamba.ops.launch import Launcher
+from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
@@ -39,8 +39,6 @@ MAX_BATCH = 65535
 MAX_D_STATE = 256
 STATES_PER_LAUNCH = 16
 """State dimension that one launch computes; a larger one takes several."""
-LAUNCHES = 1024
-"""Calls of different shapes that are remembered."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
@@ -204,7 +202,7 @@ def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
     B, C, strides = _laid_out(B, C, sizes)
     launches = _forward_launches(
         sizes, strides, delta_softplus, x.device, needs_grad,
-        _dtypes(x, delta, B, C, D, z, delta_bias, initial_state))
+        dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
     shape = sizes.kernel
     BC = _room_for_packed(A, sizes)
     if launches.pack:
@@ -253,7 +251,7 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     B, C, strides = _laid_out(B, C, sizes)
     launches = _backward_launches(
         sizes, strides, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
-        has_initial_state, _dtypes(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
+        has_initial_state, dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
     shape = sizes.kernel
     dB = torch.empty_like(B, memory_format=torch.contiguous_format)
     dC = torch.empty_like(C, memory_format=torch.contiguous_format)
@@ -420,10 +418,6 @@ def _pad_states(states: Tensor | None) -> Tensor | None:
 
 def _without_padding(states: Tensor, d_state: int) -> Tensor:
     return states if states.shape[-1] == d_state else states[..., :d_state].contiguous()
-
-
-def _dtypes(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
-    return tuple([None if tensor is None else tensor.dtype for tensor in tensors])
 
 
 def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
