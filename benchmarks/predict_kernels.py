@@ -1,6 +1,6 @@
 """Predict the time of the scan kernels from their machine code; no GPU is needed.
 
-Usage: python benchmarks/predict_kernels.py
+Usage: python benchmarks/predict_kernels.py [d_state]
 Compiles the kernels for an H100 and simulates one scheduler that executes the
 loops of several programs. Each instruction says how many cycles the next one waits, and which of
 six barriers it sets or waits for: the fields that Jia et al. 2018 (arXiv:1804.06826) found in
@@ -11,6 +11,7 @@ and instructions to be in the cache: this is what the code allows, not a time.
 
 import re
 import subprocess
+import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -169,13 +170,17 @@ def cycles_per_step(kernel, channels_per_lane: int, most: int) -> list[int]:
             for programs in range(1, most + 1)]
 
 
-def main() -> None:
+def main(d_state: int = 16) -> None:
     """Print the cycles of each kernel beside those that `plan.py` has, and the predicted times."""
-    for kernel, carry, costs in ((forward.forward, forward.carry, plan.FORWARD),
-                                 (backward.backward, backward.carry_back, plan.BACKWARD)):
+    global SHAPE
+    SHAPE = SHAPE._replace(d_state=d_state)
+    both = ((plan.FORWARD, plan.BACKWARD) if d_state <= 16
+            else (plan.FORWARD_32, plan.BACKWARD_32))
+    for kernel, carry, costs in ((forward.forward, forward.carry, both[0]),
+                                 (backward.backward, backward.carry_back, both[1])):
         found = {}
         for each, channels, expected in (
-                (carry, plan.CARRY_CHANNELS_PER_LANE, costs.carry),
+                (carry, costs.carry_channels, costs.carry),
                 *((kernel, *row) for row in costs.kernel)):
             found[each, channels] = cycles_per_step(each, channels, len(expected))
             print(f"{each.__name__}, {channels} channels per lane: {found[each, channels]} cycles "
@@ -190,4 +195,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -23,8 +23,10 @@ from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
     BACKWARD,
+    BACKWARD_32,
     CHUNK,
     FORWARD,
+    FORWARD_32,
     Launch,
     Plan,
     ScanShape,
@@ -37,7 +39,7 @@ TRITON = find_spec("triton") is not None
 MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
 MAX_D_STATE = 256
-STATES_PER_LAUNCH = 16
+STATES_PER_LAUNCH = 32
 """State dimension that one launch computes; a larger one takes several."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
@@ -226,7 +228,8 @@ def _forward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: b
     from minimamba.scan.triton import forward, pack
 
     shape = sizes.kernel
-    plan = choose_plan(shape, FORWARD, schedulers_of(device))
+    costs = FORWARD if shape.d_state <= 16 else FORWARD_32
+    plan = choose_plan(shape, costs, schedulers_of(device))
     constants = _constants(sizes, plan, strides)
     packing = None
     if sizes.is_packed:
@@ -288,7 +291,8 @@ def _backward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: 
     from minimamba.scan.triton import backward, pack
 
     shape = sizes.kernel
-    plan = choose_plan(shape, BACKWARD, schedulers_of(device))
+    costs = BACKWARD if shape.d_state <= 16 else BACKWARD_32
+    plan = choose_plan(shape, costs, schedulers_of(device))
     blocks, splits, batch = plan.kernel.grid
     # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
     parts = blocks // shape.groups if is_deterministic else 1

@@ -29,8 +29,6 @@ import torch
 LANES = 32
 CHUNK = 64
 MAX_TILE = 4
-CARRY_CHANNELS_PER_LANE = 2
-"""Channels of each lane in the carry pass."""
 SCHEDULERS_PER_MULTIPROCESSOR = 4
 REGISTERS_PER_SCHEDULER = 512
 """Registers of one scheduler for one lane, shared by its programs; so on all NVIDIA GPUs from
@@ -61,13 +59,18 @@ class Costs(NamedTuple):
     """Cycles of `forward` or `backward`, for each number of channels per lane."""
     carry: tuple[int, ...]
     """Cycles of `carry` or `carry_back`."""
+    carry_channels: int
+    """Channels of each lane there."""
     slack: float
     """By what fraction a plan may take longer than the fastest if it has fewer splits, each of
     which needs memory for states."""
 
 
-FORWARD = Costs(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 0)
-BACKWARD = Costs(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 1 / 15)
+FORWARD = Costs(((2, (148, 208, 288)), (4, (261, 387))), (107, 153, 227, 297), 2, 0)
+BACKWARD = Costs(((1, (271, 399, 550)), (2, (436, 648))), (112, 168, 253, 329), 2, 1 / 15)
+FORWARD_32 = Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164, 230, 299), 1, 0)
+"""For more than 16 states, twice as many in each lane."""
+BACKWARD_32 = Costs(((1, (593, 888)),), (117, 166, 238, 314), 1, 1 / 15)
 
 
 class ScanShape(NamedTuple):
@@ -140,8 +143,8 @@ def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per
     split_steps = chunks_per_split * CHUNK
     if splits == 1:
         return Plan(kernel, None, split_steps, 0, 0)
-    carry = Launch((shape.blocks(CARRY_CHANNELS_PER_LANE), (splits - 1) * pieces_per_split,
-                    shape.batch), CARRY_CHANNELS_PER_LANE, max_registers(len(costs.carry)))
+    carry = Launch((shape.blocks(costs.carry_channels), (splits - 1) * pieces_per_split,
+                    shape.batch), costs.carry_channels, max_registers(len(costs.carry)))
     return Plan(kernel, carry, split_steps, split_steps // pieces_per_split, pieces_per_split)
 
 
@@ -221,7 +224,7 @@ def _carry_cycles(shape: ScanShape, costs: Costs, splits: int, chunks: int, piec
                   schedulers: int) -> int:
     """What splits cost: the carry pass, and what each program then carries through the pieces."""
     all_pieces = (splits - 1) * pieces
-    programs = shape.batch * shape.blocks(CARRY_CHANNELS_PER_LANE) * all_pieces
+    programs = shape.batch * shape.blocks(costs.carry_channels) * all_pieces
     return (PASS_CYCLES + all_pieces * PIECE_CYCLES
             + predicted_cycles(programs, chunks // pieces, costs.carry, schedulers))
 
