@@ -262,7 +262,7 @@ FAULTS = [
     Fault("B and C of different strides are read alike", "scan/triton/operator.py",
           "if (B.stride() == C.stride() and", "if (", "test_scan_triton.py laid_out"),
     Fault("the Triton scan adds D x once for every thirty-two states", "scan/triton/operator.py",
-          "D if start == 0 else None", "D", "test_scan_triton.py other_sizes and 32"),
+          "D if start == 0 else None", "D", "test_scan_triton.py other_sizes and 37"),
     Fault("a plan forgets the last chunk", "scan/triton/plan.py",
           "return -(-self.length // CHUNK)", "return max(1, self.length // CHUNK)",
           "test_scan_triton.py awkward", "A2"),

@@ -35,7 +35,7 @@ REGISTERS_PER_SCHEDULER = 512
 compute capability 7.0 to 12.0."""
 MAX_REGISTERS = 255
 """Registers that one lane can address."""
-PASS_CYCLES = 200 * CHUNK
+PASS_CYCLES = 300 * CHUNK
 """Cycles that launching one more pass takes."""
 PIECE_CYCLES = 7 * CHUNK
 """Cycles that carrying the state through one piece takes at the start of a program."""
