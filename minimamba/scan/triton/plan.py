@@ -35,7 +35,7 @@ REGISTERS_PER_SCHEDULER = 512
 compute capability 7.0 to 12.0."""
 MAX_REGISTERS = 255
 """Registers that one lane can address."""
-PASS_CYCLES = 300 * CHUNK
+PASS_CYCLES = 200 * CHUNK
 """Cycles that launching one more pass takes."""
 PIECE_CYCLES = 7 * CHUNK
 """Cycles that carrying the state through one piece takes at the start of a program."""
@@ -66,8 +66,8 @@ class Costs(NamedTuple):
     which needs memory for states."""
 
 
-FORWARD = Costs(((2, (148, 208, 288)), (4, (261, 387))), (107, 153, 227, 297), 2, 0)
-BACKWARD = Costs(((1, (271, 399, 550)), (2, (436, 648))), (112, 168, 253, 329), 2, 1 / 15)
+FORWARD = Costs(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 2, 0)
+BACKWARD = Costs(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 2, 1 / 15)
 FORWARD_32 = Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164, 230, 299), 1, 0)
 """For more than 16 states, twice as many in each lane."""
 BACKWARD_32 = Costs(((1, (593, 888)),), (117, 166, 238, 314), 1, 1 / 15)
