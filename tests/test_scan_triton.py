@@ -1,5 +1,8 @@
 """The Triton scan against the reference: in Triton's interpreter, or on a GPU if there is one."""
 
+from contextlib import contextmanager
+from unittest.mock import patch
+
 import pytest
 import torch
 from systems import F64, randn, uniform
@@ -44,6 +47,13 @@ def inputs(length, *, batch=1, d_inner=3, d_state=4, groups=1):
     return {name: tensors[name].to(torch.bfloat16).to(DEVICE) for name in NAMES}
 
 
+@contextmanager
+def chunks_of(steps):
+    """Chunks of so many steps: in the interpreter, a whole one of 64 takes seconds."""
+    with (patch.object(plan_module, "CHUNK", steps), patch.object(operator, "CHUNK", steps)):
+        yield
+
+
 def results(method, tensors, dtype, *, half=()):
     """y, the last state, and all gradients; the inputs named in `half` stay bfloat16."""
     leaves = {name: (tensor if name in half else tensor.to(dtype)).clone().requires_grad_()
@@ -56,10 +66,11 @@ def results(method, tensors, dtype, *, half=()):
     return {"y": y, "last_state": last_state} | dict(zip(leaves, gradients, strict=True))
 
 
-def check(tensors, tolerance=1e-6, **options):
+def check(tensors, tolerance=1e-6, *, chunk=CHUNK if DEVICE == "cuda" else 16, **options):
     """Compare with the reference in float64, each result relative to its norm."""
     __tracebackhide__ = True
-    given = results("triton", tensors, torch.float32, **options)
+    with chunks_of(chunk):
+        given = results("triton", tensors, torch.float32, **options)
     for name, expected in results("reference", tensors, F64).items():
         assert given[name].isfinite().all(), name
         error = ((given[name].to(F64) - expected).norm() / expected.norm()).item()
@@ -69,7 +80,7 @@ def check(tensors, tolerance=1e-6, **options):
 
 @pytest.mark.parametrize("without", [(), ("z", "initial_state")])
 def test_batch_larger_than_a_grid_takes_several_launches(monkeypatch, without):
-    tensors = {name: t for name, t in inputs(10, batch=5).items() if name not in without}
+    tensors = {name: t for name, t in inputs(10, batch=3).items() if name not in without}
     monkeypatch.setattr(operator, "MAX_BATCH", 2)
     check(tensors)
 
@@ -87,7 +98,7 @@ def test_no_plan_is_larger_than_a_grid_of_cuda(costs, length, d_inner):
 
 @pytest.mark.parametrize("length", [1, 64, 65])
 def test_results_match_reference_at_awkward_lengths(length):
-    check(inputs(length))
+    check(inputs(length), chunk=CHUNK)
 
 
 def test_results_match_reference_if_the_length_is_split(monkeypatch):
@@ -102,8 +113,6 @@ def test_results_match_reference_if_the_length_is_split(monkeypatch):
 def test_results_match_reference_if_every_loop_runs_more_than_twice(monkeypatch):
     """Chunks of a split, pieces of it, splits, and tiles of a chunk, with a last one not full."""
     chunk, chunks_per_split, splits = 16, 4, 3
-    for module in (plan_module, operator):
-        monkeypatch.setattr(module, "CHUNK", chunk)
     plans = []
 
     def small_plan(shape, costs, schedulers):
@@ -113,7 +122,7 @@ def test_results_match_reference_if_every_loop_runs_more_than_twice(monkeypatch)
         return plans[-1]
 
     monkeypatch.setattr(operator, "choose_plan", small_plan)
-    check(inputs(chunk * chunks_per_split * splits - 5))
+    check(inputs(chunk * chunks_per_split * splits - 5), chunk=chunk)
     assert {plan.kernel.grid[1] for plan in plans} == {splits}
     assert {plan.carry.grid[1] for plan in plans} == {2 * (splits - 1)}
     assert {plan.piece_steps for plan in plans} == {2 * chunk}
@@ -146,8 +155,7 @@ def test_deterministic_sums_match_reference_and_are_the_same_twice():
     tensors = inputs(9, d_inner=18)                          # more channels than a program has
     try:
         torch.use_deterministic_algorithms(True)
-        first = check(tensors)
-        second = results("triton", tensors, torch.float32)
+        first, second = check(tensors), check(tensors)
     finally:
         torch.use_deterministic_algorithms(False)
     assert all(torch.equal(first[name], second[name]) for name in first)
