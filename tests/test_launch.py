@@ -1,10 +1,13 @@
 """Launching a kernel: Triton looks at the arguments once, unless they are laid out differently."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from minimamba import scan, selective_scan
 from minimamba.ops.launch import Launcher
 
 
@@ -56,9 +59,7 @@ def test_code_for_aligned_arrays_is_never_used_for_others(launched):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU, or none")
 def test_kernels_run_on_the_gpu_of_their_tensors():
-    from minimamba import selective_scan
-
-    def scan(device):
+    def results(device):
         torch.manual_seed(0)
         x, delta = torch.randn(2, 1, 70, 5)
         parts = [x, delta, -torch.rand(5, 4), *torch.randn(2, 1, 70, 4)]
@@ -68,6 +69,55 @@ def test_kernels_run_on_the_gpu_of_their_tensors():
 
     with torch.cuda.device(0):
         for _ in range(2):
-            for first, second in zip(scan("cuda:0"), scan("cuda:1"), strict=True):
+            for first, second in zip(results("cuda:0"), results("cuda:1"), strict=True):
                 assert second.device == torch.device("cuda:1")
                 assert torch.equal(first.cpu(), second.cpu())
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations of PyTorch, each of which takes a few microseconds to call."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count[function.overloadpacket.__name__] += 1
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count launches and operations, as on a GPU: without looking at values."""
+    launches = []
+    monkeypatch.setattr(Launcher, "__call__", lambda self, *tensors: launches.append(self))
+    monkeypatch.setattr(scan, "can_read_values", lambda _: False)
+
+    def count(call):
+        launches.clear()
+        with Operations() as operations:
+            call()
+        return len(launches), operations.count
+
+    return count
+
+
+@pytest.mark.skipif(bool(scan.why_not("triton")), reason=str(scan.why_not("triton")))
+def test_a_call_of_the_scan_does_nothing_that_it_could_leave_out(counted):
+    x, delta, z = torch.randn(3, 2, 70, 6).bfloat16()
+    B, C = torch.randn(2, 70, 10).bfloat16().split(5, -1)
+    B, C = B[..., :4], C[..., :4]
+    given = [x, delta, -torch.rand(6, 4), B, C, torch.randn(6), z]
+    options = {"delta_bias": torch.randn(6), "delta_softplus": True, "method": "triton"}
+    # y, the last state; and, empty, the states of chunks and the packed B and C.
+    assert counted(lambda: selective_scan(*given, **options)) == (
+        1, {"empty_like": 1, "new_empty": 3})
+    leaves = [t.detach().requires_grad_() for t in given]
+    assert counted(lambda: selective_scan(*leaves, **options)) == (
+        1, {"empty_like": 1, "new_empty": 3, "detach": 2})
+    y = selective_scan(*leaves, **options)
+    dy = torch.ones_like(y)
+    # The scan, and what adds up its parts. Room for the gradients of what is as long as x, of B and
+    # C, of the rest, and for the parts; only those of dB and dC must begin with 0.
+    assert counted(lambda: torch.autograd.grad(y, leaves, dy)) == (
+        2, {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1, "detach": 2})
