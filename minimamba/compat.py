@@ -22,6 +22,7 @@ from minimamba.arguments import (
     check_finite,
     check_shape,
     check_tensor,
+    once_per_signature,
     refuse,
     shape_of,
 )
@@ -85,11 +86,21 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     """
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
+    _check(u, delta, A, B, C, z)
+    if can_read_values(u):
+        check_finite("u", u)
+    y, last_state = selective_scan(
+        u.mT, delta.mT, A, _per_step(B, u), _per_step(C, u), D, None if z is None else z.mT,
+        delta_bias=delta_bias, delta_softplus=delta_softplus, return_last_state=True)
+    return (y.mT, last_state) if return_last_state else y.mT
+
+
+@once_per_signature
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> None:
+    """Check what `selective_scan` would not name as it is named here."""
     check_tensor("u", u, DTYPES)
     if u.ndim != 3:
         refuse("u", "shape (batch, channels, length)", shape_of(u))
-    if can_read_values(u):
-        check_finite("u", u)
     if isinstance(A, Tensor) and A.is_complex():
         refuse("A", "a real A: the complex form of the official package has no counterpart here",
                str(A.dtype).removeprefix("torch."))
@@ -97,23 +108,21 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         if t is not None or name == "delta":
             check_dense(name, t)
             check_shape(name, t, tuple(u.shape), "(batch, channels, length)")
-    x, delta, z = (t if t is None else t.mT for t in (u, delta, z))
-    B, C = (_per_step(name, t, u) for name, t in (("B", B), ("C", C)))
-    y, last_state = selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
-                                   delta_softplus=delta_softplus, return_last_state=True)
-    return (y.mT, last_state) if return_last_state else y.mT
+    channels = u.shape[1]
+    for name, t in (("B", B), ("C", C)):
+        check_dense(name, t)
+        if t.ndim not in (2, 3, 4):
+            refuse(name, "shape (channels, d_state), (batch, d_state, length) or "
+                   "(batch, groups, d_state, length)", shape_of(t))
+        if t.ndim == 2:
+            check_shape(name, t, (channels, t.shape[1]), "(channels, d_state)")
 
 
-def _per_step(name: str, t: Tensor, u: Tensor) -> Tensor:
-    """Bring B or C from any official shape to (batch, length, groups, d_state)."""
-    batch, channels, length = u.shape
-    check_dense(name, t)
-    if t.ndim not in (2, 3, 4):
-        refuse(name, "shape (channels, d_state), (batch, d_state, length) or "
-               "(batch, groups, d_state, length)", shape_of(t))
+def _per_step(t: Tensor, u: Tensor) -> Tensor:
+    """Bring B or C from any official shape to (batch, length, d_state), with groups before d_state
+    if there are any."""
     if t.ndim == 2:
         # One vector per channel for all steps: every channel is a group of its own.
-        check_shape(name, t, (channels, t.shape[1]), "(channels, d_state)")
         t = t.to(torch.promote_types(t.dtype, torch.float32))
-        return t.expand(batch, length, *t.shape)
-    return (t if t.ndim == 4 else t[:, None]).permute(0, 3, 1, 2)
+        return t.expand(u.shape[0], u.shape[2], *t.shape)
+    return t.mT if t.ndim == 3 else t.permute(0, 3, 1, 2)
