@@ -104,3 +104,12 @@ def test_ratios_to_the_official_kernel_are_the_measured_ones():
     assert [round(min(forward), 1), round(max(forward), 2)] == [0.3, 0.65]
     assert [round(min(both), 1), round(max(both), 1)] == [0.4, 0.5]
     assert max(row["ours"]["bytes"] / row["official"]["bytes"] for row in rows) < 1
+
+
+def test_times_of_calls_are_the_measured_ones():
+    found = json.loads((ROOT / "benchmarks/results/scan_calls_cuda.json").read_text())
+    row, = (row for row in found["rows"] if row["shape"] == [2, 512, 1536, 16])
+    assert "two sequences of 512 steps take 2.1 times as long" in README
+    assert "in the forward pass, and 1.6 times for forward + backward (`benchmarks" in README
+    assert [round(row["ours"][way]["call"] / row["official"][way]["call"], 1)
+            for way in ("forward", "both")] == [2.1, 1.6]
