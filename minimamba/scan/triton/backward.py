@@ -154,7 +154,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     dh = state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e, block, pieces,
                               d_inner, N, True)
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
-    # 0, to which `store_sums` adds.
+    # 0, to which `store_sums` adds, after a barrier of the loop.
     store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
     dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
