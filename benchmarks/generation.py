@@ -100,11 +100,9 @@ def load_official(folder: str) -> nn.Module | None:
     except ImportError as error:
         print(f"without the official package: {error}", file=sys.stderr)
         return None
-    from safetensors.torch import load_file
-
     model = MambaLMHeadModel(OfficialConfig(d_model=768, n_layer=24, vocab_size=VOCAB_SIZE),
                              device="cuda", dtype=torch.bfloat16)
-    weights = load_file(f"{folder}/model.safetensors")
+    weights = torch.load(f"{folder}/pytorch_model.bin")
     weights.setdefault("lm_head.weight", weights["backbone.embedding.weight"])
     model.load_state_dict(weights)
     return model.eval()

@@ -34,10 +34,11 @@ OTHER = 15
 SHARED = ("SHFL", "LDS", "LDSM", "STS", "LDG", "LDGSTS", "STG", "REDG")
 """Instructions of the unit that the schedulers of a multiprocessor share, which takes four cycles
 of a scheduler's time for every 128 bytes."""
-LONG = ("x_ptr", "delta_ptr", "z_ptr", "y_ptr", "d_out_ptr", "dx_ptr", "d_delta_ptr", "dz_ptr")
+LONG = ("x_ptr", "delta_ptr", "z_ptr", "y_ptr", "d_out_ptr", "dx_ptr", "d_delta_ptr", "dz_ptr",
+        "y_again_ptr")
 """Kernel arguments that may be in half precision."""
-ONLY_WITH_SPLITS = ("initial_state", "piece_states", "piece_deltas", "d_last_state")
-"""Kernel arguments that are None where nothing enters the only split."""
+USUALLY_NONE = ("initial_state", "piece_states", "piece_deltas", "d_last_state", "y_again_ptr")
+"""Kernel arguments that are None in a training step of one split."""
 
 
 class Instruction(NamedTuple):
@@ -64,13 +65,13 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         channels_per_lane: the plan's choice.
         programs: how many should fit on a scheduler; decides how many registers one may use.
         dtype: of x, delta and what has their shape, "bf16" or "fp32".
-        without: arguments that are None; by default those of splits.
+        without: arguments that are None; by default `USUALLY_NONE`.
         atomic: whether several programs add to one place of dB and dC.
         is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
             two parts of one projection.
     """
     if without is None:
-        without = () if kernel.__name__.startswith("carry") else ONLY_WITH_SPLITS
+        without = () if kernel.__name__.startswith("carry") else USUALLY_NONE
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
              "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
              "ATOMIC": atomic, "PADDED": is_packed, "GROUP": 2 * SHAPE.d_state,

@@ -273,7 +273,7 @@ def test_operator_is_registered_as_torch_compile_needs_it():
 
 def test_states_are_saved_only_if_an_input_needs_a_gradient(monkeypatch):
     saves = []
-    for name in ("_apply", "_forward"):
+    for name in ("_apply", "forward_pass"):
         run = getattr(operator, name)
         monkeypatch.setattr(operator, name, lambda *arguments, run=run: (
             saves.append(arguments[-1]) or run(*arguments)))

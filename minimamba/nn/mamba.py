@@ -26,6 +26,7 @@ from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_ran
 from minimamba.ops import decode
 from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
 from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
+from minimamba.ops.mamba_block import BlockWeights, can_use_mamba_block, mamba_block
 
 
 class MambaCache(NamedTuple):
@@ -142,14 +143,19 @@ class Mamba(SelectiveSSM):
             conv_state, ssm_state = cache
         if attention_mask is not None:
             attention_mask = as_bool_mask(attention_mask, batch, length, x.device)
-        x, z = self._in_branches(x)
-        if attention_mask is not None:
-            x, conv_state = self._move_padding(x, conv_state, attention_mask)
-        conv_input = x
-        x = self._convolve(x, conv_state)
-        y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
-                                 return_last_state=True)
-        output = linear_layer(self.out_proj, y)
+        weights = self._block_weights() if attention_mask is None else None
+        passes_state = cache is not None or return_cache
+        if weights is not None and can_use_mamba_block(x, weights, passes_state=passes_state):
+            output, conv_input, ssm_state = mamba_block(x, weights, conv_state, ssm_state)
+        else:
+            x, z = self._in_branches(x)
+            if attention_mask is not None:
+                x, conv_state = self._move_padding(x, conv_state, attention_mask)
+            conv_input = x
+            x = self._convolve(x, conv_state)
+            y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
+                                     return_last_state=True)
+            output = linear_layer(self.out_proj, y)
         if not return_cache:
             return output
         if conv_state is None:
@@ -236,6 +242,17 @@ class Mamba(SelectiveSSM):
                 x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
+
+    def _block_weights(self) -> BlockWeights | None:
+        """The parameters as `mamba_block` takes them; None if it can't be used with them."""
+        layers = self.in_proj, self.conv1d, self.x_proj, self.dt_proj, self.out_proj
+        if (not all(map(is_plain, layers)) or self.in_proj.bias is not None
+                or self.x_proj.bias is not None or self.out_proj.bias is not None
+                or self.scan_method not in ("auto", "triton")):
+            return None
+        return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias,
+                            self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias,
+                            self.A_log, self.D, self.out_proj.weight)
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute x and z by one product each: halves of a single one would have to be copied."""

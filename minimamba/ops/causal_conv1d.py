@@ -75,8 +75,13 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
     return silu(y[:, :, 0].mT)
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
-             conv_state: Tensor | None) -> Tensor:
+def forward_pass(x: Tensor, weight: Tensor, bias: Tensor | None,
+                 conv_state: Tensor | None) -> Tensor:
+    """Compute `causal_conv1d_silu` by the kernel.
+
+    Args:
+        x: as in `causal_conv1d_silu`, and so are the others.
+    """
     x, weight, conv_state = _contiguous(x, weight, conv_state)
     launch = _launcher("forward", x.shape, weight.shape[1], x.device,
                        dtypes_of(x, weight, bias, conv_state))
@@ -85,9 +90,17 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None,
     return y
 
 
-def _backward(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor | None,
-              dy: Tensor) -> list[Tensor]:
-    """The gradients of x, weight, bias and conv_state, whether or not the last two are given."""
+def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor | None,
+                  dy: Tensor) -> list[Tensor]:
+    """Compute the gradients of `forward_pass` by the kernel.
+
+    Args:
+        x: as in `causal_conv1d_silu`, and so are weight, bias and conv_state.
+        dy: (batch, length, d_inner), the gradient of the result.
+
+    Returns:
+        The gradients of x, weight, bias and conv_state, whether or not the last two are given.
+    """
     x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
     batch, length, d_inner = x.shape
     width = weight.shape[1]
@@ -141,7 +154,7 @@ def _fake_backward(x, weight, bias, conv_state, dy):
             x.new_empty(x.shape[0], weight.shape[1] - 1, x.shape[2])]
 
 
-_apply = differentiable("causal_conv1d_silu", _forward, _backward, save=_save,
+_apply = differentiable("causal_conv1d_silu", forward_pass, backward_pass, save=_save,
                         gradients=_gradients, fake=_fake, fake_backward=_fake_backward,
                         instead="Run this convolution on a CPU, or in float64.")
 

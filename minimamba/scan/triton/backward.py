@@ -134,11 +134,13 @@ def store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_in
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states, d_out_ptr,
              d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr, dA_ptr,
-             dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, rows, length, padded_length,
-             split_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-             SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
-             GROUP: tl.constexpr, CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
-    """All gradients, walking from the end of each split to its beginning.
+             dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, y_again_ptr, rows,
+             length, padded_length, split_steps, pieces, groups: tl.constexpr,
+             d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
+             PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
+             TILE: tl.constexpr, PER_LANE: tl.constexpr):
+    """All gradients, walking from the end of each split to its beginning; and y again, gated, where
+    `y_again_ptr` is not None.
 
     Grid: (blocks of channels, splits, batch).
     """
@@ -160,7 +162,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
                     first_row(C_ptr, rows, block, STEP, GROUP), z_ptr,
                     d_out_ptr)
-    outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, dBC)
+    outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
     chunks = tl.cdiv(span.end - begin, CHUNK)
     chunk_start = begin + (chunks - 1) * CHUNK
     chunk = block.sequence * tl.cdiv(length, CHUNK) + chunk_start // CHUNK  # int64, as sequence is

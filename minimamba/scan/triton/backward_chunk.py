@@ -54,11 +54,13 @@ class Inputs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Pointers to the gradients with one number per step; dz may be None."""
+    """Pointers to what has one number per step: gradients, and y, which has z's gate. dz or y may
+    be None."""
 
     dx: tl.tensor
     d_delta: tl.tensor
     dz: tl.tensor
+    y: tl.tensor
     dBC: tl.tensor
     """(2 TILE², N / TILE): where `sum_over_channels` goes for the first tile of the sequence."""
 
@@ -196,8 +198,10 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
             store_tile(outputs.dx, dx, block, span, t, own, d_inner)
             store_tile(outputs.d_delta, d_delta, block, span, t, own, d_inner)
             if inputs.z is not None:
-                d_gate = (per_channel.D * x + sum_over_states(C_h, TILE)) * d_out
-                dz = d_gate * gate * (1 + z * (1 - gate))
+                before_gate = per_channel.D * x + sum_over_states(C_h, TILE)
+                dz = before_gate * d_out * gate * (1 + z * (1 - gate))
                 store_tile(outputs.dz, dz, block, span, t, own, d_inner)
+                if outputs.y is not None:
+                    store_tile(outputs.y, before_gate * z * gate, block, span, t, own, d_inner)
             add_dBC(outputs.dBC + t // TILE * 2 * TILE * N, sum_over_channels(dB, dC, TILE), ATOMIC)
     return dh, Sums(dA, dD, d_bias)

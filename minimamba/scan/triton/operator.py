@@ -149,7 +149,7 @@ def _scan(*inputs: Tensor | bool | None) -> tuple[Tensor, Tensor]:
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
     # Without gradients, an autograd.Function would only take time.
-    run = _apply if needs_grad or torch.compiler.is_compiling() else _forward
+    run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
     y, last_state, *_ = run(*inputs, needs_grad)
     return y, last_state
 
@@ -192,12 +192,21 @@ class _Backward(NamedTuple):
     finish: Launcher
 
 
-def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-             z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-             initial_state: Tensor | None,
-             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """y and the last state; if `needs_grad` the state before each chunk, (batch, chunks, d_inner,
-    N); and B and C as the kernels read them, BC in `pack.py`, empty if they read B and C."""
+def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                 z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+                 initial_state: Tensor | None,
+                 needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run the kernels of the forward pass, with at most STATES_PER_LAUNCH states.
+
+    Args:
+        x: as in `scan`, and so are the others but the last.
+        needs_grad: whether to save states for `backward_pass`.
+
+    Returns:
+        y; the last state; the state before each chunk, (batch, chunks, d_inner, N), empty without
+        `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, empty if they read B
+        and C.
+    """
     x, delta, A, D, z, delta_bias, initial_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, _pad_states(initial_state))
     sizes = _sizes(x, A, B, C)
@@ -248,13 +257,38 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
               has_initial_state: bool) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D and
     delta_bias are given; those of z and initial_state are empty if these are not."""
+    return backward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC,
+                         d_out, d_last_state, has_initial_state)
+
+
+def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+                  chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
+                  has_initial_state: bool, y_again: Tensor | None = None) -> list[Tensor]:
+    """Compute the gradients of `forward_pass`.
+
+    Args:
+        x: as in `forward_pass`, and so are those up to `delta_softplus`.
+        chunk_states: from `forward_pass`, and so is BC.
+        d_out: (batch, length, d_inner), the gradient of y.
+        d_last_state: (batch, d_inner, N), that of the last state; zeros if None.
+        has_initial_state: whether `forward_pass` was given an initial state.
+        y_again: (batch, length, d_inner), contiguous: y is computed once more and written there;
+            needs z. The gradients of delta and z then take the memory of delta and d_out, which
+            must be contiguous, and are lost.
+
+    Returns:
+        The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D
+        and delta_bias are given; those of z and initial_state are empty if these are not.
+    """
     x, delta, A, D, z, delta_bias, d_out, d_last_state = _contiguous(
         x, delta, _pad_states(A), D, z, delta_bias, d_out, _pad_states(d_last_state))
     sizes = _sizes(x, A, B, C)
     B, C, strides = _laid_out(B, C, sizes)
     launches = _backward_launches(
         sizes, strides, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
-        has_initial_state, dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state))
+        has_initial_state,
+        dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
     shape = sizes.kernel
     dB = torch.empty_like(B, memory_format=torch.contiguous_format)
     dC = torch.empty_like(C, memory_format=torch.contiguous_format)
@@ -269,13 +303,18 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
         A, per_state * CHUNK // shape.tile, per_state, per_step, per_step)
     dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * CHUNK, 2,
                             shape.d_state)
-    dx, d_delta = torch.empty_like(x), torch.empty_like(delta)
-    dz = x.new_empty(0) if z is None else torch.empty_like(z)
+    dx = torch.empty_like(x)
+    # A program reads both where it will write, before it does.
+    d_delta = torch.empty_like(delta) if y_again is None else delta
+    dz = d_out
+    if y_again is None:
+        dz = x.new_empty(0) if z is None else torch.empty_like(z)
     d_initial_state = A.new_empty(batch if has_initial_state else 0, *A.shape)
     launches.scan(
         x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
         piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
-        None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None)
+        None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None,
+        y_again)
     dA = A.new_empty(shape.d_inner, sizes.d_state)
     dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
     launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
@@ -396,8 +435,8 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
             A.new_empty(x.shape[0] if has_initial_state else 0, *A.shape)]
 
 
-_apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients, fake=_fake,
-                        fake_backward=_fake_backward, instead=INSTEAD)
+_apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_gradients,
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD)
 
 
 def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> _Sizes:

@@ -1,0 +1,232 @@
+"""A whole Mamba block as one operation on an NVIDIA GPU.
+
+    x, z = in_proj(u)                      x, z and
+    x = silu(conv1d(x))                    computed again in the backward pass
+    Δ_low, B, C = x_proj(x)                Δ_low, B, C and
+    Δ = softplus(dt_proj(Δ_low))           computed again in the backward pass
+    y = SSM(x, Δ, A, B, C, D) · silu(z)    the state before each chunk are kept
+    output = out_proj(y)                   y is computed again in the backward pass
+
+Left to PyTorch, the block would keep the result of every line for the backward pass: twice the
+memory, though what is not kept here takes a tenth of the time to compute again (Gu and Dao 2023,
+section 3.3.2, recomputation). And PyTorch would take longer to issue so many operations, each with
+its gradient, than the GPU takes to compute them.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from minimamba.arguments import is_transformed
+from minimamba.autocast import without_autocast
+from minimamba.ops import causal_conv1d
+from minimamba.ops.operator import call_once
+from minimamba.scan.triton import operator
+
+INSTEAD = "Set `scan_method` of the block to 'reference', whose gradients have gradients."
+
+
+class BlockWeights(NamedTuple):
+    """The parameters of a block that has no bias but in its convolution and in Δ."""
+
+    in_proj: Tensor
+    """(2 d_inner, d_model), first the rows of x, then those of z."""
+    conv: Tensor
+    """(d_inner, 1, d_conv)."""
+    conv_bias: Tensor | None
+    """(d_inner,)."""
+    x_proj: Tensor
+    """(dt_rank + 2 d_state, d_inner)."""
+    dt_proj: Tensor
+    """(d_inner, dt_rank)."""
+    dt_bias: Tensor
+    """(d_inner,)."""
+    A_log: Tensor
+    """(d_inner, d_state), in float32."""
+    D: Tensor
+    """(d_inner,), in float32."""
+    out_proj: Tensor
+    """(d_model, d_inner)."""
+
+
+class Kept(NamedTuple):
+    """What the forward pass keeps for the backward pass."""
+
+    u: Tensor
+    """(batch, length, d_model), the input."""
+    x: Tensor
+    """(batch, length, d_inner), before the convolution."""
+    z: Tensor
+    """(batch, length, d_inner)."""
+    projected: Tensor
+    """(batch, length, dt_rank + 2 d_state): Δ_low, B and C."""
+    chunk_states: Tensor
+    """From the scan's `forward_pass`, and so is BC."""
+    BC: Tensor
+
+
+def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool) -> bool:
+    """Say whether a block can be computed as one operation.
+
+    Args:
+        u: (batch, length, d_model), its input.
+        weights: its parameters.
+        passes_state: whether it is given a state or returns one, through which gradients could
+            pass.
+    """
+    if not causal_conv1d.can_use_kernels(u) or torch.compiler.is_compiling() or is_transformed():
+        return False
+    needs_grad = _needs_grad(u, weights)
+    projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
+    return (weights.conv.shape[2] <= causal_conv1d.MAX_D_CONV
+            and weights.A_log.shape[1] <= operator.STATES_PER_LAUNCH
+            and len(u) <= operator.MAX_BATCH
+            and weights.A_log.dtype == weights.D.dtype == torch.float32
+            and (torch.is_autocast_enabled(u.device.type)
+                 or all(weight.dtype == u.dtype for weight in projections))
+            # Where only some are learned, gradients of the others would be for nothing.
+            and not (needs_grad and (passes_state or not all(map(_is_learned, weights)))))
+
+
+def _needs_grad(u: Tensor, weights: BlockWeights) -> bool:
+    return torch.is_grad_enabled() and (u.requires_grad or any(
+        weight is not None and weight.requires_grad for weight in weights))
+
+
+def _is_learned(weight: Tensor | None) -> bool:
+    return weight is None or weight.requires_grad
+
+
+def mamba_block(u: Tensor, weights: BlockWeights, conv_state: Tensor | None = None,
+                ssm_state: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute a Mamba block, in the dtype of autocast if it is on, else in that of its input.
+
+    Args:
+        u: (batch, length, d_model), the input.
+        weights: the parameters.
+        conv_state: (batch, d_conv − 1, d_inner), inputs of the convolution before the first step;
+            zeros if None. Only without gradients, and so is `ssm_state`.
+        ssm_state: (batch, d_inner, d_state), the state before the first step; zeros if None.
+
+    Returns:
+        The output (batch, length, d_model), and without gradients of their own: the inputs of the
+        convolution (batch, length, d_inner) and the last state (batch, d_inner, d_state).
+    """
+    dtype = u.dtype
+    if torch.is_autocast_enabled(u.device.type):
+        dtype = torch.get_autocast_dtype(u.device.type)
+    return _mamba_block(u, dtype, weights, conv_state, ssm_state)
+
+
+@without_autocast
+def _mamba_block(u: Tensor, dtype: torch.dtype, weights: BlockWeights, conv_state: Tensor | None,
+                 ssm_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    if _needs_grad(u, weights):
+        return _Block.apply(u, dtype, *weights)
+    output, last_state, kept = _forward(u.to(dtype), _converted(weights, dtype), conv_state,
+                                        ssm_state, needs_grad=False)
+    return output, kept.x, last_state
+
+
+class _Block(torch.autograd.Function):
+    """`mamba_block` with its gradients."""
+
+    @staticmethod
+    def forward(ctx, u, dtype, *weights):
+        output, last_state, kept = _forward(
+            u.to(dtype), _converted(BlockWeights(*weights), dtype), None, None, needs_grad=True)
+        ctx.dtype = dtype
+        ctx.save_for_backward(*kept, *weights)
+        ctx.mark_non_differentiable(kept.x, last_state)
+        ctx.set_materialize_grads(False)
+        return output, kept.x, last_state
+
+    @staticmethod
+    def backward(ctx, d_output, *_):
+        if d_output is None:
+            return (None,) * (len(BlockWeights._fields) + 2)
+        du, *d_weights = call_once(_backward, INSTEAD, ctx.dtype, d_output, *ctx.saved_tensors)
+        has_bias = ctx.saved_tensors[len(Kept._fields)
+                                     + BlockWeights._fields.index("conv_bias")] is not None
+        if not has_bias:
+            d_weights[BlockWeights._fields.index("conv_bias")] = None
+        return du, None, *d_weights
+
+
+def _forward(u: Tensor, weights: BlockWeights, conv_state: Tensor | None,
+             ssm_state: Tensor | None, *, needs_grad: bool) -> tuple[Tensor, Tensor, Kept]:
+    """The output, the last state, and what the backward pass needs."""
+    to_x, to_z = weights.in_proj.chunk(2)
+    x_before = linear(u, to_x)
+    z = linear(u, to_z)
+    x, dt, B, C, projected = _parameters(x_before, None, weights, conv_state)
+    y, last_state, chunk_states, BC = operator.forward_pass(
+        x, dt, _A(weights), B, C, weights.D, z, weights.dt_bias, True, ssm_state, needs_grad)
+    output = linear(y, weights.out_proj)
+    return output, last_state, Kept(u, x_before, z, projected, chunk_states, BC)
+
+
+def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tensor]:
+    """The gradients of u and of all weights."""
+    kept = Kept(*saved[:len(Kept._fields)])
+    weights = _converted(BlockWeights(*saved[len(Kept._fields):]), dtype)
+    d_output = d_output.to(dtype)
+    d_y = d_output @ weights.out_proj
+    x, dt, B, C, _ = _parameters(kept.x, kept.projected, weights, None)
+    A = _A(weights)
+    y = torch.empty_like(x)
+    # dt and d_y are overwritten by their gradients.
+    dx, d_dt, dA, dB, dC, dD, dz, d_bias, _ = operator.backward_pass(
+        x, dt, A, B, C, weights.D, kept.z, weights.dt_bias, True, kept.chunk_states, kept.BC, d_y,
+        None, False, y)
+    d_out_proj = _rows(d_output).mT @ _rows(y)
+    del y
+    d_projected = torch.cat([d_dt @ weights.dt_proj, dB, dC], -1)
+    low_rank_dt = kept.projected[..., :weights.dt_proj.shape[1]]
+    d_dt_proj = _rows(d_dt).mT @ _rows(low_rank_dt)
+    del dt, d_dt
+    d_x_proj = _rows(d_projected).mT @ _rows(x)
+    del x
+    _rows(dx).addmm_(_rows(d_projected), weights.x_proj)
+    dx, d_conv, d_conv_bias, _ = causal_conv1d.backward_pass(
+        kept.x, weights.conv[:, 0], weights.conv_bias, None, dx)
+    d_in_proj = torch.empty_like(weights.in_proj)
+    d_to_x, d_to_z = d_in_proj.chunk(2)
+    torch.mm(_rows(dx).mT, _rows(kept.u), out=d_to_x)
+    torch.mm(_rows(dz).mT, _rows(kept.u), out=d_to_z)
+    to_x, to_z = weights.in_proj.chunk(2)
+    du = dx @ to_x
+    _rows(du).addmm_(_rows(dz), to_z)
+    # A = −exp(A_log) is its own derivative.
+    return [du, d_in_proj, d_conv[:, None], d_conv_bias, d_x_proj, d_dt_proj, d_bias, dA * A, dD,
+            d_out_proj]
+
+
+def _parameters(x_before: Tensor, projected: Tensor | None, weights: BlockWeights,
+                conv_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """x after the convolution; dt, B and C; and (Δ_low, B, C), which are computed if None."""
+    x = causal_conv1d.forward_pass(x_before, weights.conv[:, 0], weights.conv_bias, conv_state)
+    if projected is None:
+        projected = linear(x, weights.x_proj)
+    d_state = weights.A_log.shape[1]
+    low_rank_dt, B, C = projected.split([weights.dt_proj.shape[1], d_state, d_state], -1)
+    return x, linear(low_rank_dt, weights.dt_proj), B, C, projected
+
+
+def _A(weights: BlockWeights) -> Tensor:
+    return weights.A_log.exp().neg_()
+
+
+def _converted(weights: BlockWeights, dtype: torch.dtype) -> BlockWeights:
+    """The weights of the projections in the dtype of the block, the bias of Δ in float32."""
+    return weights._replace(
+        in_proj=weights.in_proj.to(dtype), x_proj=weights.x_proj.to(dtype),
+        dt_proj=weights.dt_proj.to(dtype), dt_bias=weights.dt_bias.float(),
+        out_proj=weights.out_proj.to(dtype))
+
+
+def _rows(t: Tensor) -> Tensor:
+    """(batch, length, features) as a matrix (batch · length, features)."""
+    return t.flatten(0, 1)
