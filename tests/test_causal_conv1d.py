@@ -6,8 +6,8 @@ from systems import F64, randn
 
 from minimamba.ops import causal_conv1d
 from minimamba.ops.causal_conv1d import (
-    TILE_CHANNELS,
-    TILE_STEPS,
+    CHANNELS,
+    STEPS,
     _apply,
     causal_conv1d_silu,
 )
@@ -49,7 +49,7 @@ def test_kernels_match_pytorch_in_output_and_gradients(length, d_conv, bias, how
 
 @pytest.mark.parametrize("how", KERNELS)
 def test_kernels_match_pytorch_over_three_tiles_of_steps_and_channels(how):
-    arguments = inputs(2 * TILE_STEPS + 3, 4, d_inner=2 * TILE_CHANNELS + 3)
+    arguments = inputs(2 * STEPS + 3, 4, d_inner=2 * CHANNELS + 3)
     given = output_and_gradients(KERNELS[how], arguments, torch.float32, DEVICE)
     expected = output_and_gradients(causal_conv1d_silu, arguments, F64, "cpu")
     for one, other in zip(given, expected, strict=True):

@@ -5,7 +5,6 @@ made for images, and take longer than the scan. Elsewhere it is PyTorch's convol
 """
 
 from functools import lru_cache
-from math import prod
 
 import torch
 from torch import Tensor
@@ -16,11 +15,10 @@ from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.triton.operator import TRITON, failure
 
-TILE_STEPS = 32
+STEPS = 64
 """Time steps that one program of a kernel computes."""
-TILE_CHANNELS = 64
+CHANNELS = 64
 """Channels that it computes."""
-NUM_WARPS = 8
 MAX_D_CONV = 16
 """Width of the convolution up to which there are kernels: they are unrolled over it."""
 
@@ -109,7 +107,7 @@ def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Te
     dx = torch.empty_like(x)
     d_conv_state = x.new_empty(batch, width - 1, d_inner)
     # Each program's part of the gradients of the weights and, last, of the bias.
-    _, step_blocks = _blocks(d_inner, length + width - 1)
+    _, step_blocks = _blocks(d_inner, length)
     sums = x.new_empty(batch, step_blocks, width + 1, d_inner, dtype=torch.float32)
     launch(x, weight, bias, conv_state, dy, dx, d_conv_state, sums)
     d_weight, d_bias = sums.sum((0, 1)).to(weight.dtype).split([width, 1])
@@ -125,12 +123,11 @@ def _launcher(name: str, x_shape: torch.Size, width: int, device: torch.device,
     from minimamba.ops import causal_conv1d_kernels
 
     batch, length, d_inner = x_shape
-    blocks = _blocks(d_inner, length if name == "forward" else length + width - 1)
-    sizes = {"length": length, "d_inner": d_inner, "channel_blocks": blocks[0],
-             "step_blocks": blocks[1], "WIDTH": width, "TILE_STEPS": TILE_STEPS,
-             "TILE_CHANNELS": TILE_CHANNELS}
-    return Launcher(getattr(causal_conv1d_kernels, name), (batch * prod(blocks), 1, 1), sizes,
-                    num_warps=NUM_WARPS)
+    channel_blocks, step_blocks = _blocks(d_inner, length)
+    sizes = {"length": length, "d_inner": d_inner, "channel_blocks": channel_blocks,
+             "step_blocks": step_blocks, "WIDTH": width, "STEPS": STEPS, "CHANNELS": CHANNELS}
+    return Launcher(getattr(causal_conv1d_kernels, name),
+                    (batch * channel_blocks * step_blocks, 1, 1), sizes, num_warps=1)
 
 
 def _save(ctx, inputs, output):
@@ -159,9 +156,9 @@ _apply = differentiable("causal_conv1d_silu", forward_pass, backward_pass, save=
                         instead="Run this convolution on a CPU, or in float64.")
 
 
-def _blocks(d_inner: int, steps: int) -> tuple[int, int]:
+def _blocks(d_inner: int, length: int) -> tuple[int, int]:
     """(blocks of channels, blocks of steps): of one sequence."""
-    return -(-d_inner // TILE_CHANNELS), -(-steps // TILE_STEPS)
+    return -(-d_inner // CHANNELS), -(-length // STEPS)
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

@@ -1,7 +1,8 @@
 """The causal convolution with its SiLU as Triton kernels, `forward` and `backward`.
 
-A program computes a tile: TILE_STEPS steps of TILE_CHANNELS channels of one sequence. It loads each
-input once for each of the WIDTH outputs it contributes to; all but the first load hit the cache.
+A program, which is one warp, walks along STEPS steps of CHANNELS channels of one sequence, AT_ONCE
+steps at a time. It reads each input once, and keeps those that later outputs need in registers: the
+*window*.
 
 | tensor | shape in memory |
 |---|---|
@@ -15,39 +16,59 @@ import triton.language as tl
 
 from minimamba.scan.triton.lanes import sigmoid
 
-BLOCK_COUNTS = ("channel_blocks", "step_blocks")
+BLOCK_COUNTS = ("length", "channel_blocks", "step_blocks")
 """Arguments whose value should not lead to a kernel of its own."""
+AT_ONCE = tl.constexpr(4)
+"""Steps whose inputs are loaded before any is used, so that a program waits for memory once."""
 
 
 @triton.jit
-def locate_tile(first_step, channel_blocks, step_blocks, TILE_STEPS: tl.constexpr,
-                TILE_CHANNELS: tl.constexpr):
-    """The sequence, the steps (TILE_STEPS, 1) and the channels (1, TILE_CHANNELS) of a program.
+def locate_block(channel_blocks, step_blocks, STEPS: tl.constexpr, CHANNELS: tl.constexpr):
+    """The sequence, the first step and the channels (CHANNELS,) of a program.
 
     The grid has one side, since CUDA limits the second and the third to 65,535 programs.
     """
     program = tl.program_id(0)
-    channel = program % channel_blocks * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
+    channel = program % channel_blocks * CHANNELS + tl.arange(0, CHANNELS)
     row = program // channel_blocks
-    step = first_step + row % step_blocks * TILE_STEPS + tl.arange(0, TILE_STEPS)
-    return (row // step_blocks).to(tl.int64), step[:, None], channel[None, :]
+    return (row // step_blocks).to(tl.int64), row % step_blocks * STEPS, channel
 
 
 @triton.jit
-def load_input(x, conv_state, batch, step, channel, length, d_inner, WIDTH: tl.constexpr):
-    """x at some steps: from conv_state before the first one, and zero beyond the last."""
+def load_row(pointer, row, channel, d_inner, exists):
+    """One row of a matrix (rows, d_inner) in float32."""
+    return tl.load(pointer + row * d_inner + channel, exists, 0.0).to(tl.float32)
+
+
+@triton.jit
+def load_rows(pointer, sequence, step, channel, length, d_inner):
+    """AT_ONCE steps of (batch, length, d_inner) from `step` on, as a tuple; 0 beyond the length."""
+    rows = ()
+    for i in tl.static_range(AT_ONCE):
+        rows = rows + (load_row(pointer, sequence * length + step + i, channel, d_inner,
+                                (channel < d_inner) & (step + i < length)),)
+    return rows
+
+
+@triton.jit
+def load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH: tl.constexpr):
+    """The WIDTH − 1 inputs before step `first`, as a tuple: before the first step of all they are
+    those of conv_state."""
     exists = channel < d_inner
-    value = tl.load(x + (batch * length + step) * d_inner + channel,
-                    exists & (step >= 0) & (step < length), 0.0).to(tl.float32)
-    if conv_state is not None and WIDTH > 1:
-        before = conv_state + (batch * (WIDTH - 1) + WIDTH - 1 + step) * d_inner + channel
-        value += tl.load(before, exists & (step < 0) & (step > -WIDTH), 0.0).to(tl.float32)
-    return value
+    window = ()
+    for k in tl.static_range(WIDTH - 1):
+        step = first - (WIDTH - 1) + k
+        value = load_row(x, sequence * length + step, channel, d_inner, exists & (step >= 0))
+        if conv_state is not None:
+            row = sequence * (WIDTH - 1) + WIDTH - 1 + step
+            value += load_row(conv_state, row, channel, d_inner, exists & (step < 0))
+        window = window + (value,)
+    return window
 
 
 @triton.jit
 def load_weights(weight, bias, channel, d_inner, WIDTH: tl.constexpr):
-    """The bias, or zeros, and a tuple of the WIDTH weights, each (1, TILE_CHANNELS)."""
+    """The bias, or zeros, and a tuple of the WIDTH weights, each (CHANNELS,)."""
     exists = channel < d_inner
     bias_ = tl.zeros(channel.shape, tl.float32)
     if bias is not None:
@@ -58,57 +79,85 @@ def load_weights(weight, bias, channel, d_inner, WIDTH: tl.constexpr):
     return bias_, weights
 
 
+@triton.jit
+def weighted_sum(total, weights, inputs, WIDTH: tl.constexpr):
+    """total + Σ_k weights_k inputs_k."""
+    for k in tl.static_range(WIDTH):
+        total = total + weights[k] * inputs[k]
+    return total
+
+
 @triton.jit(do_not_specialize=BLOCK_COUNTS)
 def forward(x, weight, bias, conv_state, y, length, d_inner, channel_blocks, step_blocks,
-            WIDTH: tl.constexpr, TILE_STEPS: tl.constexpr, TILE_CHANNELS: tl.constexpr):
-    """y of one tile. Grid: (batch · blocks of steps · blocks of channels,)."""
-    batch, step, channel = locate_tile(0, channel_blocks, step_blocks, TILE_STEPS, TILE_CHANNELS)
-    total, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
-    for k in tl.static_range(WIDTH):
-        total = total + weights[k] * load_input(x, conv_state, batch, step - (WIDTH - 1) + k,
-                                                channel, length, d_inner, WIDTH)
-    tl.store(y + (batch * length + step) * d_inner + channel,
-             (total * sigmoid(total)).to(y.dtype.element_ty),
-             (step < length) & (channel < d_inner))
+            WIDTH: tl.constexpr, STEPS: tl.constexpr, CHANNELS: tl.constexpr):
+    """y of one block. Grid: (batch · blocks of steps · blocks of channels,)."""
+    sequence, first, channel = locate_block(channel_blocks, step_blocks, STEPS, CHANNELS)
+    exists = channel < d_inner
+    bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
+    window = load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH)
+    for start in range(first, tl.minimum(first + STEPS, length), AT_ONCE):
+        rows = load_rows(x, sequence, start, channel, length, d_inner)
+        for i in tl.static_range(AT_ONCE):
+            inputs = window + (rows[i],)
+            total = weighted_sum(bias_, weights, inputs, WIDTH)
+            tl.store(y + (sequence * length + start + i) * d_inner + channel,
+                     (total * sigmoid(total)).to(y.dtype.element_ty),
+                     exists & (start + i < length))
+            window = inputs[1:]
 
 
 @triton.jit(do_not_specialize=BLOCK_COUNTS)
 def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner,
-             channel_blocks, step_blocks, WIDTH: tl.constexpr, TILE_STEPS: tl.constexpr,
-             TILE_CHANNELS: tl.constexpr):
-    """All gradients of one tile. Grid: (batch · blocks of steps · blocks of channels,).
+             channel_blocks, step_blocks, WIDTH: tl.constexpr, STEPS: tl.constexpr,
+             CHANNELS: tl.constexpr):
+    """All gradients of one block. Grid: (batch · blocks of steps · blocks of channels,).
 
-    `sums`, (batch, blocks of steps, WIDTH + 1, d_inner), receives this program's part of the
-    gradients of the weights and, last, of the bias. The gradient of an input comes from the WIDTH
-    outputs it contributes to, whose sums before the SiLU are recomputed. Steps begin at 1 − WIDTH,
-    so that the first tile covers conv_state.
+    An input gets its gradient from the WIDTH outputs it contributes to, so that the walk goes on
+    for WIDTH − 1 steps more; what is before the SiLU is computed again. `sums`, (batch, blocks of
+    steps, WIDTH + 1, d_inner), receives this program's part of the gradients of the weights and,
+    last, of the bias.
     """
-    batch, step, channel = locate_tile(1 - WIDTH, channel_blocks, step_blocks, TILE_STEPS,
-                                       TILE_CHANNELS)
-    bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
+    sequence, first, channel = locate_block(channel_blocks, step_blocks, STEPS, CHANNELS)
     exists = channel < d_inner
-    inputs = ()
-    for k in tl.static_range(2 * WIDTH - 1):
-        inputs = inputs + (load_input(x, conv_state, batch, step - (WIDTH - 1) + k, channel,
-                                      length, d_inner, WIDTH),)
-    d_input = tl.zeros((TILE_STEPS, TILE_CHANNELS), tl.float32)
-    row = (tl.program_id(0) // channel_blocks).to(tl.int64) * (WIDTH + 1) * d_inner + channel
-    for later in tl.static_range(WIDTH):
-        total = bias_
-        for k in tl.static_range(WIDTH):
-            total = total + weights[k] * inputs[later + k]
-        gate = sigmoid(total)
-        d_y = tl.load(dy + (batch * length + step + later) * d_inner + channel,
-                      exists & (step + later >= 0) & (step + later < length), 0.0).to(tl.float32)
-        d_total = d_y * gate * (1 + total * (1 - gate))
-        d_input += weights[WIDTH - 1 - later] * d_total
-        if later == 0:
+    bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
+    window = load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH)
+    zero = tl.zeros(channel.shape, tl.float32)
+    d_window = ()  # gradients of the sums at the WIDTH − 1 steps before
+    d_weights = ()
+    d_bias = zero
+    reversed_weights = ()
+    for k in tl.static_range(WIDTH):
+        d_weights = d_weights + (zero,)
+        reversed_weights = reversed_weights + (weights[WIDTH - 1 - k],)
+        if k > 0:
+            d_window = d_window + (zero,)
+    end = tl.minimum(first + STEPS, length)
+    for start in range(first, end + WIDTH - 1, AT_ONCE):
+        x_rows = load_rows(x, sequence, start, channel, length, d_inner)
+        dy_rows = load_rows(dy, sequence, start, channel, length, d_inner)
+        for i in tl.static_range(AT_ONCE):
+            step = start + i
+            inputs = window + (x_rows[i],)
+            total = weighted_sum(bias_, weights, inputs, WIDTH)
+            gate = sigmoid(total)
+            d_total = dy_rows[i] * gate * (1 + total * (1 - gate))
+            d_totals = d_window + (d_total,)
+            own = tl.where(step < end, d_total, 0.0)  # the others belong to the next block
+            d_bias += own
+            new_d_weights = ()
             for k in tl.static_range(WIDTH):
-                tl.store(sums + row + k * d_inner, tl.sum(d_total * inputs[k], 0)[None, :],
-                         exists)
-            tl.store(sums + row + WIDTH * d_inner, tl.sum(d_total, 0)[None, :], exists)
-    tl.store(dx + (batch * length + step) * d_inner + channel, d_input.to(dx.dtype.element_ty),
-             exists & (step >= 0) & (step < length))
-    if WIDTH > 1:
-        before = d_conv_state + (batch * (WIDTH - 1) + WIDTH - 1 + step) * d_inner + channel
-        tl.store(before, d_input.to(d_conv_state.dtype.element_ty), exists & (step < 0))
+                new_d_weights = new_d_weights + (d_weights[k] + own * inputs[k],)
+            d_weights = new_d_weights
+            d_input = weighted_sum(zero, reversed_weights, d_totals, WIDTH)
+            before = step - (WIDTH - 1)  # the input whose last output this is
+            tl.store(dx + (sequence * length + before) * d_inner + channel,
+                     d_input.to(dx.dtype.element_ty), exists & (before >= first) & (before < end))
+            if WIDTH > 1:
+                tl.store(d_conv_state + (sequence * (WIDTH - 1) + step) * d_inner + channel,
+                         d_input.to(d_conv_state.dtype.element_ty), exists & (before < 0))
+            window = inputs[1:]
+            d_window = d_totals[1:]
+    row = (sequence * step_blocks + first // STEPS) * (WIDTH + 1)
+    for k in tl.static_range(WIDTH):
+        tl.store(sums + (row + k) * d_inner + channel, d_weights[k], exists)
+    tl.store(sums + (row + WIDTH) * d_inner + channel, d_bias, exists)
