@@ -348,7 +348,7 @@ PARTS = {
     "step_gradients": ("1→", 0, "dh before A dA d_before", "x delta B dx d_delta"),
     "strides": ("2↓", 3, "x   strides: rows 3, columns 1 x.T   strides: rows 1, columns 3"),
     "scan_values": ("17→ 17↓", 15, "step 1 step 2"),
-    "selective_layer": ("3→ 5↑ 2↓", 0, "5 channels 5 × 4 5 × 4 5 channels", "$B_t$ $C_t$"),
+    "selective_layer": ("3→ 6↑ 2↓", 0, "5 channels 5 × 4 5 × 4 5 channels", "$B_t$ $C_t$", "$A$"),
     "sliding_kernel": ("4→", 0, "¼ · 0 + ½ · 0.3333 + 1 · 0.6667 0.8333 $y_2$"),
     "split_passes": ("1→ 2↓", 0, "4 programs, each from zero", "1 2 3 4", "split 1 split 2 split 3 "
                      "3 programs, each from its own state"),

@@ -6,12 +6,13 @@ from matplotlib.figure import Figure
 from minimamba.course.plots import schematic as draw
 from minimamba.course.plots.style import COLOURS, styled
 
-CELL = 0.62
+CELL, SMALL = 0.62, 0.3
+"""The sides of a cell of what changes from step to step, and of a cell of the parameter A."""
 
 
 @styled
 def selective_layer(d_inner: int, d_state: int) -> Figure:
-    """Draw one step: input, old and new state, output, and Δ, B, C, which the input sets.
+    """Draw one step: input, old and new state, output, A, and Δ, B, C, which the input sets.
 
     Args:
         d_inner: the number of channels; five or so.
@@ -25,26 +26,33 @@ def selective_layer(d_inner: int, d_state: int) -> Figure:
     figure, ax = draw.drawing(17, low + 1.9, unit=7 / 17)
     middle = top + high / 2
     old, new, out = 4.0, 9.6, 15.4
+    kept, written, read = (old + wide + new) / 2, new + wide / 2, (new + wide + out) / 2
     _grid(ax, 1.0, top, d_inner, 1, draw.INPUT, "$x_t$", f"{d_inner} channels")
     _grid(ax, old, top, d_inner, d_state, draw.STATE, "$h_{t-1}$", f"{d_inner} × {d_state}")
     _grid(ax, new, top, d_inner, d_state, draw.STATE, "$h_t$", f"{d_inner} × {d_state}")
     _grid(ax, out, top, d_inner, 1, draw.OUTPUT, "$y_t$", f"{d_inner} channels")
     draw.arrow(ax, (old + wide, middle), (new, middle), text="× $\\exp(\\Delta_t A)$",
-               at=((old + wide + new) / 2, middle - 0.4))
+               at=(kept, middle - 0.4))
+    for i in range(d_inner):
+        draw.row(ax, kept - SMALL * d_state / 2, 1.35 + i * SMALL, [""] * d_state, width=SMALL,
+                 height=SMALL)
+    draw.words(ax, kept - SMALL * d_state / 2 - 0.35, 1.35 + SMALL * d_inner / 2, "$A$")
     draw.arrow(ax, (new + wide, middle), (out, middle), text="× $C_t$",
-               at=((new + wide + out) / 2, middle - 0.4))
-    draw.arrow(ax, (1.0 + CELL / 2, top - 1.0), (1.0 + CELL / 2, 0.4), (new + wide / 2, 0.4),
-               (new + wide / 2, top - 1.0), text="+ $\\Delta_t B_t x_t$", at=(7.0, 0.75))
+               at=(read, middle - 0.4))
+    draw.arrow(ax, (1.0 + CELL / 2, top - 1.0), (1.0 + CELL / 2, 0.4), (written, 0.4),
+               (written, top - 1.0), text="+ $\\Delta_t B_t x_t$", at=(7.0, 0.75))
     draw.box(ax, 1.3, low + 0.5, "linear maps", COLOURS[3], width=2.5)
     draw.arrow(ax, (1.3, top + high + 0.7), (1.3, low))
-    for x, count, name, colour, target in (
-            (5.2, d_inner, "$\\Delta_t$", draw.STEP, (old + wide + new) / 2),
-            (new, d_state, "$B_t$", COLOURS[3], new + wide / 2),
-            (13.3, d_state, "$C_t$", COLOURS[3], (new + wide + out) / 2)):
+    below_state = top + high + 0.7
+    for x, count, name, colour, target, end in (
+            (5.2, d_inner, "$\\Delta_t$", draw.STEP, kept, middle + 0.15),
+            (new, d_state, "$B_t$", COLOURS[3], written, below_state),
+            (13.3, d_state, "$C_t$", COLOURS[3], read, middle + 0.15)):
         draw.row(ax, x, low + 0.2, [""] * count, colour, width=CELL, height=CELL)
         draw.words(ax, x - 0.45, low + 0.5, name)
-        top_of_arrow = middle + 0.15 if name != "$B_t$" else top + high + 0.7
-        draw.arrow(ax, (target, low + 0.2), (target, top_of_arrow), dashed=True)
+        draw.arrow(ax, (target, low + 0.2), (target, end), dashed=True)
+    draw.arrow(ax, (kept, below_state + 0.6), (new + CELL / 2, below_state + 0.6),
+               (new + CELL / 2, below_state), dashed=True)
     draw.arrow(ax, (2.55, low + 0.5), (4.4, low + 0.5))
     for x in (new, 13.3):
         middle_of_row = x + wide / 2
