@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import (
@@ -286,6 +287,12 @@ def prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None =
         if can_read_values(attention_mask) and not attention_mask[:, -1].all():
             refuse("attention_mask", "at least one token in each row", "one of padding alone")
     check_count("chunk", chunk)
+    return _prefill(model, input_ids, attention_mask, chunk)
+
+
+def _prefill(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
+             chunk: int = PREFILL_CHUNK) -> tuple[Tensor, list[LayerCache]]:
+    """`prefill`, for arguments that have been checked."""
     cache = None
     for start in range(0, input_ids.shape[1], chunk):
         part = slice(start, start + chunk)
@@ -300,7 +307,7 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
     modules = list(model.modules())
     with ExitStack() as stack:
         with _in_eval_mode(model, modules):
-            logits, cache = prefill(model, input_ids, attention_mask)
+            logits, cache = _prefill(model, input_ids, attention_mask)
         occurred = None
         if sampler.repetition_penalty != 1:
             # A penalty needs no more than this, and it does not grow with the text.
@@ -404,8 +411,8 @@ def _check_weights(model: "MambaLM") -> None:
     That reads every weight once, as each token does, and waits for a GPU once.
     """
     with torch.no_grad():
-        sums = torch.stack([weight.sum().float() for weight in model.parameters()])
-    if sums.isfinite().all():
+        largest = get_total_norm(list(model.parameters()), inf)  # NaN if one is
+    if largest.isfinite():
         return
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
