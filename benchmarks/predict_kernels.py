@@ -57,8 +57,8 @@ class Instruction(NamedTuple):
 
 def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
                    without: tuple[str, ...] | None = None, atomic: bool = True,
-                   is_packed: bool = True):
-    """Compile a kernel for an H100, which need not be there.
+                   is_packed: bool = True, capability: int = 90):
+    """Compile a kernel for a GPU, which need not be there.
 
     Args:
         kernel: `carry`, `forward`, `carry_back` or `backward`.
@@ -69,6 +69,7 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         atomic: whether several programs add to one place of dB and dC.
         is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
             two parts of one projection.
+        capability: the GPU's compute capability times ten; 90 is that of an H100.
     """
     if without is None:
         without = () if kernel.__name__.startswith("carry") else USUALLY_NONE
@@ -85,7 +86,7 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
                if signature[name].startswith("*")}
     options = {"num_warps": 1, "maxnreg": plan.max_registers(programs)}
     return triton.compile(ASTSource(kernel, signature, constants, aligned),
-                          target=GPUTarget("cuda", 90, 32), options=options)
+                          target=GPUTarget("cuda", capability, 32), options=options)
 
 
 def disassembled(cubin: bytes) -> tuple[list[Instruction], dict[int, int]]:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 COMPILE = """
 import sys
 sys.path.append("benchmarks")
-from predict_kernels import compile_kernel
+from predict_kernels import compile_kernel, disassembled
 from minimamba.scan.triton import backward, forward
 
 OPTIONAL = ["D_ptr", "z_ptr", "bias_ptr", "piece_states", "piece_deltas"]
@@ -22,9 +22,13 @@ for kernel, without in (
         (forward.forward, [*OPTIONAL, "initial_state", "chunk_states"]),
         (backward.backward, [*OPTIONAL, "dz_ptr", "d_last_state"]),
         (forward.forward, []), (backward.backward, [])):
+    capability, shared_memory = (80, 164) if without else (90, 228)  # of an A100; of an H100
     compiled = compile_kernel(kernel, 2, 2, dtype="fp32" if without else "bf16", without=without,
-                              atomic=not without, is_packed=bool(without))
+                              atomic=not without, is_packed=bool(without), capability=capability)
     assert "cp.async" in compiled.asm["ptx"], "inputs are not copied ahead of their use"
+    instructions, _ = disassembled(compiled.asm["cubin"])
+    assert not any(text.startswith(("LDL", "STL")) for text, *_ in instructions), "spills"
+    assert 4 * 2 * (compiled.metadata.shared / 1024 + 1) <= shared_memory, "KB of eight programs"
 """
 
 COMPILE_PACK = """
@@ -72,6 +76,7 @@ def run(folder, *arguments):
 
 
 def test_kernels_compile_with_all_arguments_and_with_as_few_as_possible(tmp_path):
+    """The ones for an H100, the others for an A100."""
     run(tmp_path, "-c", COMPILE)
 
 

@@ -17,8 +17,9 @@ split (`forward.py`, `backward.py`).
 All numbers of cycles are those of NVIDIA's H100 and H200 (compute capability 9.0). On any other
 GPU the same numbers are used, with that GPU's number of schedulers: a plan changes the time, but
 the result only by rounding, and the choice depends on ratios of the numbers alone. No other GPU
-was measured. Triton's interpreter runs programs one after another, so there a plan has as few as
-possible.
+was measured: `benchmarks/tune_plan.py` measures the one that it runs on, and prints costs to paste
+here and what they would gain. Triton's interpreter runs programs one after another, so there a
+plan has as few as possible.
 """
 
 from functools import lru_cache

@@ -1,0 +1,89 @@
+"""The command that tunes the plans of the Triton scan, with a pretended GPU in its place."""
+
+import re
+import sys
+from math import prod
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import torch
+from systems import uniform
+
+from minimamba.scan import why_not
+
+pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
+if not why_not("triton"):
+    sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+    import tune_plan
+
+    from minimamba.scan.triton import operator, plan
+
+NAMES = ("FORWARD", "BACKWARD", "FORWARD_32", "BACKWARD_32")
+SCHEDULERS = 28 * 4
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def slower(costs):
+    """Costs of a GPU that needs 1 to 4 cycles more, depending on how many programs there are."""
+    def more(cycles):
+        return tuple(c + i for i, c in enumerate(cycles, 1))
+
+    return costs._replace(kernel=tuple((channels, more(c)) for channels, c in costs.kernel),
+                          carry=more(costs.carry))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_of_a_gpu_are_found_by_launching_so_many_programs(name):
+    true = slower(getattr(plan, name))
+
+    def pretend(of, kernel, shape, division):
+        assert of == name
+        launch, steps = division.kernel, division.split_steps
+        table = dict(true.kernel)[launch.channels_per_lane]
+        if kernel.startswith("carry"):
+            launch, steps, table = division.carry, division.piece_steps, true.carry
+            assert launch.channels_per_lane == true.carry_channels
+        assert launch.grid[0] * launch.channels_per_lane * 8 == shape.d_inner  # no lane is idle
+        programs, rest = divmod(prod(launch.grid), SCHEDULERS)
+        assert rest == 0
+        return table[programs - 1] * steps
+
+    assert tune_plan.measured(name, SCHEDULERS, pretend) == true
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_printed_as_the_plan_has_them(name):
+    line = tune_plan.as_source(name, getattr(plan, name))
+    assert line in Path(plan.__file__).read_text().splitlines()
+
+
+def test_the_fastest_plan_is_the_one_that_took_the_least_time():
+    shape = plan.ScanShape(1, 2**12, 1536, 16, 1)
+    chosen = plan.choose_plan(shape, plan.FORWARD, SCHEDULERS)
+    printed = tune_plan.compare(shape, "forward", plan.FORWARD, slower(plan.FORWARD), SCHEDULERS,
+                                lambda division: abs(division.kernel.grid[1] - 3.8) / 1e3)
+    (_, *today), _, (name, _, splits, _, time) = re.findall(
+        r"(\S.*\S) +(\d+) × (\d+) × (\d+) +([\d.]+) ms", printed)
+    assert chosen.kernel.grid[1] != 4
+    assert today == [str(chosen.kernel.channels_per_lane), str(chosen.kernel.grid[1]),
+                     str(chosen.pieces_per_split), f"{abs(chosen.kernel.grid[1] - 3.8):.3f}"]
+    assert name.startswith("fastest of")
+    assert (splits, time) == ("4", "0.200")
+
+
+def test_launches_of_a_forced_plan_are_recorded_and_run_again():
+    x, delta, B, C = (uniform(0.5, 1, 1, 3, 1, seed=i).float().to(DEVICE) for i in range(4))
+    A = -torch.ones(1, 1, device=DEVICE)
+    with patch.object(plan, "CHUNK", 2), patch.object(operator, "CHUNK", 2):
+        division = plan.make_plan(plan.ScanShape(1, 3, 1, 1, 1), plan.FORWARD, 2, 1, 1)
+        found = []
+        with tune_plan.with_plan(plan.FORWARD, division):
+            launches = tune_plan.recorded(lambda: found.append(
+                operator.scan(x, delta, A, B, C, None, None, delta_bias=None,
+                              delta_softplus=False, initial_state=None)[0]))
+    assert set(launches) == {"carry", "forward"}
+    y = found[0].clone()
+    found[0].zero_()
+    launches["forward"]()
+    assert torch.equal(found[0], y)
