@@ -236,9 +236,9 @@ class Sampler:
         if occurred is None and self.repetition_penalty != 1:
             refuse("occurred", f"a tensor for repetition_penalty = {self.repetition_penalty:g}",
                    "None")
-        if occurred is None and self.temperature == 0:
-            return logits.argmax(-1)  # of half precision too: to widen it would take as long
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if occurred is not None or self.temperature != 0:
+            # The largest alone is the same in half precision, which takes as long to widen.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if occurred is not None:
             check_tensor("occurred", occurred, (torch.bool,))
             check_shape("occurred", occurred, tuple(logits.shape), "that of logits")

@@ -101,8 +101,9 @@ def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, d
         expected = wide.step(x.double(), MambaCache(*(state.double() for state in cache)))
         monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
         y, new_cache = block._step(x, cache, in_place)
+    tolerance = 1e-6 if dtype == torch.float32 else 3 * torch.finfo(dtype).eps
     for found, wanted in zip((y, *new_cache), (expected[0], *expected[1]), strict=True):
-        assert (found.double() - wanted).norm() <= 3 * torch.finfo(dtype).eps * wanted.norm()
+        assert (found.double() - wanted).norm() <= tolerance * wanted.norm()
     for new, old, before in zip(new_cache, cache, given, strict=True):
         assert (new is old) == in_place
         assert torch.equal(old, new if in_place else before)
@@ -110,7 +111,7 @@ def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, d
 
 @kernels
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_parts_give_bit_for_bit_what_their_rounded_sum_gives(dtype):
+def test_parts_give_what_their_rounded_sum_gives(dtype):
     ssm = S6(33, 3, dt_rank=5).to(DEVICE, dtype)
     x = random(3, 33, seed=1).to(dtype)
     parts = (1024 * random(6, 3, 11, seed=2)).round() / 1024            # summed without rounding
@@ -123,7 +124,9 @@ def test_parts_give_bit_for_bit_what_their_rounded_sum_gives(dtype):
 
     with torch.no_grad():
         for given, wanted in zip(step(parts), step(parts.sum(0).to(dtype)), strict=True):
-            assert torch.equal(given, wanted)
+            # On a GPU, the order in which dt_proj's product is summed may differ.
+            rtol = 0 if DEVICE == "cpu" else 2**-9
+            torch.testing.assert_close(given, wanted, rtol=rtol, atol=rtol)
 
 
 @kernels

@@ -221,9 +221,9 @@ class SelectiveSSM(nn.Module):
         if decode.can_use_kernels(x) and self._projections_are_plain(x.dtype):
             if projected is None:
                 projected = linear(x, self.x_proj.weight)
-            low_rank_dt, B, C = projected.split(self._split_sizes, -1)
-            return decode.scan_step(x, low_rank_dt, self.A_log, B, C, self.D, z, self.dt_bias,
-                                    ssm_state, in_place=in_place, dt_weight=self.dt_proj.weight,
+            dt, B, C = projected.split(self._split_sizes, -1)
+            return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias, ssm_state,
+                                    in_place=in_place, dt_weight=self.dt_proj.weight,
                                     preload=True)
         dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
         if decode.can_use_kernels(x):
