@@ -254,7 +254,7 @@ ACCEPTED = (
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),
     (r"MambaLM\.forward packed", "negative", "seq_idx"),
-    (r"Sampler", "single", "logits"),
+    (r"Sampler", "half, bfloat16, single", "logits"),
     (r"ByteTokenizer\.encode", "str", "text"),
     (r"ByteTokenizer\.token", "zero", "token_id"),
     (r"nn\.", "bytes", "device"),

@@ -1,4 +1,4 @@
-"""The Mamba block as one operation, in Triton's interpreter or on a GPU, against its single steps."""
+"""The Mamba block as one operation, by the kernels, against its single steps."""
 
 import pytest
 import torch

@@ -66,6 +66,45 @@ for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
         triton.compile(source, target=GPUTarget("cuda", 90, 32))
 """
 
+COMPILE_DECODING = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.ops import decode_kernels
+
+STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
+SIZES = {"features": 80, "FEATURES": 128, "WIDTH": 4, "BLOCK": 64, "d_state": 16, "N": 16,
+         "dt_rank": 48, "RANKS": 64, "PARTS": 16, "d_model": 768, "inputs": 768, "ROWS": 4,
+         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True} | dict.fromkeys(STRIDES, 1)
+HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_weight",
+        "hidden_states", "normed"}
+SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
+OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
+for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
+                                 ("scan_step", "fp32", 4), ("add_rms_norm", "", 1),
+                                 ("matvec", "", 1)):
+    kernel = getattr(decode_kernels, kernel)
+    for absent in (set(), OPTIONAL & set(kernel.arg_names)):
+        constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
+        constants |= {"features": 0, "dt_rank": 0} if absent else {}
+        if kernel.__name__ == "add_rms_norm":
+            constants["BLOCK"] = 1024
+        types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
+            "new_state": f"*{state}", "epsilon": "fp32"}
+        signature = {name: "constexpr" if name in constants else types.get(name, "i32")
+                     for name in kernel.arg_names}
+        constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names)
+                   if signature[name] not in ("constexpr", "fp32") and name != "batch"}
+        compiled = triton.compile(ASTSource(kernel, signature, constants, aligned),
+                                  target=GPUTarget("cuda", 90, 32),
+                                  options={"num_warps": 4, "launch_pdl": True})
+        ptx = compiled.asm["ptx"]
+        assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
+        if sequences == 16 and not absent:
+            assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -86,6 +125,10 @@ def test_kernels_before_and_after_the_scan_compile(tmp_path):
 
 def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
     run(tmp_path, "-c", COMPILE_MINIMAL)
+
+
+def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
+    run(tmp_path, "-c", COMPILE_DECODING)
 
 
 def test_machine_code_needs_the_cycles_that_the_plan_is_based_on(tmp_path):

@@ -323,10 +323,10 @@ FAULTS = [
           "if in_place and state.is_contiguous():", "if state.is_contiguous():",
           "test_decode.py scan_step", "07"),
     Fault("a decoding kernel reads the state with B", "ops/decode_kernels.py",
-          "tl.sum(h * C_t[None, :], 1)", "tl.sum(h * B_t[None, :], 1)",
+          "tl.sum(h * C_t[:, None, :], 2)", "tl.sum(h * B_t[:, None, :], 2)",
           "test_decode.py scan_step", "07"),
     Fault("a decoding kernel drops the skip", "ops/decode_kernels.py",
-          "tl.load(D + channel, exists, 0.0).to(tl.float32) * x_t", "0.0 * x_t",
+          "+ skip * x_t", "+ 0.0 * x_t",
           "test_decode.py scan_step", "07"),
     # S6 and the block.
     Fault("A is positive", "nn/s6.py", "return -self.A_log.to", "return self.A_log.to",
