@@ -56,7 +56,7 @@ class Instruction(NamedTuple):
 
 def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
                    without: tuple[str, ...] | None = None, atomic: bool = True,
-                   is_packed: bool = True):
+                   is_packed: bool = True, run: int = 0):
     """Compile a kernel for an H100, which need not be there.
 
     Args:
@@ -73,7 +73,7 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         without = () if kernel.__name__.startswith("carry") else ONLY_WITH_SPLITS
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
              "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
-             "ATOMIC": atomic, "PADDED": is_packed, "GROUP": 2 * SHAPE.d_state,
+             "ATOMIC": atomic, "PADDED": is_packed, "RUN": run, "GROUP": 2 * SHAPE.d_state,
              "STEP": 2 * SHAPE.d_state + (0 if is_packed else SHAPE.d_inner // 32)}
     long = LONG if is_packed else (*LONG, "B_ptr", "C_ptr")
     names = kernel.arg_names
