@@ -68,6 +68,7 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         atomic: whether several programs add to one place of dB and dC.
         is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
             two parts of one projection.
+        run: 0 where channels lie together in x; otherwise RUN in `memory.py`.
     """
     if without is None:
         without = () if kernel.__name__.startswith("carry") else ONLY_WITH_SPLITS

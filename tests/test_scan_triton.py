@@ -318,10 +318,13 @@ def test_operator_is_registered_as_torch_compile_needs_it():
     x, delta, A, B, C, D, z, delta_bias, initial_state = (tensors[name] for name in NAMES)
     for tensor in (x, A, z):
         tensor.requires_grad_()
-    torch.library.opcheck(torch.ops.minimamba.scan.default,
-                          (x, delta, A, B, C, D, z, delta_bias, True, initial_state, True),
-                          test_utils=("test_schema", "test_autograd_registration",
-                                      "test_faketensor"))
+    stepwise = [x, delta, B, C, z]
+    for time_is_last in (False, True):
+        x_, delta_, B_, C_, z_ = map(time_last, stepwise) if time_is_last else stepwise
+        torch.library.opcheck(
+            torch.ops.minimamba.scan.default,
+            (x_, delta_, A, B_, C_, D, z_, delta_bias, True, initial_state, True, time_is_last),
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
 
     def doubled(x, z):
         return 2 * selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,
