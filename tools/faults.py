@@ -165,7 +165,7 @@ FAULTS = [
     Fault("the scan loses its first state", "scan/__init__.py",
           "        initial_state=initial_state)\n    y = y if", "        initial_state=None)\n"
           "    y = y if", "test_scan.py split_sequence", "00"),
-    Fault("half precision accumulates in half precision", "scan/__init__.py",
+    Fault("half precision accumulates in half precision", "scan/checks.py",
           "torch.float64 if x.dtype == torch.float64 else torch.float32", "x.dtype",
           "test_scan.py half", "08"),
     Fault("a Δ that only delta_bias makes negative is accepted", "scan/__init__.py",
@@ -260,7 +260,8 @@ FAULTS = [
           "_of_four_axes(C.stride(), time_last, 0)", "_of_four_axes(B.stride(), time_last, 0)",
           "test_scan_triton.py laid_out"),
     Fault("B and C of different strides are read alike", "scan/triton/operator.py",
-          "return (self.B_strides == self.C_strides and", "return (", "test_scan_triton.py laid_out"),
+          "return (self.B_strides == self.C_strides and", "return (",
+          "test_scan_triton.py laid_out"),
     Fault("the Triton scan adds D x once for every thirty-two states", "scan/triton/operator.py",
           "D if start == 0 else None", "D", "test_scan_triton.py other_sizes and 37"),
     Fault("a plan forgets the last chunk", "scan/triton/plan.py",
