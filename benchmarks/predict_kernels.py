@@ -57,7 +57,7 @@ class Instruction(NamedTuple):
 
 def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
                    without: tuple[str, ...] | None = None, atomic: bool = True,
-                   is_packed: bool = True, capability: int = 90):
+                   is_packed: bool = True, run: int = 0, capability: int = 90):
     """Compile a kernel for a GPU, which need not be there.
 
     Args:
@@ -69,13 +69,14 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         atomic: whether several programs add to one place of dB and dC.
         is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
             two parts of one projection.
+        run: 0 where channels lie together in x; otherwise RUN in `memory.py`.
         capability: the GPU's compute capability times ten; 90 is that of an H100.
     """
     if without is None:
         without = () if kernel.__name__.startswith("carry") else USUALLY_NONE
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
              "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
-             "ATOMIC": atomic, "PADDED": is_packed, "GROUP": 2 * SHAPE.d_state,
+             "ATOMIC": atomic, "PADDED": is_packed, "RUN": run, "GROUP": 2 * SHAPE.d_state,
              "STEP": 2 * SHAPE.d_state + (0 if is_packed else SHAPE.d_inner // 32)}
     long = LONG if is_packed else (*LONG, "B_ptr", "C_ptr")
     names = kernel.arg_names

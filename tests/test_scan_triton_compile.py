@@ -17,14 +17,15 @@ from predict_kernels import compile_kernel, disassembled
 from minimamba.scan.triton import backward, forward
 
 OPTIONAL = ["D_ptr", "z_ptr", "bias_ptr", "piece_states", "piece_deltas"]
-for kernel, without in (
-        (forward.carry, ["bias_ptr"]), (backward.carry_back, ["z_ptr", "bias_ptr"]),
-        (forward.forward, [*OPTIONAL, "initial_state", "chunk_states"]),
-        (backward.backward, [*OPTIONAL, "dz_ptr", "d_last_state"]),
-        (forward.forward, []), (backward.backward, [])):
+for kernel, run, without in (
+        (forward.carry, 0, ["bias_ptr"]), (backward.carry_back, 8, ["z_ptr", "bias_ptr"]),
+        (forward.forward, 0, [*OPTIONAL, "initial_state", "chunk_states"]),
+        (backward.backward, 0, [*OPTIONAL, "dz_ptr", "d_last_state", "y_again_ptr"]),
+        (forward.forward, 2, []), (backward.backward, 0, []), (backward.backward, 2, [])):
     capability, shared_memory = (80, 164) if without else (90, 228)  # of an A100; of an H100
     compiled = compile_kernel(kernel, 2, 2, dtype="fp32" if without else "bf16", without=without,
-                              atomic=not without, is_packed=bool(without), capability=capability)
+                              atomic=not without, is_packed=bool(without), run=run,
+                              capability=capability)
     assert "cp.async" in compiled.asm["ptx"], "inputs are not copied ahead of their use"
     instructions, _ = disassembled(compiled.asm["cubin"])
     assert not any(text.startswith(("LDL", "STL")) for text, *_ in instructions), "spills"
@@ -39,8 +40,10 @@ from minimamba.scan.triton import pack
 
 CONSTANTS = {"groups": 2, "B_groups": 1, "C_groups": 2, "d_inner": 6, "d_state": 5, "N": 8,
              "TILE": 4, "ROWS": 256, "SUM_ROWS": 64, "COLUMNS": 32}
-for kernel in (pack.pack, pack.finish):
-    constants = {name: CONSTANTS[name] for name in kernel.arg_names if name in CONSTANTS}
+for kernel, official in ((pack.pack, False), (pack.pack, True), (pack.finish, False),
+                         (pack.finish, True)):
+    given = {**CONSTANTS, "APART": official, "TIME_LAST": official}
+    constants = {name: given[name] for name in kernel.arg_names if name in given}
     signature = {name: "constexpr" if name in constants else "i32" if name in pack.RUNTIME_SIZES
                  else "*bf16" if name in ("B_ptr", "C_ptr", "dB_ptr", "dC_ptr") else "*fp32"
                  for name in kernel.arg_names}

@@ -171,7 +171,7 @@ def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tens
     # In the memory of dt and of y's gradient are afterwards d_dt and dz.
     dx, d_dt, dA, dB, dC, dD, dz, d_bias, _ = operator.backward_pass(
         x, dt, A, B, C, weights.D, z, weights.dt_bias, True, kept.chunk_states, kept.BC,
-        d_output @ weights.out_proj, None, False, y)
+        d_output @ weights.out_proj, None, False, y_again=y)
     d_out_proj = _rows(d_output).mT @ _rows(y)
     d_projected = torch.cat([d_dt @ weights.dt_proj, dB, dC], -1)
     low_rank_dt = kept.projected[..., :weights.dt_proj.shape[1]]

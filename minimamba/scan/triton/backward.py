@@ -64,7 +64,8 @@ from minimamba.scan.triton.memory import (
 def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
                rows, length, piece_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
                N: tl.constexpr, SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
-               GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+               GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+               RUN: tl.constexpr):
     """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the first, batch).
@@ -80,7 +81,7 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
         start = begin + (end - begin - 1) // (2 * TILE) * (2 * TILE) - walked
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         dt = load_pair(delta_ptr, offsets, inside)
         d_out = load_pair(d_out_ptr, offsets, inside)
         z = dt
@@ -138,7 +139,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
              length, padded_length, split_steps, pieces, groups: tl.constexpr,
              d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
              PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
-             TILE: tl.constexpr, PER_LANE: tl.constexpr):
+             TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """All gradients, walking from the end of each split to its beginning; and y again, gated, where
     `y_again_ptr` is not None.
 
@@ -171,7 +172,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     for _ in range(chunks):
         delta_sum = recompute_states(before_chunk, inputs, per_channel, tile_states, chunk_start,
                                      block, span, d_inner, N, SOFTPLUS, PADDED, STEP, CHUNK, TILE,
-                                     PER_LANE)
+                                     PER_LANE, RUN)
         mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / CHUNK)
         correction = exp2_correction(mean_exponent)
         tl.debug_barrier()  # tile_states: what one lane wrote another may read
@@ -179,7 +180,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
         before_chunk = load_states(chunk_states + (chunk - 1) * N * d_inner, block, left, N)
         dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
                                    correction, block, span, d_inner, N, SOFTPLUS, ATOMIC, PADDED,
-                                   STEP, CHUNK, TILE, PER_LANE)
+                                   STEP, CHUNK, TILE, PER_LANE, RUN)
         store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner, N, TILE)
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK

@@ -90,12 +90,12 @@ class Sums(NamedTuple):
 def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, span,
                      d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                      PADDED: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
-                     TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                     TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """Walk through a chunk from the state h before it, and write the state before each tile to
     `tile_states`. Returns the sum of Δ by step of the tile, (LANES, PER_LANE)."""
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for start in tl.range(chunk_start, chunk_start + CHUNK, 2 * TILE, num_stages=STAGES):
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x = load_pair(inputs.x, offsets, inside)
         dt = load_pair(inputs.delta, offsets, inside)
         for i in tl.static_range(2):
@@ -153,7 +153,8 @@ def add_dBC(pointers, sums, ATOMIC: tl.constexpr):
 def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, correction, block,
                     span, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                     ATOMIC: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
-                    CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                    CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+                    RUN: tl.constexpr):
     """Walk back through a chunk from dh after it, and write its gradients to `outputs`.
 
     Returns dh before the chunk, and the chunk's `Sums`.
@@ -163,7 +164,7 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
     for walked in tl.range(2 * TILE, CHUNK + 2 * TILE, 2 * TILE, num_stages=STAGES):
         start = chunk_start + CHUNK - walked
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x_pair = load_pair(inputs.x, offsets, inside)
         dt_pair = load_pair(inputs.delta, offsets, inside)
         d_out_pair = load_pair(inputs.d_out, offsets, inside)
@@ -195,13 +196,13 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
             dD, dD_excess = kahan_add(dD, dD_excess, dy * x)
             d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
             dx = d_delta_x * delta + per_channel.D * dy
-            store_tile(outputs.dx, dx, block, span, t, own, d_inner)
-            store_tile(outputs.d_delta, d_delta, block, span, t, own, d_inner)
+            store_tile(outputs.dx, dx, block, span, t, own, d_inner, RUN)
+            store_tile(outputs.d_delta, d_delta, block, span, t, own, d_inner, RUN)
             if inputs.z is not None:
                 before_gate = per_channel.D * x + sum_over_states(C_h, TILE)
                 dz = before_gate * d_out * gate * (1 + z * (1 - gate))
-                store_tile(outputs.dz, dz, block, span, t, own, d_inner)
+                store_tile(outputs.dz, dz, block, span, t, own, d_inner, RUN)
                 if outputs.y is not None:
-                    store_tile(outputs.y, before_gate * z * gate, block, span, t, own, d_inner)
+                    store_tile(outputs.y, before_gate * z * gate, block, span, t, own, d_inner, RUN)
             add_dBC(outputs.dBC + t // TILE * 2 * TILE * N, sum_over_channels(dB, dC, TILE), ATOMIC)
     return dh, Sums(dA, dD, d_bias)

@@ -3,7 +3,9 @@
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
 contiguous but B and C; N is d_state, rounded up to a power of two. In B and C it is STEP elements
 from a step to the next, GROUP from a group to the next, and `rows` steps from a sequence to the
-next; PADDED says that they go on beyond the end, to whole chunks:
+next; PADDED says that they go on beyond the end, to whole chunks. If RUN is 0,
+the channels of x, and of all that has its shape, lie together, as here; otherwise its steps do,
+(batch, d_inner, length), and the length is a multiple of RUN:
 
 | array | shape | dtype |
 |---|---|---|
@@ -84,27 +86,46 @@ def load_per_channel(pointer, block):
 
 @triton.jit
 def pair_offsets(block, span, start, d_inner: tl.constexpr, TILE: tl.constexpr,
-                 PER_LANE: tl.constexpr):
-    """Offsets of two successive tiles in (batch, length, d_inner), and which of them the program
-    owns: (TILE, channels, 2), so that neighbouring channels are loaded together."""
-    steps = (start + tl.arange(0, TILE)[:, None, None]
-             + TILE * tl.arange(0, 2)[None, None, :])
-    channel = tl.arange(0, PER_LANE * LANES // TILE)[None, :, None]
-    rows = block.sequence * span.length + steps
-    offsets = rows * d_inner + block.first_channel + channel
-    return offsets, (steps < span.end) & (channel < block.channels_left)
+                 PER_LANE: tl.constexpr, RUN: tl.constexpr):
+    """Offsets of two successive tiles in x, and which of them the program owns: (TILE, channels,
+    2), so that neighbouring channels are loaded together; or (channels, 2 TILE), so that RUN
+    neighbouring steps are."""
+    CHANNELS: tl.constexpr = PER_LANE * LANES // TILE
+    if RUN:
+        PAIR: tl.constexpr = 2 * TILE
+        channel = tl.arange(0, CHANNELS)[:, None]
+        # Each quotient is exact. It tells the compiler where runs begin: wide loads need that.
+        steps = start // PAIR * PAIR + tl.arange(0, PAIR)[None, :]
+        rows = block.sequence * d_inner + block.first_channel + channel
+        offsets = rows * (span.length // RUN * RUN) + steps
+        return offsets, (steps < span.end // RUN * RUN) & (channel < block.channels_left)
+    else:
+        steps = (start + tl.arange(0, TILE)[:, None, None]
+                 + TILE * tl.arange(0, 2)[None, None, :])
+        channel = tl.arange(0, CHANNELS)[None, :, None]
+        rows = block.sequence * span.length + steps
+        offsets = rows * d_inner + block.first_channel + channel
+        return offsets, (steps < span.end) & (channel < block.channels_left)
 
 
 @triton.jit
 def load_pair(pointer, offsets, inside):
     """The two tiles at `pair_offsets`, in float32."""
-    TILE: tl.constexpr = offsets.shape[0]
-    PER_LANE: tl.constexpr = offsets.shape[1] * TILE // LANES
-    first, second = tl.split(tl.load(pointer + offsets, inside, 0.0))
-    first = tl.permute(tl.reshape(first, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
-    second = tl.permute(tl.reshape(second, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
-    return (tl.reshape(first, (LANES, PER_LANE)).to(tl.float32),
-            tl.reshape(second, (LANES, PER_LANE)).to(tl.float32))
+    pair = tl.load(pointer + offsets, inside, 0.0)
+    if len(offsets.shape) == 2:
+        TILE: tl.constexpr = offsets.shape[1] // 2
+        PER_LANE: tl.constexpr = offsets.shape[0] * TILE // LANES
+        by_step = tl.permute(tl.reshape(pair, (LANES // TILE, PER_LANE, 2, TILE)), (0, 3, 1, 2))
+        first, second = tl.split(tl.reshape(by_step, (LANES, PER_LANE, 2)))
+        return first.to(tl.float32), second.to(tl.float32)
+    else:
+        TILE: tl.constexpr = offsets.shape[0]
+        PER_LANE: tl.constexpr = offsets.shape[1] * TILE // LANES
+        first, second = tl.split(pair)
+        first = tl.permute(tl.reshape(first, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
+        second = tl.permute(tl.reshape(second, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
+        return (tl.reshape(first, (LANES, PER_LANE)).to(tl.float32),
+                tl.reshape(second, (LANES, PER_LANE)).to(tl.float32))
 
 
 @triton.jit
@@ -120,9 +141,13 @@ def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def store_tile(pointer, tile, block, span, t, inside, d_inner: tl.constexpr):
-    """Write the tile of steps t, t + 1, … of (batch, length, d_inner), in the array's dtype."""
-    offsets = (block.sequence * span.length + t + block.step) * d_inner + block.channels
+def store_tile(pointer, tile, block, span, t, inside, d_inner: tl.constexpr,
+               RUN: tl.constexpr):
+    """Write the tile of steps t, t + 1, … to an array of x's shape, in the array's dtype."""
+    if RUN:
+        offsets = (block.sequence * d_inner + block.channels) * span.length + t + block.step
+    else:
+        offsets = (block.sequence * span.length + t + block.step) * d_inner + block.channels
     tl.store(pointer + offsets, tile.to(pointer.dtype.element_ty), inside)
 
 
