@@ -70,7 +70,8 @@ def store_section_states(h, inputs, per_channel, section_states, begin, end, blo
                          d_inner: tl.constexpr, N: tl.constexpr, PART: tl.constexpr,
                          SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
                          SECTION: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
-    """Walk from the state h at step `begin` to `end`, and write the state before each section."""
+    """Walk from the state h at step `begin` of a chunk to `end`, where its last section begins, and
+    write the state before each section."""
     for start in tl.range(begin, end, 2 * TILE, num_stages=STAGES):
         if start % SECTION == 0:
             section = (start - begin) // SECTION
@@ -85,6 +86,7 @@ def store_section_states(h, inputs, per_channel, section_states, begin, end, blo
             B = load_steps(inputs.B, t, span, PART, STEP, TILE, PADDED)
             for k in tl.static_range(TILE):
                 h = next_state(h, delta, delta_x, B, per_channel.A_log2e, k, TILE)
+    store_states(section_states + (end - begin) // SECTION * N * d_inner, h, block, N)
 
 
 @triton.jit
@@ -196,60 +198,53 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
         store_states(dh_states, dh, states, N)
         # 0, to which `add_dA` adds, after a barrier of the loop.
         store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), states, N)
-    for walked in range(tl.cdiv(span.end - begin, CHUNK)):
-        chunk_start = begin + (tl.cdiv(span.end - begin, CHUNK) - 1 - walked) * CHUNK
-        chunk = block.sequence * tl.cdiv(length, CHUNK) + chunk_start // CHUNK
-        chunk_end = tl.minimum(chunk_start + CHUNK, span.end)
-        sections = tl.cdiv(chunk_end - chunk_start, SECTION)
-        # The state before the last section is the last that is needed.
-        last_section = chunk_start + (sections - 1) * SECTION
+    sections = tl.cdiv(span.end - begin, SECTION)
+    for walked in range(sections):
+        section = sections - 1 - walked
+        section_start = begin + section * SECTION
+        section_of_chunk = section % (CHUNK // SECTION)
+        # So that the offsets of a step in x find its place in the scratch.
+        sums_start = (state_sums_ptr + split_index * 3 * SECTION * d_inner
+                      - (block.sequence * length + section_start) * d_inner)
+        state_sums = StateSums(sums_start, sums_start + SECTION * d_inner,
+                               sums_start + 2 * SECTION * d_inner)
         for part in range(PARTS):
             states = locate_block(groups, d_inner, N, TILE, PER_LANE, part, PARTS)
             A_log2e = load_states(A_ptr, states, block.lane_channels_left, N) * LOG2_E
-            h = load_states(chunk_states + chunk * N * d_inner, states, block.lane_channels_left,
-                            N)
+            per_channel = PerChannel(A_log2e, D, bias)
             inputs = Inputs(x_ptr, delta_ptr, B_rows + part * PART, C_rows + part * PART, z_ptr,
                             d_out_ptr)
-            store_section_states(h, inputs, PerChannel(A_log2e, D, bias), section_states,
-                                 chunk_start, last_section + 2 * TILE, states, span, d_inner, N,
-                                 PART, SOFTPLUS, PADDED, STEP, SECTION, TILE, PER_LANE)
-        tl.debug_barrier()  # section_states: what one lane wrote another may read
-        for section in range(sections - 1, -1, -1):
-            section_start = chunk_start + section * SECTION
-            # So that the offsets of a step in x find its place in the scratch.
-            sums_start = (state_sums_ptr + split_index * 3 * SECTION * d_inner
-                          - (block.sequence * length + section_start) * d_inner)
-            state_sums = StateSums(sums_start, sums_start + SECTION * d_inner,
-                                   sums_start + 2 * SECTION * d_inner)
-            for part in range(PARTS):
-                states = locate_block(groups, d_inner, N, TILE, PER_LANE, part, PARTS)
-                A_log2e = load_states(A_ptr, states, block.lane_channels_left, N) * LOG2_E
-                per_channel = PerChannel(A_log2e, D, bias)
-                inputs = Inputs(x_ptr, delta_ptr, B_rows + part * PART, C_rows + part * PART,
-                                z_ptr, d_out_ptr)
-                h = load_states(section_states + section * N * d_inner, states,
+            if (walked == 0) | (section_of_chunk == CHUNK // SECTION - 1):
+                chunk_start = section_start - section_of_chunk * SECTION
+                chunk = block.sequence * tl.cdiv(length, CHUNK) + chunk_start // CHUNK
+                h = load_states(chunk_states + chunk * N * d_inner, states,
                                 block.lane_channels_left, N)
-                delta_sum = recompute_states(h, inputs, per_channel, tile_states, section_start,
-                                             block, span, d_inner, PART, SOFTPLUS, PADDED, STEP,
-                                             SECTION, TILE, PER_LANE)
-                mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e / SECTION
-                tl.debug_barrier()  # tile_states: what one lane wrote another may read
-                dh = load_states(dh_states, states, block.lane_channels_left, N)
-                dh, dA = part_gradients(
-                    dh, inputs, dBC + part * PART, state_sums, per_channel, tile_states,
-                    section_start, part, exp2_correction(mean_exponent), block, span, d_inner, N,
-                    PART, SOFTPLUS, ATOMIC, PADDED, STEP, SECTION, TILE, PER_LANE)
-                store_states(dh_states, dh, states, N)
-                add_dA(dA_ptr, dA, split_index, states, d_inner, N)
-                tl.debug_barrier()  # the scratch is read and written anew by the next part
-            inputs = Inputs(x_ptr, delta_ptr, B_rows, C_rows, z_ptr, d_out_ptr)
-            dD, d_bias = finish_section(inputs, outputs, state_sums, PerChannel(bias, D, bias),
-                                        section_start, block, span, d_inner, SOFTPLUS, SECTION,
-                                        TILE, PER_LANE)
-            store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, block.sequence
-                               * tl.cdiv(length, SECTION) + section_start // SECTION, block,
-                               d_inner, TILE)
-            tl.debug_barrier()  # the sums are read before the next section's are written
+                store_section_states(h, inputs, per_channel, section_states, chunk_start,
+                                     section_start, states, span, d_inner, N, PART, SOFTPLUS,
+                                     PADDED, STEP, SECTION, TILE, PER_LANE)
+                tl.debug_barrier()  # section_states: what one lane wrote another may read
+            h = load_states(section_states + section_of_chunk * N * d_inner, states,
+                            block.lane_channels_left, N)
+            delta_sum = recompute_states(h, inputs, per_channel, tile_states, section_start, block,
+                                         span, d_inner, PART, SOFTPLUS, PADDED, STEP, SECTION,
+                                         TILE, PER_LANE)
+            mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / SECTION)
+            tl.debug_barrier()  # and so in tile_states
+            dh = load_states(dh_states, states, block.lane_channels_left, N)
+            dh, dA = part_gradients(
+                dh, inputs, dBC + part * PART, state_sums, per_channel, tile_states, section_start,
+                part, exp2_correction(mean_exponent), block, span, d_inner, N, PART, SOFTPLUS,
+                ATOMIC, PADDED, STEP, SECTION, TILE, PER_LANE)
+            store_states(dh_states, dh, states, N)
+            add_dA(dA_ptr, dA, split_index, states, d_inner, N)
+            tl.debug_barrier()  # all scratch is read before more is written, and the other way
+        inputs = Inputs(x_ptr, delta_ptr, B_rows, C_rows, z_ptr, d_out_ptr)
+        dD, d_bias = finish_section(inputs, outputs, state_sums, PerChannel(bias, D, bias),
+                                    section_start, block, span, d_inner, SOFTPLUS, SECTION, TILE,
+                                    PER_LANE)
+        index = block.sequence * tl.cdiv(length, SECTION) + section_start // SECTION
+        store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, index, block, d_inner, TILE)
+        tl.debug_barrier()  # the sums are read before the next section's are written
     if d_initial_state is not None:
         if split == 0:
             for part in range(PARTS):
