@@ -15,7 +15,7 @@ one part of the states, (batch, splits, SECTION / TILE, d_inner, PART):
 
 | array | shape | contents |
 |---|---|---|
-| section_states | (batch, splits, sections of a chunk, d_inner, N) | the state before each section |
+| section_states | (batch, splits, CHUNK / SECTION, d_inner, N) | the state before each section |
 | dh_states | (batch, splits, d_inner, N) | dh, where the walk back has come to |
 | state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the parts so far |
 
