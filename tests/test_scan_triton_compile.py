@@ -32,6 +32,19 @@ for kernel, run, without in (
     assert 4 * 2 * (compiled.metadata.shared / 1024 + 1) <= shared_memory, "KB of eight programs"
 """
 
+COMPILE_MANY_STATES = """
+import sys
+sys.path.append("benchmarks")
+import predict_kernels
+from minimamba.scan.triton import backward_parts, forward
+
+predict_kernels.SHAPE = predict_kernels.SHAPE._replace(d_state=64)
+for kernel in (forward.forward, backward_parts.backward_in_parts):
+    compiled = predict_kernels.compile_kernel(kernel, 1, 3, without=[])
+    for body in predict_kernels.loops(*predict_kernels.disassembled(compiled.asm["cubin"])):
+        assert not any(at.text.startswith(("STL", "LDL")) for at in body), "registers are spilled"
+"""
+
 COMPILE_PACK = """
 import triton
 from triton.backends.compiler import GPUTarget
@@ -120,6 +133,10 @@ def run(folder, *arguments):
 def test_kernels_compile_with_all_arguments_and_with_as_few_as_possible(tmp_path):
     """The ones for an H100, the others for an A100."""
     run(tmp_path, "-c", COMPILE)
+
+
+def test_states_of_sixty_four_components_stay_in_registers(tmp_path):
+    run(tmp_path, "-c", COMPILE_MANY_STATES)
 
 
 def test_kernels_before_and_after_the_scan_compile(tmp_path):

@@ -41,7 +41,8 @@ class Block(NamedTuple):
     exists: tl.tensor
     """(LANES, PER_LANE): whether the group has that channel."""
     states: tl.tensor
-    """(LANES, N / TILE): offsets of a lane's part of its first channel's states in (d_inner, N)."""
+    """(LANES, N / TILE): offsets of a lane's part of its first channel's states in (d_inner, N);
+    (LANES, PART / TILE) if the program works on PART of the N states at a time."""
     lane_channels_left: tl.tensor
     """(LANES, 1): channels of the group from the lane's first one on."""
 
@@ -57,8 +58,10 @@ class Span(NamedTuple):
 
 @triton.jit
 def locate_block(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                 TILE: tl.constexpr, PER_LANE: tl.constexpr):
-    """The `Block` of a program, from its place in the grid (blocks, splits or pieces, batch)."""
+                 TILE: tl.constexpr, PER_LANE: tl.constexpr, part=0, PARTS: tl.constexpr = 1):
+    """The `Block` of a program, from its place in the grid (blocks, splits or pieces, batch), with
+    one of PARTS equal parts of the states."""
+    PART: tl.constexpr = N // PARTS
     group_size: tl.constexpr = d_inner // groups
     block_size: tl.constexpr = PER_LANE * LANES // TILE
     blocks: tl.constexpr = (group_size + block_size - 1) // block_size
@@ -68,8 +71,8 @@ def locate_block(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
     first += group * group_size
     lane = tl.arange(0, LANES)[:, None]
     lane_first = lane // TILE * PER_LANE
-    states = ((first + lane_first) * N + lane % TILE * (N // TILE)
-              + tl.arange(0, N // TILE)[None, :])
+    states = ((first + lane_first) * N + part * PART + lane % TILE * (PART // TILE)
+              + tl.arange(0, PART // TILE)[None, :])
     channel = lane_first + tl.arange(0, PER_LANE)[None, :]
     return Block(tl.program_id(2).to(tl.int64), group, first, left, lane % TILE, first + channel,
                  channel < left, states, left - lane_first)
@@ -191,8 +194,8 @@ def load_steps(first, t, span, N: tl.constexpr, STEP: tl.constexpr, TILE: tl.con
 
 @triton.jit
 def load_states(pointer, block, left, N: tl.constexpr):
-    """States (LANES, PER_LANE, N / TILE) from (d_inner, N), channel by channel, so that a lane
-    loads sixteen bytes at a time. A lane has `left` channels; the others' states are 0."""
+    """States (LANES, PER_LANE, n) from (d_inner, N), channel by channel, so that a lane loads
+    sixteen bytes at a time. A lane has `left` channels; the others' states are 0."""
     PER_LANE: tl.constexpr = block.channels.shape[1]
     offsets = pointer + block.states
     first = tl.load(offsets, left > 0, 0.0)
@@ -227,7 +230,7 @@ def unpack_channels(states):
 
 @triton.jit
 def store_states(pointer, states, block, N: tl.constexpr):
-    """Write states (LANES, PER_LANE, N / TILE) to (d_inner, N)."""
+    """Write states (LANES, PER_LANE, n) to (d_inner, N)."""
     channels = unpack_channels(states)
     for p in tl.static_range(states.shape[1]):
         tl.store(pointer + block.states + p * N, channels[p], block.lane_channels_left > p)

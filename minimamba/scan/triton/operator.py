@@ -15,22 +15,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, silu
+from torch.nn.functional import pad
 
 from minimamba.arguments import is_transformed, values_exist
 from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
-    BACKWARD,
-    BACKWARD_32,
     CHUNK,
-    FORWARD,
-    FORWARD_32,
+    PART,
     Launch,
     Plan,
     ScanShape,
+    backward_costs,
     choose_plan,
+    forward_costs,
     schedulers_of,
 )
 
@@ -39,8 +38,6 @@ TRITON = find_spec("triton") is not None
 MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
 MAX_D_STATE = 256
-STATES_PER_LAUNCH = 32
-"""State dimension that one launch computes; a larger one takes several."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
@@ -142,28 +139,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
                            for start in range(0, len(x), MAX_BATCH))]
         y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
         return y, last_state
-    d_state = A.shape[1]
-    if d_state <= STATES_PER_LAUNCH:
-        return _scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
-                     time_last=time_last)
-    # States meet only in y, which is a sum over them: part by part, y in float32.
-    y = 0
-    last_states = []
-    for start in range(0, d_state, STATES_PER_LAUNCH):
-        part = slice(start, start + STATES_PER_LAUNCH)
-        of_B_and_C = (..., part, slice(None)) if time_last else (..., part)
-        y_part, last_state = _scan(
-            x.float(), delta.float(), A[:, part], B[of_B_and_C], C[of_B_and_C],
-            D if start == 0 else None, None, delta_bias, delta_softplus,
-            None if initial_state is None else initial_state[..., part], time_last=time_last)
-        y = y + y_part
-        last_states.append(last_state)
-    y = y if z is None else y * silu(z.float())
-    return y.to(x.dtype), torch.cat(last_states, -1)
-
-
-def _scan(*inputs: Tensor | bool | None, time_last: bool) -> tuple[Tensor, Tensor]:
-    """y and the last state, where one launch computes all states."""
+    inputs = x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
     # Without gradients, an autograd.Function would only take time.
@@ -228,7 +204,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
                  initial_state: Tensor | None, needs_grad: bool,
                  time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run the kernels of the forward pass, with at most STATES_PER_LAUNCH states.
+    """Run the kernels of the forward pass.
 
     Args:
         x: as in `scan`, and so are the others but those that follow.
@@ -270,12 +246,11 @@ def _forward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
     from minimamba.scan.triton import forward, pack
 
     shape = sizes.kernel
-    costs = FORWARD if shape.d_state <= 16 else FORWARD_32
-    plan = choose_plan(shape, costs, schedulers_of(device))
+    plan = choose_plan(shape, forward_costs(shape.d_state), schedulers_of(device))
     constants = _constants(sizes, plan)
     packing = None
     if sizes.is_packed:
-        row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
+        row_blocks = -(-constants["padded_length"] * shape.groups // constants["ROWS"])
         strides = dict(zip(pack.STRIDES, sizes.B_strides + sizes.C_strides, strict=True))
         packing = Launcher(pack.pack, (row_blocks, shape.batch, 1), constants | strides)
     return _Forward(
@@ -325,18 +300,17 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
         has_initial_state,
         dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
     shape = sizes.kernel
-    dB = torch.empty_like(B, memory_format=torch.contiguous_format)
-    dC = torch.empty_like(C, memory_format=torch.contiguous_format)
+    BC_given = B, C
     if sizes.is_packed:
         B, C = BC.unbind(3)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
     _, splits, batch = launches.plan.kernel.grid
-    per_step, per_state = batch * shape.chunks * shape.d_inner, batch * splits * A.numel()
-    tile_states, dA_parts, dD_parts, d_bias_parts = _scratch(
-        A, per_state * CHUNK // shape.tile, per_state, per_step, per_step)
-    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * CHUNK, 2,
+    per_step, per_state = batch * shape.sections * shape.d_inner, batch * splits * A.numel()
+    dA_parts, dD_parts, d_bias_parts, *scratch = _scratch(
+        A, per_state, per_step, per_step, *_sizes_of_scratch(shape, splits))
+    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * shape.chunk, 2,
                             shape.d_state)
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
@@ -347,11 +321,12 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     d_initial_state = A.new_empty(batch if has_initial_state else 0, *A.shape)
     launches.scan(
         x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
-        piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
+        piece_deltas, *scratch, dx, d_delta, dA_parts, dBC_parts, dD_parts,
         None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None,
         y_again)
     dA = A.new_empty(shape.d_inner, sizes.d_state)
     dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
+    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in BC_given)
     launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
     return [dx, d_delta, dA, dB, dC, dD, dz, d_bias,
             _without_padding(d_initial_state, sizes.d_state)]
@@ -362,11 +337,10 @@ def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device
                        is_deterministic: bool, has_initial_state: bool,
                        dtypes: tuple) -> _Backward:
     """Plan a backward pass. The last two arguments decide which code Triton compiles."""
-    from minimamba.scan.triton import backward, pack
+    from minimamba.scan.triton import backward, backward_parts, pack
 
     shape = sizes.kernel
-    costs = BACKWARD if shape.d_state <= 16 else BACKWARD_32
-    plan = choose_plan(shape, costs, schedulers_of(device))
+    plan = choose_plan(shape, backward_costs(shape.d_state), schedulers_of(device))
     blocks, splits, batch = plan.kernel.grid
     # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
     parts = blocks // shape.groups if is_deterministic else 1
@@ -378,12 +352,13 @@ def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device
     finish = Launcher(
         pack.finish, (sum(programs.values()) + batch * sizes.C_groups * row_blocks, 1, 1),
         {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
-         "dA_rows": batch * splits, "sum_rows": batch * shape.chunks})
+         "dA_rows": batch * splits, "sum_rows": batch * shape.sections})
     return _Backward(
         plan, parts,
         _launcher(backward.carry_back, plan.carry, constants, SOFTPLUS=delta_softplus),
-        _launcher(backward.backward, plan.kernel, constants, SOFTPLUS=delta_softplus,
-                  ATOMIC=not is_deterministic), finish)
+        _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
+                  plan.kernel, constants, SOFTPLUS=delta_softplus, ATOMIC=not is_deterministic),
+        finish)
 
 
 def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> Launcher | None:
@@ -398,7 +373,7 @@ def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> 
 def _constants(sizes: _Sizes, plan: Plan) -> dict:
     """What the kernels are given besides tensors; each takes what it needs."""
     shape = sizes.kernel
-    padded_length, N = shape.chunks * CHUNK, shape.d_state
+    padded_length, N = shape.chunks * shape.chunk, shape.d_state
     sequence, step, group, _ = sizes.B_strides
     if sizes.is_packed:
         group = 2 * N
@@ -411,7 +386,8 @@ def _constants(sizes: _Sizes, plan: Plan) -> dict:
             "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": sizes.B_groups,
             "C_groups": sizes.C_groups, "d_inner": shape.d_inner, "d_state": sizes.d_state,
             "APART": are_states_apart, "TIME_LAST": sizes.time_last, "RUN": sizes.run,
-            "N": N, "TILE": shape.tile, "CHUNK": CHUNK, "ROWS": PACKED // N,
+            "N": N, "PART": PART, "TILE": shape.tile, "CHUNK": shape.chunk,
+            "SECTION": CHUNK, "ROWS": PACKED // N,
             "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
@@ -508,11 +484,21 @@ def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
     return like.new_empty(sum(aligned)).split_with_sizes(aligned)
 
 
+def _sizes_of_scratch(shape: ScanShape, splits: int) -> list[int]:
+    """Of what `backward` or `backward_in_parts` takes between `piece_deltas` and `dx`."""
+    channels = shape.batch * splits * shape.d_inner
+    tile_states = channels * min(shape.d_state, PART) * CHUNK // shape.tile
+    if shape.parts == 1:
+        return [tile_states]
+    dh_states = channels * shape.d_state
+    return [dh_states * shape.chunk // CHUNK, tile_states, dh_states, channels * 3 * CHUNK]
+
+
 def _room_for_packed(A: Tensor, sizes: _Sizes) -> Tensor:
     """For BC, empty if B and C are not packed."""
     shape = sizes.kernel
-    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * CHUNK, shape.groups,
-                       2, shape.d_state)
+    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk,
+                       shape.groups, 2, shape.d_state)
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:
