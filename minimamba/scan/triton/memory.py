@@ -3,9 +3,8 @@
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
 contiguous but B and C; N is d_state, rounded up to a power of two. In B and C it is STEP elements
 from a step to the next, GROUP from a group to the next, and `rows` steps from a sequence to the
-next; PADDED says that they go on beyond the end, to whole chunks. If RUN is 0,
-the channels of x, and of all that has its shape, lie together, as here; otherwise its steps do,
-(batch, d_inner, length), and the length is a multiple of RUN:
+next; PADDED says that they go on beyond the end, to whole chunks. The table holds where RUN is 0;
+otherwise x, and all that has its shape, is (batch, d_inner, length), with a multiple of RUN steps:
 
 | array | shape | dtype |
 |---|---|---|
