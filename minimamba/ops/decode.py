@@ -41,10 +41,10 @@ def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
 
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     new_state = _output_state(conv_state, in_place)
-    grid = len(x), -(-x.shape[1] // BLOCK)
-    decode_kernels.conv_step[grid](
-        x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x.stride(0),
-        x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK, num_warps=1)
+    with torch.cuda.device_of(x):
+        decode_kernels.conv_step[_grid(x)](
+            x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x.stride(0),
+            d_inner=x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK, num_warps=1)
     return y, (_write_back(conv_state, new_state) if in_place else new_state)
 
 
@@ -74,10 +74,11 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
     new_state = _output_state(ssm_state, in_place)
     d_inner, d_state = A_log.shape
     z_strides = (0, 0) if z is None else z.stride()
-    decode_kernels.scan_step[len(x), -(-d_inner // BLOCK)](
-        x, dt, A_log, B, C, D, z, dt_bias, ssm_state.contiguous(), new_state, y, *x.stride(),
-        *dt.stride(), *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
-        N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
+    with torch.cuda.device_of(x):
+        decode_kernels.scan_step[_grid(x)](
+            x, dt, A_log, B, C, D, z, dt_bias, ssm_state.contiguous(), new_state, y, *x.stride(),
+            *dt.stride(), *B.stride(), *C.stride(), *z_strides, d_inner=d_inner, d_state=d_state,
+            N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
 
 
@@ -99,10 +100,17 @@ def add_rms_norm(hidden_states: Tensor, residual: Tensor, weight: Tensor,
     d_model = residual.shape[1]
     total = torch.empty_like(residual)
     normed = torch.empty_like(residual, dtype=weight.dtype)
-    decode_kernels.add_rms_norm[len(residual),](
-        residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
-        BLOCK=1 << (d_model - 1).bit_length())
+    with torch.cuda.device_of(residual):
+        decode_kernels.add_rms_norm[len(residual),](
+            residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
+            BLOCK=1 << (d_model - 1).bit_length())
     return normed, total
+
+
+def _grid(x: Tensor) -> tuple[int]:
+    """The programs for (batch, d_inner)."""
+    batch, d_inner = x.shape
+    return (batch * -(-d_inner // BLOCK),)
 
 
 def _output_state(state: Tensor, in_place: bool) -> Tensor:

@@ -11,14 +11,25 @@ from minimamba.scan.triton.lanes import LOG2_E, decay, sigmoid, softplus
 
 
 @triton.jit
-def conv_step(x, weight, bias, conv_state, new_state, y, x_stride, d_inner, WIDTH: tl.constexpr,
-              BLOCK: tl.constexpr):
-    """One step of the convolution. Grid: (batch, blocks of channels).
+def locate_block(d_inner: tl.constexpr, BLOCK: tl.constexpr):
+    """The sequence and the channels (BLOCK,) of a program, int64.
+
+    The grid has one side, since CUDA limits the second and the third to 65,535 programs.
+    """
+    blocks: tl.constexpr = (d_inner + BLOCK - 1) // BLOCK
+    batch = (tl.program_id(0) // blocks).to(tl.int64)
+    channel = (tl.program_id(0) % blocks).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    return batch, channel
+
+
+@triton.jit
+def conv_step(x, weight, bias, conv_state, new_state, y, x_stride, d_inner: tl.constexpr,
+              WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """One step of the convolution. Grid: (batch · blocks of channels,).
 
     `new_state` may be `conv_state`: a program writes each row after it has read it and the next.
     """
-    batch = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    batch, channel = locate_block(d_inner, BLOCK)
     exists = channel < d_inner
     total = tl.zeros((BLOCK,), tl.float32)
     if bias is not None:
@@ -40,13 +51,13 @@ def conv_step(x, weight, bias, conv_state, new_state, y, x_stride, d_inner, WIDT
 @triton.jit
 def scan_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch, x_channel,
               dt_batch, dt_channel, B_batch, B_state, C_batch, C_state, z_batch, z_channel,
-              d_inner, d_state: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
-    """One step of the selective scan. Grid: (batch, blocks of channels).
+              d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
+              BLOCK: tl.constexpr):
+    """One step of the selective scan. Grid: (batch · blocks of channels,).
 
     N is d_state, or the next power of two. `x_batch`, `x_channel` and so on are strides.
     """
-    batch = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    batch, channel = locate_block(d_inner, BLOCK)
     n = tl.arange(0, N)
     exists = channel < d_inner
     state_exists = exists[:, None] & (n < d_state)[None, :]

@@ -159,6 +159,7 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
     dA = tl.zeros_like(per_channel.A_log2e)
     zero = tl.zeros(block.channels.shape, tl.float32)
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
+    chunk_dBC = outputs.dBC + chunk_start.to(tl.int64) * 2 * N
     for walked in tl.range(2 * TILE, CHUNK + 2 * TILE, 2 * TILE, num_stages=STAGES):
         start = chunk_start + CHUNK - walked
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
@@ -199,5 +200,6 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
                 d_gate = (per_channel.D * x + sum_over_states(C_h, TILE)) * d_out
                 dz = d_gate * gate * (1 + z * (1 - gate))
                 store_tile(outputs.dz, dz, block, span, t, own, d_inner)
-            add_dBC(outputs.dBC + t // TILE * 2 * TILE * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+            add_dBC(chunk_dBC + (t - chunk_start) * 2 * N, sum_over_channels(dB, dC, TILE),
+                    ATOMIC)
     return dh, Sums(dA, dD, d_bias)

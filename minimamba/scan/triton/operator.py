@@ -38,9 +38,15 @@ TRITON = find_spec("triton") is not None
 """Whether the package triton is installed."""
 MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
+MAX_LENGTH = 2**30
+"""Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
+MAX_D_INNER = 2**22
+"""Channels: their offsets within the scratch for one chunk's states have 32 bits."""
 MAX_D_STATE = 256
 STATES_PER_LAUNCH = 32
 """State dimension that one launch computes; a larger one takes several."""
+FAR = 2**29
+"""Elements from a step of B and C to the next, too many for the offsets of a tile in 32 bits."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
@@ -93,6 +99,11 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         return "float64, which the kernels don't have"
     if d_state > MAX_D_STATE:
         return f"d_state = {d_state}; the kernels take up to {MAX_D_STATE}"
+    _, length, d_inner = x.shape
+    if length > MAX_LENGTH:
+        return f"length = {length}; the kernels take up to {MAX_LENGTH}"
+    if d_inner > MAX_D_INNER:
+        return f"d_inner = {d_inner}; the kernels take up to {MAX_D_INNER}"
     if not is_on_gpu and not interpreted():
         return f"tensors on {x.device}; the kernels run on CUDA"
     return None
@@ -329,8 +340,8 @@ def _laid_out(B: Tensor, C: Tensor, sizes: _Sizes) -> tuple[Tensor, Tensor, tupl
         return B, C, (*_strides(B), *_strides(C))
     strides = _strides(B)
     sequence, step, _ = strides
-    if (B.stride() == C.stride() and B.stride(-1) == 1 and sizes.kernel.length > 1 and step
-            and sequence % step == 0):
+    if (B.stride() == C.stride() and B.stride(-1) == 1 and sizes.kernel.length > 1
+            and 0 < step < FAR and sequence % step == 0):
         return B, C, strides
     step = sizes.B_groups * sizes.d_state
     return B.contiguous(), C.contiguous(), (sizes.kernel.length * step, step, sizes.d_state)

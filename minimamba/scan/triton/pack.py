@@ -27,9 +27,12 @@ RUNTIME_SIZES = [*STRIDES, "length", "padded_length", "dA_rows", "sum_rows", "pa
 @triton.jit
 def load_rows(pointer, sequence, step, group, length, sequence_stride, step_stride, group_stride,
               d_state: tl.constexpr, N: tl.constexpr):
-    """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state."""
+    """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state.
+
+    `sequence`, `step` and `group` are int64.
+    """
     state = tl.arange(0, N)[None, :]
-    row = sequence * sequence_stride + step.to(tl.int64) * step_stride + group * group_stride
+    row = sequence * sequence_stride + step * step_stride + group * group_stride
     there = (step < length)[:, None] & (state < d_state)
     return tl.load(pointer + row[:, None] + state, there, 0.0).to(tl.float32)
 
@@ -43,7 +46,7 @@ def pack(B_ptr, C_ptr, BC_ptr, B_sequence, B_step, B_group, C_sequence, C_step, 
     Grid: (blocks of ROWS rows, batch). A row is a step and a group.
     """
     sequence = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     step, group = row // groups, row % groups
     B = load_rows(B_ptr, sequence, step, group // (groups // B_groups), length, B_sequence, B_step,
                   B_group, d_state, N)
@@ -74,15 +77,18 @@ def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_l
     """dB (`which` 0) or dC (1), (batch, length, groups, d_state): one group of a block of steps."""
     group = program // row_blocks % groups
     sequence = (program // row_blocks // groups).to(tl.int64)
-    step = program % row_blocks * ROWS + tl.arange(0, ROWS)
+    first = program % row_blocks * ROWS
+    in_block = tl.arange(0, ROWS)
+    step = first + in_block
     state = tl.arange(0, N)[None, :]
     # (tiles, 2, TILE, N)
-    places = ((step // TILE * 2 + which) * TILE + step % TILE)[:, None] * N + state
+    places = ((in_block // TILE * 2 + which) * TILE + in_block % TILE)[:, None] * N + state
     there = (step < length)[:, None] & (state < d_state)
     part = (sequence * groups + group) * parts
     total = tl.zeros((ROWS, N), tl.float32)
     for i in range(parts):
-        total += tl.load(parts_ptr + (part + i) * padded_length * 2 * N + places, there, 0.0)
+        block_of_part = parts_ptr + ((part + i) * padded_length + first) * 2 * N
+        total += tl.load(block_of_part + places, there, 0.0)
     row = (sequence * length + step) * groups + group
     tl.store(out_ptr + row[:, None] * d_state + state, total.to(out_ptr.dtype.element_ty), there)
 
