@@ -116,7 +116,7 @@ def owned(block, span, t):
 @triton.jit
 def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr):
     """A pointer to step 0 of B or C, for the sequence and the group of the program."""
-    return pointer + block.sequence * rows * STEP + block.group.to(tl.int64) * GROUP
+    return pointer + block.sequence * rows * STEP + block.group * GROUP
 
 
 @triton.jit

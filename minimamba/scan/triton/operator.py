@@ -46,7 +46,7 @@ MAX_D_STATE = 256
 STATES_PER_LAUNCH = 32
 """State dimension that one launch computes; a larger one takes several."""
 FAR = 2**29
-"""Elements from a step of B and C to the next, too many for the offsets of a tile in 32 bits."""
+"""Elements between steps, or groups, of B and C, from which on offsets may exceed 32 bits."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
@@ -339,9 +339,9 @@ def _laid_out(B: Tensor, C: Tensor, sizes: _Sizes) -> tuple[Tensor, Tensor, tupl
         B, C = (t if t.stride(-1) == 1 else t.contiguous() for t in (B, C))
         return B, C, (*_strides(B), *_strides(C))
     strides = _strides(B)
-    sequence, step, _ = strides
+    sequence, step, group = strides
     if (B.stride() == C.stride() and B.stride(-1) == 1 and sizes.kernel.length > 1
-            and 0 < step < FAR and sequence % step == 0):
+            and 0 < step < FAR and group * sizes.B_groups < FAR and sequence % step == 0):
         return B, C, strides
     step = sizes.B_groups * sizes.d_state
     return B.contiguous(), C.contiguous(), (sizes.kernel.length * step, step, sizes.d_state)
