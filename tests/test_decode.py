@@ -278,6 +278,24 @@ def test_generations_in_threads_on_a_gpu_equal_each_alone():
                 assert torch.equal(given, wanted)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU, or none")
+def test_generation_on_a_second_gpu_equals_that_on_the_first():
+    model = small_model().to("cuda:0", torch.float32)
+    perturb(model)
+    input_ids = random_ids().to("cuda:0")
+    expected = generation.generate(model, input_ids, 20)
+    model.to("cuda:1")
+    with torch.cuda.device(0):
+        for _ in range(2):                                   # with a new graph, and an old one
+            given = generation.generate(model, input_ids.to("cuda:1"), 20)
+            assert given.device == torch.device("cuda:1")
+            assert torch.equal(given.cpu(), expected.cpu())
+        with torch.no_grad():
+            _, cache = model(input_ids.to("cuda:1"), return_cache=True)
+            logits, _ = model.step(given[:, -1], cache)      # without a graph
+        assert logits.isfinite().all()
+
+
 @gpu
 def test_graph_recorded_in_inference_mode_can_be_used_outside_of_it():
     model = small_model().to("cuda", torch.float32)

@@ -46,6 +46,8 @@ MAX_FEATURES = 128
 """Outputs of x_proj that a program of `conv_step` computes at once."""
 MAX_RANKS = 64
 """Inputs of dt_proj that a program of `scan_step` multiplies at once."""
+MAX_CHANNELS = 2**20
+"""Channels of an input: CUDA allows 65,535 programs along the second side of a grid."""
 OVERLAP = True
 """Whether a kernel begins while the one before it ends, on GPUs that can do this."""
 
@@ -56,8 +58,8 @@ def can_use_kernels(x: Tensor) -> bool:
     Args:
         x: the input of the step.
     """
-    return (causal_conv1d.can_use_kernels(x) and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling())
+    return (causal_conv1d.can_use_kernels(x) and x.shape[-1] <= MAX_CHANNELS
+            and not torch.is_grad_enabled() and not torch.compiler.is_compiling())
 
 
 def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor, *,
@@ -91,12 +93,13 @@ def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
         x_proj = x_proj.contiguous()
         projected = x.new_empty(grid[1], batch, features, dtype=torch.float32)
     new_state = _output_state(conv_state, in_place)
-    decode_kernels.conv_step[grid](
-        x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x_proj, projected,
-        x.stride(0), batch, d_inner, features=features, WIDTH=weight.shape[1],
-        SEQUENCES=tile.sequences, BLOCK=tile.channels,
-        FEATURES=min(max(_power_of_two(features), 16), MAX_FEATURES), num_warps=tile.warps,
-        **_overlap(x, preload))
+    with torch.cuda.device_of(x):
+        decode_kernels.conv_step[grid](
+            x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x_proj, projected,
+            x.stride(0), batch, d_inner, features=features, WIDTH=weight.shape[1],
+            SEQUENCES=tile.sequences, BLOCK=tile.channels,
+            FEATURES=min(max(_power_of_two(features), 16), MAX_FEATURES), num_warps=tile.warps,
+            **_overlap(x, preload))
     return y, projected, (_write_back(conv_state, new_state) if in_place else new_state)
 
 
@@ -136,13 +139,16 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     new_state = _output_state(ssm_state, in_place)
     z_strides = (0, 0) if z is None else z.stride()
-    decode_kernels.scan_step[-(-batch // tile.sequences), -(-d_inner // tile.channels)](
-        x, dt, A_log, B, C, D, z, dt_bias, None if dt_weight is None else dt_weight.contiguous(),
-        ssm_state.contiguous(), new_state, y, *x.stride(), *dt.stride(), *B.stride(),
-        *C.stride(), *z_strides, batch, d_inner, len(B), d_state=d_state, dt_rank=dt_rank,
-        N=_power_of_two(d_state), PARTS=_power_of_two(len(B)),
-        RANKS=min(_power_of_two(dt_rank), MAX_RANKS), SEQUENCES=tile.sequences,
-        BLOCK=tile.channels, num_warps=tile.warps, **_overlap(x, preload))
+    grid = -(-batch // tile.sequences), -(-d_inner // tile.channels)
+    with torch.cuda.device_of(x):
+        decode_kernels.scan_step[grid](
+            x, dt, A_log, B, C, D, z, dt_bias,
+            None if dt_weight is None else dt_weight.contiguous(), ssm_state.contiguous(),
+            new_state, y, *x.stride(), *dt.stride(), *B.stride(), *C.stride(), *z_strides, batch,
+            d_inner, len(B), d_state=d_state, dt_rank=dt_rank, N=_power_of_two(d_state),
+            PARTS=_power_of_two(len(B)), RANKS=min(_power_of_two(dt_rank), MAX_RANKS),
+            SEQUENCES=tile.sequences, BLOCK=tile.channels, num_warps=tile.warps,
+            **_overlap(x, preload))
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
 
 
@@ -164,9 +170,10 @@ def add_rms_norm(hidden_states: Tensor, residual: Tensor, weight: Tensor,
     d_model = residual.shape[1]
     total = torch.empty_like(residual)
     normed = torch.empty_like(residual, dtype=weight.dtype)
-    decode_kernels.add_rms_norm[len(residual),](
-        residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
-        BLOCK=_power_of_two(d_model), **_overlap(residual, True))
+    with torch.cuda.device_of(residual):
+        decode_kernels.add_rms_norm[len(residual),](
+            residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
+            BLOCK=_power_of_two(d_model), **_overlap(residual, True))
     return normed, total
 
 
@@ -193,10 +200,11 @@ def linear_step(layer: nn.Module, x: Tensor, *, preload: bool = False) -> Tensor
         return linear_layer(layer, x)
     outputs, inputs = layer.weight.shape
     y = x.new_empty(len(x), outputs)
-    decode_kernels.matvec[-(-outputs // MATVEC_ROWS), len(x)](
-        x.contiguous(), layer.weight.contiguous(), layer.bias, y, outputs, inputs=inputs,
-        ROWS=MATVEC_ROWS, COLUMNS=min(_power_of_two(inputs), MATVEC_COLUMNS), PRELOAD=preload,
-        num_warps=MATVEC_WARPS, **_overlap(x, True))
+    with torch.cuda.device_of(x):
+        decode_kernels.matvec[-(-outputs // MATVEC_ROWS), len(x)](
+            x.contiguous(), layer.weight.contiguous(), layer.bias, y, outputs, inputs=inputs,
+            ROWS=MATVEC_ROWS, COLUMNS=min(_power_of_two(inputs), MATVEC_COLUMNS), PRELOAD=preload,
+            num_warps=MATVEC_WARPS, **_overlap(x, True))
     return y
 
 

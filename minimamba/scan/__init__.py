@@ -20,6 +20,7 @@ from minimamba.arguments import (
     check_one_of,
     is_transformed,
     refuse,
+    shape_of,
 )
 from minimamba.autocast import without_autocast
 from minimamba.scan import chunked, compiled, reference
@@ -40,19 +41,21 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
 
     Args:
         method: a name in `METHODS`.
-        x: the scan's input, for its device, dtype and batch size; None to ask about this
-            machine alone.
+        x: the scan's input (batch, length, d_inner), for its device, dtype and sizes; None to
+            ask about this machine alone.
         d_state: the state dimension, considered together with x; None if it doesn't matter.
 
     Returns:
         The reason in a few words, or None if the method can run.
 
     Raises:
-        ValueError: if there is no such method.
+        ValueError: if there is no such method, or x has another shape.
     """
     check_one_of("method", method, tuple(METHODS))
     if x is not None and not isinstance(x, Tensor):
         refuse("x", "a torch.Tensor", type(x).__name__)
+    if x is not None and x.ndim != 3:
+        refuse("x", "shape (batch, length, d_inner)", shape_of(x))
     if d_state is not None:
         check_count("d_state", d_state)
     if method != "reference" and is_transformed():

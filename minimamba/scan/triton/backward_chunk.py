@@ -233,6 +233,7 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
     dA = tl.zeros_like(per_channel.A_log2e)
     zero = tl.zeros(block.channels.shape, tl.float32)
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
+    chunk_dBC = outputs.dBC + chunk_start.to(tl.int64) * 2 * N
     for walked in tl.range(2 * TILE, CHUNK + 2 * TILE, 2 * TILE, num_stages=STAGES):
         start = chunk_start + CHUNK - walked
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
@@ -253,5 +254,5 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
                                       d_inner, SOFTPLUS, RUN)
             dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
             d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
-            add_dBC(outputs.dBC + t // TILE * 2 * TILE * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+            add_dBC(chunk_dBC + (t - chunk_start) * 2 * N, sum_over_channels(dB, dC, TILE), ATOMIC)
     return dh, Sums(dA, dD, d_bias)

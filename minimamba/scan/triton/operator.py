@@ -37,7 +37,13 @@ TRITON = find_spec("triton") is not None
 """Whether the package triton is installed."""
 MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
+MAX_LENGTH = 2**30
+"""Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
+MAX_D_INNER = 2**22
+"""Channels: their offsets within the scratch for one chunk's states have 32 bits."""
 MAX_D_STATE = 256
+FAR = 2**29
+"""Elements between steps, or groups, of B and C, from which on offsets may exceed 32 bits."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
@@ -93,6 +99,11 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         return "float64, which the kernels don't have"
     if d_state > MAX_D_STATE:
         return f"d_state = {d_state}; the kernels take up to {MAX_D_STATE}"
+    _, length, d_inner = x.shape
+    if length > MAX_LENGTH:
+        return f"length = {length}; the kernels take up to {MAX_LENGTH}"
+    if d_inner > MAX_D_INNER:
+        return f"d_inner = {d_inner}; the kernels take up to {MAX_D_INNER}"
     if not is_on_gpu and not interpreted():
         return f"tensors on {x.device}; the kernels run on CUDA"
     return None
@@ -174,9 +185,9 @@ class _Sizes(NamedTuple):
     @property
     def _are_readable(self) -> bool:
         """Whether the scan can read B and C as they are."""
-        sequence, step, _, state = self.B_strides
-        return (self.B_strides == self.C_strides and state == 1 and step > 0
-                and sequence % step == 0)
+        sequence, step, group, state = self.B_strides
+        return (self.B_strides == self.C_strides and state == 1 and 0 < step < FAR
+                and group * self.B_groups < FAR and sequence % step == 0)
 
 
 class _Forward(NamedTuple):

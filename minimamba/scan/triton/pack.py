@@ -30,10 +30,11 @@ def load_rows(pointer, sequence, step, group, length, sequence_stride, step_stri
               state_stride, APART: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr):
     """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state.
 
-    The states lie together, or APART: then (N, ROWS) is loaded, since neighbouring lanes load what
-    is next to each other along the last axis, and steps may lie together.
+    `sequence`, `step` and `group` are int64. The states lie together, or APART: then (N, ROWS) is
+    loaded, since neighbouring lanes load what is next to each other along the last axis, and steps
+    may lie together.
     """
-    row = sequence * sequence_stride + step.to(tl.int64) * step_stride + group * group_stride
+    row = sequence * sequence_stride + step * step_stride + group * group_stride
     if APART:
         state = tl.arange(0, N)[:, None]
         there = (state < d_state) & (step < length)[None, :]
@@ -55,7 +56,7 @@ def pack(B_ptr, C_ptr, BC_ptr, B_sequence, B_step, B_group, B_state, C_sequence,
     Grid: (blocks of ROWS rows, batch). A row is a step and a group.
     """
     sequence = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     step, group = row // groups, row % groups
     B = load_rows(B_ptr, sequence, step, group // (groups // B_groups), length, B_sequence, B_step,
                   B_group, B_state, APART, d_state, N)
@@ -87,15 +88,18 @@ def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_l
     or, if TIME_LAST, (batch, groups, d_state, length)."""
     group = program // row_blocks % groups
     sequence = (program // row_blocks // groups).to(tl.int64)
-    step = program % row_blocks * ROWS + tl.arange(0, ROWS)
+    first = program % row_blocks * ROWS
+    in_block = tl.arange(0, ROWS)
+    step = first + in_block
     state = tl.arange(0, N)[None, :]
     # (tiles, 2, TILE, N)
-    places = ((step // TILE * 2 + which) * TILE + step % TILE)[:, None] * N + state
+    places = ((in_block // TILE * 2 + which) * TILE + in_block % TILE)[:, None] * N + state
     there = (step < length)[:, None] & (state < d_state)
     part = (sequence * groups + group) * parts
     total = tl.zeros((ROWS, N), tl.float32)
     for i in range(parts):
-        total += tl.load(parts_ptr + (part + i) * padded_length * 2 * N + places, there, 0.0)
+        block_of_part = parts_ptr + ((part + i) * padded_length + first) * 2 * N
+        total += tl.load(block_of_part + places, there, 0.0)
     if TIME_LAST:
         offsets = ((sequence * groups + group) * d_state + state) * length + step[:, None]
     else:
