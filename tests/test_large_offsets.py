@@ -169,7 +169,7 @@ def test_scan_and_its_gradients(two_splits, time_last):
 
 @pytest.mark.parametrize("axes", [(0, 2, 1, 3), (0, 3, 1, 2)], ids=["groups", "states"])
 def test_packing_of_many_groups_or_states_that_lie_apart(two_splits, axes):
-    shape = (2, 2**26 + 16, 64, 16)
+    shape = (2, 2**28 + 16, 64, 16)
     batch, length, groups, N = shape
     B = reserve(*(shape[axes.index(i)] for i in range(4)), dtype=torch.bfloat16).permute(axes)
     C = reserve(*shape, dtype=torch.bfloat16)
