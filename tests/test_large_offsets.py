@@ -16,7 +16,7 @@ from minimamba.ops import causal_conv1d, decode
 from minimamba.scan import why_not
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
-from minimamba.scan.triton.plan import make_plan
+from minimamba.scan.triton.plan import ScanShape, make_plan
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton"))),
@@ -228,8 +228,14 @@ def test_parameters_that_are_read_as_they_lie_may_lie_far_apart(groups, strides)
 def test_sizes_that_the_kernels_would_count_wrong_are_left_to_others():
     x = torch.zeros(1).expand(1, 2**30 + 1, 1)
     assert why_not("triton", x=x) == "length = 1073741825; the kernels take up to 1073741824"
-    assert why_not("triton", x=x.mT) == "d_inner = 1073741825; the kernels take up to 4194304"
+    assert why_not("triton", x=x.mT) == "d_inner = 1073741825; the kernels take up to 2097152"
     assert why_not("triton", x=x[:, :-1]) is None
+
+
+@pytest.mark.parametrize("d_state", [1, 4, 16, 32, 64, 256])
+def test_offsets_within_the_scratch_of_a_program_have_32_bits(d_state):
+    shape = ScanShape(1, operator.MAX_LENGTH, operator.MAX_D_INNER, d_state, 1)
+    assert max(operator._sizes_of_scratch(shape, 1)) <= 2**31
 
 
 @pytest.mark.parametrize(("batch", "length", "d_inner", "d_state", "groups"), [

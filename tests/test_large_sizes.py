@@ -136,7 +136,7 @@ def cut(results, cuts):
     sized(16, 1, 2**22, 32, 16, F32, True),
     sized(72, 1, 2**21, 1040, 16, BF16, True),               # x has more than 2³¹ elements
     sized(72, 2, 2**20, 1040, 16, BF16, True),
-    sized(110, 1, 2**22, 1040, 32, BF16, False),             # and so have the saved states
+    sized(110, 1, 2**21, 1040, 256, BF16, False),            # and so have the saved states
     sized(48, 1, 2**25 + 2**16, 8, 32, BF16, False)])        # and the parts of dB and dC
 def test_long_scan_equals_its_pieces(batch, length, d_inner, d_state, dtype, has_gate):
     def draw_long(width):

@@ -12,16 +12,18 @@ import pytest
 
 from minimamba.scan.triton.plan import (
     BACKWARD,
-    BACKWARD_32,
+    BACKWARD_FOR_MORE,
     CHUNK,
     FORWARD,
-    FORWARD_32,
+    FORWARD_FOR_MORE,
     LANES,
     MAX_WAVES,
     PASS_CYCLES,
     PIECE_CYCLES,
     ScanShape,
+    backward_costs,
     choose_plan,
+    forward_costs,
     make_plan,
 )
 
@@ -41,9 +43,7 @@ every_gpu = pytest.mark.parametrize("gpu", MULTIPROCESSORS)
 
 
 def costs_of(shape, is_backward):
-    if is_backward:
-        return BACKWARD if shape.d_state <= 16 else BACKWARD_32
-    return FORWARD if shape.d_state <= 16 else FORWARD_32
+    return backward_costs(shape.d_state) if is_backward else forward_costs(shape.d_state)
 
 
 def programs_that_fit(launch):
@@ -154,7 +154,8 @@ def test_plan_covers_every_step_and_channel_once(gpu, is_backward):
             assert plan.split_steps == plan.pieces_per_split * plan.piece_steps
 
 
-@pytest.mark.parametrize("costs", [FORWARD, FORWARD_32, BACKWARD, BACKWARD_32])
+@pytest.mark.parametrize("costs", [FORWARD, *FORWARD_FOR_MORE.values(),
+                                   BACKWARD, *BACKWARD_FOR_MORE.values()])
 def test_registers_hold_as_many_programs_as_the_costs_are_for(costs):
     shape = ScanShape(1, 2**12, 1536, 16, 1)
     for channels, per_step in costs.kernel:

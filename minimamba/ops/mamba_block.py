@@ -79,7 +79,8 @@ def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool)
     projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
     return (weights.conv.shape[2] <= causal_conv1d.MAX_D_CONV
             and weights.A_log.shape[1] <= operator.MAX_D_STATE
-            and len(u) <= operator.MAX_BATCH
+            and len(weights.A_log) <= operator.MAX_D_INNER
+            and len(u) <= operator.MAX_BATCH and u.shape[1] <= operator.MAX_LENGTH
             and (torch.is_autocast_enabled(u.device.type)
                  or all(weight.dtype == u.dtype for weight in projections))
             # Where only some are learned, gradients of the others would be for nothing.

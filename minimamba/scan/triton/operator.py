@@ -39,8 +39,8 @@ MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
 MAX_LENGTH = 2**30
 """Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
-MAX_D_INNER = 2**22
-"""Channels: their offsets within the scratch for one chunk's states have 32 bits."""
+MAX_D_INNER = 2**21
+"""Channels: offsets within the scratch for the states of a chunk have 32 bits."""
 MAX_D_STATE = 256
 FAR = 2**29
 """Elements between steps, or groups, of B and C, from which on offsets may exceed 32 bits."""
