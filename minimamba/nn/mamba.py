@@ -255,10 +255,10 @@ class Mamba(SelectiveSSM):
                          in_place: bool) -> tuple[Tensor, MambaCache]:
         """`_step` on a GPU. Between plain layers, no kernel writes what the next one preloads."""
         x, z = decode.linear_step(self.in_proj, x).chunk(2, -1)
-        has_x_proj = len(x) <= decode.MAX_X_PROJ_BATCH and self._projections_are_plain(x.dtype)
+        x_proj = self.x_proj.weight if self._can_fold_projections(x) else None
         x, projected, conv_state = decode.conv_step(
             x, self.conv1d.weight[:, 0], self.conv1d.bias, cache.conv_state, in_place=in_place,
-            x_proj=self.x_proj.weight if has_x_proj else None, preload=is_plain(self.in_proj))
+            x_proj=x_proj, preload=is_plain(self.in_proj))
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place, projected)
         return (decode.linear_step(self.out_proj, y, preload=True),
                 MambaCache(conv_state, ssm_state))

@@ -218,7 +218,7 @@ class SelectiveSSM(nn.Module):
 
         `projected`, (parts, batch, features), is x_proj's product, if a kernel has computed it.
         """
-        if decode.can_use_kernels(x) and self._projections_are_plain(x.dtype):
+        if decode.can_use_kernels(x) and self._can_fold_projections(x):
             if projected is None:
                 projected = linear(x, self.x_proj.weight)
             dt, B, C = projected.split(self._split_sizes, -1)
@@ -240,12 +240,13 @@ class SelectiveSSM(nn.Module):
             new_state = ssm_state.copy_(new_state)
         return y, new_state
 
-    def _projections_are_plain(self, dtype: torch.dtype) -> bool:
-        """Say whether kernels may take the place of x_proj and dt_proj for an x of this dtype, and
+    def _can_fold_projections(self, x: Tensor) -> bool:
+        """Say whether the kernels of a step may multiply by x_proj and dt_proj for this input, and
         all of Δ_low, B and C come from x_proj."""
-        return (self.dt_proj is not None and all(self._split_sizes)
+        return (len(x) <= decode.MAX_FOLDED_BATCH
+                and self.dt_proj is not None and all(self._split_sizes)
                 and is_plain(self.x_proj) and is_plain(self.dt_proj)
-                and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == dtype
+                and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == x.dtype
                 and not torch.is_autocast_enabled(self.x_proj.weight.device.type))
 
     def _init_ssm_state(self, batch: int) -> Tensor:

@@ -31,8 +31,9 @@ CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Ti
 multiple of 16, for tensor cores."""
 SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
 """The tiles of `scan_step`."""
-MAX_X_PROJ_BATCH = 1024
-"""Up to this batch, `conv_step` takes the place of cuBLAS for x_proj."""
+MAX_FOLDED_BATCH = 96
+"""Up to this batch, x_proj is a part of `conv_step`, and dt_proj of `scan_step`; beyond, cuBLAS is
+faster."""
 MATVEC_ROWS = 4
 """Outputs of a linear layer that one program of `matvec` computes."""
 MATVEC_COLUMNS = 256
