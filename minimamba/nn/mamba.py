@@ -28,6 +28,9 @@ from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
 from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
 from minimamba.ops.mamba_block import BlockWeights, can_use_mamba_block, mamba_block
 
+LAYERS = ("in_proj", "conv1d", "x_proj", "dt_proj", "out_proj")
+"""The names of a block's layers, in the order in which they are computed."""
+
 
 class MambaCache(NamedTuple):
     """What a block needs to know of the past: its size does not grow with the length."""
@@ -242,14 +245,17 @@ class Mamba(SelectiveSSM):
 
     def _block_weights(self) -> BlockWeights | None:
         """The parameters as `mamba_block` takes them; None if it can't be used with them."""
-        layers = self.in_proj, self.conv1d, self.x_proj, self.dt_proj, self.out_proj
-        if (not all(map(is_plain, layers)) or self.in_proj.bias is not None
-                or self.x_proj.bias is not None or self.out_proj.bias is not None
-                or self.scan_method not in ("auto", "triton")):
+        # From dictionaries: an attribute of a module takes a microsecond, and here are forty.
+        layers = [self._modules[name] for name in LAYERS]
+        if self.scan_method not in ("auto", "triton") or not all(map(is_plain, layers)):
             return None
-        return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias,
-                            self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias,
-                            self.A_log, self.D, self.out_proj.weight)
+        in_proj, conv1d, x_proj, dt_proj, out_proj = [layer._parameters for layer in layers]
+        if any(layer["bias"] is not None for layer in (in_proj, x_proj, out_proj)):
+            return None
+        own = self._parameters
+        return BlockWeights(in_proj["weight"], conv1d["weight"], conv1d["bias"], x_proj["weight"],
+                            dt_proj["weight"], dt_proj["bias"], own["A_log"], own["D"],
+                            out_proj["weight"])
 
     def _step_by_kernels(self, x: Tensor, cache: MambaCache,
                          in_place: bool) -> tuple[Tensor, MambaCache]:
