@@ -1,9 +1,10 @@
-"""The official package's call, as a drop-in: `mamba_ssm.ops.selective_scan_interface`.
+"""The official package's calls, as drop-ins.
 
-    from minimamba.compat import selective_scan_fn
+    from minimamba.compat import selective_scan_fn            # Mamba
+    from minimamba.compat import mamba_chunk_scan_combined    # Mamba-2
 
-The official layout is (batch, channels, length), the library's (batch, length, channels); only
-this module uses the former. The Mamba of Hugging Face's transformers 5 runs on this scan after
+The official layout of the former is (batch, channels, length), the library's (batch, length,
+channels); only this module uses that one. The Mamba of Hugging Face's transformers 5 runs on this scan after
 
     from transformers.models.mamba import modeling_mamba
     modeling_mamba.mamba_selective_scan = (
@@ -27,6 +28,9 @@ from minimamba.arguments import (
     shape_of,
 )
 from minimamba.scan import DTYPES, selective_scan
+from minimamba.ssd.compat import mamba_chunk_scan_combined
+
+__all__ = ["mamba_chunk_scan_combined", "selective_scan_fn"]
 
 
 @overload
