@@ -4,7 +4,8 @@
     from minimamba.compat import mamba_chunk_scan_combined    # Mamba-2
 
 The official layout of the former is (batch, channels, length), the library's (batch, length,
-channels); only this module uses that one. The Mamba of Hugging Face's transformers 5 runs on this scan after
+channels); only this module uses that one. The Mamba of Hugging Face's transformers 5 runs on this
+scan after
 
     from transformers.models.mamba import modeling_mamba
     modeling_mamba.mamba_selective_scan = (

@@ -31,7 +31,7 @@ def scan(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, h: Tensor,
     Returns:
         y, of x's shape, and the state after the last step.
     """
-    length, n_heads, head_dim = x.shape[1:]
+    length, _, head_dim = x.shape[1:]
     n_groups = B.shape[2]
     x, log_decay, B, C = (_chunks(t, min(chunk_size, length)) for t in (x, log_decay, B, C))
     B, C = (t.transpose(2, 3) for t in (B, C))  # (batch, chunks, n_groups, chunk_size, d_state)
