@@ -21,7 +21,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from minimamba.scan.triton import backward, forward, plan
+from minimamba.scan.triton import backward, backward_parts, forward, plan
 from minimamba.scan.triton.lanes import RUNTIME_SIZES
 
 SHAPE = plan.ScanShape(batch=8, length=2048, d_inner=1536, d_state=16, groups=1)
@@ -57,11 +57,11 @@ class Instruction(NamedTuple):
 
 def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str = "bf16",
                    without: tuple[str, ...] | None = None, atomic: bool = True,
-                   is_packed: bool = True, capability: int = 90):
+                   is_packed: bool = True, run: int = 0, capability: int = 90):
     """Compile a kernel for a GPU, which need not be there.
 
     Args:
-        kernel: `carry`, `forward`, `carry_back` or `backward`.
+        kernel: `carry`, `forward`, `carry_back`, `backward` or `backward_in_parts`.
         channels_per_lane: the plan's choice.
         programs: how many should fit on a scheduler; decides how many registers one may use.
         dtype: of x, delta and what has their shape, "bf16" or "fp32".
@@ -69,13 +69,15 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
         atomic: whether several programs add to one place of dB and dC.
         is_packed: whether B and C are in float32 and whole chunks; otherwise they are in `dtype`,
             two parts of one projection.
+        run: 0 where channels lie together in x; otherwise RUN in `memory.py`.
         capability: the GPU's compute capability times ten; 90 is that of an H100.
     """
     if without is None:
         without = () if kernel.__name__.startswith("carry") else USUALLY_NONE
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
-             "CHUNK": plan.CHUNK, "TILE": SHAPE.tile, "PER_LANE": channels_per_lane,
-             "ATOMIC": atomic, "PADDED": is_packed, "GROUP": 2 * SHAPE.d_state,
+             "CHUNK": SHAPE.chunk, "SECTION": plan.CHUNK, "PART": plan.PART, "TILE": SHAPE.tile,
+             "PER_LANE": channels_per_lane, "ATOMIC": atomic, "PADDED": is_packed, "RUN": run,
+             "GROUP": 2 * SHAPE.d_state,
              "STEP": 2 * SHAPE.d_state + (0 if is_packed else SHAPE.d_inner // 32)}
     long = LONG if is_packed else (*LONG, "B_ptr", "C_ptr")
     names = kernel.arg_names
@@ -168,7 +170,12 @@ def cycles_per_step(kernel, channels_per_lane: int, most: int) -> list[int]:
     """Cycles per step with 1, 2, … up to `most` programs on a scheduler."""
     cubin = compile_kernel(kernel, channels_per_lane, most).asm["cubin"]
     bodies = loops(*disassembled(cubin))
-    return [round(sum(cycles(body, programs) for body in bodies) / STEPS_PER_ITERATION)
+    times = [1] * len(bodies)
+    if kernel is backward_parts.backward_in_parts:
+        # To the states before sections but not through the last, through a section, back; finish.
+        times = [(1 - plan.CHUNK / SHAPE.chunk) * SHAPE.parts, SHAPE.parts, SHAPE.parts, 1]
+    return [round(sum(often * cycles(body, programs)
+                      for often, body in zip(times, bodies, strict=True)) / STEPS_PER_ITERATION)
             for programs in range(1, most + 1)]
 
 
@@ -176,10 +183,10 @@ def main(d_state: int = 16) -> None:
     """Print the cycles of each kernel beside those that `plan.py` has, and the predicted times."""
     global SHAPE
     SHAPE = SHAPE._replace(d_state=d_state)
-    both = ((plan.FORWARD, plan.BACKWARD) if d_state <= 16
-            else (plan.FORWARD_32, plan.BACKWARD_32))
-    for kernel, carry, costs in ((forward.forward, forward.carry, both[0]),
-                                 (backward.backward, backward.carry_back, both[1])):
+    back = backward.backward if SHAPE.parts == 1 else backward_parts.backward_in_parts
+    for kernel, carry, costs in (
+            (forward.forward, forward.carry, plan.forward_costs(d_state)),
+            (back, backward.carry_back, plan.backward_costs(d_state))):
         found = {}
         for each, channels, expected in (
                 (carry, costs.carry_channels, costs.carry),

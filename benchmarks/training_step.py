@@ -8,17 +8,23 @@ Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`.
 - The model: cross entropy over 8 sequences of 2,048 tokens under autocast to bfloat16, backward
   pass, and a step of AdamW.
 
+Each is measured three ways: the time between calls that follow each other; that of the kernels
+alone, as PyTorch's profiler counts it; and how long Python takes to issue a call, the fastest of
+ten, while the GPU has nothing to do.
+
 Results: results/training_step_cuda.json.
 """
 
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from time import perf_counter
 
 import torch
 from machine import peak_bytes, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.profiler import ProfilerActivity, profile
 
 from minimamba import Mamba, MambaConfig, MambaLM
 
@@ -65,9 +71,9 @@ def measure_block(block: nn.Module) -> dict:
         torch.autograd.grad(block(x), leaves, dy, allow_unused=True)
 
     with torch.no_grad():
-        forward_ms = milliseconds(lambda: block(x))
-    return {"forward_ms": forward_ms, "forward_backward_ms": milliseconds(forward_backward),
-            "peak_bytes": peak_bytes(forward_backward, DEVICE)}
+        row = times("forward", lambda: block(x))
+    return row | times("forward_backward", forward_backward) | {
+        "peak_bytes": peak_bytes(forward_backward, DEVICE)}
 
 
 def measure_model(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> dict:
@@ -83,9 +89,35 @@ def measure_model(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> dict:
         optimizer.step()
         optimizer.zero_grad()
 
-    step_ms = milliseconds(train_step, 8)
-    return {"step_ms": step_ms, "tokens_per_second": BATCH * LENGTH / step_ms * 1e3,
-            "peak_bytes": peak_bytes(train_step, DEVICE)}
+    row = times("step", train_step, 8)
+    return row | {"tokens_per_second": BATCH * LENGTH / row["step_ms"] * 1e3,
+                  "peak_bytes": peak_bytes(train_step, DEVICE)}
+
+
+def times(name: str, run: Callable[[], object], count: int = 20) -> dict[str, float]:
+    """Measure a call in the three ways."""
+    return {f"{name}_ms": milliseconds(run, count), f"{name}_gpu_ms": gpu_milliseconds(run),
+            f"{name}_issue_ms": issue_milliseconds(run)}
+
+
+def gpu_milliseconds(run: Callable[[], object], count: int = 3) -> float:
+    """The time of all kernels of a call."""
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(count):
+            run()
+        torch.cuda.synchronize()
+    return sum(event.self_device_time_total for event in profiler.key_averages()) / count / 1e3
+
+
+def issue_milliseconds(run: Callable[[], object]) -> float:
+    """The time until Python can go on."""
+    fastest = float("inf")
+    for _ in range(10):
+        torch.cuda.synchronize()
+        began = perf_counter()
+        run()
+        fastest = min(fastest, perf_counter() - began)
+    return 1e3 * fastest
 
 
 def milliseconds(run: Callable[[], object], count: int = 20) -> float:

@@ -4,8 +4,8 @@
     from minimamba.compat import mamba_chunk_scan_combined    # Mamba-2
 
 The official layout of the former is (batch, channels, length), the library's (batch, length,
-channels); only this module uses that one. The Mamba of Hugging Face's transformers 5 runs on this
-scan after
+channels). The Triton kernels take both; other methods are given transposed views. The Mamba of
+Hugging Face's transformers 5 runs on this scan after
 
     from transformers.models.mamba import modeling_mamba
     modeling_mamba.mamba_selective_scan = (
@@ -28,7 +28,10 @@ from minimamba.arguments import (
     refuse,
     shape_of,
 )
-from minimamba.scan import DTYPES, selective_scan
+from minimamba.autocast import without_autocast
+from minimamba.scan import selective_scan
+from minimamba.scan.checks import DTYPES, check_inputs
+from minimamba.scan.triton import operator
 from minimamba.ssd.compat import mamba_chunk_scan_combined
 
 __all__ = ["mamba_chunk_scan_combined", "selective_scan_fn"]
@@ -51,6 +54,7 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                       return_last_state: bool = ...) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
+@without_autocast
 def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
                       D: Tensor | None = None, z: Tensor | None = None,
                       delta_bias: Tensor | None = None, delta_softplus: bool = False,
@@ -91,18 +95,26 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     """
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
-    _check(u, delta, A, B, C, z)
+    _check(u, delta, A, B, C, D, z, delta_bias)
+    B, C = (_over_time(t, u) for t in (B, C))
+    if operator.is_chosen(u, A.shape[1]):
+        A, D, delta_bias = (None if t is None else t.float() for t in (A, D, delta_bias))
+        y, last_state = operator.scan(
+            u, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
+            initial_state=None, time_last=True)
+        return (y, last_state) if return_last_state else y
     if can_read_values(u):
         check_finite("u", u)
     y, last_state = selective_scan(
-        u.mT, delta.mT, A, _per_step(B, u), _per_step(C, u), D, None if z is None else z.mT,
+        u.mT, delta.mT, A, _per_step(B), _per_step(C), D, None if z is None else z.mT,
         delta_bias=delta_bias, delta_softplus=delta_softplus, return_last_state=True)
     return (y.mT, last_state) if return_last_state else y.mT
 
 
 @once_per_signature
-def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor | None) -> None:
-    """Check what `selective_scan` would not name as it is named here."""
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+           z: Tensor | None, delta_bias: Tensor | None) -> None:
+    """Check everything but values: first what `check_inputs` would not name as it is named here."""
     check_tensor("u", u, DTYPES)
     if u.ndim != 3:
         refuse("u", "shape (batch, channels, length)", shape_of(u))
@@ -121,13 +133,20 @@ def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, z: Tensor 
                    "(batch, groups, d_state, length)", shape_of(t))
         if t.ndim == 2:
             check_shape(name, t, (channels, t.shape[1]), "(channels, d_state)")
+    check_inputs(u.mT, delta.mT, A, _per_step(_over_time(B, u)), _per_step(_over_time(C, u)), D,
+                 None if z is None else z.mT, delta_bias, None)
 
 
-def _per_step(t: Tensor, u: Tensor) -> Tensor:
-    """Bring B or C from any official shape to (batch, length, d_state), with groups before d_state
-    if there are any."""
-    if t.ndim == 2:
-        # One vector per channel for all steps: every channel is a group of its own.
-        t = t.to(torch.promote_types(t.dtype, torch.float32))
-        return t.expand(u.shape[0], u.shape[2], *t.shape)
+def _over_time(t: Tensor, u: Tensor) -> Tensor:
+    """Give a B or C that is constant one vector per step, the same at all of them; then every
+    channel is a group of its own."""
+    if t.ndim != 2:
+        return t
+    t = t.to(torch.promote_types(t.dtype, torch.float32))
+    return t[:, :, None].expand(u.shape[0], *t.shape, u.shape[2])
+
+
+def _per_step(t: Tensor) -> Tensor:
+    """Bring B or C, where it has time, to (batch, length, d_state), with groups before d_state if
+    there are any."""
     return t.mT if t.ndim == 3 else t.permute(0, 3, 1, 2)

@@ -35,17 +35,17 @@ class GraphedStep:
     @torch.no_grad()
     def __init__(self, model: "MambaLM", batch: int) -> None:
         self.cache = model.init_cache(batch)
-        self.stream = torch.cuda.current_stream()
+        device = self.cache[0].ssm_state.device
+        self.stream = torch.cuda.current_stream(device)
         # Where each weight is found, since walking through the modules takes longer than a step.
         self.weights = [(module._parameters, name) for module in model.modules()
                         for name, weight in module._parameters.items() if weight is not None]
         self.places = self._places()
-        self.input_ids = torch.zeros(batch, dtype=torch.int64,
-                                     device=self.cache[0].ssm_state.device)
+        self.input_ids = torch.zeros(batch, dtype=torch.int64, device=device)
         self.graph = torch.cuda.CUDAGraph()
         # Other threads may allocate memory meanwhile, but only one may record. And none may use the
         # stream: PyTorch deals out 32 of each priority in turn, so this is not of the usual one.
-        stream = torch.cuda.Stream(priority=-1)
+        stream = torch.cuda.Stream(device, priority=-1)
         with _recording:
             # What happens only at a first call must not be recorded.
             stream.wait_stream(self.stream)
@@ -61,7 +61,8 @@ class GraphedStep:
         Args:
             batch: the number of sequences.
         """
-        return (len(self.input_ids) == batch and self.stream == torch.cuda.current_stream()
+        stream = torch.cuda.current_stream(self.stream.device)
+        return (len(self.input_ids) == batch and self.stream == stream
                 and self.places == self._places())
 
     def load_cache(self, cache: list[MambaCache]) -> None:

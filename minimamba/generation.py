@@ -13,6 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.nn.utils.rnn import pad_sequence
 
 from minimamba.arguments import (
+    FLOATING,
     as_bool_mask,
     can_read_values,
     check_count,
@@ -218,7 +219,7 @@ class Sampler:
         """Pick tokens.
 
         Args:
-            logits: (batch, vocab_size), float32.
+            logits: (batch, vocab_size), float32, or half precision, which is widened.
             occurred: (batch, vocab_size), bool, which tokens each sequence holds; None if there is
                 no repetition penalty.
 
@@ -228,7 +229,7 @@ class Sampler:
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_tensor("logits", logits, (torch.float32, torch.float64))
+        check_tensor("logits", logits, FLOATING)
         if logits.ndim != 2:
             refuse("logits", "shape (batch, vocab_size)", shape_of(logits))
         if can_read_values(logits):
@@ -236,6 +237,9 @@ class Sampler:
         if occurred is None and self.repetition_penalty != 1:
             refuse("occurred", f"a tensor for repetition_penalty = {self.repetition_penalty:g}",
                    "None")
+        if occurred is not None or self.temperature != 0:
+            # The largest alone is the same in half precision, which takes as long to widen.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if occurred is not None:
             check_tensor("occurred", occurred, (torch.bool,))
             check_shape("occurred", occurred, tuple(logits.shape), "that of logits")
@@ -319,7 +323,8 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
             if (logits.device.type == "cpu" or len(end_ids)
                     or generated in (0, max_new_tokens - 1)):
                 _check_logits(logits)
-            new_ids = sampler(logits.float(), occurred)
+            new_ids = sampler(logits.float() if logits.dtype == torch.float64 else logits,
+                              occurred)
             yield torch.where(ended, ENDED, new_ids)
             if generated == max_new_tokens - 1:
                 break

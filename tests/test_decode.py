@@ -12,6 +12,7 @@ from minimamba import cuda_graph, generation
 from minimamba.cuda_graph import graphed_steps
 from minimamba.nn import S6, Mamba, MambaCache
 from minimamba.ops import causal_conv1d, decode
+from minimamba.ops.decode import Tile
 from minimamba.scan import why_not
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,12 +64,85 @@ def test_conv_step_kernel_matches_conv1d(d_conv, conv_bias):
         expected = torch.nn.functional.silu(block.conv1d(window.mT)[..., 0])
     for in_place in (False, True):
         given = conv_state.clone()
-        y, new_state = decode.conv_step(x, block.conv1d.weight[:, 0].detach(), block.conv1d.bias,
-                                        given, in_place=in_place)
+        y, projected, new_state = decode.conv_step(
+            x, block.conv1d.weight[:, 0].detach(), block.conv1d.bias, given, in_place=in_place)
         torch.testing.assert_close(y, expected)
+        assert projected is None
         assert torch.equal(new_state, window[:, 1:])
         assert (new_state is given) == in_place
         assert torch.equal(given, new_state if in_place else conv_state)
+
+
+@kernels
+@pytest.mark.parametrize(("conv_tile", "scan_tile", "batch", "d_state", "dt_rank", "d_conv",
+                          "dtype"), [
+    (Tile(1, 64, 1), Tile(1, 16, 1), 1, 16, 3, 4, torch.float32),
+    (Tile(1, 32, 1), Tile(4, 32, 1), 2, 3, 1, 4, torch.bfloat16),
+    (Tile(16, 32, 1), Tile(4, 32, 1), 18, 16, 150, 4, torch.float16),
+    (Tile(16, 64, 1), Tile(1, 64, 1), 3, 1, 67, 2, torch.float32),
+    (Tile(16, 32, 1), Tile(2, 16, 1), 17, 3, 5, 1, torch.float32)])
+@pytest.mark.parametrize("in_place", [True, False])
+def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, dt_rank, d_conv,
+                                         dtype, in_place, monkeypatch):
+    """A whole block, with x_proj and dt_proj in the kernels; d_inner, 72, fills no last tile."""
+    monkeypatch.setattr(decode, "CONV_TILES", {1: conv_tile})
+    monkeypatch.setattr(decode, "SCAN_TILES", {1: scan_tile})
+    block = Mamba(36, d_state, d_conv, dt_rank=dt_rank)
+    perturb(block, 0.1)
+    block = block.to(DEVICE, dtype)
+    wide = Mamba(36, d_state, d_conv, dt_rank=dt_rank).to(DEVICE, torch.float64)
+    wide.load_state_dict(block.state_dict())
+    x = random(batch, 36, seed=1).to(dtype)
+    cache = block.init_cache(batch)
+    cache.conv_state.copy_(random(batch, d_conv - 1, 72, seed=2))
+    cache.ssm_state.copy_(random(batch, 72, d_state, seed=3))
+    given = [state.clone() for state in cache]
+    with torch.no_grad():
+        expected = wide.step(x.double(), MambaCache(*(state.double() for state in cache)))
+        monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
+        y, new_cache = block._step(x, cache, in_place)
+    tolerance = 1e-6 if dtype == torch.float32 else 3 * torch.finfo(dtype).eps
+    for found, wanted in zip((y, *new_cache), (expected[0], *expected[1]), strict=True):
+        assert (found.double() - wanted).norm() <= tolerance * wanted.norm()
+    for new, old, before in zip(new_cache, cache, given, strict=True):
+        assert (new is old) == in_place
+        assert torch.equal(old, new if in_place else before)
+
+
+@kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_parts_give_what_their_rounded_sum_gives(dtype):
+    ssm = S6(33, 3, dt_rank=5).to(DEVICE, dtype)
+    x = random(3, 33, seed=1).to(dtype)
+    parts = (1024 * random(6, 3, 11, seed=2)).round() / 1024            # summed without rounding
+    state = random(3, 33, 3, seed=3)
+
+    def step(projected):
+        dt, B, C = projected.split(ssm._split_sizes, -1)
+        return decode.scan_step(x, dt, ssm.A_log, B, C, ssm.D, None, ssm.dt_bias, state,
+                                in_place=False, dt_weight=ssm.dt_proj.weight)
+
+    with torch.no_grad():
+        for given, wanted in zip(step(parts), step(parts.sum(0).to(dtype)), strict=True):
+            # On a GPU, the order in which dt_proj's product is summed may differ.
+            rtol = 0 if DEVICE == "cpu" else 2**-9
+            torch.testing.assert_close(given, wanted, rtol=rtol, atol=rtol)
+
+
+@kernels
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize(("inputs", "outputs", "bias"), [(12, 7, True), (300, 4, False),
+                                                         (768, 9, True)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_linear_step_matches_linear(batch, inputs, outputs, bias, dtype, monkeypatch):
+    monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
+    layer = torch.nn.Linear(inputs, outputs, bias).to(DEVICE, dtype)
+    x = random(batch, 2 * inputs, seed=1).to(dtype)[:, ::2]
+    with torch.no_grad():
+        expected = layer.double()(x.double())
+        layer.to(dtype)
+        y = decode.linear_step(layer, x)
+    torch.testing.assert_close(y.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-5)
 
 
 @kernels
@@ -85,8 +159,8 @@ def test_states_need_not_be_contiguous(in_place):
                   ssm_state)]
         for step, arguments, state in steps:
             assert not state.is_contiguous()
-            expected_y, expected_state = step(*arguments, state.contiguous(), in_place=False)
-            y, new_state = step(*arguments, state, in_place=in_place)
+            expected_y, *_, expected_state = step(*arguments, state.contiguous(), in_place=False)
+            y, *_, new_state = step(*arguments, state, in_place=in_place)
             assert torch.equal(y, expected_y)
             assert torch.equal(new_state, expected_state)
             assert (new_state is state) == in_place
@@ -202,6 +276,24 @@ def test_generations_in_threads_on_a_gpu_equal_each_alone():
         for _ in range(3):
             for given, wanted in zip(pool.map(generate, prompts), expected, strict=True):
                 assert torch.equal(given, wanted)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU, or none")
+def test_generation_on_a_second_gpu_equals_that_on_the_first():
+    model = small_model().to("cuda:0", torch.float32)
+    perturb(model)
+    input_ids = random_ids().to("cuda:0")
+    expected = generation.generate(model, input_ids, 20)
+    model.to("cuda:1")
+    with torch.cuda.device(0):
+        for _ in range(2):                                   # with a new graph, and an old one
+            given = generation.generate(model, input_ids.to("cuda:1"), 20)
+            assert given.device == torch.device("cuda:1")
+            assert torch.equal(given.cpu(), expected.cpu())
+        with torch.no_grad():
+            _, cache = model(input_ids.to("cuda:1"), return_cache=True)
+            logits, _ = model.step(given[:, -1], cache)      # without a graph
+        assert logits.isfinite().all()
 
 
 @gpu

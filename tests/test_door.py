@@ -268,7 +268,7 @@ ACCEPTED = (
     (r".*(generate|stream)", "in a list", "eos_token_id"),
     (r"MambaLM\.forward packed|ssd\.", "negative", "seq_idx"),
     (r"ssd\.compat", "half, bfloat16, single", "initial_states"),
-    (r"Sampler", "single", "logits"),
+    (r"Sampler", "half, bfloat16, single", "logits"),
     (r"ByteTokenizer\.encode", "str", "text"),
     (r"ByteTokenizer\.token", "zero", "token_id"),
     (r"nn\.", "bytes", "device"),

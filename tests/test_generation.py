@@ -221,6 +221,18 @@ def test_samples_follow_the_exact_probabilities_up_to_each_boundary(options, kep
         assert follow(samples_of(LOGITS, **options), probabilities / probabilities.sum())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("temperature", "penalty"), [(0.0, 1.0), (0.0, 1.5), (0.7, 1.0)])
+def test_half_precision_is_sampled_as_if_it_were_widened_first(dtype, temperature, penalty):
+    logits = torch.randn(50, 400, generator=torch.Generator().manual_seed(0)).to(dtype)  # with ties
+    occurred = None if penalty == 1 else logits > 1
+
+    def sample(logits):
+        return Sampler(temperature, None, 1.0, penalty, 0, logits.device)(logits, occurred)
+
+    assert torch.equal(sample(logits), sample(logits.float()))
+
+
 @pytest.mark.parametrize("options", [
     {}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.6}, {"repetition_penalty": 3.0}], ids=str)
 def test_each_row_of_a_batch_is_sampled_by_its_own_logits(options):

@@ -8,7 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from minimamba import scan, selective_scan
+from minimamba.compat import selective_scan_fn
 from minimamba.ops.launch import Launcher
+from minimamba.scan.triton import operator
 
 
 class Kernel:
@@ -121,3 +123,25 @@ def test_a_call_of_the_scan_does_nothing_that_it_could_leave_out(counted):
     # C, of the rest, and for the parts; only those of dB and dC must begin with 0.
     assert counted(lambda: torch.autograd.grad(y, leaves, dy)) == (
         2, {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1, "detach": 2})
+
+
+@pytest.mark.skipif(bool(scan.why_not("triton")), reason=str(scan.why_not("triton")))
+def test_a_call_in_the_official_layout_copies_and_transposes_nothing(counted, monkeypatch):
+    monkeypatch.setattr(operator, "is_chosen", lambda *_: True)
+    u, delta, z = torch.randn(3, 2, 6, 70).bfloat16()
+    B, C = torch.randn(2, 2, 4, 70).bfloat16()
+    given = [u, delta, -torch.rand(6, 4), B, C, torch.randn(6), z, torch.randn(6), True]
+    leaves = [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in given]
+    selective_scan_fn(*leaves)                               # checks, once per signature
+    room = {"empty_like": 1, "new_empty": 3, "unbind": 1}
+    # B and C are packed, since their states lie apart; then the scan.
+    with torch.no_grad():
+        assert counted(lambda: selective_scan_fn(*given)) == (2, room)
+    assert counted(lambda: selective_scan_fn(*leaves)) == (2, room | {"detach": 2})
+    y = selective_scan_fn(*leaves)
+    assert y.is_contiguous()
+    dy = torch.ones_like(y)
+    launches, operations = counted(lambda: torch.autograd.grad(y, leaves[:-1], dy))
+    assert launches == 2
+    assert operations == {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1,
+                          "unbind": 1, "detach": 2}

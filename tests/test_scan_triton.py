@@ -129,9 +129,37 @@ def test_results_match_reference_if_every_loop_runs_more_than_twice(monkeypatch)
 
 
 @pytest.mark.parametrize(("batch", "d_inner", "d_state", "groups"), [
-    (1, 1, 1, 1), (2, 1, 2, 1), (1, 33, 4, 1), (1, 2, 16, 2), (1, 1, 37, 1)])
+    (1, 1, 1, 1), (2, 1, 2, 1), (1, 33, 4, 1), (1, 2, 16, 2)])
 def test_results_match_reference_at_other_sizes(batch, d_inner, d_state, groups):
     check(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
+
+
+@pytest.mark.parametrize(("d_state", "d_inner", "groups"), [(32, 1, 1), (33, 2, 2)])
+def test_results_match_reference_if_the_states_are_taken_in_parts(monkeypatch, d_state, d_inner,
+                                                                 groups):
+    """Several sections of a chunk, and several splits, with a last one not full."""
+    section = 8
+    plans = []
+
+    def one_chunk_per_split(shape, costs, schedulers):
+        fewest_channels, _ = costs.kernel[0]
+        plans.append(make_plan(shape, costs, fewest_channels, 1, 1))
+        assert shape.chunk > section
+        return plans[-1]
+
+    monkeypatch.setattr(operator, "choose_plan", one_chunk_per_split)
+    check(inputs(section * 5 - 3, d_inner=d_inner, d_state=d_state, groups=groups), chunk=section)
+    assert all(plan.kernel.grid[1] > 1 for plan in plans)
+
+
+def test_deterministic_sums_over_parts_of_the_states_are_the_same_twice():
+    tensors = inputs(9, d_inner=9, d_state=17)               # two programs, two parts
+    try:
+        torch.use_deterministic_algorithms(True)
+        first, second = check(tensors, chunk=8), check(tensors, chunk=8)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_optional_inputs_may_be_missing():
@@ -169,6 +197,68 @@ def test_inputs_need_not_be_contiguous():
     assert torch.equal(
         selective_scan(**tensors | transposed, delta_softplus=True, method="triton"),
         selective_scan(**tensors, delta_softplus=True, method="triton"))
+
+def time_last(tensor):
+    """(batch, length, …) as (batch, …, length), contiguous."""
+    return tensor.movedim(1, -1).contiguous()
+
+
+def two_splits(shape, costs, schedulers):
+    """Of one chunk each."""
+    fewest_channels, _ = costs.kernel[0]
+    return make_plan(shape, costs, fewest_channels, chunks_per_split=1, pieces_per_split=1)
+
+
+ORDERS = {
+    "official": (time_last, lambda t: t.movedim(-1, 1)),
+    "transposed": (lambda t: time_last(t).movedim(-1, 1), lambda t: t),
+    "official, channels together": (lambda t: t.movedim(1, -1), lambda t: t.movedim(-1, 1))}
+"""How the inputs are laid out, and how their gradients are brought back to the library's shape."""
+
+
+@pytest.mark.parametrize(("length", "batch", "without", "groups", "plan", "orders"), [
+    (8, 1, (), 1, choose_plan, list(ORDERS)), (10, 1, ("z", "D"), 2, choose_plan, ["official"]),
+    (9, 1, ("initial_state",), 1, choose_plan, ["transposed"]),
+    (16, 2, (), 1, two_splits, ["official"])])
+def test_results_do_not_depend_on_which_axis_is_contiguous(monkeypatch, length, batch, without,
+                                                           groups, plan, orders):
+    monkeypatch.setattr(operator, "choose_plan", plan)
+    tensors = {name: t if name == "x" else t.float() for name, t in inputs(
+        length, batch=batch, d_inner=2 * groups, groups=groups).items() if name not in without}
+    d_y = randn(*tensors["x"].shape, seed=1).to(tensors["x"])
+    d_last_state = randn(batch, 2 * groups, 4, seed=2).float().to(DEVICE)
+
+    def results(lay_out, d_y, **options):
+        leaves = {name: (lay_out(t) if name in ("x", "delta", *"BCz") else t).requires_grad_()
+                  for name, t in tensors.items()}
+        optional = dict.fromkeys(NAMES) | leaves | {"delta_softplus": True}
+        with chunks_of(CHUNK if DEVICE == "cuda" else 8):
+            y, last_state = operator.scan(**optional, **options)
+            gradients = torch.autograd.grad((y, last_state), list(leaves.values()),
+                                            (d_y, d_last_state))
+        return {"y": y, "last_state": last_state} | dict(zip(leaves, gradients, strict=True))
+
+    expected = results(torch.clone, d_y)
+    for order in orders:
+        lay_out, back = ORDERS[order]
+        is_official = order.startswith("official")
+        given = results(lay_out, d_y.mT if is_official else d_y, time_last=is_official)
+        for name, t in given.items():
+            if name in ("y", "x", "delta", "z"):
+                assert (t if order == "official" else t.mT).is_contiguous(), (order, name)
+            t = back(t) if name in ("y", "x", "delta", *"BCz") else t
+            torch.testing.assert_close(t, expected[name], rtol=1e-5, atol=1e-5)
+
+
+def test_array_may_begin_anywhere_where_time_is_contiguous():
+    x, delta = randn(2, 1, 2, 8).bfloat16().to(DEVICE)
+    A, B, C = -torch.ones(2, 4, device=DEVICE), *randn(2, 1, 4, 8).float().to(DEVICE)
+    beside = torch.cat((torch.zeros(1).to(x), x.flatten()))[1:].view_as(x)
+    assert x.data_ptr() % 16 == 0 != beside.data_ptr() % 16
+    on_grid, off_grid = (operator.scan(
+        t, delta, A, B, C, None, None, delta_bias=None, delta_softplus=True, initial_state=None,
+        time_last=True)[0] for t in (x, beside))
+    assert torch.equal(on_grid, off_grid)
 
 
 LAYOUTS = {
@@ -256,10 +346,13 @@ def test_operator_is_registered_as_torch_compile_needs_it():
     x, delta, A, B, C, D, z, delta_bias, initial_state = (tensors[name] for name in NAMES)
     for tensor in (x, A, z):
         tensor.requires_grad_()
-    torch.library.opcheck(torch.ops.minimamba.scan.default,
-                          (x, delta, A, B, C, D, z, delta_bias, True, initial_state, True),
-                          test_utils=("test_schema", "test_autograd_registration",
-                                      "test_faketensor"))
+    stepwise = [x, delta, B, C, z]
+    for time_is_last in (False, True):
+        x_, delta_, B_, C_, z_ = map(time_last, stepwise) if time_is_last else stepwise
+        torch.library.opcheck(
+            torch.ops.minimamba.scan.default,
+            (x_, delta_, A, B_, C_, D, z_, delta_bias, True, initial_state, True, time_is_last),
+            test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
 
     def doubled(x, z):
         return 2 * selective_scan(x, delta, A, B, C, D, z, delta_bias=delta_bias,

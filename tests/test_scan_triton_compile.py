@@ -17,18 +17,32 @@ from predict_kernels import compile_kernel, disassembled
 from minimamba.scan.triton import backward, forward
 
 OPTIONAL = ["D_ptr", "z_ptr", "bias_ptr", "piece_states", "piece_deltas"]
-for kernel, without in (
-        (forward.carry, ["bias_ptr"]), (backward.carry_back, ["z_ptr", "bias_ptr"]),
-        (forward.forward, [*OPTIONAL, "initial_state", "chunk_states"]),
-        (backward.backward, [*OPTIONAL, "dz_ptr", "d_last_state"]),
-        (forward.forward, []), (backward.backward, [])):
+for kernel, run, without in (
+        (forward.carry, 0, ["bias_ptr"]), (backward.carry_back, 8, ["z_ptr", "bias_ptr"]),
+        (forward.forward, 0, [*OPTIONAL, "initial_state", "chunk_states"]),
+        (backward.backward, 0, [*OPTIONAL, "dz_ptr", "d_last_state", "y_again_ptr"]),
+        (forward.forward, 2, []), (backward.backward, 0, []), (backward.backward, 2, [])):
     capability, shared_memory = (80, 164) if without else (90, 228)  # of an A100; of an H100
     compiled = compile_kernel(kernel, 2, 2, dtype="fp32" if without else "bf16", without=without,
-                              atomic=not without, is_packed=bool(without), capability=capability)
+                              atomic=not without, is_packed=bool(without), run=run,
+                              capability=capability)
     assert "cp.async" in compiled.asm["ptx"], "inputs are not copied ahead of their use"
     instructions, _ = disassembled(compiled.asm["cubin"])
     assert not any(text.startswith(("LDL", "STL")) for text, *_ in instructions), "spills"
     assert 4 * 2 * (compiled.metadata.shared / 1024 + 1) <= shared_memory, "KB of eight programs"
+"""
+
+COMPILE_MANY_STATES = """
+import sys
+sys.path.append("benchmarks")
+import predict_kernels
+from minimamba.scan.triton import backward_parts, forward
+
+predict_kernels.SHAPE = predict_kernels.SHAPE._replace(d_state=64)
+for kernel in (forward.forward, backward_parts.backward_in_parts):
+    compiled = predict_kernels.compile_kernel(kernel, 1, 3, without=[])
+    for body in predict_kernels.loops(*predict_kernels.disassembled(compiled.asm["cubin"])):
+        assert not any(at.text.startswith(("STL", "LDL")) for at in body), "registers are spilled"
 """
 
 COMPILE_PACK = """
@@ -39,8 +53,10 @@ from minimamba.scan.triton import pack
 
 CONSTANTS = {"groups": 2, "B_groups": 1, "C_groups": 2, "d_inner": 6, "d_state": 5, "N": 8,
              "TILE": 4, "ROWS": 256, "SUM_ROWS": 64, "COLUMNS": 32}
-for kernel in (pack.pack, pack.finish):
-    constants = {name: CONSTANTS[name] for name in kernel.arg_names if name in CONSTANTS}
+for kernel, official in ((pack.pack, False), (pack.pack, True), (pack.finish, False),
+                         (pack.finish, True)):
+    given = {**CONSTANTS, "APART": official, "TIME_LAST": official}
+    constants = {name: given[name] for name in kernel.arg_names if name in given}
     signature = {name: "constexpr" if name in constants else "i32" if name in pack.RUNTIME_SIZES
                  else "*bf16" if name in ("B_ptr", "C_ptr", "dB_ptr", "dC_ptr") else "*fp32"
                  for name in kernel.arg_names}
@@ -66,6 +82,45 @@ for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
         triton.compile(source, target=GPUTarget("cuda", 90, 32))
 """
 
+COMPILE_DECODING = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.ops import decode_kernels
+
+STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
+SIZES = {"features": 80, "FEATURES": 128, "WIDTH": 4, "BLOCK": 64, "d_state": 16, "N": 16,
+         "dt_rank": 48, "RANKS": 64, "PARTS": 16, "d_model": 768, "inputs": 768, "ROWS": 4,
+         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True} | dict.fromkeys(STRIDES, 1)
+HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_weight",
+        "hidden_states", "normed"}
+SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
+OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
+for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
+                                 ("scan_step", "fp32", 4), ("add_rms_norm", "", 1),
+                                 ("matvec", "", 1)):
+    kernel = getattr(decode_kernels, kernel)
+    for absent in (set(), OPTIONAL & set(kernel.arg_names)):
+        constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
+        constants |= {"features": 0, "dt_rank": 0} if absent else {}
+        if kernel.__name__ == "add_rms_norm":
+            constants["BLOCK"] = 1024
+        types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
+            "new_state": f"*{state}", "epsilon": "fp32"}
+        signature = {name: "constexpr" if name in constants else types.get(name, "i32")
+                     for name in kernel.arg_names}
+        constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names)
+                   if signature[name] not in ("constexpr", "fp32") and name != "batch"}
+        compiled = triton.compile(ASTSource(kernel, signature, constants, aligned),
+                                  target=GPUTarget("cuda", 90, 32),
+                                  options={"num_warps": 4, "launch_pdl": True})
+        ptx = compiled.asm["ptx"]
+        assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
+        if sequences == 16 and not absent:
+            assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -80,12 +135,20 @@ def test_kernels_compile_with_all_arguments_and_with_as_few_as_possible(tmp_path
     run(tmp_path, "-c", COMPILE)
 
 
+def test_states_of_sixty_four_components_stay_in_registers(tmp_path):
+    run(tmp_path, "-c", COMPILE_MANY_STATES)
+
+
 def test_kernels_before_and_after_the_scan_compile(tmp_path):
     run(tmp_path, "-c", COMPILE_PACK)
 
 
 def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
     run(tmp_path, "-c", COMPILE_MINIMAL)
+
+
+def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
+    run(tmp_path, "-c", COMPILE_DECODING)
 
 
 def test_machine_code_needs_the_cycles_that_the_plan_is_based_on(tmp_path):

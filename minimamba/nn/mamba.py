@@ -226,20 +226,17 @@ class Mamba(SelectiveSSM):
             check_writable("cache.conv_state", cache.conv_state)
             check_writable("cache.ssm_state", cache.ssm_state)
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
-            x, z = linear_layer(self.in_proj, x).chunk(2, -1)
-            x, conv_state = decode.conv_step(x, self.conv1d.weight[:, 0], self.conv1d.bias,
-                                             cache.conv_state, in_place=in_place)
+            return self._step_by_kernels(x, cache, in_place)
+        x, z = self._in_branches(x)
+        window = torch.cat([cache.conv_state, x[:, None]], 1)            # (batch, d_conv, d_inner)
+        conv_state = window[:, 1:]
+        if in_place:
+            conv_state = cache.conv_state.copy_(conv_state)
+        if is_plain(self.conv1d):
+            x = (window * self.conv1d.weight[:, 0].T).sum(1)
+            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
         else:
-            x, z = self._in_branches(x)
-            window = torch.cat([cache.conv_state, x[:, None]], 1)        # (batch, d_conv, d_inner)
-            conv_state = window[:, 1:]
-            if in_place:
-                conv_state = cache.conv_state.copy_(conv_state)
-            if is_plain(self.conv1d):
-                x = (window * self.conv1d.weight[:, 0].T).sum(1)
-                x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-            else:
-                x = silu(self.conv1d(window.mT)[..., 0])
+            x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
@@ -253,6 +250,18 @@ class Mamba(SelectiveSSM):
         return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias,
                             self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias,
                             self.A_log, self.D, self.out_proj.weight)
+
+    def _step_by_kernels(self, x: Tensor, cache: MambaCache,
+                         in_place: bool) -> tuple[Tensor, MambaCache]:
+        """`_step` on a GPU. Between plain layers, no kernel writes what the next one preloads."""
+        x, z = decode.linear_step(self.in_proj, x).chunk(2, -1)
+        has_x_proj = len(x) <= decode.MAX_X_PROJ_BATCH and self._projections_are_plain(x.dtype)
+        x, projected, conv_state = decode.conv_step(
+            x, self.conv1d.weight[:, 0], self.conv1d.bias, cache.conv_state, in_place=in_place,
+            x_proj=self.x_proj.weight if has_x_proj else None, preload=is_plain(self.in_proj))
+        y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place, projected)
+        return (decode.linear_step(self.out_proj, y, preload=True),
+                MambaCache(conv_state, ssm_state))
 
     def _in_branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Compute x and z by one product each: halves of a single one would have to be copied."""

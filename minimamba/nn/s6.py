@@ -212,9 +212,19 @@ class SelectiveSSM(nn.Module):
             check_state("z", z, tuple(x.shape), "that of x", x)
         return self._scan_step(x, ssm_state, z, in_place)
 
-    def _scan_step(self, x: Tensor, ssm_state: Tensor, z: Tensor | None,
-                   in_place: bool) -> tuple[Tensor, Tensor]:
-        """`scan_step`, for arguments that have been checked."""
+    def _scan_step(self, x: Tensor, ssm_state: Tensor, z: Tensor | None, in_place: bool,
+                   projected: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`scan_step`, for arguments that have been checked.
+
+        `projected`, (parts, batch, features), is x_proj's product, if a kernel has computed it.
+        """
+        if decode.can_use_kernels(x) and self._projections_are_plain(x.dtype):
+            if projected is None:
+                projected = linear(x, self.x_proj.weight)
+            dt, B, C = projected.split(self._split_sizes, -1)
+            return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias, ssm_state,
+                                    in_place=in_place, dt_weight=self.dt_proj.weight,
+                                    preload=True)
         dt, B, C = (projected[:, 0] for projected in self._project(x[:, None]))
         if decode.can_use_kernels(x):
             return decode.scan_step(x, dt, self.A_log, B, C, self.D, z, self.dt_bias,
@@ -229,6 +239,14 @@ class SelectiveSSM(nn.Module):
         if in_place:
             new_state = ssm_state.copy_(new_state)
         return y, new_state
+
+    def _projections_are_plain(self, dtype: torch.dtype) -> bool:
+        """Say whether kernels may take the place of x_proj and dt_proj for an x of this dtype, and
+        all of Δ_low, B and C come from x_proj."""
+        return (self.dt_proj is not None and all(self._split_sizes)
+                and is_plain(self.x_proj) and is_plain(self.dt_proj)
+                and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == dtype
+                and not torch.is_autocast_enabled(self.x_proj.weight.device.type))
 
     def _init_ssm_state(self, batch: int) -> Tensor:
         """Zeros, (batch, d_inner, d_state), in float32 or float64."""

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, pad, silu
 from minimamba.autocast import without_autocast
 from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
-from minimamba.scan.triton.operator import TRITON, failure
+from minimamba.scan.triton.operator import MAX_LENGTH, TRITON, failure
 
 STEPS = 64
 """Time steps that one program of a kernel computes."""
@@ -62,7 +62,7 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None,
     Returns:
         (batch, length, d_inner), in x's dtype.
     """
-    if can_use_kernels(x) and weight.shape[1] <= MAX_D_CONV:
+    if can_use_kernels(x) and weight.shape[1] <= MAX_D_CONV and x.shape[1] <= MAX_LENGTH:
         return _apply(x, weight, bias, conv_state)
     inputs = with_past(x, conv_state, weight.shape[1])
     weight = weight.to(x.dtype)

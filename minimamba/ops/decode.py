@@ -1,16 +1,55 @@
-"""The decoding step on an NVIDIA GPU: three Triton kernels in place of some thirty of PyTorch's.
+"""The decoding step on an NVIDIA GPU: four Triton kernels in place of some thirty of PyTorch's.
 
 They compute no gradients; where those are needed, and anywhere else, the callers do the same in
-PyTorch. Half precision is computed in float32 and rounded once.
+PyTorch. Half precision is computed in float32 and rounded where PyTorch would round.
+
+A step is so short that the start and the end of each kernel count: hence few kernels, each of
+which begins while the one before it ends.
 """
 
+from functools import lru_cache
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from minimamba.ops import causal_conv1d
+from minimamba.ops.linear import is_plain, linear_layer
 
-BLOCK = 32
-"""Channels that one program computes, which is one warp."""
+
+class Tile(NamedTuple):
+    """What one program of a kernel computes."""
+
+    sequences: int
+    channels: int
+    warps: int
+
+
+# The fastest of some ten each for the 130M model on an H200.
+CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Tile(16, 128, 8)}
+"""The tiles of `conv_step`, by the smallest batch that they are for: of one sequence each, or of a
+multiple of 16, for tensor cores."""
+SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
+"""The tiles of `scan_step`."""
+MAX_X_PROJ_BATCH = 1024
+"""Up to this batch, `conv_step` takes the place of cuBLAS for x_proj."""
+MATVEC_ROWS = 4
+"""Outputs of a linear layer that one program of `matvec` computes."""
+MATVEC_COLUMNS = 256
+"""Columns of the weight that it loads at once."""
+MATVEC_WARPS = 4
+MAX_MATVEC_BATCH = 4
+"""Up to this batch, `matvec` takes the place of cuBLAS for in_proj and out_proj."""
+MAX_MATVEC_INPUTS = 2048
+"""Inputs of a linear layer up to which it fits into registers."""
+MAX_FEATURES = 128
+"""Outputs of x_proj that a program of `conv_step` computes at once."""
+MAX_RANKS = 64
+"""Inputs of dt_proj that a program of `scan_step` multiplies at once."""
+MAX_CHANNELS = 2**20
+"""Channels of an input: CUDA allows 65,535 programs along the second side of a grid."""
+OVERLAP = True
+"""Whether a kernel begins while the one before it ends, on GPUs that can do this."""
 
 
 def can_use_kernels(x: Tensor) -> bool:
@@ -19,13 +58,14 @@ def can_use_kernels(x: Tensor) -> bool:
     Args:
         x: the input of the step.
     """
-    return (causal_conv1d.can_use_kernels(x) and not torch.is_grad_enabled()
-            and not torch.compiler.is_compiling())
+    return (causal_conv1d.can_use_kernels(x) and x.shape[-1] <= MAX_CHANNELS
+            and not torch.is_grad_enabled() and not torch.compiler.is_compiling())
 
 
 def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor, *,
-              in_place: bool) -> tuple[Tensor, Tensor]:
-    """Compute the SiLU of the causal convolution at one step.
+              in_place: bool, x_proj: Tensor | None = None,
+              preload: bool = False) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Compute the SiLU of the causal convolution at one step, and a linear layer of it.
 
     Args:
         x: (batch, d_inner), each row contiguous.
@@ -33,29 +73,47 @@ def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
         bias: (d_inner,), or None.
         conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first.
         in_place: whether to write the new conv_state over this one.
+        x_proj: (features, d_inner), the weight of the linear layer, in x's dtype; none if None.
+        preload: whether the last kernel that was launched writes neither weights nor conv_state,
+            so that these can be read while it runs.
 
     Returns:
-        (batch, d_inner), and the conv_state after this step.
+        y (batch, d_inner); x_proj's product in parts (parts, batch, features), float32, whose sum
+        it is, or None; and the conv_state after this step.
     """
     from minimamba.ops import decode_kernels
 
+    batch, d_inner = x.shape
+    tile = _tile_for(batch, CONV_TILES)
+    grid = -(-batch // tile.sequences), -(-d_inner // tile.channels)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    features = 0 if x_proj is None else len(x_proj)
+    projected = None
+    if x_proj is not None:
+        x_proj = x_proj.contiguous()
+        projected = x.new_empty(grid[1], batch, features, dtype=torch.float32)
     new_state = _output_state(conv_state, in_place)
-    grid = len(x), -(-x.shape[1] // BLOCK)
-    decode_kernels.conv_step[grid](
-        x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x.stride(0),
-        x.shape[1], WIDTH=weight.shape[1], BLOCK=BLOCK, num_warps=1)
-    return y, (_write_back(conv_state, new_state) if in_place else new_state)
+    with torch.cuda.device_of(x):
+        decode_kernels.conv_step[grid](
+            x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x_proj, projected,
+            x.stride(0), batch, d_inner, features=features, WIDTH=weight.shape[1],
+            SEQUENCES=tile.sequences, BLOCK=tile.channels,
+            FEATURES=min(max(_power_of_two(features), 16), MAX_FEATURES), num_warps=tile.warps,
+            **_overlap(x, preload))
+    return y, projected, (_write_back(conv_state, new_state) if in_place else new_state)
 
 
 def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
-              z: Tensor | None, dt_bias: Tensor, ssm_state: Tensor, *,
-              in_place: bool) -> tuple[Tensor, Tensor]:
+              z: Tensor | None, dt_bias: Tensor, ssm_state: Tensor, *, in_place: bool,
+              dt_weight: Tensor | None = None, preload: bool = False) -> tuple[Tensor, Tensor]:
     """Compute one step of the selective scan.
+
+    dt, B and C may be given in parts, with an axis of these before the others: they are summed,
+    and rounded to x's dtype.
 
     Args:
         x: (batch, d_inner).
-        dt: (batch, d_inner), Δ before its bias and softplus.
+        dt: (batch, d_inner), Δ before its bias and softplus; (batch, dt_rank) with `dt_weight`.
         A_log: (d_inner, d_state), where A = −exp(A_log).
         B: (batch, d_state).
         C: (batch, d_state).
@@ -64,20 +122,33 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
         dt_bias: (d_inner,).
         ssm_state: (batch, d_inner, d_state), float32.
         in_place: whether to write the new state over this one.
+        dt_weight: (d_inner, dt_rank), which dt is multiplied by first; not at all if None.
+        preload: whether the last kernel that was launched writes neither weights nor ssm_state,
+            so that these can be read while it runs.
 
     Returns:
         y (batch, d_inner), and the state after this step.
     """
     from minimamba.ops import decode_kernels
 
+    batch, d_inner = x.shape
+    d_state = A_log.shape[1]
+    tile = _tile_for(batch, SCAN_TILES)
+    dt_rank = 0 if dt_weight is None else dt_weight.shape[1]
+    dt, B, C = (given if given.ndim == 3 else given[None] for given in (dt, B, C))
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     new_state = _output_state(ssm_state, in_place)
-    d_inner, d_state = A_log.shape
     z_strides = (0, 0) if z is None else z.stride()
-    decode_kernels.scan_step[len(x), -(-d_inner // BLOCK)](
-        x, dt, A_log, B, C, D, z, dt_bias, ssm_state.contiguous(), new_state, y, *x.stride(),
-        *dt.stride(), *B.stride(), *C.stride(), *z_strides, d_inner, d_state=d_state,
-        N=1 << (d_state - 1).bit_length(), BLOCK=BLOCK, num_warps=1)
+    grid = -(-batch // tile.sequences), -(-d_inner // tile.channels)
+    with torch.cuda.device_of(x):
+        decode_kernels.scan_step[grid](
+            x, dt, A_log, B, C, D, z, dt_bias,
+            None if dt_weight is None else dt_weight.contiguous(), ssm_state.contiguous(),
+            new_state, y, *x.stride(), *dt.stride(), *B.stride(), *C.stride(), *z_strides, batch,
+            d_inner, len(B), d_state=d_state, dt_rank=dt_rank, N=_power_of_two(d_state),
+            PARTS=_power_of_two(len(B)), RANKS=min(_power_of_two(dt_rank), MAX_RANKS),
+            SEQUENCES=tile.sequences, BLOCK=tile.channels, num_warps=tile.warps,
+            **_overlap(x, preload))
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
 
 
@@ -99,10 +170,62 @@ def add_rms_norm(hidden_states: Tensor, residual: Tensor, weight: Tensor,
     d_model = residual.shape[1]
     total = torch.empty_like(residual)
     normed = torch.empty_like(residual, dtype=weight.dtype)
-    decode_kernels.add_rms_norm[len(residual),](
-        residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
-        BLOCK=1 << (d_model - 1).bit_length())
+    with torch.cuda.device_of(residual):
+        decode_kernels.add_rms_norm[len(residual),](
+            residual, hidden_states, weight, total, normed, epsilon, d_model=d_model,
+            BLOCK=_power_of_two(d_model), **_overlap(residual, True))
     return normed, total
+
+
+def linear_step(layer: nn.Module, x: Tensor, *, preload: bool = False) -> Tensor:
+    """Apply a linear layer, by a kernel made for few rows of x where it has few.
+
+    Args:
+        layer: an `nn.Linear`, or what has replaced it, which is called.
+        x: (batch, layer.in_features).
+        preload: whether the last kernel that was launched does not write the weight, so that it
+            can be read while that one runs.
+
+    Returns:
+        (batch, layer.out_features).
+
+    Raises:
+        ValueError: if x and the weight differ in dtype, but for autocast.
+    """
+    from minimamba.ops import decode_kernels
+
+    if not (len(x) <= MAX_MATVEC_BATCH and is_plain(layer) and x.dtype == layer.weight.dtype
+            and layer.in_features <= MAX_MATVEC_INPUTS and can_use_kernels(x)
+            and not torch.is_autocast_enabled(x.device.type)):
+        return linear_layer(layer, x)
+    outputs, inputs = layer.weight.shape
+    y = x.new_empty(len(x), outputs)
+    with torch.cuda.device_of(x):
+        decode_kernels.matvec[-(-outputs // MATVEC_ROWS), len(x)](
+            x.contiguous(), layer.weight.contiguous(), layer.bias, y, outputs, inputs=inputs,
+            ROWS=MATVEC_ROWS, COLUMNS=min(_power_of_two(inputs), MATVEC_COLUMNS), PRELOAD=preload,
+            num_warps=MATVEC_WARPS, **_overlap(x, True))
+    return y
+
+
+def _tile_for(batch: int, tiles: dict[int, Tile]) -> Tile:
+    return tiles[max(smallest for smallest in tiles if smallest <= max(batch, 1))]
+
+
+def _power_of_two(size: int) -> int:
+    """The size, or the next power of two."""
+    return 1 << max(size - 1, 0).bit_length()
+
+
+def _overlap(x: Tensor, allowed: bool) -> dict[str, bool]:
+    """The options of a launch that may overlap with the one before it, if the GPU can do this."""
+    overlaps = OVERLAP and allowed and x.is_cuda and _can_overlap(x.device)
+    return {"OVERLAP": overlaps, "launch_pdl": overlaps}
+
+
+@lru_cache
+def _can_overlap(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _output_state(state: Tensor, in_place: bool) -> Tensor:

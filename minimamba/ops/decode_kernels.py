@@ -1,7 +1,10 @@
 """The Triton kernels of `minimamba.ops.decode`.
 
-A program of `conv_step` and `scan_step` is one warp, which computes BLOCK channels of one sequence;
-a program of `add_rms_norm` computes one sequence.
+A program of `conv_step` and `scan_step` computes BLOCK channels of SEQUENCES sequences, one of
+`matvec` ROWS outputs of one sequence, and one of `add_rms_norm` one sequence.
+
+With OVERLAP, a kernel begins while the one before it ends, and waits for that end before it reads
+what it has written. Weights, and states, which are a token old, can be loaded while it waits.
 """
 
 import triton
@@ -11,71 +14,145 @@ from minimamba.scan.triton.lanes import LOG2_E, decay, sigmoid, softplus
 
 
 @triton.jit
-def conv_step(x, weight, bias, conv_state, new_state, y, x_stride, d_inner, WIDTH: tl.constexpr,
-              BLOCK: tl.constexpr):
-    """One step of the convolution. Grid: (batch, blocks of channels).
-
-    `new_state` may be `conv_state`: a program writes each row after it has read it and the next.
-    """
-    batch = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    exists = channel < d_inner
-    total = tl.zeros((BLOCK,), tl.float32)
-    if bias is not None:
-        total += tl.load(bias + channel, exists, 0.0).to(tl.float32)
-    offset = batch * (WIDTH - 1) * d_inner + channel
-    for k in tl.static_range(WIDTH - 1):
-        value = tl.load(conv_state + offset + k * d_inner, exists, 0.0)
-        total += value.to(tl.float32) * tl.load(weight + channel * WIDTH + k, exists, 0.0)
-        if k > 0:
-            tl.store(new_state + offset + (k - 1) * d_inner, value, exists)
-    value = tl.load(x + batch * x_stride + channel, exists, 0.0)
-    total += value.to(tl.float32) * tl.load(weight + channel * WIDTH + WIDTH - 1, exists, 0.0)
-    if WIDTH > 1:
-        tl.store(new_state + offset + (WIDTH - 2) * d_inner, value, exists)
-    tl.store(y + batch * d_inner + channel, (total * sigmoid(total)).to(y.dtype.element_ty),
-             exists)
+def wait_for_previous(OVERLAP: tl.constexpr):
+    """Wait until the kernel before this one has ended, and let the one after this begin."""
+    if OVERLAP:
+        tl.extra.cuda.gdc_wait()
+        # Not before the wait: the kernel after this one relies on all those before this having
+        # ended.
+        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit
-def scan_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch, x_channel,
-              dt_batch, dt_channel, B_batch, B_state, C_batch, C_state, z_batch, z_channel,
-              d_inner, d_state: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr):
-    """One step of the selective scan. Grid: (batch, blocks of channels).
+def load_sum(pointer, offset, part_stride, exists, parts, PARTS: tl.constexpr):
+    """The sum of `parts` parts of a (SEQUENCES, features) tensor, in float32.
 
-    N is d_state, or the next power of two. `x_batch`, `x_channel` and so on are strides.
+    PARTS is their number, or the next power of two. The order of the sum is always the same.
     """
-    batch = tl.program_id(0).to(tl.int64)
+    part = tl.arange(0, PARTS)[None, :, None]
+    value = tl.load(pointer + part * part_stride + offset[:, None, :],
+                    exists[:, None, :] & (part < parts), 0.0)
+    return tl.sum(value.to(tl.float32), 1)
+
+
+@triton.jit(do_not_specialize=["batch"])
+def conv_step(x, weight, bias, conv_state, new_state, y, x_proj, projected, x_stride, batch,
+              d_inner, features: tl.constexpr, WIDTH: tl.constexpr, SEQUENCES: tl.constexpr,
+              BLOCK: tl.constexpr, FEATURES: tl.constexpr, OVERLAP: tl.constexpr):
+    """One step of the convolution with its SiLU, and what its channels add to x_proj's product.
+
+    Grid: (blocks of sequences, blocks of channels). `projected`, (blocks of channels, batch,
+    features), receives the parts of the product, FEATURES of them at a time.
+
+    `new_state` may be `conv_state`: all of a program's part is read before any of it is written.
+    """
+    sequence = (tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)).to(tl.int64)[:, None]
+    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    channel_exists = channel < d_inner
+    exists = (sequence < batch) & channel_exists[None, :]
+    offset = sequence * (WIDTH - 1) * d_inner + channel[None, :]
+    total = tl.zeros((SEQUENCES, BLOCK), tl.float32)
+    if bias is not None:
+        total += tl.load(bias + channel, channel_exists, 0.0).to(tl.float32)[None, :]
+    window = ()
+    for k in tl.static_range(WIDTH - 1):
+        window = window + (tl.load(conv_state + offset + k * d_inner, exists, 0.0),)
+        tap = tl.load(weight + channel * WIDTH + k, channel_exists, 0.0).to(tl.float32)
+        total += window[k].to(tl.float32) * tap[None, :]
+    tap = tl.load(weight + channel * WIDTH + WIDTH - 1, channel_exists, 0.0).to(tl.float32)
+    tiles = ()
+    for first in tl.static_range(0, features, FEATURES):
+        feature = first + tl.arange(0, FEATURES)[:, None]
+        tiles = tiles + (tl.load(x_proj + feature * d_inner + channel[None, :],
+                                 (feature < features) & channel_exists[None, :], 0.0),)
+    wait_for_previous(OVERLAP)
+    newest = tl.load(x + sequence * x_stride + channel[None, :], exists, 0.0)
+    total += newest.to(tl.float32) * tap[None, :]
+    y_t = (total * sigmoid(total)).to(y.dtype.element_ty)
+    row = tl.program_id(1).to(tl.int64) * batch + sequence
+    for k in tl.static_range(len(tiles)):
+        if SEQUENCES == 1:
+            part = tl.sum(y_t.to(tl.float32) * tiles[k].to(tl.float32), 1)[None, :]
+        else:
+            part = tl.trans(tl.dot(tiles[k], tl.trans(y_t), input_precision="ieee"))
+        feature = k * FEATURES + tl.arange(0, FEATURES)[None, :]
+        tl.store(projected + row * features + feature, part,
+                 (sequence < batch) & (feature < features))
+    tl.store(y + sequence * d_inner + channel[None, :], y_t, exists)
+    for k in tl.static_range(1, WIDTH - 1):
+        tl.store(new_state + offset + (k - 1) * d_inner, window[k], exists)
+    if WIDTH > 1:
+        tl.store(new_state + offset + (WIDTH - 2) * d_inner, newest, exists)
+
+
+@triton.jit(do_not_specialize=["batch"])
+def scan_step(x, dt, A_log, B, C, D, z, dt_bias, dt_weight, ssm_state, new_state, y, x_batch,
+              x_channel, dt_part, dt_batch, dt_channel, B_part, B_batch, B_state, C_part, C_batch,
+              C_state, z_batch, z_channel, batch, d_inner, parts, d_state: tl.constexpr,
+              dt_rank: tl.constexpr, N: tl.constexpr, PARTS: tl.constexpr, RANKS: tl.constexpr,
+              SEQUENCES: tl.constexpr, BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
+    """One step of the selective scan. Grid: (blocks of sequences, blocks of channels).
+
+    N is d_state, or the next power of two. `x_batch`, `x_channel` and so on are strides. With
+    `dt_weight`, dt is multiplied by it, RANKS of its features at a time.
+    """
+    sequence = (tl.program_id(0) * SEQUENCES + tl.arange(0, SEQUENCES)).to(tl.int64)[:, None]
     channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     n = tl.arange(0, N)
-    exists = channel < d_inner
-    state_exists = exists[:, None] & (n < d_state)[None, :]
-    delta = tl.load(dt + batch * dt_batch + channel * dt_channel, exists, 0.0).to(tl.float32)
-    delta = softplus(delta + tl.load(dt_bias + channel, exists, 0.0).to(tl.float32))
-    x_t = tl.load(x + batch * x_batch + channel * x_channel, exists, 0.0).to(tl.float32)
-    B_t = tl.load(B + batch * B_batch + n * B_state, n < d_state, 0.0).to(tl.float32)
-    C_t = tl.load(C + batch * C_batch + n * C_state, n < d_state, 0.0).to(tl.float32)
+    channel_exists = channel < d_inner
+    sequence_exists = sequence < batch
+    exists = sequence_exists & channel_exists[None, :]
+    n_exists = sequence_exists & (n < d_state)[None, :]
+    state_exists = exists[:, :, None] & (n < d_state)[None, None, :]
     place = channel[:, None] * d_state + n[None, :]
-    A_log_ = tl.load(A_log + place, state_exists, 0.0).to(tl.float32)
-    A_log2e = -LOG2_E * tl.exp2(A_log_ * LOG2_E)
-    offset = batch * d_inner * d_state + place
+    offset = (sequence * d_inner * d_state)[:, :, None] + place[None]
     h = tl.load(ssm_state + offset, state_exists, 0.0)
-    h = decay(delta[:, None], A_log2e) * h + (delta * x_t)[:, None] * B_t[None, :]
+    A_log_ = tl.load(A_log + place, channel_exists[:, None] & (n < d_state)[None, :], 0.0)
+    A_log2e = -LOG2_E * tl.exp2(A_log_.to(tl.float32) * LOG2_E)
+    bias = tl.load(dt_bias + channel, channel_exists, 0.0).to(tl.float32)[None, :]
+    skip = tl.load(D + channel, channel_exists, 0.0).to(tl.float32)[None, :]
+    if dt_weight is None:
+        wait_for_previous(OVERLAP)
+        delta = load_sum(dt, sequence * dt_batch + channel[None, :] * dt_channel, dt_part, exists,
+                         parts, PARTS)
+    else:
+        delta = tl.zeros((SEQUENCES, BLOCK), tl.float32)
+        for first in tl.static_range(0, dt_rank, RANKS):
+            rank = first + tl.arange(0, RANKS)
+            matrix = tl.load(dt_weight + channel[:, None] * dt_rank + rank[None, :],
+                             channel_exists[:, None] & (rank < dt_rank)[None, :], 0.0)
+            if first == 0:
+                wait_for_previous(OVERLAP)
+            low = load_sum(dt, sequence * dt_batch + rank[None, :] * dt_channel, dt_part,
+                           sequence_exists & (rank < dt_rank)[None, :], parts, PARTS)
+            low = low.to(x.dtype.element_ty).to(tl.float32)
+            delta += tl.sum(low[:, None, :] * matrix.to(tl.float32)[None], 2)
+    # As in PyTorch, the results of the two projections are rounded to the dtype of x.
+    delta = softplus(delta.to(x.dtype.element_ty).to(tl.float32) + bias)
+    x_t = tl.load(x + sequence * x_batch + channel[None, :] * x_channel, exists, 0.0)
+    x_t = x_t.to(tl.float32)
+    B_t = load_sum(B, sequence * B_batch + n[None, :] * B_state, B_part, n_exists, parts, PARTS)
+    C_t = load_sum(C, sequence * C_batch + n[None, :] * C_state, C_part, n_exists, parts, PARTS)
+    B_t = B_t.to(x.dtype.element_ty).to(tl.float32)
+    C_t = C_t.to(x.dtype.element_ty).to(tl.float32)
+    h = decay(delta[:, :, None], A_log2e[None]) * h + (delta * x_t)[:, :, None] * B_t[:, None, :]
     tl.store(new_state + offset, h, state_exists)
-    y_t = tl.sum(h * C_t[None, :], 1) + tl.load(D + channel, exists, 0.0).to(tl.float32) * x_t
+    y_t = tl.sum(h * C_t[:, None, :], 2) + skip * x_t
     if z is not None:
-        gate = tl.load(z + batch * z_batch + channel * z_channel, exists, 0.0).to(tl.float32)
+        gate = tl.load(z + sequence * z_batch + channel[None, :] * z_channel, exists, 0.0)
+        gate = gate.to(tl.float32)
         y_t *= gate * sigmoid(gate)
-    tl.store(y + batch * d_inner + channel, y_t.to(y.dtype.element_ty), exists)
+    tl.store(y + sequence * d_inner + channel[None, :], y_t.to(y.dtype.element_ty), exists)
 
 
 @triton.jit
 def add_rms_norm(residual, hidden_states, weight, total, normed, epsilon, d_model: tl.constexpr,
-                 BLOCK: tl.constexpr):
+                 BLOCK: tl.constexpr, OVERLAP: tl.constexpr):
     """The sum of residual and hidden_states, and its RMS norm. Grid: (batch,)."""
     feature = tl.arange(0, BLOCK)
     exists = feature < d_model
     offset = tl.program_id(0).to(tl.int64) * d_model + feature
+    wait_for_previous(OVERLAP)
     added = tl.load(hidden_states + offset, exists, 0.0)
     value = tl.load(residual + offset, exists, 0.0).to(tl.float32) + added
     value = value.to(total.dtype.element_ty)
@@ -85,3 +162,32 @@ def add_rms_norm(residual, hidden_states, weight, total, normed, epsilon, d_mode
     value *= 1.0 / tl.sqrt(tl.sum(value * value, 0) / d_model + epsilon)
     value = value * tl.load(weight + feature, exists, 0.0)
     tl.store(normed + offset, value.to(normed.dtype.element_ty), exists)
+
+
+@triton.jit
+def matvec(x, weight, bias, y, outputs, inputs: tl.constexpr, ROWS: tl.constexpr,
+           COLUMNS: tl.constexpr, PRELOAD: tl.constexpr, OVERLAP: tl.constexpr):
+    """A weight (outputs, inputs) times each row of x. Grid: (blocks of outputs, batch).
+
+    The weight is read COLUMNS columns at a time, with PRELOAD while the kernel waits.
+    """
+    wait_for_previous(OVERLAP and not PRELOAD)
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    sequence = tl.program_id(1).to(tl.int64)
+    exists = row < outputs
+    tiles = ()
+    for first in tl.static_range(0, inputs, COLUMNS):
+        column = first + tl.arange(0, COLUMNS)
+        tiles = tiles + (tl.load(weight + row.to(tl.int64)[:, None] * inputs + column[None, :],
+                                 exists[:, None] & (column < inputs)[None, :], 0.0),)
+    wait_for_previous(OVERLAP and PRELOAD)
+    total = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for k in tl.static_range(len(tiles)):
+        # Read once per row, from the L1 cache, or threads would have to exchange it.
+        column = tl.broadcast_to(k * COLUMNS + tl.arange(0, COLUMNS)[None, :], (ROWS, COLUMNS))
+        x_k = tl.load(x + sequence * inputs + column, column < inputs, 0.0)
+        total += tiles[k].to(tl.float32) * x_k.to(tl.float32)
+    y_t = tl.sum(total, 1)
+    if bias is not None:
+        y_t += tl.load(bias + row, exists, 0.0).to(tl.float32)
+    tl.store(y + sequence * outputs + row, y_t.to(y.dtype.element_ty), exists)

@@ -1,16 +1,17 @@
 """A whole Mamba block as one operation on an NVIDIA GPU.
 
-    x, z = in_proj(u)                      x, z and
-    x = silu(conv1d(x))                    computed again in the backward pass
-    Δ_low, B, C = x_proj(x)                Δ_low, B, C and
-    Δ = softplus(dt_proj(Δ_low))           computed again in the backward pass
-    y = SSM(x, Δ, A, B, C, D) · silu(z)    the state before each chunk are kept
-    output = out_proj(y)                   y is computed again in the backward pass
+    x, z = in_proj(u)
+    x = silu(conv1d(x))
+    Δ_low, B, C = x_proj(x)
+    Δ = softplus(dt_proj(Δ_low))
+    y = SSM(x, Δ, A, B, C, D) · silu(z)
+    output = out_proj(y)
 
-Left to PyTorch, the block would keep the result of every line for the backward pass: twice the
-memory, though what is not kept here takes a tenth of the time to compute again (Gu and Dao 2023,
-section 3.3.2, recomputation). And PyTorch would take longer to issue so many operations, each with
-its gradient, than the GPU takes to compute them.
+Of all these tensors it keeps u, Δ_low, B and C for the backward pass, and the scan the state before
+each chunk. The others, which are large, are computed again (Gu and Dao 2023, section 3.3.2,
+recomputation): x, z and Δ by their products, y by the backward kernel itself. Left to PyTorch, a
+block keeps four times as much, and takes longer to issue all its operations, each with its
+gradient, than the GPU to compute them.
 """
 
 from typing import NamedTuple
@@ -56,10 +57,6 @@ class Kept(NamedTuple):
 
     u: Tensor
     """(batch, length, d_model), the input."""
-    x: Tensor
-    """(batch, length, d_inner), before the convolution."""
-    z: Tensor
-    """(batch, length, d_inner)."""
     projected: Tensor
     """(batch, length, dt_rank + 2 d_state): Δ_low, B and C."""
     chunk_states: Tensor
@@ -81,7 +78,7 @@ def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool)
     needs_grad = _needs_grad(u, weights)
     projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
     return (weights.conv.shape[2] <= causal_conv1d.MAX_D_CONV
-            and weights.A_log.shape[1] <= operator.STATES_PER_LAUNCH
+            and weights.A_log.shape[1] <= operator.MAX_D_STATE
             and len(u) <= operator.MAX_BATCH
             and weights.A_log.dtype == weights.D.dtype == torch.float32
             and (torch.is_autocast_enabled(u.device.type)
@@ -111,8 +108,8 @@ def mamba_block(u: Tensor, weights: BlockWeights, conv_state: Tensor | None = No
         ssm_state: (batch, d_inner, d_state), the state before the first step; zeros if None.
 
     Returns:
-        The output (batch, length, d_model), and without gradients of their own: the inputs of the
-        convolution (batch, length, d_inner) and the last state (batch, d_inner, d_state).
+        The output (batch, length, d_model); the inputs of the convolution, (batch, length,
+        d_inner), and the last state, (batch, d_inner, d_state), or None where there are gradients.
     """
     dtype = u.dtype
     if torch.is_autocast_enabled(u.device.type):
@@ -122,12 +119,12 @@ def mamba_block(u: Tensor, weights: BlockWeights, conv_state: Tensor | None = No
 
 @without_autocast
 def _mamba_block(u: Tensor, dtype: torch.dtype, weights: BlockWeights, conv_state: Tensor | None,
-                 ssm_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+                 ssm_state: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
     if _needs_grad(u, weights):
-        return _Block.apply(u, dtype, *weights)
-    output, last_state, kept = _forward(u.to(dtype), _converted(weights, dtype), conv_state,
-                                        ssm_state, needs_grad=False)
-    return output, kept.x, last_state
+        return _Block.apply(u, dtype, *weights), None, None
+    output, conv_input, last_state, _ = _forward(
+        u.to(dtype), _converted(weights, dtype), conv_state, ssm_state, needs_grad=False)
+    return output, conv_input, last_state
 
 
 class _Block(torch.autograd.Function):
@@ -135,84 +132,78 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, u, dtype, *weights):
-        output, last_state, kept = _forward(
+        output, _, _, kept = _forward(
             u.to(dtype), _converted(BlockWeights(*weights), dtype), None, None, needs_grad=True)
         ctx.dtype = dtype
         ctx.save_for_backward(*kept, *weights)
-        ctx.mark_non_differentiable(kept.x, last_state)
-        ctx.set_materialize_grads(False)
-        return output, kept.x, last_state
+        return output
 
     @staticmethod
-    def backward(ctx, d_output, *_):
-        if d_output is None:
-            return (None,) * (len(BlockWeights._fields) + 2)
+    def backward(ctx, d_output):
         du, *d_weights = call_once(_backward, INSTEAD, ctx.dtype, d_output, *ctx.saved_tensors)
-        has_bias = ctx.saved_tensors[len(Kept._fields)
-                                     + BlockWeights._fields.index("conv_bias")] is not None
-        if not has_bias:
-            d_weights[BlockWeights._fields.index("conv_bias")] = None
         return du, None, *d_weights
 
 
 def _forward(u: Tensor, weights: BlockWeights, conv_state: Tensor | None,
-             ssm_state: Tensor | None, *, needs_grad: bool) -> tuple[Tensor, Tensor, Kept]:
-    """The output, the last state, and what the backward pass needs."""
-    to_x, to_z = weights.in_proj.chunk(2)
-    x_before = linear(u, to_x)
-    z = linear(u, to_z)
-    x, dt, B, C, projected = _parameters(x_before, None, weights, conv_state)
+             ssm_state: Tensor | None, *,
+             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Kept]:
+    """The output, the inputs of the convolution, the last state, and what the backward needs."""
+    conv_input, z = _in_branches(u, weights)
+    x = causal_conv1d.forward_pass(conv_input, weights.conv[:, 0], weights.conv_bias, conv_state)
+    projected = linear(x, weights.x_proj)
+    dt, B, C = _scan_inputs(projected, weights)
     y, last_state, chunk_states, BC = operator.forward_pass(
         x, dt, _A(weights), B, C, weights.D, z, weights.dt_bias, True, ssm_state, needs_grad)
     output = linear(y, weights.out_proj)
-    return output, last_state, Kept(u, x_before, z, projected, chunk_states, BC)
+    return output, conv_input, last_state, Kept(u, projected, chunk_states, BC)
 
 
-def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tensor]:
+def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tensor | None]:
     """The gradients of u and of all weights."""
     kept = Kept(*saved[:len(Kept._fields)])
     weights = _converted(BlockWeights(*saved[len(Kept._fields):]), dtype)
-    d_output = d_output.to(dtype)
-    d_y = d_output @ weights.out_proj
-    x, dt, B, C, _ = _parameters(kept.x, kept.projected, weights, None)
+    conv_input, z = _in_branches(kept.u, weights)
+    x = causal_conv1d.forward_pass(conv_input, weights.conv[:, 0], weights.conv_bias, None)
+    dt, B, C = _scan_inputs(kept.projected, weights)
     A = _A(weights)
+    d_output = d_output.to(dtype)
     y = torch.empty_like(x)
-    # dt and d_y are overwritten by their gradients.
+    # In the memory of dt and of y's gradient are afterwards d_dt and dz.
     dx, d_dt, dA, dB, dC, dD, dz, d_bias, _ = operator.backward_pass(
-        x, dt, A, B, C, weights.D, kept.z, weights.dt_bias, True, kept.chunk_states, kept.BC, d_y,
-        None, False, y)
+        x, dt, A, B, C, weights.D, z, weights.dt_bias, True, kept.chunk_states, kept.BC,
+        d_output @ weights.out_proj, None, False, y_again=y)
     d_out_proj = _rows(d_output).mT @ _rows(y)
-    del y
     d_projected = torch.cat([d_dt @ weights.dt_proj, dB, dC], -1)
     low_rank_dt = kept.projected[..., :weights.dt_proj.shape[1]]
     d_dt_proj = _rows(d_dt).mT @ _rows(low_rank_dt)
-    del dt, d_dt
     d_x_proj = _rows(d_projected).mT @ _rows(x)
-    del x
     _rows(dx).addmm_(_rows(d_projected), weights.x_proj)
     dx, d_conv, d_conv_bias, _ = causal_conv1d.backward_pass(
-        kept.x, weights.conv[:, 0], weights.conv_bias, None, dx)
+        conv_input, weights.conv[:, 0], weights.conv_bias, None, dx)
+    to_x, to_z = weights.in_proj.chunk(2)
+    du = dx @ to_x
+    _rows(du).addmm_(_rows(dz), to_z)
     d_in_proj = torch.empty_like(weights.in_proj)
     d_to_x, d_to_z = d_in_proj.chunk(2)
     torch.mm(_rows(dx).mT, _rows(kept.u), out=d_to_x)
     torch.mm(_rows(dz).mT, _rows(kept.u), out=d_to_z)
-    to_x, to_z = weights.in_proj.chunk(2)
-    du = dx @ to_x
-    _rows(du).addmm_(_rows(dz), to_z)
     # A = −exp(A_log) is its own derivative.
-    return [du, d_in_proj, d_conv[:, None], d_conv_bias, d_x_proj, d_dt_proj, d_bias, dA * A, dD,
-            d_out_proj]
+    return [du, d_in_proj, d_conv[:, None], None if weights.conv_bias is None else d_conv_bias,
+            d_x_proj, d_dt_proj, d_bias, dA * A, dD, d_out_proj]
 
 
-def _parameters(x_before: Tensor, projected: Tensor | None, weights: BlockWeights,
-                conv_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """x after the convolution; dt, B and C; and (Δ_low, B, C), which are computed if None."""
-    x = causal_conv1d.forward_pass(x_before, weights.conv[:, 0], weights.conv_bias, conv_state)
-    if projected is None:
-        projected = linear(x, weights.x_proj)
+def _in_branches(u: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor]:
+    """x before the convolution, and z; by two products, for halves of one would not be contiguous.
+    """
+    to_x, to_z = weights.in_proj.chunk(2)
+    return linear(u, to_x), linear(u, to_z)
+
+
+def _scan_inputs(projected: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor, Tensor]:
+    """dt, B and C from (Δ_low, B, C)."""
     d_state = weights.A_log.shape[1]
     low_rank_dt, B, C = projected.split([weights.dt_proj.shape[1], d_state, d_state], -1)
-    return x, linear(low_rank_dt, weights.dt_proj), B, C, projected
+    return linear(low_rank_dt, weights.dt_proj), B, C
 
 
 def _A(weights: BlockWeights) -> Tensor:

@@ -18,16 +18,13 @@ from minimamba.arguments import (
     check_count,
     check_finite,
     check_one_of,
-    check_same_device,
-    check_shape,
-    check_tensor,
     is_transformed,
-    once_per_signature,
     refuse,
     shape_of,
 )
 from minimamba.autocast import without_autocast
 from minimamba.scan import chunked, compiled, reference
+from minimamba.scan.checks import check_inputs
 from minimamba.scan.triton import operator
 
 METHODS = {"reference": reference.scan, "chunked": chunked.scan, "compiled": compiled.scan,
@@ -37,8 +34,6 @@ CHOICES = ("auto", *METHODS)
 """What may be asked for."""
 WORTH_COMPILING = 2**24
 """The number of state components over all steps from which "auto" compiles on a CPU."""
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""The dtypes that x may have."""
 
 
 def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None) -> str | None:
@@ -46,19 +41,21 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
 
     Args:
         method: a name in `METHODS`.
-        x: the scan's input, for its device, dtype and batch size; None to ask about this
-            machine alone.
+        x: the scan's input (batch, length, d_inner), for its device, dtype and sizes; None to
+            ask about this machine alone.
         d_state: the state dimension, considered together with x; None if it doesn't matter.
 
     Returns:
         The reason in a few words, or None if the method can run.
 
     Raises:
-        ValueError: if there is no such method.
+        ValueError: if there is no such method, or x has another shape.
     """
     check_one_of("method", method, tuple(METHODS))
     if x is not None and not isinstance(x, Tensor):
         refuse("x", "a torch.Tensor", type(x).__name__)
+    if x is not None and x.ndim != 3:
+        refuse("x", "shape (batch, length, d_inner)", shape_of(x))
     if d_state is not None:
         check_count("d_state", d_state)
     if method != "reference" and is_transformed():
@@ -88,7 +85,7 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
     """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
     check_one_of("method", method, CHOICES)
     if method == "auto":
-        if x.is_cuda and not is_transformed() and operator.why_not(x, d_state) is None:
+        if operator.is_chosen(x, d_state):
             return "triton"
         large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
         if large and why_not("compiled", x=x) is None:
@@ -187,7 +184,7 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     """
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
-    state_dtype = _check(x, delta, A, B, C, D, z, delta_bias, initial_state)
+    state_dtype = check_inputs(x, delta, A, B, C, D, z, delta_bias, initial_state)
     if can_read_values(x):
         for name, t in {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z,
                         "delta_bias": delta_bias, "initial_state": initial_state}.items():
@@ -206,52 +203,6 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
         initial_state=initial_state)
     y = y if y.dtype == x.dtype else y.to(x.dtype)
     return (y, last_state) if return_last_state else y
-
-
-@once_per_signature
-def _check(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-           z: Tensor | None, delta_bias: Tensor | None,
-           initial_state: Tensor | None) -> torch.dtype:
-    """Check everything but values, and return the dtype of the hidden state."""
-    check_tensor("x", x, DTYPES)
-    if x.ndim != 3:
-        refuse("x", "shape (batch, length, d_inner)", shape_of(x))
-    state_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    optional = {"D": D, "z": z, "delta_bias": delta_bias, "initial_state": initial_state}
-    tensors = {"x": x, "delta": delta, "A": A, "B": B, "C": C,
-               **{name: t for name, t in optional.items() if t is not None}}
-    # dict.fromkeys drops the second one if x is in the state's dtype.
-    dtypes = tuple(dict.fromkeys((x.dtype, state_dtype)))
-    for name, t in tensors.items():
-        check_tensor(name, t, dtypes)
-    check_same_device(**tensors)
-    batch, length, d_inner = x.shape
-    if A.ndim != 2 or A.shape[0] != d_inner:
-        refuse("A", f"shape ({d_inner}, d_state) = (d_inner, d_state)", shape_of(A))
-    d_state = A.shape[1]
-    shapes = {"delta": ((batch, length, d_inner), "(batch, length, d_inner)"),
-              "B": _shape_with_groups("B", B, x, d_state),
-              "C": _shape_with_groups("C", C, x, d_state),
-              "D": ((d_inner,), "(d_inner,)"),
-              "z": ((batch, length, d_inner), "(batch, length, d_inner)"),
-              "delta_bias": ((d_inner,), "(d_inner,)"),
-              "initial_state": ((batch, d_inner, d_state), "(batch, d_inner, d_state)")}
-    for name, (shape, meaning) in shapes.items():
-        if name in tensors:
-            check_shape(name, tensors[name], shape, meaning)
-    return state_dtype
-
-
-def _shape_with_groups(name: str, t: Tensor, x: Tensor,
-                       d_state: int) -> tuple[tuple[int, ...], str]:
-    """Return the shape that B or C must have, and the names of its axes."""
-    batch, length, d_inner = x.shape
-    if t.ndim != 4:
-        return (batch, length, d_state), "(batch, length, d_state)"
-    groups = t.shape[2]
-    if d_inner % groups:
-        refuse(name, f"a number of groups that divides d_inner = {d_inner}", groups)
-    return (batch, length, groups, d_state), "(batch, length, groups, d_state)"
 
 
 def _check_not_negative(delta: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch.nn.functional import silu, softplus
 from minimamba.arguments import can_read_values, check_bool, check_count, check_one_of, refuse
 from minimamba.autocast import without_autocast
 from minimamba.ssd import chunked, reference
-from minimamba.ssd.checks import check_arguments, check_values
+from minimamba.ssd.checks import check_inputs, check_values
 
 METHODS = {"reference": reference.recurrence, "quadratic": reference.quadratic,
            "chunked": chunked.scan}
@@ -137,7 +137,7 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
     check_one_of("method", method, CHOICES)
     if chunk_size is not None:
         check_count("chunk_size", chunk_size)
-    state_dtype = check_arguments(x, dt, A, B, C, D, z, dt_bias, initial_state, seq_idx)
+    state_dtype = check_inputs(x, dt, A, B, C, D, z, dt_bias, initial_state, seq_idx)
     check_values(x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias,
                  initial_state=initial_state)
     dtype = x.dtype

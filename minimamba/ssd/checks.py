@@ -20,9 +20,9 @@ INDICES = (torch.int64, torch.int32, torch.bool)
 
 
 @once_per_signature
-def check_arguments(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-                    z: Tensor | None, dt_bias: Tensor | None, initial_state: Tensor | None,
-                    seq_idx: Tensor | None) -> torch.dtype:
+def check_inputs(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                 z: Tensor | None, dt_bias: Tensor | None, initial_state: Tensor | None,
+                 seq_idx: Tensor | None) -> torch.dtype:
     """Check the shapes, dtypes and devices of the arguments of `ssd`.
 
     Args:

@@ -18,7 +18,7 @@ from minimamba.arguments import (
     refuse,
 )
 from minimamba.ssd import ssd
-from minimamba.ssd.checks import check_arguments, check_values
+from minimamba.ssd.checks import check_inputs, check_values
 
 NO_LIMIT = (0.0, float("inf"))
 """What every Δ ≥ 0 lies between."""
@@ -78,7 +78,7 @@ def mamba_chunk_scan_combined(
     check_bool("return_varlen_states", return_varlen_states)
     check_count("chunk_size", chunk_size)
     low, high = _limits(dt_limit)
-    state_dtype = check_arguments(x, dt, A, B, C, D, z, dt_bias, None, seq_idx)
+    state_dtype = check_inputs(x, dt, A, B, C, D, z, dt_bias, None, seq_idx)
     if initial_states is not None:
         check_tensor("initial_states", initial_states, FLOATING)
         check_shape("initial_states", initial_states, (x.shape[0], *x.shape[2:], B.shape[3]),

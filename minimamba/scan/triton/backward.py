@@ -64,7 +64,8 @@ from minimamba.scan.triton.memory import (
 def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
                rows, length, piece_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
                N: tl.constexpr, SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
-               GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+               GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+               RUN: tl.constexpr):
     """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the first, batch).
@@ -80,7 +81,7 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
         start = begin + (end - begin - 1) // (2 * TILE) * (2 * TILE) - walked
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         dt = load_pair(delta_ptr, offsets, inside)
         d_out = load_pair(d_out_ptr, offsets, inside)
         z = dt
@@ -102,33 +103,40 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states
 
 @triton.jit
 def dBC_of_program(dBC_ptr, block, padded_length, groups: tl.constexpr, N: tl.constexpr,
-                   ATOMIC: tl.constexpr, TILE: tl.constexpr):
-    """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own."""
+                   ATOMIC: tl.constexpr, TILE: tl.constexpr, PARTS: tl.constexpr = 1):
+    """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own. With PARTS
+    it is the first of that many parts of the states."""
+    PART: tl.constexpr = N // PARTS
     part = block.sequence * groups + block.group
     if not ATOMIC:
         part = block.sequence * tl.num_programs(0) + tl.program_id(0)
     part *= padded_length // TILE
     lane = tl.arange(0, 2 * TILE * TILE)[:, None]
-    return (dBC_ptr + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (N // TILE)
-            + tl.arange(0, N // TILE)[None, :])
+    return (dBC_ptr + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (PART // TILE)
+            + tl.arange(0, PART // TILE)[None, :])
 
 
 @triton.jit
-def store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner: tl.constexpr,
-               N: tl.constexpr, TILE: tl.constexpr):
-    """Write a chunk's sums: those of D and of the bias to the chunk's place; dA is added to that
-    of the split, since a sum of sums is rounded less than one long sum. Atomically, not because
-    others add there too, but so that nothing waits for the old value."""
-    dA = unpack_channels(sums.dA)
+def add_dA(dA_ptr, dA, split_index, block, d_inner: tl.constexpr, N: tl.constexpr):
+    """Add dA of a chunk to that of the split, since a sum of sums is rounded less than one long
+    sum. Atomically, not because others add there too, but so that nothing waits for the old
+    value."""
+    dA = unpack_channels(dA)
     for p in tl.static_range(block.channels.shape[1]):
         exists = block.lane_channels_left > p
         # `where` copies dA: the interpreter's atomics take only contiguous tensors.
         tl.atomic_add(dA_ptr + split_index * N * d_inner + block.states + p * N,
                       tl.where(exists, dA[p], 0.0), exists, sem="relaxed")
+
+
+@triton.jit
+def store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, chunk, block, d_inner: tl.constexpr,
+                       TILE: tl.constexpr):
+    """Write the gradients of D and of the bias, by step of the tile, to the chunk's place."""
     one_lane = block.exists & (block.step == 0)
     offsets = chunk * d_inner + block.channels
-    tl.store(dD_ptr + offsets, sum_over_steps(sums.dD, TILE), one_lane)
-    tl.store(d_bias_ptr + offsets, sum_over_steps(sums.d_bias, TILE), one_lane)
+    tl.store(dD_ptr + offsets, sum_over_steps(dD, TILE), one_lane)
+    tl.store(d_bias_ptr + offsets, sum_over_steps(d_bias, TILE), one_lane)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
@@ -138,7 +146,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
              length, padded_length, split_steps, pieces, groups: tl.constexpr,
              d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
              PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
-             TILE: tl.constexpr, PER_LANE: tl.constexpr):
+             TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """All gradients, walking from the end of each split to its beginning; and y again, gated, where
     `y_again_ptr` is not None.
 
@@ -156,7 +164,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     dh = state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e, block, pieces,
                               d_inner, N, True)
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
-    # 0, to which `store_sums` adds, after a barrier of the loop.
+    # 0, to which `add_dA` adds, after a barrier of the loop.
     store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
     dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
@@ -171,7 +179,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     for _ in range(chunks):
         delta_sum = recompute_states(before_chunk, inputs, per_channel, tile_states, chunk_start,
                                      block, span, d_inner, N, SOFTPLUS, PADDED, STEP, CHUNK, TILE,
-                                     PER_LANE)
+                                     PER_LANE, RUN)
         mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / CHUNK)
         correction = exp2_correction(mean_exponent)
         tl.debug_barrier()  # tile_states: what one lane wrote another may read
@@ -179,8 +187,9 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
         before_chunk = load_states(chunk_states + (chunk - 1) * N * d_inner, block, left, N)
         dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
                                    correction, block, span, d_inner, N, SOFTPLUS, ATOMIC, PADDED,
-                                   STEP, CHUNK, TILE, PER_LANE)
-        store_sums(sums, dA_ptr, dD_ptr, d_bias_ptr, split_index, chunk, block, d_inner, N, TILE)
+                                   STEP, CHUNK, TILE, PER_LANE, RUN)
+        add_dA(dA_ptr, sums.dA, split_index, block, d_inner, N)
+        store_channel_sums(dD_ptr, d_bias_ptr, sums.dD, sums.d_bias, chunk, block, d_inner, TILE)
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK
         chunk -= 1

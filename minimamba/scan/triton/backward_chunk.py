@@ -76,6 +76,30 @@ class PerChannel(NamedTuple):
     """(LANES, PER_LANE)."""
 
 
+class Tile(NamedTuple):
+    """The inputs of a tile, each (LANES, PER_LANE)."""
+
+    x: tl.tensor
+    dt: tl.tensor
+    """Δ before softplus, with the bias."""
+    delta: tl.tensor
+    delta_x: tl.tensor
+    d_out: tl.tensor
+    dy: tl.tensor
+    z: tl.tensor
+    """Any tensor if there is no z, and so is the gate."""
+    gate: tl.tensor
+    """sigmoid(z)."""
+
+
+class StateSums(NamedTuple):
+    """Sums over the state dimension in a tile, each (LANES, PER_LANE)."""
+
+    B_dh: tl.tensor
+    A_d_exponent: tl.tensor
+    C_h: tl.tensor
+
+
 class Sums(NamedTuple):
     """Gradients that are sums over the steps of a chunk."""
 
@@ -90,12 +114,12 @@ class Sums(NamedTuple):
 def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, span,
                      d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                      PADDED: tl.constexpr, STEP: tl.constexpr, CHUNK: tl.constexpr,
-                     TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                     TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """Walk through a chunk from the state h before it, and write the state before each tile to
     `tile_states`. Returns the sum of Δ by step of the tile, (LANES, PER_LANE)."""
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for start in tl.range(chunk_start, chunk_start + CHUNK, 2 * TILE, num_stages=STAGES):
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x = load_pair(inputs.x, offsets, inside)
         dt = load_pair(inputs.delta, offsets, inside)
         for i in tl.static_range(2):
@@ -111,8 +135,7 @@ def recompute_states(h, inputs, per_channel, tile_states, chunk_start, block, sp
 
 
 @triton.jit
-def tile_gradients(dh, dA, h, delta, delta_x, dy, B, C, A_log2e, correction,
-                   TILE: tl.constexpr):
+def tile_gradients(dh, dA, h, tile, B, C, A_log2e, correction, TILE: tl.constexpr):
     """Gradients of one tile's recurrence, from the state h before it and dh after it.
 
     Returns dh before the tile and dA with the tile's part added; then tuples of TILE tensors
@@ -122,21 +145,21 @@ def tile_gradients(dh, dA, h, delta, delta_x, dy, B, C, A_log2e, correction,
     states = (h,)
     decays = ()
     for k in tl.static_range(TILE):
-        A_bar = decay(broadcast_step(delta, k, TILE), A_log2e, correction)
-        h = A_bar * h + B[k] * broadcast_step(delta_x, k, TILE)
+        A_bar = decay(broadcast_step(tile.delta, k, TILE), A_log2e, correction)
+        h = A_bar * h + B[k] * broadcast_step(tile.delta_x, k, TILE)
         states = states + (h,)
         decays = decays + (A_bar,)
     C_h, B_dh, A_d_exponent, dB, dC = (), (), (), (), ()
     for k in tl.static_range(TILE - 1, -1, -1):
-        dh += C[k] * broadcast_step(dy, k, TILE)
-        dB = (dh * broadcast_step(delta_x, k, TILE),) + dB
-        dC = (states[k + 1] * broadcast_step(dy, k, TILE),) + dC
+        dh += C[k] * broadcast_step(tile.dy, k, TILE)
+        dB = (dh * broadcast_step(tile.delta_x, k, TILE),) + dB
+        dC = (states[k + 1] * broadcast_step(tile.dy, k, TILE),) + dC
         C_h = (C[k] * states[k + 1],) + C_h
         B_dh = (dh * B[k],) + B_dh
         dh *= decays[k]
         d_exponent = dh * states[k]
         A_d_exponent = (d_exponent * A_log2e,) + A_d_exponent
-        dA += d_exponent * broadcast_step(delta, k, TILE)
+        dA += d_exponent * broadcast_step(tile.delta, k, TILE)
     return dh, dA, C_h, B_dh, A_d_exponent, dB, dC
 
 
@@ -150,10 +173,59 @@ def add_dBC(pointers, sums, ATOMIC: tl.constexpr):
 
 
 @triton.jit
+def load_inputs(inputs, offsets, inside):
+    """Two successive tiles of x, delta, d_out and z, as pairs; x again if there is no z."""
+    x = load_pair(inputs.x, offsets, inside)
+    dt = load_pair(inputs.delta, offsets, inside)
+    d_out = load_pair(inputs.d_out, offsets, inside)
+    z = x
+    if inputs.z is not None:
+        z = load_pair(inputs.z, offsets, inside)
+    return x, dt, d_out, z
+
+
+@triton.jit
+def tile_of(pairs, i: tl.constexpr, bias, own, GATED: tl.constexpr, SOFTPLUS: tl.constexpr):
+    """The `Tile` with index i of two that `load_inputs` loaded."""
+    x, d_out, z = pairs[0][i], pairs[2][i], pairs[3][i]
+    dt = pairs[1][i] + bias
+    delta = masked_delta(dt, own, SOFTPLUS)
+    gate = z
+    dy = d_out
+    if GATED:
+        gate = sigmoid(z)
+        dy = d_out * z * gate  # in half precision the first product is exact
+    return Tile(x, dt, delta, delta * x, d_out, dy, z, gate)
+
+
+@triton.jit
+def store_gradients(outputs, tile, sums, per_channel, block, span, t, own, d_inner: tl.constexpr,
+                    SOFTPLUS: tl.constexpr, RUN: tl.constexpr):
+    """Write the gradients of x, delta and z of the tile at step t, and y, from the `StateSums`.
+    Returns the gradient of delta."""
+    d_delta = sums.B_dh * tile.x + sums.A_d_exponent * LN_2
+    if SOFTPLUS:
+        d_delta *= sigmoid(tile.dt)
+    d_delta = tl.where(own, d_delta, 0.0)
+    dx = sums.B_dh * tile.delta + per_channel.D * tile.dy
+    store_tile(outputs.dx, dx, block, span, t, own, d_inner, RUN)
+    store_tile(outputs.d_delta, d_delta, block, span, t, own, d_inner, RUN)
+    if outputs.dz is not None:
+        before_gate = per_channel.D * tile.x + sums.C_h
+        dz = before_gate * tile.d_out * tile.gate * (1 + tile.z * (1 - tile.gate))
+        store_tile(outputs.dz, dz, block, span, t, own, d_inner, RUN)
+        if outputs.y is not None:
+            y = before_gate * tile.z * tile.gate
+            store_tile(outputs.y, y, block, span, t, own, d_inner, RUN)
+    return d_delta
+
+
+@triton.jit
 def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, correction, block,
                     span, d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr,
                     ATOMIC: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
-                    CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+                    CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+                    RUN: tl.constexpr):
     """Walk back through a chunk from dh after it, and write its gradients to `outputs`.
 
     Returns dh before the chunk, and the chunk's `Sums`.
@@ -161,15 +233,11 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
     dA = tl.zeros_like(per_channel.A_log2e)
     zero = tl.zeros(block.channels.shape, tl.float32)
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
+    chunk_dBC = outputs.dBC + chunk_start.to(tl.int64) * 2 * N
     for walked in tl.range(2 * TILE, CHUNK + 2 * TILE, 2 * TILE, num_stages=STAGES):
         start = chunk_start + CHUNK - walked
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
-        x_pair = load_pair(inputs.x, offsets, inside)
-        dt_pair = load_pair(inputs.delta, offsets, inside)
-        d_out_pair = load_pair(inputs.d_out, offsets, inside)
-        z_pair = x_pair
-        if inputs.z is not None:
-            z_pair = load_pair(inputs.z, offsets, inside)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
+        pairs = load_inputs(inputs, offsets, inside)
         for i in tl.static_range(1, -1, -1):
             t = start + i * TILE
             own = owned(block, span, t)
@@ -177,31 +245,14 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
             C = load_steps(inputs.C, t, span, N, STEP, TILE, PADDED)
             h = load_states(tile_states + (t - chunk_start) // TILE * N * d_inner, block,
                             block.lane_channels_left, N)
-            x, d_out, z = x_pair[i], d_out_pair[i], z_pair[i]
-            dt = dt_pair[i] + per_channel.bias
-            delta = masked_delta(dt, own, SOFTPLUS)
-            delta_x = delta * x
-            dy = d_out
-            if inputs.z is not None:
-                gate = sigmoid(z)
-                dy = d_out * z * gate  # in half precision the first product is exact
+            tile = tile_of(pairs, i, per_channel.bias, own, inputs.z is not None, SOFTPLUS)
             dh, dA, C_h, B_dh, A_d_exponent, dB, dC = tile_gradients(
-                dh, dA, h, delta, delta_x, dy, B, C, per_channel.A_log2e, correction, TILE)
-            d_delta_x = sum_over_states(B_dh, TILE)
-            d_delta = d_delta_x * x + sum_over_states(A_d_exponent, TILE) * LN_2
-            if SOFTPLUS:
-                d_delta *= sigmoid(dt)
-            d_delta = tl.where(own, d_delta, 0.0)
-            dD, dD_excess = kahan_add(dD, dD_excess, dy * x)
+                dh, dA, h, tile, B, C, per_channel.A_log2e, correction, TILE)
+            sums = StateSums(sum_over_states(B_dh, TILE), sum_over_states(A_d_exponent, TILE),
+                             sum_over_states(C_h, TILE))
+            d_delta = store_gradients(outputs, tile, sums, per_channel, block, span, t, own,
+                                      d_inner, SOFTPLUS, RUN)
+            dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
             d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
-            dx = d_delta_x * delta + per_channel.D * dy
-            store_tile(outputs.dx, dx, block, span, t, own, d_inner)
-            store_tile(outputs.d_delta, d_delta, block, span, t, own, d_inner)
-            if inputs.z is not None:
-                before_gate = per_channel.D * x + sum_over_states(C_h, TILE)
-                dz = before_gate * d_out * gate * (1 + z * (1 - gate))
-                store_tile(outputs.dz, dz, block, span, t, own, d_inner)
-                if outputs.y is not None:
-                    store_tile(outputs.y, before_gate * z * gate, block, span, t, own, d_inner)
-            add_dBC(outputs.dBC + t // TILE * 2 * TILE * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+            add_dBC(chunk_dBC + (t - chunk_start) * 2 * N, sum_over_channels(dB, dC, TILE), ATOMIC)
     return dh, Sums(dA, dD, d_bias)

@@ -91,7 +91,7 @@ def store_piece(piece_states, piece_deltas, state, delta_sum, block, d_inner: tl
 def carry(x_ptr, delta_ptr, A_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, rows, length,
           piece_steps, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
           SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
-          TILE: tl.constexpr, PER_LANE: tl.constexpr):
+          TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """Last state of each piece from a zero start, and its sum of Δ.
 
     Grid: (blocks of channels, pieces of all splits but the last, batch).
@@ -105,7 +105,7 @@ def carry(x_ptr, delta_ptr, A_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, 
     h = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for start in tl.range(begin, span.end, 2 * TILE, num_stages=STAGES):
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x = load_pair(x_ptr, offsets, inside)
         dt = load_pair(delta_ptr, offsets, inside)
         for i in tl.static_range(2):
@@ -124,7 +124,7 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
             piece_states, piece_deltas, last_state, chunk_states, y_ptr, rows, length, split_steps,
             pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
             SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
-            CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr):
+            CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """y, the last state, and the state before each chunk where `chunk_states` is not None.
 
     Grid: (blocks of channels, splits, batch).
@@ -146,7 +146,7 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
             if start % CHUNK == 0:
                 chunk = block.sequence * tl.cdiv(length, CHUNK) + start // CHUNK
                 store_states(chunk_states + chunk * N * d_inner, h, block, N)
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x = load_pair(x_ptr, offsets, inside)
         dt = load_pair(delta_ptr, offsets, inside)
         z = x
@@ -166,6 +166,6 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
             y = D * x[i] + sum_over_states(C_h, TILE)
             if z_ptr is not None:
                 y *= z[i] * sigmoid(z[i])
-            store_tile(y_ptr, y, block, span, t, own, d_inner)
+            store_tile(y_ptr, y, block, span, t, own, d_inner, RUN)
     if split == splits - 1:
         store_states(last_state + block.sequence * N * d_inner, h, block, N)

@@ -3,7 +3,8 @@
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
 contiguous but B and C; N is d_state, rounded up to a power of two. In B and C it is STEP elements
 from a step to the next, GROUP from a group to the next, and `rows` steps from a sequence to the
-next; PADDED says that they go on beyond the end, to whole chunks:
+next; PADDED says that they go on beyond the end, to whole chunks. The table holds where RUN is 0;
+otherwise x, and all that has its shape, is (batch, d_inner, length), with a multiple of RUN steps:
 
 | array | shape | dtype |
 |---|---|---|
@@ -39,7 +40,8 @@ class Block(NamedTuple):
     exists: tl.tensor
     """(LANES, PER_LANE): whether the group has that channel."""
     states: tl.tensor
-    """(LANES, N / TILE): offsets of a lane's part of its first channel's states in (d_inner, N)."""
+    """(LANES, N / TILE): offsets of a lane's part of its first channel's states in (d_inner, N);
+    (LANES, PART / TILE) if the program works on PART of the N states at a time."""
     lane_channels_left: tl.tensor
     """(LANES, 1): channels of the group from the lane's first one on."""
 
@@ -55,8 +57,10 @@ class Span(NamedTuple):
 
 @triton.jit
 def locate_block(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
-                 TILE: tl.constexpr, PER_LANE: tl.constexpr):
-    """The `Block` of a program, from its place in the grid (blocks, splits or pieces, batch)."""
+                 TILE: tl.constexpr, PER_LANE: tl.constexpr, part=0, PARTS: tl.constexpr = 1):
+    """The `Block` of a program, from its place in the grid (blocks, splits or pieces, batch), with
+    one of PARTS equal parts of the states."""
+    PART: tl.constexpr = N // PARTS
     group_size: tl.constexpr = d_inner // groups
     block_size: tl.constexpr = PER_LANE * LANES // TILE
     blocks: tl.constexpr = (group_size + block_size - 1) // block_size
@@ -66,8 +70,8 @@ def locate_block(groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
     first += group * group_size
     lane = tl.arange(0, LANES)[:, None]
     lane_first = lane // TILE * PER_LANE
-    states = ((first + lane_first) * N + lane % TILE * (N // TILE)
-              + tl.arange(0, N // TILE)[None, :])
+    states = ((first + lane_first) * N + part * PART + lane % TILE * (PART // TILE)
+              + tl.arange(0, PART // TILE)[None, :])
     channel = lane_first + tl.arange(0, PER_LANE)[None, :]
     return Block(tl.program_id(2).to(tl.int64), group, first, left, lane % TILE, first + channel,
                  channel < left, states, left - lane_first)
@@ -84,27 +88,46 @@ def load_per_channel(pointer, block):
 
 @triton.jit
 def pair_offsets(block, span, start, d_inner: tl.constexpr, TILE: tl.constexpr,
-                 PER_LANE: tl.constexpr):
-    """Offsets of two successive tiles in (batch, length, d_inner), and which of them the program
-    owns: (TILE, channels, 2), so that neighbouring channels are loaded together."""
-    steps = (start + tl.arange(0, TILE)[:, None, None]
-             + TILE * tl.arange(0, 2)[None, None, :])
-    channel = tl.arange(0, PER_LANE * LANES // TILE)[None, :, None]
-    rows = block.sequence * span.length + steps
-    offsets = rows * d_inner + block.first_channel + channel
-    return offsets, (steps < span.end) & (channel < block.channels_left)
+                 PER_LANE: tl.constexpr, RUN: tl.constexpr):
+    """Offsets of two successive tiles in x, and which of them the program owns: (TILE, channels,
+    2), so that neighbouring channels are loaded together; or (channels, 2 TILE), so that RUN
+    neighbouring steps are."""
+    CHANNELS: tl.constexpr = PER_LANE * LANES // TILE
+    if RUN:
+        PAIR: tl.constexpr = 2 * TILE
+        channel = tl.arange(0, CHANNELS)[:, None]
+        # Each quotient is exact. It tells the compiler where runs begin: wide loads need that.
+        steps = start // PAIR * PAIR + tl.arange(0, PAIR)[None, :]
+        rows = block.sequence * d_inner + block.first_channel + channel
+        offsets = rows * (span.length // RUN * RUN) + steps
+        return offsets, (steps < span.end // RUN * RUN) & (channel < block.channels_left)
+    else:
+        steps = (start + tl.arange(0, TILE)[:, None, None]
+                 + TILE * tl.arange(0, 2)[None, None, :])
+        channel = tl.arange(0, CHANNELS)[None, :, None]
+        rows = block.sequence * span.length + steps
+        offsets = rows * d_inner + block.first_channel + channel
+        return offsets, (steps < span.end) & (channel < block.channels_left)
 
 
 @triton.jit
 def load_pair(pointer, offsets, inside):
     """The two tiles at `pair_offsets`, in float32."""
-    TILE: tl.constexpr = offsets.shape[0]
-    PER_LANE: tl.constexpr = offsets.shape[1] * TILE // LANES
-    first, second = tl.split(tl.load(pointer + offsets, inside, 0.0))
-    first = tl.permute(tl.reshape(first, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
-    second = tl.permute(tl.reshape(second, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
-    return (tl.reshape(first, (LANES, PER_LANE)).to(tl.float32),
-            tl.reshape(second, (LANES, PER_LANE)).to(tl.float32))
+    pair = tl.load(pointer + offsets, inside, 0.0)
+    if len(offsets.shape) == 2:
+        TILE: tl.constexpr = offsets.shape[1] // 2
+        PER_LANE: tl.constexpr = offsets.shape[0] * TILE // LANES
+        by_step = tl.permute(tl.reshape(pair, (LANES // TILE, PER_LANE, 2, TILE)), (0, 3, 1, 2))
+        first, second = tl.split(tl.reshape(by_step, (LANES, PER_LANE, 2)))
+        return first.to(tl.float32), second.to(tl.float32)
+    else:
+        TILE: tl.constexpr = offsets.shape[0]
+        PER_LANE: tl.constexpr = offsets.shape[1] * TILE // LANES
+        first, second = tl.split(pair)
+        first = tl.permute(tl.reshape(first, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
+        second = tl.permute(tl.reshape(second, (TILE, LANES // TILE, PER_LANE)), (1, 0, 2))
+        return (tl.reshape(first, (LANES, PER_LANE)).to(tl.float32),
+                tl.reshape(second, (LANES, PER_LANE)).to(tl.float32))
 
 
 @triton.jit
@@ -120,9 +143,13 @@ def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr):
 
 
 @triton.jit
-def store_tile(pointer, tile, block, span, t, inside, d_inner: tl.constexpr):
-    """Write the tile of steps t, t + 1, … of (batch, length, d_inner), in the array's dtype."""
-    offsets = (block.sequence * span.length + t + block.step) * d_inner + block.channels
+def store_tile(pointer, tile, block, span, t, inside, d_inner: tl.constexpr,
+               RUN: tl.constexpr):
+    """Write the tile of steps t, t + 1, … to an array of x's shape, in the array's dtype."""
+    if RUN:
+        offsets = (block.sequence * d_inner + block.channels) * span.length + t + block.step
+    else:
+        offsets = (block.sequence * span.length + t + block.step) * d_inner + block.channels
     tl.store(pointer + offsets, tile.to(pointer.dtype.element_ty), inside)
 
 
@@ -166,8 +193,8 @@ def load_steps(first, t, span, N: tl.constexpr, STEP: tl.constexpr, TILE: tl.con
 
 @triton.jit
 def load_states(pointer, block, left, N: tl.constexpr):
-    """States (LANES, PER_LANE, N / TILE) from (d_inner, N), channel by channel, so that a lane
-    loads sixteen bytes at a time. A lane has `left` channels; the others' states are 0."""
+    """States (LANES, PER_LANE, n) from (d_inner, N), channel by channel, so that a lane loads
+    sixteen bytes at a time. A lane has `left` channels; the others' states are 0."""
     PER_LANE: tl.constexpr = block.channels.shape[1]
     offsets = pointer + block.states
     first = tl.load(offsets, left > 0, 0.0)
@@ -202,7 +229,7 @@ def unpack_channels(states):
 
 @triton.jit
 def store_states(pointer, states, block, N: tl.constexpr):
-    """Write states (LANES, PER_LANE, N / TILE) to (d_inner, N)."""
+    """Write states (LANES, PER_LANE, n) to (d_inner, N)."""
     channels = unpack_channels(states)
     for p in tl.static_range(states.shape[1]):
         tl.store(pointer + block.states + p * N, channels[p], block.lane_channels_left > p)

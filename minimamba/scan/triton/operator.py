@@ -9,28 +9,27 @@ that run before and after them.
 import os
 from functools import lru_cache
 from importlib.util import find_spec
-from math import lcm
+from math import gcd, lcm
 from operator import attrgetter
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, silu
+from torch.nn.functional import pad
 
-from minimamba.arguments import values_exist
+from minimamba.arguments import is_transformed, values_exist
 from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
-    BACKWARD,
-    BACKWARD_32,
     CHUNK,
-    FORWARD,
-    FORWARD_32,
+    PART,
     Launch,
     Plan,
     ScanShape,
+    backward_costs,
     choose_plan,
+    forward_costs,
     schedulers_of,
 )
 
@@ -38,13 +37,20 @@ TRITON = find_spec("triton") is not None
 """Whether the package triton is installed."""
 MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
+MAX_LENGTH = 2**30
+"""Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
+MAX_D_INNER = 2**22
+"""Channels: their offsets within the scratch for one chunk's states have 32 bits."""
 MAX_D_STATE = 256
-STATES_PER_LAUNCH = 32
-"""State dimension that one launch computes; a larger one takes several."""
+FAR = 2**29
+"""Elements between steps, or groups, of B and C, from which on offsets may exceed 32 bits."""
 WORTH_PACKING = 2**22
 """Elements of x from which on it pays to convert B and C once: then each program needn't."""
 PACKED = 2048
 """Elements of B and of C that one program of `pack` or `finish` moves."""
+LONGEST_RUN = 8
+"""Steps of a channel, at most, that a load may take together where they lie together: those of the
+two tiles of an iteration."""
 SUM_ROWS, SUM_COLUMNS = 64, 32
 """The part of a matrix that one program of `finish` adds up at a time."""
 
@@ -93,14 +99,29 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         return "float64, which the kernels don't have"
     if d_state > MAX_D_STATE:
         return f"d_state = {d_state}; the kernels take up to {MAX_D_STATE}"
+    _, length, d_inner = x.shape
+    if length > MAX_LENGTH:
+        return f"length = {length}; the kernels take up to {MAX_LENGTH}"
+    if d_inner > MAX_D_INNER:
+        return f"d_inner = {d_inner}; the kernels take up to {MAX_D_INNER}"
     if not is_on_gpu and not interpreted():
         return f"tensors on {x.device}; the kernels run on CUDA"
     return None
 
 
+def is_chosen(x: Tensor, d_state: int) -> bool:
+    """Say whether the kernels compute a scan for which no method was asked.
+
+    Args:
+        x: the scan's input.
+        d_state: the state dimension.
+    """
+    return x.is_cuda and not is_transformed() and why_not(x, d_state) is None
+
+
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None) -> tuple[Tensor, Tensor]:
+         initial_state: Tensor | None, time_last: bool = False) -> tuple[Tensor, Tensor]:
     """Run the scan by the kernels.
 
     Args:
@@ -114,6 +135,8 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         delta_bias: (d_inner,), added to delta, float32; none if None.
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state), float32; zeros if None.
+        time_last: whether time is the last axis of x, delta, z, B and C, instead of the second;
+            so in the official layout.
 
     Returns:
         y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
@@ -121,54 +144,50 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     if x.shape[0] > MAX_BATCH:
         parts = [scan(x[i], delta[i], A, B[i], C[i], D, None if z is None else z[i],
                       delta_bias=delta_bias, delta_softplus=delta_softplus,
-                      initial_state=None if initial_state is None else initial_state[i])
+                      initial_state=None if initial_state is None else initial_state[i],
+                      time_last=time_last)
                  for i in (slice(start, start + MAX_BATCH)
                            for start in range(0, len(x), MAX_BATCH))]
         y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
         return y, last_state
-    d_state = A.shape[1]
-    if d_state <= STATES_PER_LAUNCH:
-        return _scan(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state)
-    # States meet only in y, which is a sum over them: part by part, y in float32.
-    y = 0
-    last_states = []
-    for start in range(0, d_state, STATES_PER_LAUNCH):
-        part = slice(start, start + STATES_PER_LAUNCH)
-        y_part, last_state = _scan(
-            x.float(), delta.float(), A[:, part], B[..., part], C[..., part],
-            D if start == 0 else None, None, delta_bias, delta_softplus,
-            None if initial_state is None else initial_state[..., part])
-        y = y + y_part
-        last_states.append(last_state)
-    y = y if z is None else y * silu(z.float())
-    return y.to(x.dtype), torch.cat(last_states, -1)
-
-
-def _scan(*inputs: Tensor | bool | None) -> tuple[Tensor, Tensor]:
-    """y and the last state, where one launch computes all states."""
+    inputs = x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state
     tensors = [x for x in inputs if isinstance(x, Tensor)]
     needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
-    y, last_state, *_ = run(*inputs, needs_grad)
+    y, last_state, *_ = run(*inputs, needs_grad, time_last)
     return y, last_state
 
 
 class _Sizes(NamedTuple):
-    """The sizes of a call."""
+    """The sizes of a call, and how its tensors lie in memory."""
 
     kernel: ScanShape
     """Those that the kernels work with."""
     B_groups: int
     C_groups: int
     d_state: int
+    B_strides: tuple[int, int, int, int]
+    """Elements from a sequence, a step, a group or a state to the next; and so are those of C."""
+    C_strides: tuple[int, int, int, int]
+    run: int
+    """RUN in `memory.py`."""
+    time_last: bool
+    """Whether time is the last axis in the shapes of B and C, and so of their gradients."""
 
     @property
     def is_packed(self) -> bool:
         """Whether B and C are packed before the scan: where that pays, or where it must be."""
         batch, length, d_inner, N, _ = self.kernel
         return (batch * length * d_inner > WORTH_PACKING or self.B_groups != self.C_groups
-                or self.d_state != N)
+                or self.d_state != N or not self._are_readable)
+
+    @property
+    def _are_readable(self) -> bool:
+        """Whether the scan can read B and C as they are."""
+        sequence, step, group, state = self.B_strides
+        return (self.B_strides == self.C_strides and state == 1 and 0 < step < FAR
+                and group * self.B_groups < FAR and sequence % step == 0)
 
 
 class _Forward(NamedTuple):
@@ -194,25 +213,26 @@ class _Backward(NamedTuple):
 
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-                 initial_state: Tensor | None,
-                 needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run the kernels of the forward pass, with at most STATES_PER_LAUNCH states.
+                 initial_state: Tensor | None, needs_grad: bool,
+                 time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run the kernels of the forward pass.
 
     Args:
-        x: as in `scan`, and so are the others but the last.
+        x: as in `scan`, and so are the others but those that follow.
         needs_grad: whether to save states for `backward_pass`.
+        time_last: as in `scan`.
 
     Returns:
         y; the last state; the state before each chunk, (batch, chunks, d_inner, N), empty without
         `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, empty if they read B
         and C.
     """
-    x, delta, A, D, z, delta_bias, initial_state = _contiguous(
-        x, delta, _pad_states(A), D, z, delta_bias, _pad_states(initial_state))
-    sizes = _sizes(x, A, B, C)
-    B, C, strides = _laid_out(B, C, sizes)
+    x, delta, z = _in_one_layout(x, delta, z)
+    A, D, delta_bias, initial_state = _contiguous(
+        _pad_states(A), D, delta_bias, _pad_states(initial_state))
+    sizes = _sizes(x, A, B, C, time_last)
     launches = _forward_launches(
-        sizes, strides, delta_softplus, x.device, needs_grad,
+        sizes, delta_softplus, x.device, needs_grad,
         dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
     shape = sizes.kernel
     BC = _room_for_packed(A, sizes)
@@ -231,20 +251,19 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _forward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: bool,
-                      device: torch.device, needs_grad: bool, dtypes: tuple) -> _Forward:
+def _forward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
+                      needs_grad: bool, dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
     shape = sizes.kernel
-    costs = FORWARD if shape.d_state <= 16 else FORWARD_32
-    plan = choose_plan(shape, costs, schedulers_of(device))
-    constants = _constants(sizes, plan, strides)
+    plan = choose_plan(shape, forward_costs(shape.d_state), schedulers_of(device))
+    constants = _constants(sizes, plan)
     packing = None
     if sizes.is_packed:
-        row_blocks = -(-shape.chunks * CHUNK * shape.groups // constants["ROWS"])
-        packing = Launcher(pack.pack, (row_blocks, shape.batch, 1),
-                           constants | dict(zip(pack.STRIDES, strides, strict=True)))
+        row_blocks = -(-constants["padded_length"] * shape.groups // constants["ROWS"])
+        strides = dict(zip(pack.STRIDES, sizes.B_strides + sizes.C_strides, strict=True))
+        packing = Launcher(pack.pack, (row_blocks, shape.batch, 1), constants | strides)
     return _Forward(
         plan, packing,
         _launcher(forward.carry, plan.carry, constants, SOFTPLUS=delta_softplus),
@@ -254,23 +273,24 @@ def _forward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: b
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
               chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-              has_initial_state: bool) -> list[Tensor]:
+              has_initial_state: bool, time_last: bool = False) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D and
     delta_bias are given; those of z and initial_state are empty if these are not."""
     return backward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC,
-                         d_out, d_last_state, has_initial_state)
+                         d_out, d_last_state, has_initial_state, time_last)
 
 
 def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                   z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
                   chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-                  has_initial_state: bool, y_again: Tensor | None = None) -> list[Tensor]:
+                  has_initial_state: bool, time_last: bool = False,
+                  y_again: Tensor | None = None) -> list[Tensor]:
     """Compute the gradients of `forward_pass`.
 
     Args:
-        x: as in `forward_pass`, and so are those up to `delta_softplus`.
+        x: as in `forward_pass`, and so are those up to `delta_softplus`, and `time_last`.
         chunk_states: from `forward_pass`, and so is BC.
-        d_out: (batch, length, d_inner), the gradient of y.
+        d_out: of x's shape, the gradient of y.
         d_last_state: (batch, d_inner, N), that of the last state; zeros if None.
         has_initial_state: whether `forward_pass` was given an initial state.
         y_again: (batch, length, d_inner), contiguous: y is computed once more and written there;
@@ -281,27 +301,27 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
         The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D
         and delta_bias are given; those of z and initial_state are empty if these are not.
     """
-    x, delta, A, D, z, delta_bias, d_out, d_last_state = _contiguous(
-        x, delta, _pad_states(A), D, z, delta_bias, d_out, _pad_states(d_last_state))
-    sizes = _sizes(x, A, B, C)
-    B, C, strides = _laid_out(B, C, sizes)
+    x, delta, z = _in_one_layout(x, delta, z)
+    d_out = d_out.contiguous() if x.is_contiguous() else d_out.mT.contiguous().mT
+    A, D, delta_bias, d_last_state = _contiguous(
+        _pad_states(A), D, delta_bias, _pad_states(d_last_state))
+    sizes = _sizes(x, A, B, C, time_last)
     launches = _backward_launches(
-        sizes, strides, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
+        sizes, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
         has_initial_state,
         dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
     shape = sizes.kernel
-    dB = torch.empty_like(B, memory_format=torch.contiguous_format)
-    dC = torch.empty_like(C, memory_format=torch.contiguous_format)
+    BC_given = B, C
     if sizes.is_packed:
         B, C = BC.unbind(3)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
     _, splits, batch = launches.plan.kernel.grid
-    per_step, per_state = batch * shape.chunks * shape.d_inner, batch * splits * A.numel()
-    tile_states, dA_parts, dD_parts, d_bias_parts = _scratch(
-        A, per_state * CHUNK // shape.tile, per_state, per_step, per_step)
-    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * CHUNK, 2,
+    per_step, per_state = batch * shape.sections * shape.d_inner, batch * splits * A.numel()
+    dA_parts, dD_parts, d_bias_parts, *scratch = _scratch(
+        A, per_state, per_step, per_step, *_sizes_of_scratch(shape, splits))
+    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * shape.chunk, 2,
                             shape.d_state)
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
@@ -312,30 +332,30 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     d_initial_state = A.new_empty(batch if has_initial_state else 0, *A.shape)
     launches.scan(
         x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
-        piece_deltas, tile_states, dx, d_delta, dA_parts, dBC_parts, dD_parts,
+        piece_deltas, *scratch, dx, d_delta, dA_parts, dBC_parts, dD_parts,
         None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None,
         y_again)
     dA = A.new_empty(shape.d_inner, sizes.d_state)
     dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
+    dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in BC_given)
     launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
     return [dx, d_delta, dA, dB, dC, dD, dz, d_bias,
             _without_padding(d_initial_state, sizes.d_state)]
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _backward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: bool,
-                       device: torch.device, is_deterministic: bool, has_initial_state: bool,
+def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
+                       is_deterministic: bool, has_initial_state: bool,
                        dtypes: tuple) -> _Backward:
     """Plan a backward pass. The last two arguments decide which code Triton compiles."""
-    from minimamba.scan.triton import backward, pack
+    from minimamba.scan.triton import backward, backward_parts, pack
 
     shape = sizes.kernel
-    costs = BACKWARD if shape.d_state <= 16 else BACKWARD_32
-    plan = choose_plan(shape, costs, schedulers_of(device))
+    plan = choose_plan(shape, backward_costs(shape.d_state), schedulers_of(device))
     blocks, splits, batch = plan.kernel.grid
     # Several programs add to dB and dC; where the order of a sum must not vary, each has its own.
     parts = blocks // shape.groups if is_deterministic else 1
-    constants = _constants(sizes, plan, strides)
+    constants = _constants(sizes, plan)
     row_blocks = -(-shape.length // constants["ROWS"])
     programs = {"dA_programs": -(-shape.d_inner * shape.d_state // SUM_COLUMNS),
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
@@ -343,12 +363,13 @@ def _backward_launches(sizes: _Sizes, strides: tuple[int, ...], delta_softplus: 
     finish = Launcher(
         pack.finish, (sum(programs.values()) + batch * sizes.C_groups * row_blocks, 1, 1),
         {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
-         "dA_rows": batch * splits, "sum_rows": batch * shape.chunks})
+         "dA_rows": batch * splits, "sum_rows": batch * shape.sections})
     return _Backward(
         plan, parts,
         _launcher(backward.carry_back, plan.carry, constants, SOFTPLUS=delta_softplus),
-        _launcher(backward.backward, plan.kernel, constants, SOFTPLUS=delta_softplus,
-                  ATOMIC=not is_deterministic), finish)
+        _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
+                  plan.kernel, constants, SOFTPLUS=delta_softplus, ATOMIC=not is_deterministic),
+        finish)
 
 
 def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> Launcher | None:
@@ -360,49 +381,33 @@ def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> 
                     num_warps=1, maxnreg=launch.max_registers)
 
 
-def _laid_out(B: Tensor, C: Tensor, sizes: _Sizes) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """B and C, copied if `pack` or the scan can't read them as they are, and the strides of a
-    sequence, a step and a group: of both for `pack`, the same in both for the scan."""
-    if sizes.is_packed:
-        B, C = (t if t.stride(-1) == 1 else t.contiguous() for t in (B, C))
-        return B, C, (*_strides(B), *_strides(C))
-    strides = _strides(B)
-    sequence, step, _ = strides
-    if (B.stride() == C.stride() and B.stride(-1) == 1 and sizes.kernel.length > 1 and step
-            and sequence % step == 0):
-        return B, C, strides
-    step = sizes.B_groups * sizes.d_state
-    return B.contiguous(), C.contiguous(), (sizes.kernel.length * step, step, sizes.d_state)
-
-
-def _strides(t: Tensor) -> tuple[int, int, int]:
-    """Of a sequence, a step and a group."""
-    sequence, step, *group, _ = t.stride()
-    return sequence, step, group[0] if group else 0
-
-
-def _constants(sizes: _Sizes, plan: Plan, strides: tuple[int, ...]) -> dict:
-    """What the kernels are given besides tensors; each takes what it needs. `strides` are those of
-    B and C, unless they are packed."""
+def _constants(sizes: _Sizes, plan: Plan) -> dict:
+    """What the kernels are given besides tensors; each takes what it needs."""
     shape = sizes.kernel
-    padded_length, N = shape.chunks * CHUNK, shape.d_state
+    padded_length, N = shape.chunks * shape.chunk, shape.d_state
+    sequence, step, group, _ = sizes.B_strides
     if sizes.is_packed:
-        strides = padded_length * shape.groups * 2 * N, shape.groups * 2 * N, 2 * N
-    sequence, step, group = strides
+        group = 2 * N
+        step = shape.groups * group
+        sequence = padded_length * step
+    are_states_apart = not sizes.B_strides[-1] == sizes.C_strides[-1] == 1
     return {"rows": sequence // step, "STEP": step, "GROUP": group, "PADDED": sizes.is_packed,
             "length": shape.length, "padded_length": padded_length,
             "split_steps": plan.split_steps, "piece_steps": plan.piece_steps,
             "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": sizes.B_groups,
             "C_groups": sizes.C_groups, "d_inner": shape.d_inner, "d_state": sizes.d_state,
-            "N": N, "TILE": shape.tile, "CHUNK": CHUNK, "ROWS": PACKED // N,
+            "APART": are_states_apart, "TIME_LAST": sizes.time_last, "RUN": sizes.run,
+            "N": N, "PART": PART, "TILE": shape.tile, "CHUNK": shape.chunk,
+            "SECTION": CHUNK, "ROWS": PACKED // N,
             "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
 def _save(ctx, inputs, output):
-    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _ = inputs
+    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last = inputs
     _, _, chunk_states, BC = output
     ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states, BC)
     ctx.delta_softplus = delta_softplus
+    ctx.time_last = time_last
     ctx.is_given = [tensor is not None for tensor in (D, z, delta_bias, initial_state)]
     ctx.set_materialize_grads(False)
 
@@ -411,27 +416,31 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
     *inputs, chunk_states, BC = ctx.saved_tensors
     d_out = torch.zeros_like(inputs[0]) if d_out is None else d_out
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state, ctx.is_given[-1])
+        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state, ctx.is_given[-1],
+        ctx.time_last)
     dD, dz, d_bias, d_initial_state = (
         gradient if given else None for gradient, given
         in zip((dD, dz, d_bias, d_initial_state), ctx.is_given, strict=True))
-    return *required, dD, dz, d_bias, None, d_initial_state, None
+    return *required, dD, dz, d_bias, None, d_initial_state, None, None
 
 
-def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad):
-    sizes = _sizes(x, _pad_states(A), B, C)
+def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad,
+          time_last=False):
+    x, _, _ = _in_one_layout(x, delta, z)
+    sizes = _sizes(x, _pad_states(A), B, C, time_last)
     shape = sizes.kernel
-    return (x.new_empty(x.shape), A.new_empty(shape.batch, *A.shape),
+    return (torch.empty_like(x), A.new_empty(shape.batch, *A.shape),
             A.new_empty(shape.batch, shape.chunks if needs_grad else 0, shape.d_inner,
                         shape.d_state),
             _room_for_packed(A, sizes))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
-                   d_last_state, has_initial_state):
-    required = [tensor.new_empty(tensor.shape) for tensor in (x, delta, A, B, C)]
-    return [*required, A.new_empty(A.shape[0]),
-            x.new_empty(0) if z is None else z.new_empty(z.shape), A.new_empty(A.shape[0]),
+                   d_last_state, has_initial_state, time_last=False):
+    x, delta, z = _in_one_layout(x, delta, z)
+    dA, dB, dC = (tensor.new_empty(tensor.shape) for tensor in (A, B, C))
+    return [torch.empty_like(x), torch.empty_like(delta), dA, dB, dC, A.new_empty(A.shape[0]),
+            x.new_empty(0) if z is None else torch.empty_like(z), A.new_empty(A.shape[0]),
             A.new_empty(x.shape[0] if has_initial_state else 0, *A.shape)]
 
 
@@ -439,13 +448,29 @@ _apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_
                         fake=_fake, fake_backward=_fake_backward, instead=INSTEAD)
 
 
-def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor) -> _Sizes:
-    """The sizes of a call, with A already padded."""
-    batch, length, d_inner = x.shape
-    B_groups = B.shape[2] if B.ndim == 4 else 1
-    C_groups = C.shape[2] if C.ndim == 4 else 1
+def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> _Sizes:
+    """The sizes of a call, with A already padded, and x as `_in_one_layout` gives it."""
+    batch, length, d_inner = _time_second(x.shape, time_last)
+    _, _, B_groups, d_state = _of_four_axes(B.shape, time_last, 1)
+    _, _, C_groups, _ = _of_four_axes(C.shape, time_last, 1)
     shape = ScanShape(batch, length, d_inner, A.shape[1], lcm(B_groups, C_groups))
-    return _Sizes(shape, B_groups, C_groups, B.shape[-1])
+    is_time_contiguous = x.is_contiguous() == time_last
+    return _Sizes(shape, B_groups, C_groups, d_state, _of_four_axes(B.stride(), time_last, 0),
+                  _of_four_axes(C.stride(), time_last, 0),
+                  gcd(length, LONGEST_RUN) if is_time_contiguous else 0, time_last)
+
+
+def _time_second(axes: tuple[int, ...], time_last: bool) -> tuple[int, ...]:
+    """What a shape or a tuple of strides says of each axis, with time as the second of them."""
+    first, *others = axes
+    return (first, others[-1], *others[:-1]) if time_last else (first, *others)
+
+
+def _of_four_axes(axes: tuple[int, ...], time_last: bool, of_group: int) -> tuple[int, ...]:
+    """Shape or strides of B or C for (batch, length, groups, d_state), where an axis of groups that
+    is missing has `of_group`."""
+    sequence, step, *groups, state = _time_second(axes, time_last)
+    return sequence, step, groups[0] if groups else of_group, state
 
 
 def _power_of_two(d_state: int) -> int:
@@ -470,11 +495,21 @@ def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
     return like.new_empty(sum(aligned)).split_with_sizes(aligned)
 
 
+def _sizes_of_scratch(shape: ScanShape, splits: int) -> list[int]:
+    """Of what `backward` or `backward_in_parts` takes between `piece_deltas` and `dx`."""
+    channels = shape.batch * splits * shape.d_inner
+    tile_states = channels * min(shape.d_state, PART) * CHUNK // shape.tile
+    if shape.parts == 1:
+        return [tile_states]
+    dh_states = channels * shape.d_state
+    return [dh_states * shape.chunk // CHUNK, tile_states, dh_states, channels * 3 * CHUNK]
+
+
 def _room_for_packed(A: Tensor, sizes: _Sizes) -> Tensor:
     """For BC, empty if B and C are not packed."""
     shape = sizes.kernel
-    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * CHUNK, shape.groups,
-                       2, shape.d_state)
+    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk,
+                       shape.groups, 2, shape.d_state)
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -483,6 +518,15 @@ def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | No
         return None, None
     _, pieces, batch = carry.grid
     return A.new_empty(batch, pieces, *A.shape), A.new_empty(batch, pieces, A.shape[0])
+
+
+def _in_one_layout(x: Tensor, delta: Tensor,
+                   z: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """x, delta and z, all with the last axis contiguous, or as they are if all have the one before
+    it contiguous."""
+    if not x.is_contiguous() and all(t is None or t.mT.is_contiguous() for t in (x, delta, z)):
+        return x, delta, z
+    return tuple(_contiguous(x, delta, z))
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

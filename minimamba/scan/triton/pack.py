@@ -17,8 +17,9 @@ of the gradients that different programs of `backward` have computed.
 import triton
 import triton.language as tl
 
-STRIDES = ["B_sequence", "B_step", "B_group", "C_sequence", "C_step", "C_group"]
-"""Arguments of `pack`: elements from a sequence, a step or a group to the next."""
+STRIDES = ["B_sequence", "B_step", "B_group", "B_state", "C_sequence", "C_step", "C_group",
+           "C_state"]
+"""Arguments of `pack`: elements from a sequence, a step, a group or a state to the next."""
 RUNTIME_SIZES = [*STRIDES, "length", "padded_length", "dA_rows", "sum_rows", "parts",
                  "dA_programs", "sum_programs", "dB_programs", "row_blocks"]
 """Arguments whose values don't trigger a new compilation."""
@@ -26,29 +27,41 @@ RUNTIME_SIZES = [*STRIDES, "length", "padded_length", "dA_rows", "sum_rows", "pa
 
 @triton.jit
 def load_rows(pointer, sequence, step, group, length, sequence_stride, step_stride, group_stride,
-              d_state: tl.constexpr, N: tl.constexpr):
-    """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state."""
-    state = tl.arange(0, N)[None, :]
-    row = sequence * sequence_stride + step.to(tl.int64) * step_stride + group * group_stride
-    there = (step < length)[:, None] & (state < d_state)
-    return tl.load(pointer + row[:, None] + state, there, 0.0).to(tl.float32)
+              state_stride, APART: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr):
+    """Rows (ROWS, N) of B or C in float32, 0 where there is no step or no such state.
+
+    `sequence`, `step` and `group` are int64. The states lie together, or APART: then (N, ROWS) is
+    loaded, since neighbouring lanes load what is next to each other along the last axis, and steps
+    may lie together.
+    """
+    row = sequence * sequence_stride + step * step_stride + group * group_stride
+    if APART:
+        state = tl.arange(0, N)[:, None]
+        there = (state < d_state) & (step < length)[None, :]
+        columns = tl.load(pointer + state.to(tl.int64) * state_stride + row[None, :], there, 0.0)
+        return tl.trans(columns).to(tl.float32)
+    else:
+        state = tl.arange(0, N)[None, :]
+        there = (step < length)[:, None] & (state < d_state)
+        return tl.load(pointer + row[:, None] + state, there, 0.0).to(tl.float32)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def pack(B_ptr, C_ptr, BC_ptr, B_sequence, B_step, B_group, C_sequence, C_step, C_group, length,
-         padded_length, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
-         d_state: tl.constexpr, N: tl.constexpr, ROWS: tl.constexpr):
+def pack(B_ptr, C_ptr, BC_ptr, B_sequence, B_step, B_group, B_state, C_sequence, C_step, C_group,
+         C_state, length, padded_length, groups: tl.constexpr, B_groups: tl.constexpr,
+         C_groups: tl.constexpr, APART: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
+         ROWS: tl.constexpr):
     """Write BC.
 
     Grid: (blocks of ROWS rows, batch). A row is a step and a group.
     """
     sequence = tl.program_id(1).to(tl.int64)
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     step, group = row // groups, row % groups
     B = load_rows(B_ptr, sequence, step, group // (groups // B_groups), length, B_sequence, B_step,
-                  B_group, d_state, N)
+                  B_group, B_state, APART, d_state, N)
     C = load_rows(C_ptr, sequence, step, group // (groups // C_groups), length, C_sequence, C_step,
-                  C_group, d_state, N)
+                  C_group, C_state, APART, d_state, N)
     rows = sequence * padded_length * groups + row
     places = rows[:, None] * (2 * N) + tl.arange(0, N)[None, :]
     there = (step < padded_length)[:, None]
@@ -69,30 +82,37 @@ def sum_rows_of(pointer, rows, column, there, width: tl.constexpr, ROWS: tl.cons
 
 @triton.jit
 def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_length, parts,
-              row_blocks, groups: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
-              TILE: tl.constexpr, ROWS: tl.constexpr):
-    """dB (`which` 0) or dC (1), (batch, length, groups, d_state): one group of a block of steps."""
+              row_blocks, groups: tl.constexpr, TIME_LAST: tl.constexpr, d_state: tl.constexpr,
+              N: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr):
+    """dB (`which` 0) or dC (1), of one group of a block of steps: (batch, length, groups, d_state)
+    or, if TIME_LAST, (batch, groups, d_state, length)."""
     group = program // row_blocks % groups
     sequence = (program // row_blocks // groups).to(tl.int64)
-    step = program % row_blocks * ROWS + tl.arange(0, ROWS)
+    first = program % row_blocks * ROWS
+    in_block = tl.arange(0, ROWS)
+    step = first + in_block
     state = tl.arange(0, N)[None, :]
     # (tiles, 2, TILE, N)
-    places = ((step // TILE * 2 + which) * TILE + step % TILE)[:, None] * N + state
+    places = ((in_block // TILE * 2 + which) * TILE + in_block % TILE)[:, None] * N + state
     there = (step < length)[:, None] & (state < d_state)
     part = (sequence * groups + group) * parts
     total = tl.zeros((ROWS, N), tl.float32)
     for i in range(parts):
-        total += tl.load(parts_ptr + (part + i) * padded_length * 2 * N + places, there, 0.0)
-    row = (sequence * length + step) * groups + group
-    tl.store(out_ptr + row[:, None] * d_state + state, total.to(out_ptr.dtype.element_ty), there)
+        block_of_part = parts_ptr + ((part + i) * padded_length + first) * 2 * N
+        total += tl.load(block_of_part + places, there, 0.0)
+    if TIME_LAST:
+        offsets = ((sequence * groups + group) * d_state + state) * length + step[:, None]
+    else:
+        offsets = ((sequence * length + step) * groups + group)[:, None] * d_state + state
+    tl.store(out_ptr + offsets, total.to(out_ptr.dtype.element_ty), there)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr,
            length, padded_length, dA_rows, sum_rows, parts, dA_programs, sum_programs, dB_programs,
            row_blocks, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
-           d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr, TILE: tl.constexpr,
-           ROWS: tl.constexpr, SUM_ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+           TIME_LAST: tl.constexpr, d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
+           TILE: tl.constexpr, ROWS: tl.constexpr, SUM_ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Write dA, dD and d_bias, dB and dC.
 
     Grid: (dA_programs + sum_programs + the programs of dB and of dC,). `parts` are those of one of
@@ -114,9 +134,9 @@ def finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA_ptr, dD_ptr, d_bias_p
                                                   SUM_ROWS), there)
     elif program < dA_programs + sum_programs + dB_programs:
         add_parts(dBC_parts, dB_ptr, program - dA_programs - sum_programs, 0, length,
-                  padded_length, parts * (groups // B_groups), row_blocks, B_groups, d_state, N,
-                  TILE, ROWS)
+                  padded_length, parts * (groups // B_groups), row_blocks, B_groups, TIME_LAST,
+                  d_state, N, TILE, ROWS)
     else:
         add_parts(dBC_parts, dC_ptr, program - dA_programs - sum_programs - dB_programs, 1, length,
-                  padded_length, parts * (groups // C_groups), row_blocks, C_groups, d_state, N,
-                  TILE, ROWS)
+                  padded_length, parts * (groups // C_groups), row_blocks, C_groups, TIME_LAST,
+                  d_state, N, TILE, ROWS)

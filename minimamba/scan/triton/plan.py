@@ -7,6 +7,8 @@
 | block | the neighbouring channels of one sequence that a program owns, with all their states |
 | tile | a few consecutive steps (TILE, at most 4) of a block; as many lanes share each channel |
 | chunk | CHUNK = 64 consecutive steps; `forward` saves the state before each for `backward` |
+| | for more than 16 states several times 64 (`ScanShape.chunk`), so that not more is saved |
+| section | 64 steps of such a chunk |
 | split | whole chunks that one program of `forward` or `backward` walks through |
 | piece | an equal part of a split, also whole chunks, for one program of `carry` or `carry_back` |
 
@@ -30,6 +32,10 @@ import torch
 LANES = 32
 CHUNK = 64
 MAX_TILE = 4
+PART = 16
+"""States that `backward` works on at a time; `backward_in_parts` takes one part after another."""
+MAX_SECTIONS = 4
+"""Sections of the longest chunk; the states before them need room, too."""
 SCHEDULERS_PER_MULTIPROCESSOR = 4
 REGISTERS_PER_SCHEDULER = 512
 """Registers of one scheduler for one lane, shared by its programs; so on all NVIDIA GPUs from
@@ -69,9 +75,17 @@ class Costs(NamedTuple):
 
 FORWARD = Costs(((2, (154, 209, 293)), (4, (259, 389))), (109, 155, 231, 299), 2, 0)
 BACKWARD = Costs(((1, (292, 420, 560)), (2, (440, 654))), (118, 170, 254, 330), 2, 1 / 15)
-FORWARD_32 = Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164, 230, 299), 1, 0)
-"""For more than 16 states, twice as many in each lane."""
-BACKWARD_32 = Costs(((1, (593, 888)),), (117, 166, 238, 314), 1, 1 / 15)
+FORWARD_FOR_MORE = {32: Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164, 230, 299), 1, 0),
+                    64: Costs(((1, (328, 447, 620)),), (196, 295, 443, 573), 1, 0),
+                    128: Costs(((1, (554, 861)),), (363, 562, 857), 1, 0),
+                    256: Costs(((1, (1919, 2308)),), (686, 1129), 1, 0)}
+"""Of `forward` and `carry` for more than 16 states, by d_state. With 256 the registers don't
+suffice, and some states wait in memory."""
+BACKWARD_FOR_MORE = {32: Costs(((1, (786, 1054, 1402)),), (117, 166, 238, 314), 1, 1 / 15),
+                     64: Costs(((1, (1594, 2136, 2844)),), (213, 311, 455, 592), 1, 1 / 15),
+                     128: Costs(((1, (3134, 4200, 5590)),), (367, 579, 873), 1, 1 / 15),
+                     256: Costs(((1, (6214, 8328, 11082)),), (700, 1133), 1, 1 / 15)}
+"""Of `backward_in_parts` and `carry_back`."""
 
 
 class ScanShape(NamedTuple):
@@ -84,9 +98,24 @@ class ScanShape(NamedTuple):
     groups: int
 
     @property
+    def chunk(self) -> int:
+        """Steps of a chunk."""
+        return CHUNK * min(MAX_SECTIONS, max(1, self.d_state // PART))
+
+    @property
     def chunks(self) -> int:
         """Chunks of the length, the last perhaps not full."""
+        return -(-self.length // self.chunk)
+
+    @property
+    def sections(self) -> int:
+        """Sections of the length, the last perhaps not full."""
         return -(-self.length // CHUNK)
+
+    @property
+    def parts(self) -> int:
+        """Parts of the states that `backward` takes one after another."""
+        return max(1, self.d_state // PART)
 
     @property
     def tile(self) -> int:
@@ -141,12 +170,30 @@ def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per
     programs_that_fit = len(dict(costs.kernel)[channels_per_lane])
     kernel = Launch((shape.blocks(channels_per_lane), splits, shape.batch), channels_per_lane,
                     max_registers(programs_that_fit))
-    split_steps = chunks_per_split * CHUNK
+    split_steps = chunks_per_split * shape.chunk
     if splits == 1:
         return Plan(kernel, None, split_steps, 0, 0)
     carry = Launch((shape.blocks(costs.carry_channels), (splits - 1) * pieces_per_split,
                     shape.batch), costs.carry_channels, max_registers(len(costs.carry)))
     return Plan(kernel, carry, split_steps, split_steps // pieces_per_split, pieces_per_split)
+
+
+def forward_costs(d_state: int) -> Costs:
+    """Look up the costs of `forward` and `carry`.
+
+    Args:
+        d_state: the state dimension, a power of two.
+    """
+    return FORWARD_FOR_MORE.get(d_state, FORWARD)
+
+
+def backward_costs(d_state: int) -> Costs:
+    """Look up the costs of `backward` or `backward_in_parts`, and `carry_back`.
+
+    Args:
+        d_state: the state dimension, a power of two.
+    """
+    return BACKWARD_FOR_MORE.get(d_state, BACKWARD)
 
 
 @lru_cache
@@ -193,7 +240,8 @@ def _candidates(shape: ScanShape, costs: Costs,
         for splits in range(1, shape.chunks + 1):
             chunks = -(-shape.chunks // splits)
             programs = shape.batch * shape.blocks(channels) * splits
-            cycles = predicted_cycles(programs, chunks, by_programs, schedulers)
+            cycles = predicted_cycles(programs, chunks * shape.chunk // CHUNK, by_programs,
+                                      schedulers)
             if splits == 1:
                 found.append((cycles, 1, 0, channels, chunks))
             else:
@@ -212,7 +260,7 @@ def predicted_cycles(programs: int, chunks: int, by_programs: tuple[int, ...],
 
     Args:
         programs: how many there are.
-        chunks: how many each walks through.
+        chunks: how many of CHUNK steps each walks through.
         by_programs: cycles per step with 1, 2, … programs on a scheduler.
         schedulers: warp schedulers of the GPU.
     """
@@ -227,7 +275,8 @@ def _carry_cycles(shape: ScanShape, costs: Costs, splits: int, chunks: int, piec
     all_pieces = (splits - 1) * pieces
     programs = shape.batch * shape.blocks(costs.carry_channels) * all_pieces
     return (PASS_CYCLES + all_pieces * PIECE_CYCLES
-            + predicted_cycles(programs, chunks // pieces, costs.carry, schedulers))
+            + predicted_cycles(programs, chunks // pieces * shape.chunk // CHUNK, costs.carry,
+                               schedulers))
 
 
 def max_registers(programs: int) -> int:

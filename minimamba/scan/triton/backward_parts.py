@@ -1,0 +1,259 @@
+"""The backward kernel for a large state dimension, which would not fit in the registers.
+
+`backward_in_parts` takes PART of the N states at a time. Most of the backward pass is the same for
+each state by itself; the states meet only in three sums at each step, ⟨B, dh⟩, ⟨A, d(Δ A)⟩ and
+⟨C, h⟩, from which dx, d_delta and dz follow. So the program walks back through a section of CHUNK
+steps once for each part, adds up the three sums in memory, and then finishes the section.
+
+The larger the state, the more steps a chunk has, so that the states which `forward` saves don't
+take more memory than x. A chunk is then several sections. First the program walks through the
+whole chunk, writing down the state before each section; a section it then treats as `backward`
+treats a chunk.
+
+Arrays besides those listed in `backward.py`, all float32 scratch; tile_states, too, has room for
+one part of the states, (batch, splits, SECTION / TILE, d_inner, PART):
+
+| array | shape | contents |
+|---|---|---|
+| section_states | (batch, splits, CHUNK / SECTION, d_inner, N) | the state before each section |
+| dh_states | (batch, splits, d_inner, N) | dh, where the walk back has come to |
+| state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the parts so far |
+
+dD and d_bias are (batch, sections, d_inner).
+"""
+
+import triton
+import triton.language as tl
+
+from minimamba.scan.triton.backward import add_dA, dBC_of_program, store_channel_sums
+from minimamba.scan.triton.backward_chunk import (
+    Inputs,
+    Outputs,
+    PerChannel,
+    StateSums,
+    add_dBC,
+    load_inputs,
+    recompute_states,
+    store_gradients,
+    tile_gradients,
+    tile_of,
+)
+from minimamba.scan.triton.forward import next_state, state_entering_split
+from minimamba.scan.triton.lanes import (
+    LOG2_E,
+    RUNTIME_SIZES,
+    STAGES,
+    exp2_correction,
+    kahan_add,
+    masked_delta,
+    sum_over_channels,
+    sum_over_states,
+    sum_over_steps,
+)
+from minimamba.scan.triton.memory import (
+    Span,
+    first_row,
+    load_pair,
+    load_per_channel,
+    load_states,
+    load_steps,
+    locate_block,
+    owned,
+    pair_offsets,
+    store_states,
+    store_tile,
+)
+
+
+@triton.jit
+def store_section_states(h, inputs, per_channel, section_states, begin, end, block, span,
+                         d_inner: tl.constexpr, N: tl.constexpr, PART: tl.constexpr,
+                         SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+                         SECTION: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+                         RUN: tl.constexpr):
+    """Walk from the state h at step `begin` of a chunk to `end`, where its last section begins, and
+    write the state before each section."""
+    for start in tl.range(begin, end, 2 * TILE, num_stages=STAGES):
+        if start % SECTION == 0:
+            section = (start - begin) // SECTION
+            store_states(section_states + section * N * d_inner, h, block, N)
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
+        x = load_pair(inputs.x, offsets, inside)
+        dt = load_pair(inputs.delta, offsets, inside)
+        for i in tl.static_range(2):
+            t = start + i * TILE
+            delta = masked_delta(dt[i] + per_channel.bias, owned(block, span, t), SOFTPLUS)
+            delta_x = delta * x[i]
+            B = load_steps(inputs.B, t, span, PART, STEP, TILE, PADDED)
+            for k in tl.static_range(TILE):
+                h = next_state(h, delta, delta_x, B, per_channel.A_log2e, k, TILE)
+    store_states(section_states + (end - begin) // SECTION * N * d_inner, h, block, N)
+
+
+@triton.jit
+def part_gradients(dh, inputs, dBC, state_sums, per_channel, tile_states, section_start, part,
+                   correction, block, span, d_inner: tl.constexpr, N: tl.constexpr,
+                   PART: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
+                   PADDED: tl.constexpr, STEP: tl.constexpr, SECTION: tl.constexpr,
+                   TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
+    """Walk back through a section with one part of the states, from dh after it, and add to
+    dBC and `state_sums`. Returns dh before the section, and its dA."""
+    GATED: tl.constexpr = inputs.z is not None
+    dA = tl.zeros_like(per_channel.A_log2e)
+    dBC += section_start.to(tl.int64) * 2 * N
+    for walked in tl.range(2 * TILE, SECTION + 2 * TILE, 2 * TILE, num_stages=STAGES):
+        start = section_start + SECTION - walked
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
+        pairs = load_inputs(inputs, offsets, inside)
+        sums_offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, 0)
+        has_sums = inside & (part > 0)
+        B_dh_pair = load_pair(state_sums.B_dh, sums_offsets, has_sums)
+        A_d_exponent_pair = load_pair(state_sums.A_d_exponent, sums_offsets, has_sums)
+        C_h_pair = B_dh_pair
+        if GATED:
+            C_h_pair = load_pair(state_sums.C_h, sums_offsets, has_sums)
+        for i in tl.static_range(1, -1, -1):
+            t = start + i * TILE
+            own = owned(block, span, t)
+            B = load_steps(inputs.B, t, span, PART, STEP, TILE, PADDED)
+            C = load_steps(inputs.C, t, span, PART, STEP, TILE, PADDED)
+            h = load_states(tile_states + (t - section_start) // TILE * PART * d_inner, block,
+                            block.lane_channels_left, PART)
+            tile = tile_of(pairs, i, per_channel.bias, own, GATED, SOFTPLUS)
+            dh, dA, C_h, B_dh, A_d_exponent, dB, dC = tile_gradients(
+                dh, dA, h, tile, B, C, per_channel.A_log2e, correction, TILE)
+            store_tile(state_sums.B_dh, B_dh_pair[i] + sum_over_states(B_dh, TILE), block, span,
+                       t, own, d_inner, 0)
+            store_tile(state_sums.A_d_exponent,
+                       A_d_exponent_pair[i] + sum_over_states(A_d_exponent, TILE), block, span,
+                       t, own, d_inner, 0)
+            if GATED:
+                store_tile(state_sums.C_h, C_h_pair[i] + sum_over_states(C_h, TILE), block, span,
+                           t, own, d_inner, 0)
+            add_dBC(dBC + (t - section_start) * 2 * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+    return dh, dA
+
+
+@triton.jit
+def finish_section(inputs, outputs, state_sums, per_channel, section_start, block, span,
+                   d_inner: tl.constexpr, SOFTPLUS: tl.constexpr, SECTION: tl.constexpr,
+                   TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
+    """Write the gradients that need all states. Returns those of D and of the bias, by step of the
+    tile, summed over the section."""
+    GATED: tl.constexpr = inputs.z is not None
+    zero = tl.zeros(block.channels.shape, tl.float32)
+    dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
+    for start in tl.range(section_start, section_start + SECTION, 2 * TILE, num_stages=STAGES):
+        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
+        pairs = load_inputs(inputs, offsets, inside)
+        sums_offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, 0)
+        B_dh = load_pair(state_sums.B_dh, sums_offsets, inside)
+        A_d_exponent = load_pair(state_sums.A_d_exponent, sums_offsets, inside)
+        C_h = B_dh
+        if GATED:
+            C_h = load_pair(state_sums.C_h, sums_offsets, inside)
+        for i in tl.static_range(2):
+            t = start + i * TILE
+            own = owned(block, span, t)
+            tile = tile_of(pairs, i, per_channel.bias, own, GATED, SOFTPLUS)
+            d_delta = store_gradients(
+                outputs, tile, StateSums(B_dh[i], A_d_exponent[i], C_h[i]), per_channel, block,
+                span, t, own, d_inner, SOFTPLUS, RUN)
+            dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
+            d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
+    return dD, d_bias
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
+                      d_out_ptr, d_last_state, piece_states, piece_deltas, section_states,
+                      tile_states, dh_states, state_sums_ptr, dx_ptr, d_delta_ptr, dA_ptr, dBC_ptr,
+                      dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, y_again_ptr, rows, length,
+                      padded_length, split_steps, pieces, groups: tl.constexpr,
+                      d_inner: tl.constexpr, N: tl.constexpr, PART: tl.constexpr,
+                      SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, PADDED: tl.constexpr,
+                      STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
+                      SECTION: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
+                      RUN: tl.constexpr):
+    """All gradients, walking from the end of each split to its beginning; and y again, gated, where
+    `y_again_ptr` is not None.
+
+    Grid: (blocks of channels, splits, batch).
+    """
+    PARTS: tl.constexpr = N // PART
+    block = locate_block(groups, d_inner, PART, TILE, PER_LANE)
+    split = tl.program_id(1)
+    splits = tl.num_programs(1)
+    begin = split * split_steps
+    span = Span(tl.minimum((split + 1) * split_steps, length), length)
+    split_index = block.sequence * splits + split
+    D = load_per_channel(D_ptr, block)
+    bias = load_per_channel(bias_ptr, block)
+    B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE, PARTS)
+    outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
+    section_states += split_index * (CHUNK // SECTION) * N * d_inner
+    tile_states += split_index * (SECTION // TILE) * PART * d_inner
+    dh_states += split_index * N * d_inner
+    for part in range(PARTS):
+        states = locate_block(groups, d_inner, N, TILE, PER_LANE, part, PARTS)
+        A_log2e = load_states(A_ptr, states, block.lane_channels_left, N) * LOG2_E
+        dh = state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e, states,
+                                  pieces, d_inner, N, True)
+        store_states(dh_states, dh, states, N)
+        # 0, to which `add_dA` adds, after a barrier of the loop.
+        store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), states, N)
+    sections = tl.cdiv(span.end - begin, SECTION)
+    for walked in range(sections):
+        section = sections - 1 - walked
+        section_start = begin + section * SECTION
+        section_of_chunk = section % (CHUNK // SECTION)
+        # So that the offsets of a step in x find its place in the scratch.
+        sums_start = (state_sums_ptr + split_index * 3 * SECTION * d_inner
+                      - (block.sequence * length + section_start) * d_inner)
+        state_sums = StateSums(sums_start, sums_start + SECTION * d_inner,
+                               sums_start + 2 * SECTION * d_inner)
+        for part in range(PARTS):
+            states = locate_block(groups, d_inner, N, TILE, PER_LANE, part, PARTS)
+            A_log2e = load_states(A_ptr, states, block.lane_channels_left, N) * LOG2_E
+            per_channel = PerChannel(A_log2e, D, bias)
+            inputs = Inputs(x_ptr, delta_ptr, B_rows + part * PART, C_rows + part * PART, z_ptr,
+                            d_out_ptr)
+            if (walked == 0) | (section_of_chunk == CHUNK // SECTION - 1):
+                chunk_start = section_start - section_of_chunk * SECTION
+                chunk = block.sequence * tl.cdiv(length, CHUNK) + chunk_start // CHUNK
+                h = load_states(chunk_states + chunk * N * d_inner, states,
+                                block.lane_channels_left, N)
+                store_section_states(h, inputs, per_channel, section_states, chunk_start,
+                                     section_start, states, span, d_inner, N, PART, SOFTPLUS,
+                                     PADDED, STEP, SECTION, TILE, PER_LANE, RUN)
+                tl.debug_barrier()  # section_states: what one lane wrote another may read
+            h = load_states(section_states + section_of_chunk * N * d_inner, states,
+                            block.lane_channels_left, N)
+            delta_sum = recompute_states(h, inputs, per_channel, tile_states, section_start, block,
+                                         span, d_inner, PART, SOFTPLUS, PADDED, STEP, SECTION,
+                                         TILE, PER_LANE, RUN)
+            mean_exponent = sum_over_steps(delta_sum, TILE)[:, :, None] * A_log2e * (1 / SECTION)
+            tl.debug_barrier()  # and so in tile_states
+            dh = load_states(dh_states, states, block.lane_channels_left, N)
+            dh, dA = part_gradients(
+                dh, inputs, dBC + part * PART, state_sums, per_channel, tile_states, section_start,
+                part, exp2_correction(mean_exponent), block, span, d_inner, N, PART, SOFTPLUS,
+                ATOMIC, PADDED, STEP, SECTION, TILE, PER_LANE, RUN)
+            store_states(dh_states, dh, states, N)
+            add_dA(dA_ptr, dA, split_index, states, d_inner, N)
+            tl.debug_barrier()  # all scratch is read before more is written, and the other way
+        inputs = Inputs(x_ptr, delta_ptr, B_rows, C_rows, z_ptr, d_out_ptr)
+        dD, d_bias = finish_section(inputs, outputs, state_sums, PerChannel(bias, D, bias),
+                                    section_start, block, span, d_inner, SOFTPLUS, SECTION, TILE,
+                                    PER_LANE, RUN)
+        index = block.sequence * tl.cdiv(length, SECTION) + section_start // SECTION
+        store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, index, block, d_inner, TILE)
+        tl.debug_barrier()  # the sums are read before the next section's are written
+    if d_initial_state is not None:
+        if split == 0:
+            for part in range(PARTS):
+                states = locate_block(groups, d_inner, N, TILE, PER_LANE, part, PARTS)
+                dh = load_states(dh_states, states, block.lane_channels_left, N)
+                store_states(d_initial_state + block.sequence * N * d_inner, dh, states, N)

@@ -1,0 +1,242 @@
+"""Sizes whose offsets have more than 32 bits, in Triton's interpreter.
+
+Of a launch beyond the limits only the last program runs, on arrays that are reserved but never
+filled: what a program doesn't touch needs no memory. `test_large_sizes.py` has whole calls.
+"""
+
+import mmap
+from math import prod
+
+import pytest
+import torch
+from systems import randn
+
+from minimamba import selective_scan
+from minimamba.ops import causal_conv1d, decode
+from minimamba.scan import why_not
+from minimamba.scan.triton import operator
+from minimamba.scan.triton import plan as plan_module
+from minimamba.scan.triton.plan import ScanShape, make_plan
+
+pytestmark = [
+    pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton"))),
+    pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU, the whole is computed"),
+    pytest.mark.skipif(not hasattr(mmap, "MAP_ANONYMOUS"), reason="no anonymous memory")]
+MAP_NORESERVE = 0x4000
+"""Linux: memory may be reserved that does not exist."""
+BEFORE = 2**31
+"""Elements before each array, so that an offset cut to 32 bits ends in none of the others."""
+GRID = (2**31, 2**16, 2**16)
+CPU = torch.device("cpu")
+
+
+def reserve(*shape, dtype=torch.float32):
+    """Zeros."""
+    size = (BEFORE + prod(shape)) * dtype.itemsize
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    try:
+        memory = mmap.mmap(-1, size, flags=flags)
+    except OSError as error:
+        pytest.skip(f"{size} bytes of address space: {error}")
+    return torch.frombuffer(memory, dtype=dtype)[BEFORE:].view(shape)
+
+
+def random(*shape, seed):
+    return randn(*shape, seed=seed).float()
+
+
+@pytest.fixture(autouse=True)
+def last_programs(monkeypatch):
+    """Run only the last program of each launch, and check that CUDA could run all."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    builder = interpreter.interpreter_builder
+    run = interpreter.GridExecutor.__call__
+
+    def run_last(executor, *arguments, **options):
+        grid = (*executor.grid, 1, 1)[:3]
+        assert all(0 < side < limit for side, limit in zip(grid, GRID, strict=True)), grid
+        last = tuple(side - 1 for side in grid)
+        monkeypatch.setattr(builder, "set_grid_dim", lambda *_: setattr(builder, "grid_dim", grid))
+        monkeypatch.setattr(builder, "set_grid_idx", lambda *_: setattr(builder, "grid_idx", last))
+        one = interpreter.GridExecutor(executor.fn, executor.arg_names, (1, 1, 1))
+        run(one, *arguments, **options)
+
+    monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
+    for remembered in (operator._forward_launches, operator._backward_launches,
+                       causal_conv1d._launcher):
+        remembered.cache_clear()
+
+
+def test_convolution_and_its_gradients():
+    batch, length, d_inner, width = 2, 2**23 + 5, 1040, 4
+    tail, channels = 8, 16                                   # of the last program of `backward`
+    x, y, dy, dx = (reserve(batch, length, d_inner, dtype=torch.bfloat16) for _ in range(4))
+    step_blocks = causal_conv1d._blocks(d_inner, length + width - 1)[1]
+    sums = reserve(batch, step_blocks, width + 1, d_inner)
+    assert sums.numel() > 2**31
+    x[-1, -tail - width + 1:, -channels:] = random(tail + width - 1, channels, seed=1)
+    dy[-1, -tail:, -channels:] = random(tail, channels, seed=2)
+    weight, bias = random(d_inner, width, seed=3), random(d_inner, seed=4)
+    for name, tensors in (("forward", (y,)),
+                          ("backward", (dy, dx, reserve(batch, width - 1, d_inner), sums))):
+        causal_conv1d._launcher(name, x.shape, width, CPU, ("bfloat16", name))(
+            x, weight, bias, None, *tensors)
+
+    state, inputs = x[-1:, -tail - width + 1:, -channels:].float().split([width - 1, tail], 1)
+    leaves = [part.clone().requires_grad_() for part in (
+        inputs, weight[-channels:], bias[-channels:])]
+    expected = causal_conv1d.causal_conv1d_silu(*leaves, state)
+    d_inputs, d_weight, d_bias = torch.autograd.grad(
+        expected, leaves, dy[-1:, -tail:, -channels:].float())
+    half = {"rtol": 2**-7, "atol": 1e-5}
+    torch.testing.assert_close(y[-1:, -5:, -channels:].float(), expected[:, -5:], **half)
+    torch.testing.assert_close(dx[-1:, -tail:, -channels:].float(), d_inputs, **half)
+    torch.testing.assert_close(sums[-1, -1, :width, -channels:].T, d_weight)
+    torch.testing.assert_close(sums[-1, -1, width, -channels:], d_bias)
+
+
+@pytest.fixture
+def two_splits(monkeypatch):
+    """The last one of a single chunk, and a chunk of 16 steps."""
+    def plan(shape, costs, schedulers):
+        fewest_channels, _ = costs.kernel[0]
+        return make_plan(shape, costs, fewest_channels, shape.chunks - 1, 1)
+
+    monkeypatch.setattr(operator, "choose_plan", plan)
+    monkeypatch.setattr(plan_module, "CHUNK", 16)
+    monkeypatch.setattr(operator, "CHUNK", 16)
+
+
+def test_scan_and_its_gradients(two_splits):
+    batch, d_inner, N, tail, channels = 2, 1040, 16, 11, 8
+    length = 2**26 + tail
+    sizes = operator._Sizes(ScanShape(batch, length, d_inner, N, 1), 1, 1, N)
+    chunks = sizes.kernel.chunks
+
+    def long():
+        return reserve(batch, length, d_inner, dtype=torch.bfloat16)
+
+    def last(t):
+        return t[-1:, -tail:, -channels:]
+
+    x, delta, z, dy, y, dx, d_delta, dz = (long() for _ in range(8))
+    for seed, t in enumerate((x, delta, z, dy)):
+        last(t)[:] = random(1, tail, channels, seed=seed)
+    last(delta)[:] = last(delta).abs()
+    A, D = -random(d_inner, N, seed=5).abs(), random(d_inner, seed=6)
+    BC = reserve(batch, chunks * 16, 1, 2, N)
+    BC[-1, -16:-16 + tail] = random(tail, 1, 2, N, seed=7)
+    B, C = BC.unbind(3)
+    piece_states, piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
+    piece_states[-1, 0, -channels:] = random(channels, N, seed=8)
+    last_state, chunk_states = reserve(batch, d_inner, N), reserve(batch, chunks, d_inner, N)
+    dBC = reserve(batch, 1, chunks * 16, 2, N)
+    assert dBC[0].numel() > 2**31
+
+    forward = operator._forward_launches(sizes, (1,) * 6, False, CPU, True, ("bfloat16",))
+    forward.scan(x, delta, A, B, C, D, z, None, None, piece_states, piece_deltas, last_state,
+                 chunk_states, y)
+    backward = operator._backward_launches(sizes, (1,) * 6, False, CPU, False, False,
+                                           ("bfloat16",))
+    tile_states, dA = reserve(batch, 2, 4, d_inner, N), reserve(batch, 2, d_inner, N)
+    dD, d_bias = reserve(batch, chunks, d_inner), reserve(batch, chunks, d_inner)
+    d_pieces, d_piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
+    backward.carry(dy, delta, A, C, z, None, d_pieces, d_piece_deltas)
+    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, d_pieces, d_piece_deltas,
+                  tile_states, dx, d_delta, dA, dBC, dD, dz, d_bias, None)
+    dC = reserve(batch, length, N, dtype=torch.bfloat16)
+    backward.finish(dA, dD, d_bias, dBC, reserve(d_inner, N), reserve(d_inner), reserve(d_inner),
+                    torch.empty_like(dC), dC)
+
+    leaves = [t.float().clone().requires_grad_() for t in (
+        last(x), last(delta), A[-channels:], B[-1:, -16:-16 + tail], C[-1:, -16:-16 + tail],
+        D[-channels:], last(z), piece_states[-1, :, -channels:])]
+    *inputs, initial_state = leaves
+    expected, h = selective_scan(*inputs, initial_state=initial_state, return_last_state=True,
+                                 method="reference")
+    gradients = torch.autograd.grad(expected, leaves, last(dy).float())
+    # The last program of `finish` writes dC; dB is found in its parts, (tiles, 2, TILE, N). And
+    # `carry_back` gives the gradient of the state that enters the split.
+    dB_part = dBC[-1, 0, -16:].view(4, 2, 4, N)[:, 0].reshape(1, 16, 1, N)[:, :tail]
+    found = [last(dx), last(d_delta), dA[-1, -1, -channels:], dB_part, dC[-1:, -tail:, None],
+             dD[-1, -1, -channels:], last(dz), d_pieces[-1, :, -channels:]]
+    for given, wanted in [(last(y), expected), (last_state[-1:, -channels:], h),
+                          *zip(found, gradients, strict=True)]:
+        torch.testing.assert_close(given.float(), wanted, rtol=2**-6, atol=1e-4)
+
+
+def test_packing_of_many_groups_that_lie_apart(two_splits):
+    batch, length, groups, N = 2, 2**26 + 16, 64, 16
+    B = reserve(batch, groups, length, N, dtype=torch.bfloat16).transpose(1, 2)
+    C = reserve(batch, length, groups, N, dtype=torch.bfloat16)
+    B[-1, -2:] = random(2, groups, N, seed=1)
+    C[-1, -2:] = random(2, groups, N, seed=2)
+    sizes = operator._Sizes(ScanShape(batch, length, groups, N, groups), groups, groups, N)
+    BC = reserve(batch, length, groups, 2, N)
+    strides = (*operator._strides(B), *operator._strides(C))
+    operator._forward_launches(sizes, strides, False, CPU, False, ("bfloat16",)).pack(B, C, BC)
+    assert torch.equal(BC[-1, -2:], torch.stack([B[-1, -2:], C[-1, -2:]], 2).float())
+
+
+@pytest.mark.parametrize("shape", [(70_000, 2048), (2, 2**21 + 40)], ids=["batch", "channels"])
+def test_decoding_step(shape):
+    batch, d_inner = shape
+    channels, d_state, width = 8, 16, 4                      # of the last program
+    x, dt, z = (reserve(*shape) for _ in range(3))
+    for seed, t in enumerate((x, dt, z)):
+        t[-1, -channels:] = random(channels, seed=seed)
+    conv_state, ssm_state = reserve(batch, width - 1, d_inner), reserve(*shape, d_state)
+    conv_state[-1, :, -channels:] = random(width - 1, channels, seed=3)
+    ssm_state[-1, -channels:] = random(channels, d_state, seed=4)
+    window = torch.cat([conv_state[-1, :, -channels:], x[-1:, -channels:]])
+    h, B, C = ssm_state[-1, -channels:].clone(), *random(2, batch, d_state, seed=5)
+    weight, A_log = reserve(d_inner, width), reserve(d_inner, d_state)
+    weight[-channels:] = random(channels, width, seed=6)
+    A_log[-channels:] = random(channels, d_state, seed=7)
+    D, bias = random(d_inner, seed=8), random(d_inner, seed=9)
+
+    y, _ = decode.conv_step(x, weight, None, conv_state, in_place=True)
+    expected = torch.nn.functional.silu((window.T * weight[-channels:]).sum(1))
+    torch.testing.assert_close(y[-1, -channels:], expected)
+    assert torch.equal(conv_state[-1, :, -channels:], window[1:])
+    y, _ = decode.scan_step(x, dt, A_log, B, C, D, z, bias, ssm_state, in_place=True)
+    delta = torch.nn.functional.softplus(dt + bias)[-1, -channels:, None]
+    h = torch.exp(-delta * A_log[-channels:].exp()) * h + delta * window[-1][:, None] * B[-1]
+    torch.testing.assert_close(ssm_state[-1, -channels:], h)
+    expected = (h @ C[-1] + D[-channels:] * window[-1]) * torch.nn.functional.silu(
+        z[-1, -channels:])
+    torch.testing.assert_close(y[-1, -channels:], expected)
+
+
+@pytest.mark.parametrize(("groups", "strides"), [
+    (1, (0, 2**30, 0, 1)), (3, (0, 4, 2**30, 1))], ids=["steps", "groups"])
+def test_parameters_that_are_read_as_they_lie_may_lie_far_apart(groups, strides):
+    far = reserve(10 * 2**30).as_strided((1, 9, groups, 4), strides)
+    far[:] = random(1, 9, groups, 4, seed=1)
+    x = random(1, 9, groups, seed=2)
+    given = [x, x.abs(), -torch.rand(groups, 4), far, far]
+    found, expected = (selective_scan(*given, method=method)[..., -1]
+                       for method in ("triton", "reference"))
+    torch.testing.assert_close(found, expected)
+
+
+def test_sizes_that_the_kernels_would_count_wrong_are_left_to_others():
+    x = torch.zeros(1).expand(1, 2**30 + 1, 1)
+    assert why_not("triton", x=x) == "length = 1073741825; the kernels take up to 1073741824"
+    assert why_not("triton", x=x.mT) == "d_inner = 1073741825; the kernels take up to 4194304"
+    assert why_not("triton", x=x[:, :-1]) is None
+
+
+@pytest.mark.parametrize(("batch", "length", "d_inner", "d_state", "groups"), [
+    (1, 2**30, 1, 16, 1), (1, 2**26, 2**10, 16, 2**10), (2**3, 2**22, 2**11, 32, 1),
+    (65535, 2**16, 16, 1, 16), (65535, 2**10, 2**10, 16, 64), (65535, 4, 2**18, 16, 1)])
+def test_all_launches_fit_a_grid(batch, length, d_inner, d_state, groups):
+    """For an x of up to 2³⁶ elements, as many as the largest GPU has memory for."""
+    sizes = operator._Sizes(ScanShape(batch, length, d_inner, d_state, groups), groups, groups,
+                            d_state)
+    forward = operator._forward_launches(sizes, (1,) * 6, False, CPU, True, ())
+    backward = operator._backward_launches(sizes, (1,) * 6, False, CPU, False, False, ())
+    convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4, CPU, ())
+                    for name in ("forward", "backward")]
+    for launch in (forward.pack, forward.scan, backward.scan, backward.finish, *convolutions):
+        assert all(0 < side < limit for side, limit in zip(launch._grid, GRID, strict=True))
