@@ -110,8 +110,8 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
             None for the default.
         seq_idx: (batch, length), integers, for packed sequences: where it changes, another
             sequence starts, from a state of zeros. `initial_state` is that of the first one.
-        method: "reference", "quadratic" (the memory that it needs, too), "chunked", or "auto" for
-            the fastest that can run.
+        method: "reference", a loop; "quadratic", whose time and memory grow with the square of
+            the length; "chunked"; or "auto" for the fastest that can run.
 
     Returns:
         y of x's shape and dtype. With `return_final_state`, (y, final_state), where final_state
