@@ -1,7 +1,7 @@
 """Mamba from the state space up: the library that the course in `notebooks/` builds and tests.
 
 Read the modules in this order, each of which uses only those before it: `continuous`,
-`discretize`, `lti`, `s4`, `scan`, `nn`, `lm`. The README has the map.
+`discretize`, `lti`, `s4`, `scan`, `ssd`, `nn`, `lm`. The README has the map.
 """
 
 import importlib
@@ -28,9 +28,12 @@ from minimamba.nn import S6, Mamba, MambaCache
 from minimamba.s4 import S4D
 from minimamba.scan import selective_scan
 
+# The function takes the package's name here; `from minimamba.ssd import …` finds the package.
+from minimamba.ssd import ssd
+
 __all__ = ["S4D", "S6", "Mamba", "MambaCache", "MambaConfig", "MambaLM", "checkpoint", "compat",
            "config", "continuous", "discretize", "environment", "generate", "generation", "lm",
-           "lti", "nn", "s4", "scan", "selective_scan", "training"]
+           "lti", "nn", "s4", "scan", "selective_scan", "ssd", "training"]
 __version__ = "0.1.0"
 
 

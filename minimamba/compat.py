@@ -1,10 +1,11 @@
-"""The official package's call, as a drop-in: `mamba_ssm.ops.selective_scan_interface`.
+"""The official package's calls, as drop-ins.
 
-    from minimamba.compat import selective_scan_fn
+    from minimamba.compat import selective_scan_fn            # Mamba
+    from minimamba.compat import mamba_chunk_scan_combined    # Mamba-2
 
-The official layout is (batch, channels, length), the library's (batch, length, channels). The
-Triton kernels take both; other methods are given transposed views. The Mamba of Hugging Face's
-transformers 5 runs on this scan after
+The official layout of the former is (batch, channels, length), the library's (batch, length,
+channels). The Triton kernels take both; other methods are given transposed views. The Mamba of
+Hugging Face's transformers 5 runs on this scan after
 
     from transformers.models.mamba import modeling_mamba
     modeling_mamba.mamba_selective_scan = (
@@ -31,6 +32,9 @@ from minimamba.autocast import without_autocast
 from minimamba.scan import selective_scan
 from minimamba.scan.checks import DTYPES, check_inputs
 from minimamba.scan.triton import operator
+from minimamba.ssd.compat import mamba_chunk_scan_combined
+
+__all__ = ["mamba_chunk_scan_combined", "selective_scan_fn"]
 
 
 @overload

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
-SPINE = ("arguments", "shapes", "continuous", "discretize", "lti", "s4", "scan", "ops", "compat",
-         "nn", "config", "lm", "generation", "files", "layouts",
+SPINE = ("arguments", "shapes", "continuous", "discretize", "lti", "s4", "scan", "ssd", "ops",
+         "compat", "nn", "config", "lm", "generation", "files", "layouts",
          "checkpoint", "training")
 """Where every argument is documented: these modules, or all modules of these packages."""
 WITH_EXAMPLE = [
     ("minimamba.scan", "selective_scan"), ("minimamba.compat", "selective_scan_fn"),
+    ("minimamba.ssd", "ssd"), ("minimamba.ssd.compat", "mamba_chunk_scan_combined"),
     ("minimamba.scan.associative", "scan"), ("minimamba.continuous", "simulate"),
     ("minimamba.discretize", "zoh"), ("minimamba.lti", "kernel"), ("minimamba.s4.layers", "S4D"),
     ("minimamba.nn.s6", "S6"), ("minimamba.nn.mamba", "Mamba"), ("minimamba.lm", "MambaLM"),

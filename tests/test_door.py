@@ -6,6 +6,7 @@ name. What is accepted is listed in `ACCEPTED`, and a function that is in no tab
 
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,15 +17,18 @@ from systems import F64
 from torch import Tensor
 from torch.masked import masked_tensor
 
-from minimamba import compat, continuous, discretize, generation, lti, nn, scan
+from minimamba import compat, continuous, discretize, generation, lti, nn, scan, ssd
 from minimamba.config import MambaConfig
 from minimamba.lm import MambaLM
 from minimamba.nn import LSTM, MLP, S6, Attention, Layer, Mamba, S4Block
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo, layers
 from minimamba.scan import associative
+from minimamba.ssd import compat as ssd_compat
 from minimamba.tokenizer import ByteTokenizer
 
 NAN, INF = float("nan"), float("inf")
+ssd_package = sys.modules["minimamba.ssd"]
+"""The package, whose name in `minimamba` is the function's."""
 
 
 def ones(*shape, dtype=F64):
@@ -42,6 +46,9 @@ DPLR = dplr.DPLR(pairs(2, 3), pairs(2, 3, 1), pairs(2, 3))
 SCAN = {"delta": ones(2, 5, 4), "A": -ones(4, 3), "B": ones(2, 5, 3), "C": ones(2, 5, 3),
         "D": ones(4), "z": ones(2, 5, 4), "delta_bias": ones(4), "delta_softplus": False,
         "return_last_state": True}
+SSD = {"x": ones(2, 5, 4, 2), "dt": ones(2, 5, 4), "A": -ones(4), "B": ones(2, 5, 2, 3),
+       "C": ones(2, 5, 2, 3), "D": ones(4, 2), "z": ones(2, 5, 4, 2), "dt_bias": ones(4),
+       "seq_idx": torch.tensor([[0, 0, 0, 1, 1]] * 2)}
 FUNCTIONS = {
     **{rule: {**SYSTEM, "delta": ones(4)} for rule in (
         discretize.euler, discretize.backward_euler, discretize.bilinear, discretize.zoh,
@@ -83,6 +90,12 @@ FUNCTIONS = {
     associative.covered: {"length": 4, "levels": associative.blelloch(4)},
     compat.selective_scan_fn: {"u": ones(2, 4, 5), **{
         name: t.mT if isinstance(t, Tensor) and t.ndim == 3 else t for name, t in SCAN.items()}},
+    ssd_package.why_not: {"method": "chunked"},
+    ssd: {**SSD, "dt_softplus": False, "initial_state": ones(2, 4, 2, 3),
+          "return_final_state": True, "chunk_size": 2, "method": "chunked"},
+    compat.mamba_chunk_scan_combined: {
+        **SSD, "chunk_size": 2, "initial_states": ones(2, 4, 2, 3), "dt_softplus": True,
+        "dt_limit": (0.1, 1.0), "return_final_states": True, "return_varlen_states": False},
 }
 
 MIXERS = {"Mamba": lambda: Mamba(8), "S6": lambda: S6(8, 4), "Attention": lambda: Attention(8, 2),
@@ -252,7 +265,8 @@ ACCEPTED = (
     (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),
-    (r"MambaLM\.forward packed", "negative", "seq_idx"),
+    (r"MambaLM\.forward packed|ssd\.", "negative", "seq_idx"),
+    (r"ssd\.compat", "half, bfloat16, single", "initial_states"),
     (r"Sampler", "half, bfloat16, single", "logits"),
     (r"ByteTokenizer\.encode", "str", "text"),
     (r"ByteTokenizer\.token", "zero", "token_id"),
@@ -314,11 +328,11 @@ def test_every_public_function_and_class_is_tried():
         "continuous.ExactStep", "nn.KVCache", "nn.LSTMCache", "nn.MambaCache", "nn.SSMParameters",
         "s4.dplr.DPLR", "scan.associative.combine",         # tuples: they compute nothing
         "nn.Mixer", "s4.layers.S4Layer",                    # abstract
-        "scan.methods",                                     # without arguments
+        "scan.methods", "ssd.methods",                      # without arguments
         "generation.Sampler",                               # tried without its device
     }
-    modules = (compat, continuous, discretize, generation, lti, scan, associative, diagonal, dplr,
-               hippo, layers)
+    modules = (compat, continuous, discretize, generation, lti, scan, ssd_package, ssd_compat,
+               associative, diagonal, dplr, hippo, layers)
     public = {f"{module.__name__.removeprefix('minimamba.')}.{name}": value
               for module in modules for name, value in vars(module).items()
               if getattr(value, "__module__", "") == module.__name__ and name[0] != "_"}

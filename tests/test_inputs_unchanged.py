@@ -23,6 +23,7 @@ from minimamba import (
     scan,
     selective_scan,
     shapes,
+    ssd,
     training,
 )
 from minimamba.course import classifier, tasks
@@ -156,6 +157,16 @@ def run_compat():
     A, B, C = -uniform(0.5, 2, 6, 4), randn(6, 4), randn(2, 3, 4, 5)
     D, bias = randn(6), randn(6, seed=1)
     check(compat.selective_scan_fn, u, delta, A, B, C, D, z, bias, True, return_last_state=True)
+
+
+def run_ssd(method):
+    given = {"x": randn(2, 9, 4, 3), "dt": randn(2, 9, 4, seed=1), "A": -uniform(0.5, 2, 4),
+             "B": randn(2, 9, 2, 5, seed=2), "C": randn(2, 9, 2, 5, seed=3), "D": randn(4),
+             "z": randn(2, 9, 4, 3, seed=4), "dt_bias": randn(4, seed=5), "dt_softplus": True,
+             "seq_idx": torch.arange(9).expand(2, -1) // 5, "initial_state": randn(2, 4, 3, 5)}
+    check(ssd, **given, chunk_size=4, return_final_state=True, method=method)
+    given["initial_states"] = given.pop("initial_state")
+    check(compat.mamba_chunk_scan_combined, **given, chunk_size=4, dt_limit=(0.1, 1.0))
 
 
 def run_systems(form):
@@ -334,6 +345,7 @@ CALLS = {
     "chunked, float32": partial(run_method, "chunked", torch.float32),
     "chunked, bfloat16": partial(run_method, "chunked", torch.bfloat16),
     "chunks": run_chunks, "associative": run_orders, "compat": run_compat,
+    **{f"ssd {method}": partial(run_ssd, method) for method in ("reference", "chunked")},
     **{f"{form} systems": partial(run_systems, form) for form in ("dense", "diagonal", "complex")},
     "s4": run_s4_functions, "S4 layer": partial(run_s4_layer, S4),
     "S4D layer": partial(run_s4_layer, S4D), **{name: partial(run_mixer, name) for name in MIXERS},

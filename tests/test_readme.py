@@ -55,7 +55,7 @@ def test_the_map_lists_every_module():
     for path in (ROOT / "minimamba").iterdir():
         if path.name not in {"__init__.py", "__pycache__", "py.typed"}:
             assert f"`{path.name}" in TABLE, path.name
-    for folder in ("nn", "scan", "s4", "course"):
+    for folder in ("nn", "scan", "ssd", "s4", "course"):
         row = next(line for line in TABLE.splitlines() if line.startswith(f"| `{folder}/`"))
         for path in (ROOT / "minimamba" / folder).iterdir():
             if path.name not in {"__init__.py", "__pycache__", "layers.py"}:

@@ -51,6 +51,16 @@ class Reference:
         """A path without the package's own name."""
         return path.removeprefix(self.package.path).removeprefix(".")
 
+    def exported(self, module: griffe.Module, name: str) -> griffe.Object | griffe.Alias:
+        """What a module exports under a name.
+
+        A function may have taken the name of its own module, as `ssd` does; griffe's members have
+        the module.
+        """
+        member = module.members[name]
+        hidden = module.imports.get(name) == f"{member.path}.{name}"
+        return member.members[name] if hidden else member
+
     def find(self, code: str, scope: str = "") -> str | None:
         """The address of what a piece of code names or calls, or None.
 
@@ -65,7 +75,7 @@ class Reference:
         inside = self.urls.get(f"{scope}.{name}") if scope else None
         exported, _, rest = name.removeprefix(f"{self.package.path}.").partition(".")
         if exported in (self.package.exports or ()):
-            name = self.package.members[exported].canonical_path + (rest and f".{rest}")
+            name = self.exported(self.package, exported).canonical_path + (rest and f".{rest}")
         elif "." in name and not name.startswith(f"{self.package.path}."):
             name = f"{self.package.path}.{name}"
         return inside or self.urls.get(name)
@@ -111,8 +121,10 @@ class Page:
 
     def exported(self) -> list[griffe.Object | griffe.Alias]:
         """What the module exports and another one defines."""
-        members = [self.module.members[name] for name in self.module.exports or ()]
-        return [member for member in members if member.is_alias or member.is_module]
+        members = [self.reference.exported(self.module, name)
+                   for name in self.module.exports or ()]
+        return [member for member in members
+                if member.is_alias or member.is_module or member.parent is not self.module]
 
     def below(self) -> list[griffe.Module]:
         """The modules that the page lists: the package's page all, any other those below it."""
