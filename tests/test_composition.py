@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from minimamba import selective_scan
-from minimamba.nn import LSTM, MLP, S6, Attention, Mamba
+from minimamba.nn import LSTM, MLP, S6, Attention, Mamba, Mamba2
 from minimamba.ops.causal_conv1d import _apply as conv_kernel
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
@@ -318,9 +318,11 @@ class LowRank(nn.Module):
 
 
 MIXERS = {"Mamba": lambda: Mamba(8, d_state=3), "S6": lambda: S6(8, 3),
+          "Mamba2": lambda: Mamba2(8, d_state=3, headdim=4),
           "Attention": lambda: Attention(8, 2), "MLP": lambda: MLP(8), "LSTM": lambda: LSTM(8)}
 PROJECTIONS = [("Mamba", "in_proj"), ("Mamba", "x_proj"), ("Mamba", "dt_proj"),
-               ("Mamba", "out_proj"), ("S6", "x_proj"), ("S6", "dt_proj"),
+               ("Mamba", "out_proj"), ("Mamba2", "in_proj"), ("Mamba2", "out_proj"),
+               ("S6", "x_proj"), ("S6", "dt_proj"),
                ("Attention", "in_proj"), ("Attention", "out_proj"), ("MLP", "in_proj"),
                ("LSTM", "out_proj")]
 
