@@ -218,11 +218,11 @@ def test_S4_in_half_precision_rounds_only_its_output(name, half):
 
 
 @halves
-@pytest.mark.parametrize("pattern", ["MM", "A", "F", "L", "6", "4", "MA64FL"])
+@pytest.mark.parametrize("pattern", ["MM", "A", "F", "L", "6", "4", "2", "MA64FL2"])
 def test_half_precision_model_steps_as_it_reads(pattern, half):
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(vocab_size=40, d_model=8, n_layer=len(pattern), layers=pattern,
-                                n_heads=2))
+                                n_heads=2, head_dim=8))
     perturb(model, 0.1)
     expected = copy.deepcopy(model)
     model = model.to(half)

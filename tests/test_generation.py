@@ -43,7 +43,7 @@ def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax
     return ids
 
 
-every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA", "2M"])
 
 
 @every_pattern
