@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from minimamba import MambaConfig, MambaLM
 
 VOCAB_SIZE = 40
-SMALL = {"vocab_size": VOCAB_SIZE, "d_model": 12, "n_layer": 2, "head_dim": 8}
+SMALL = {"vocab_size": VOCAB_SIZE, "d_model": 12, "n_layer": 2}
 
 
 def perturb(module: nn.Module, scale: float = 0.3) -> None:

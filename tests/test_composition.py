@@ -188,7 +188,7 @@ def test_fused_scan_refuses_to_be_transformed():
 
 @pytest.mark.parametrize("pattern", ["M", "A64FL2"])
 def test_model_runs_in_one_graph(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=3)
     expected = model(ids)
     exported = torch.export.export(model, (ids,)).module()
@@ -199,7 +199,7 @@ def test_model_runs_in_one_graph(pattern):
 
 @pytest.mark.parametrize("pattern", ["M", "A64F2"])
 def test_model_is_compiled_whole(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     torch.compiler.reset()
     # S4D's kernel is computed in blocks, whose number PyTorch must know; and PyTorch 2.11 takes no
     # function with a hand-written backward for several lengths.
@@ -215,7 +215,7 @@ def test_model_is_compiled_whole(pattern):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("pattern", ["M", "A64FL2"])
 def test_model_can_be_traced(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=9)
     traced = torch.jit.trace(model, (ids,))
     torch.testing.assert_close(traced(ids), model(ids), rtol=1e-4, atol=1e-5)
@@ -410,7 +410,7 @@ def test_a_layer_that_was_changed_is_called(name, change):
 
 def test_a_hook_on_all_modules_sees_every_layer():
     seen = set()
-    model = small_model(n_layer=8, layers="MA64FLM2", n_heads=2)
+    model = small_model(n_layer=8, layers="MA64FLM2", n_heads=2, head_dim=8)
     hook = nn.modules.module.register_module_forward_hook(
         lambda module, inputs, y: seen.add(module))
     model(random_ids(length=9))
@@ -458,7 +458,8 @@ def test_tied_weights_stay_tied(change):
 
 
 def test_an_ensemble_computes_what_its_models_do():
-    models = [small_model(0.1, n_layer=6, layers="MA64F2", n_heads=2).eval() for _ in range(2)]
+    models = [small_model(0.1, n_layer=6, layers="MA64F2", n_heads=2, head_dim=8).eval()
+              for _ in range(2)]
     with torch.no_grad():
         models[1].embedding.weight *= 2
     ids = random_ids(length=9)
@@ -477,7 +478,7 @@ def test_an_ensemble_computes_what_its_models_do():
 def test_quantized_model_runs_in_both_ways(pattern):
     from torch.ao.quantization import quantize_dynamic
 
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=9)
     expected = model(ids)
     quantized = quantize_dynamic(model, {nn.Linear}, torch.qint8)

@@ -18,7 +18,8 @@ def model(double):
 
 
 def hybrid(pattern, **options):
-    return small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2, **options)
+    return small_model(**{"layers": pattern, "n_layer": None, "d_state": 4, "n_heads": 2,
+                          "head_dim": 8} | options)
 
 
 def caches_close(given, expected):

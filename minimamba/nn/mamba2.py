@@ -241,13 +241,7 @@ class Mamba2(nn.Module):
         """
         check_step_input(x, self.d_model, weight_of(self.conv1d))
         self._check_cache(cache, len(x))
-        branches = self._branches(x)
-        xBC, conv_state = convolve_step(self.conv1d, branches.xBC, cache.conv_state)
-        # The cache may be wider than what is computed in autocast's dtype.
-        branches = branches._replace(xBC=xBC.to(branches.xBC.dtype))
-        y, ssm_state = self._scan(Branches(*(t[:, None] for t in branches)), cache.ssm_state, None,
-                                  "reference")
-        return self._output(y[:, 0], branches), Mamba2Cache(conv_state, ssm_state)
+        return self._step(x, cache)
 
     def step_(self, x: Tensor, cache: Mamba2Cache) -> Tensor:
         """Process one step and write the new cache over the old one.
@@ -259,12 +253,23 @@ class Mamba2(nn.Module):
         Returns:
             The output (batch, d_model).
         """
-        y, new_cache = self.step(x, cache)
+        check_step_input(x, self.d_model, weight_of(self.conv1d))
+        self._check_cache(cache, len(x))
         for name, state in cache._asdict().items():
             check_writable(f"cache.{name}", state)
+        y, new_cache = self._step(x, cache)
         for state, new_state in zip(cache, new_cache, strict=True):
             state.copy_(new_state)
         return y
+
+    def _step(self, x: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
+        branches = self._branches(x)
+        xBC, conv_state = convolve_step(self.conv1d, branches.xBC, cache.conv_state)
+        # The cache may be wider than what is computed in autocast's dtype.
+        branches = branches._replace(xBC=xBC.to(branches.xBC.dtype))
+        y, ssm_state = self._scan(Branches(*(t[:, None] for t in branches)), cache.ssm_state, None,
+                                  "reference")
+        return self._output(y[:, 0], branches), Mamba2Cache(conv_state, ssm_state)
 
     def _branches(self, x: Tensor) -> Branches:
         return Branches(*linear_layer(self.in_proj, x).split(self._branch_sizes(), -1))
