@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from minimamba.arguments import (
     as_bool_mask,
@@ -21,10 +20,10 @@ from minimamba.arguments import (
     check_state,
     check_writable,
 )
+from minimamba.nn.conv_cache import convolve, convolve_step, last_inputs, move_padding
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
-from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
 from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
 from minimamba.ops.mamba_block import BlockWeights, can_use_mamba_block, mamba_block
 
@@ -153,19 +152,15 @@ class Mamba(SelectiveSSM):
         else:
             x, z = self._in_branches(x)
             if attention_mask is not None:
-                x, conv_state = self._move_padding(x, conv_state, attention_mask)
+                x, conv_state = move_padding(x, conv_state, self.d_conv, attention_mask)
             conv_input = x
-            x = self._convolve(x, conv_state)
+            x = convolve(self.conv1d, x, conv_state, self.d_conv)
             y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
                                      return_last_state=True)
             output = linear_layer(self.out_proj, y)
         if not return_cache:
             return output
-        if conv_state is None:
-            conv_state = weight_of(self.conv1d).new_zeros(batch, self.d_conv - 1, self.d_inner)
-        recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
-        # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
-        conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
+        conv_state = last_inputs(conv_input, conv_state, self.d_conv, weight_of(self.conv1d))
         return output, MambaCache(conv_state, ssm_state)
 
     def step(self, x: Tensor, cache: MambaCache) -> tuple[Tensor, MambaCache]:
@@ -206,21 +201,7 @@ class Mamba(SelectiveSSM):
         """
         check_input(x, self.d_model, weight_of(self.conv1d))
         x, _ = self._in_branches(x)
-        return self._convolve(x)
-
-    def _move_padding(self, x: Tensor, conv_state: Tensor | None,
-                      is_token: Tensor) -> tuple[Tensor, Tensor]:
-        """Move padding to before the convolution's state: (padding, state, tokens) in each row."""
-        kept = self.d_conv - 1
-        if conv_state is None:
-            conv_state = x.new_zeros(len(x), kept, self.d_inner)
-        inputs = torch.cat([conv_state, x], 1)
-        position = torch.arange(inputs.shape[1], device=x.device)
-        padding = (~is_token).sum(1, keepdim=True)
-        source = torch.where(position < padding + kept, (position - padding).clamp(min=0),
-                             position)
-        inputs = inputs.gather(1, source[..., None].expand_as(inputs))
-        return inputs[:, kept:], inputs[:, :kept]
+        return convolve(self.conv1d, x, None, self.d_conv)
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
         check_step_input(x, self.d_model, weight_of(self.conv1d))
@@ -231,15 +212,9 @@ class Mamba(SelectiveSSM):
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
             return self._step_by_kernels(x, cache, in_place)
         x, z = self._in_branches(x)
-        window = torch.cat([cache.conv_state, x[:, None]], 1)            # (batch, d_conv, d_inner)
-        conv_state = window[:, 1:]
+        x, conv_state = convolve_step(self.conv1d, x, cache.conv_state)
         if in_place:
             conv_state = cache.conv_state.copy_(conv_state)
-        if is_plain(self.conv1d):
-            x = (window * self.conv1d.weight[:, 0].T).sum(1)
-            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-        else:
-            x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
@@ -278,12 +253,6 @@ class Mamba(SelectiveSSM):
         if self.in_proj.bias is not None:
             bias_x, bias_z = self.in_proj.bias.chunk(2)
         return linear(x, weight_x, bias_x), linear(x, weight_z, bias_z)
-
-    def _convolve(self, x: Tensor, conv_state: Tensor | None = None) -> Tensor:
-        """Compute silu(conv1d(x)), where conv_state holds the inputs before x."""
-        if is_plain(self.conv1d):
-            return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
-        return silu(self.conv1d(with_past(x, conv_state, self.d_conv).mT).mT)
 
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
         check_cache_type(cache, MambaCache, "a MambaCache")
