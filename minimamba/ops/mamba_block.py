@@ -9,9 +9,9 @@
 
 Of all these tensors it keeps u, Δ_low, B and C for the backward pass, and the scan the state before
 each chunk. The others, which are large, are computed again (Gu and Dao 2023, section 3.3.2,
-recomputation): x, z and Δ by their products, y by the backward kernel itself. Left to PyTorch, a
-block keeps four times as much, and takes longer to issue all its operations, each with its
-gradient, than the GPU to compute them.
+recomputation): x, z and Δ by their products, y by the backward kernel itself. It is also one
+operation for autograd, where each of these lines would be one or more: to issue them takes Python
+as long as the GPU computes.
 """
 
 from typing import NamedTuple
