@@ -102,7 +102,7 @@ def test_the_stub_is_not_tried_yet_and_the_solution_is_correct_and_folded(name, 
     what = "kernel writes" if hasattr(stub, "run") else "function returns"
     assert capsys.readouterr().out == f"{name}: not tried yet (the {what} nothing)\n"
     exercises.check(name, solution)
-    assert capsys.readouterr().out == f"{name}: correct\n"
+    assert capsys.readouterr().out == f"{name}, the solution: correct\n"
     assert inspect.signature(stub) == inspect.signature(solution)
     assert solution_cell.metadata["jupyter"]["source_hidden"]
 
@@ -257,6 +257,28 @@ def test_an_answer_is_correct_even_where_it_cannot_be_recorded(record, capsys):
     record.mkdir()
     exercises.check("00.2", correct)
     assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
+
+
+def test_reset_puts_the_empty_exercise_in_the_place_of_its_cell(record, monkeypatch):
+    for name in ("00.1", "00.2"):
+        mark_solved(name)
+    inputs = []
+    shell = type("Shell", (), {"set_next_input": lambda self, text, replace: inputs.append(
+        (text, replace))})()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    exercises.reset("00.2")
+    assert inputs == [(cells("00.2")[0].source, True)]
+    assert solved_exercises() == {"00.1"}
+    with pytest.raises(ValueError, match="name: expected an exercise"):
+        exercises.reset("00.9")
+
+
+def test_reset_without_the_chapters_or_a_notebook_says_what_is_missing(monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match="in a cell of a notebook"):
+        exercises.reset("00.2")
+    monkeypatch.setattr(exercises.stubs, "NOTEBOOKS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="are not beside the library"):
+        exercises.reset("00.2")
 
 
 @pytest.mark.parametrize("empty", [False, True])

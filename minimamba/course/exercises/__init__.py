@@ -15,7 +15,8 @@ from numbers import Number
 import torch
 from torch import Tensor
 
-from minimamba.course.exercises.record import mark_solved, print_progress
+from minimamba.course.exercises.record import mark_solved, mark_unsolved, print_progress
+from minimamba.course.exercises.stubs import published_stub
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
@@ -59,7 +60,10 @@ def check(name: str, answer: Callable) -> None:
     if not callable(answer):
         raise ValueError(f"answer: expected a function, got {type(answer).__name__}")
     result = verdict(exercise, answer)
-    if result == CORRECT and not getattr(answer, "__name__", "").endswith("_solution"):
+    if getattr(answer, "__name__", "").endswith("_solution"):
+        print(f"{name}, the solution: {result}")
+        return
+    if result == CORRECT:
         try:
             mark_solved(name)
         except (OSError, ValueError) as error:
@@ -92,6 +96,30 @@ def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
         return answer
     print(f"{name}: what follows runs with the library's function, until yours is correct")
     return otherwise
+
+
+def reset(name: str) -> None:
+    """Start an exercise again: the cell in which this runs becomes the empty exercise.
+
+    It counts as not solved then.
+
+    Args:
+        name: of the exercise, such as "02.1".
+
+    Raises:
+        ValueError: if there is no such exercise.
+        FileNotFoundError: if the library was installed without the chapters.
+        RuntimeError: outside a notebook, where there is no cell.
+    """
+    from IPython import get_ipython  # only here, since a check needs no notebook
+
+    find(name)
+    stub = published_stub(name)
+    shell = get_ipython()
+    if shell is None:
+        raise RuntimeError("reset: expected to run in a cell of a notebook")
+    shell.set_next_input(stub, replace=True)
+    mark_unsolved(name)
 
 
 def progress() -> None:
