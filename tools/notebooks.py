@@ -31,9 +31,10 @@ def run(path: Path) -> NotebookNode:
                    coalesce_streams=True,
                    extra_arguments=["--IPKernelApp.log_level=40"],
                    resources={"metadata": {"path": str(path.parent)}}).execute()
-    book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python",
+    # What JupyterLab would write into a notebook that is only opened. The kernel gave the rest.
+    book.metadata = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
                                     "name": "python3"},
-                     "language_info": {"name": "python"}}
+                     "language_info": book.metadata.language_info}
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
