@@ -36,6 +36,7 @@ from minimamba.arguments import (
 from minimamba.atomic import complete, replacing
 from minimamba.config import MambaConfig
 from minimamba.files import first_line, oversized
+from minimamba.progress import ProgressBar
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -180,8 +181,6 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
     Raises:
         ValueError: at the first step, for a bad argument.
     """
-    from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
-
     check_count("steps", steps)
     for argument, text in (("name", name), ("measure", measure)):
         if not isinstance(text, str):
@@ -195,8 +194,9 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
     if average is None:
         return
     # The first step may compile for a minute, which would be taken for the time of every step.
-    with tqdm(desc=name, total=steps, initial=completed + 1, unit="step",
-              postfix={measure: f"{average / unit:.3f}"}, disable=not is_main_process()) as bar:
+    with ProgressBar(desc=name, total=steps, initial=completed + 1, unit="step",
+                     postfix={measure: f"{average / unit:.3f}"},
+                     disable=not is_main_process()) as bar:
         yield average
         for loss in losses:
             average = 0.9 * average + 0.1 * loss

@@ -9,8 +9,9 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock"], ["shapes"], ["continuous"],
-          ["discretize"], ["lti"], ["s4"], ["ops.launch", "ops.operator", "ops.linear"],
+FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock", "progress"], ["shapes"],
+          ["continuous"], ["discretize"], ["lti"], ["s4"],
+          ["ops.launch", "ops.operator", "ops.linear"],
           ["scan", "ssd"],
           ["ops"],
           ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],

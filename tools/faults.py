@@ -569,6 +569,8 @@ FAULTS = [
     Fault("the weights of norms decay", "training.py",
           'name.endswith("weight") and parameter.ndim > 1', 'name.endswith("weight")',
           "test_training.py matrices", "10"),
+    Fault("a bar stays in the notebook", "progress.py", '"leave": False', '"leave": True',
+          "test_progress.py"),
     Fault("every epoch has the same order", "training.py",
           "    generator = torch.Generator().manual_seed(seed)\n    while True:\n",
           "    while True:\n        generator = torch.Generator().manual_seed(seed)\n",
