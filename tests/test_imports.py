@@ -16,8 +16,8 @@ FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock", "progress"], [
           ["ops"],
           ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],
           ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
-          ["course.weights", "course.corpora", "course.tasks", "course.classifier",
-           "course.inspect"],
+          ["course.weights", "course.benchmarks", "course.corpora", "course.tasks",
+           "course.classifier", "course.inspect"],
           ["course.plots"], ["course.exercises", "course.widgets"], ["cli"],
           ["__main__"]]
 ROOM_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

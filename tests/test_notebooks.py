@@ -47,9 +47,11 @@ def test_committed_as_run_from_top_to_bottom(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cells_are_short_and_none_is_skipped(name):
-    for cell in cells(name, "code"):
+    for number, cell in enumerate(cells(name, "code")):
         tags = cell["metadata"].get("tags", [])
         most = 70 if "kernel" in tags else 20              # a whole GPU kernel is one function
+        if number == 0:
+            most = 24                                      # the imports
         assert len(cell["source"].splitlines()) <= most, cell["source"]
         assert "nbval-skip" not in tags
 
