@@ -16,6 +16,7 @@ import torch
 
 from minimamba.course import exercises
 from minimamba.course.exercises.record import mark_solved, solved_exercises
+from minimamba.course.exercises.steps import STEPS
 from minimamba.s4 import hippo
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -257,6 +258,27 @@ def test_an_answer_is_correct_even_where_it_cannot_be_recorded(record, capsys):
     record.mkdir()
     exercises.check("00.2", correct)
     assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_steps_for_all_of_its_exercises_or_for_none(chapter):
+    with_steps = {name for name in STEPS if name.startswith(chapter)}
+    if exercises_of(chapter):
+        assert with_steps in (set(), set(exercises_of(chapter)))
+    assert all(len(STEPS[name]) >= 2 for name in with_steps)
+
+
+def test_hint_gives_one_step_at_a_time_and_begins_again_after_the_last(capsys):
+    printed = []
+    for _ in range(len(STEPS["05.2"]) + 2):
+        exercises.hint("05.2")
+        printed.append(capsys.readouterr().out)
+    for i, step in enumerate(STEPS["05.2"]):
+        assert printed[i] == f"05.2, step {i + 1} of {len(STEPS['05.2'])}: {step}\n"
+    assert "no more steps" in printed[-2]
+    assert printed[-1] == printed[0]
+    with pytest.raises(ValueError, match="name: expected an exercise"):
+        exercises.hint("05.9")
 
 
 def test_reset_puts_the_empty_exercise_in_the_place_of_its_cell(record, monkeypatch):

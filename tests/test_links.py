@@ -72,7 +72,7 @@ def test_with_an_address_badges_and_chapters_lead_there(copy):
         assert readme.count(link) == 1, link
     for path in (root / "notebooks").glob("*.ipynb"):
         cell = first_cell(path)
-        assert f"minimamba[notebook]@git+{URLS['Repository']}" in cell
+        assert f"""'install --quiet "minimamba[notebook] @ git+{URLS['Repository']}"'""" in cell
         assert max(map(len, cell.splitlines())) <= 100
     before = contents(root)
     links.apply(root)

@@ -17,8 +17,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 BADGES = re.compile(r"(<!-- badges, by tools/links\.py -->\n).*?(<!-- end -->\n)", re.S)
-INSTALL = re.compile(r'    get_ipython\(\)\.run_line_magic\(\s*"pip", "install --quiet .+?"\)\n')
-LONGEST_LINE = 100
+INSTALL = re.compile(r'    get_ipython\(\)\.run_line_magic\(\s*"pip", .install --quiet .+\)\n')
 
 
 def addresses(root: Path = ROOT) -> dict[str, str]:
@@ -56,10 +55,11 @@ def badges(urls: dict[str, str]) -> str:
 
 def install_line(urls: dict[str, str]) -> str:
     """The statement of a chapter's first cell that installs the library."""
-    source = (f"minimamba[notebook]@git+{urls['Repository']}" if "Repository" in urls
-              else "..[notebook]")
-    start, end = "    get_ipython().run_line_magic(", f'"pip", "install --quiet {source}")\n'
-    return f"{start}{end}" if len(start + end) <= LONGEST_LINE else f"{start}\n        {end}"
+    call = "    get_ipython().run_line_magic("
+    if "Repository" not in urls:
+        return f'{call}"pip", "install --quiet ..[notebook]")\n'
+    source = f"minimamba[notebook] @ git+{urls['Repository']}"
+    return f"""{call}\n        "pip", 'install --quiet "{source}"')\n"""
 
 
 def apply(root: Path = ROOT) -> None:
