@@ -572,7 +572,7 @@ FAULTS = [
     Fault("a bar stays in the notebook", "progress.py", '"leave": False', '"leave": True',
           "test_progress.py"),
     Fault("an installed library looks for results beside itself", "course/benchmarks.py",
-          'HERE / "results"', 'HERE / "measured"', "test_links.py results"),
+          'HERE / "results"', 'HERE / "measured"', "test_addresses.py results"),
     Fault("every epoch has the same order", "training.py",
           "    generator = torch.Generator().manual_seed(seed)\n    while True:\n",
           "    while True:\n        generator = torch.Generator().manual_seed(seed)\n",

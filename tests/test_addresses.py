@@ -1,4 +1,4 @@
-"""tools/links.py: chapters can be opened elsewhere, and no link is dead while no address is set."""
+"""tools/addresses.py: chapters can be opened elsewhere, and no link is dead while no address is set."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "tools"))
-import links
+import addresses
 
 from minimamba.course import benchmarks
 
@@ -25,7 +25,7 @@ URLS = {"Repository": "https://github.com/someone/minimamba", "Site": "https://e
 
 @pytest.fixture
 def copy(tmp_path):
-    """A copy of what links.py reads and writes; its argument are the addresses."""
+    """A copy of what addresses.py reads and writes; its argument are the addresses."""
     def make(urls):
         project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
         project = re.sub(r"^\[project\.urls\]\n(.+\n)*", "", project, flags=re.M)
@@ -34,7 +34,7 @@ def copy(tmp_path):
         (tmp_path / "pyproject.toml").write_text(project + table, encoding="utf-8")
         shutil.copy(ROOT / "README.md", tmp_path)
         shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", dirs_exist_ok=True)
-        links.apply(tmp_path)
+        addresses.apply(tmp_path)
         return tmp_path
     return make
 
@@ -50,7 +50,7 @@ def first_cell(path):
 
 
 def test_what_is_committed_has_the_addresses_of_pyproject(copy):
-    assert contents(copy(links.addresses())) == contents(ROOT)
+    assert contents(copy(addresses.project_urls())) == contents(ROOT)
 
 
 def test_without_an_address_nothing_leads_elsewhere(copy):
@@ -75,7 +75,7 @@ def test_with_an_address_badges_and_chapters_lead_there(copy):
         assert f"""'install --quiet "minimamba[notebook] @ git+{URLS['Repository']}"'""" in cell
         assert max(map(len, cell.splitlines())) <= 100
     before = contents(root)
-    links.apply(root)
+    addresses.apply(root)
     assert contents(root) == before
 
 

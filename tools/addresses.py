@@ -1,4 +1,4 @@
-"""Write the course's public addresses where readers need them: `links.py`.
+"""Write the course's public addresses where readers need them: `addresses.py`.
 
 They come from one place, [project.urls] of pyproject.toml. With a Repository there, the README
 gets badges that open the course elsewhere, and the first cell of a chapter can install the library
@@ -16,11 +16,11 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-BADGES = re.compile(r"(<!-- badges, by tools/links\.py -->\n).*?(<!-- end -->\n)", re.S)
+BADGES = re.compile(r"(<!-- badges, by tools/addresses\.py -->\n).*?(<!-- end -->\n)", re.S)
 INSTALL = re.compile(r'    get_ipython\(\)\.run_line_magic\(\s*"pip", .install --quiet .+\)\n')
 
 
-def addresses(root: Path = ROOT) -> dict[str, str]:
+def project_urls(root: Path = ROOT) -> dict[str, str]:
     """Read [project.urls].
 
     Args:
@@ -68,7 +68,7 @@ def apply(root: Path = ROOT) -> None:
     Args:
         root: the folder of the repository.
     """
-    urls = addresses(root)
+    urls = project_urls(root)
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8")
     readme.write_text(BADGES.sub(lambda found: found[1] + badges(urls) + found[2], text),
