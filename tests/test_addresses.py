@@ -1,4 +1,4 @@
-"""tools/addresses.py: chapters can be opened elsewhere, and no link is dead while no address is set."""
+"""tools/addresses.py: chapters open elsewhere too, and no link is dead while no address is set."""
 
 import importlib.util
 import json

@@ -39,6 +39,8 @@ def run(path: Path) -> NotebookNode:
                      "language_info": book.metadata.language_info}
     for cell in book.cells:
         cell.metadata.pop("execution", None)
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.metadata.cellView = "form"  # Colab's word for it
         if cell.cell_type == "code":
             cell.outputs = [without_view(output) for output in map(without_bar, cell.outputs)
                             if output.get("text") != ""]
