@@ -101,6 +101,7 @@ def test_an_installed_library_has_the_results_of_the_benchmarks(tmp_path, monkey
     folder = tmp_path / "installed" / "minimamba" / "course" / "results"
     expected = {path.name: path.read_bytes() for path in benchmarks.FOLDERS[0].glob("*.json")}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
+    assert benchmarks.FOLDERS[1] == Path(benchmarks.__file__).parent / "results"
     monkeypatch.setattr(benchmarks, "FOLDERS", (tmp_path / "no clone", folder))
     assert benchmarks.benchmark_results("digits_cpu") == json.loads(expected["digits_cpu.json"])
     with pytest.raises(ValueError, match=r"name: expected .+'digits_cpu'.+, got 'digits'"):
