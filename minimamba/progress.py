@@ -21,6 +21,8 @@ class ProgressBar(tqdm):
 
     def __init__(self, *args: object, **options: object) -> None:
         if hasattr(builtins, "__IPYTHON__"):
-            quiet = {"file": sys.stdout, "leave": False, "ncols": 80, "mininterval": 0.5}
+            # Position 0: without it, a second bar would move the cursor, which a notebook can't.
+            quiet = {"file": sys.stdout, "leave": False, "position": 0, "ncols": 80,
+                     "mininterval": 0.5}
             options = quiet | options
         super().__init__(*args, **options)

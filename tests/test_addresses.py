@@ -19,6 +19,7 @@ import addresses
 from minimamba.course import benchmarks
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 URLS = {"Repository": "https://github.com/someone/minimamba", "Site": "https://example.org/mamba/"}
 
@@ -99,7 +100,7 @@ def test_an_installed_library_has_the_results_of_the_benchmarks(tmp_path, monkey
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     folder = tmp_path / "installed" / "minimamba" / "course" / "results"
-    expected = {path.name: path.read_bytes() for path in benchmarks.FOLDERS[0].glob("*.json")}
+    expected = {path.name: path.read_bytes() for path in RESULTS.glob("*.json")}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == expected
     assert benchmarks.FOLDERS[1] == Path(benchmarks.__file__).parent / "results"
     monkeypatch.setattr(benchmarks, "FOLDERS", (tmp_path / "no clone", folder))
