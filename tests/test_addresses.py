@@ -120,6 +120,7 @@ for name in sys.argv[1:]:
 @pytest.mark.slow
 def test_chapters_run_from_an_empty_folder_where_only_torch_and_jupyter_are_installed(
         copy, tmp_path_factory):
+    """No target runs this, since it downloads torch: pytest -m slow tests/test_addresses.py."""
     root = copy({"Repository": f"file://localhost{ROOT}"})
     empty = tmp_path_factory.mktemp("empty")
     names = ["00_start_here.ipynb", "05_selectivity.ipynb", "06_the_scan.ipynb"]
