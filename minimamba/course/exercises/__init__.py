@@ -24,6 +24,8 @@ NOT_TRIED = "not tried yet"
 CORRECT = "correct"
 WITH_TRITON = ("07", "08", "A2")
 """Chapters whose exercises are Triton kernels."""
+_given: Counter[str] = Counter()
+"""How many steps of each exercise `hint` has given."""
 
 
 class WrongAnswer(Exception):
@@ -100,10 +102,6 @@ def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
         return answer
     print(f"{name}: what follows runs with the library's function, until yours is correct")
     return otherwise
-
-
-_given: Counter[str] = Counter()
-"""How many steps of each exercise `hint` has given."""
 
 
 def hint(name: str) -> None:
