@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
 FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock"], ["shapes"], ["continuous"],
           ["discretize"], ["lti"], ["s4"], ["ops.launch", "ops.operator", "ops.linear"],
-          ["scan", "ssd"],
+          ["scan"], ["ssd"],
           ["ops"],
           ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],
           ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],

@@ -1,4 +1,5 @@
-"""The forward kernels: `sum_decays`, then `walk`; for a divided length `add_up` and `carry` between.
+"""The forward kernels: `sum_decays`, then `walk`; between them `add_up` and `carry` if there are
+several splits.
 
 `walk` takes the four steps of `ssd/chunked.py` for one chunk after another, with the state in
 registers. Everything is transposed, (head_dim, steps) where the tensors are (steps, head_dim): the
@@ -37,11 +38,13 @@ RUNTIME_SIZES = ["batch", "length", "n_heads", "n_groups", "chunks", "split_chun
 def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, length, n_heads, chunks,
                dt_sequence, dt_step, dt_head, seq_sequence, seq_step, SOFTPLUS: tl.constexpr,
                CHUNK: tl.constexpr, HEADS: tl.constexpr):
-    """Compute cum and low of one chunk for HEADS heads: a program of grid (batch · chunks, …)."""
-    sequence = (tl.program_id(0) // chunks).to(tl.int64)
-    chunk = tl.program_id(0) % chunks
+    """Compute cum and low of one chunk for HEADS heads: a program of grid (batch · chunks ·
+    ceil(n_heads / HEADS),)."""
+    parts = tl.cdiv(n_heads, HEADS)
+    head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
+    chunk = tl.program_id(0) // parts % chunks
+    sequence = (tl.program_id(0) // parts // chunks).to(tl.int64)
     t = chunk * CHUNK + tl.arange(0, CHUNK)
-    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)
     steps = t.to(tl.int64)
     is_head = head < n_heads
     is_inside = (t < length)[:, None] & is_head[None, :]
@@ -63,7 +66,8 @@ def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, length,
     out = (sequence * n_heads + head[None, :]) * chunks * CHUNK + t[:, None]
     is_head = tl.broadcast_to(is_head[None, :], out.shape)
     tl.store(cums_ptr + out, cum, is_head)
-    tl.store(lows_ptr + out, cum - tl.log2(dt), is_head)
+    low = tl.where(dt == 0.0, float("inf"), cum - tl.log2(tl.where(dt == 0.0, 1.0, dt)))
+    tl.store(lows_ptr + out, low, is_head)
 
 
 @triton.jit
@@ -132,7 +136,7 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry(initial_ptr, entering_ptr, spans_ptr, splits, SIZE: tl.constexpr, WIDTH: tl.constexpr):
+def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDTH: tl.constexpr):
     """Turn what each split adds into the state that enters it: a program of grid (batch · heads,
     …) for WIDTH of the SIZE components of a state."""
     row = tl.program_id(0).to(tl.int64)

@@ -1,0 +1,155 @@
+"""How Mamba-2's scan is divided among the programs of a GPU.
+
+| word | meaning in this package |
+|---|---|
+| program | one instance of a kernel, of several warps |
+| chunk | consecutive steps whose masked attention a program computes at once |
+| block | the neighboring features of one head that a program computes |
+| split | whole chunks that one program of `walk` takes one after another |
+
+One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
+More splits cost a pass over x and B, for the states that enter them (`forward.py`).
+
+The tiles were chosen for NVIDIA's H100 and H200 by the machine code, so that no register is
+spilled, and by measurements. On any other GPU they change the time, but the result only by
+rounding.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+SMALLEST = 16
+"""Rows or columns of the smallest matrix that `tl.dot` multiplies."""
+WARPS_THAT_FIT = 8
+"""Warps on a multiprocessor whose lanes use all the registers that they can address."""
+PASS_COST = 0.35
+"""Time of the pass before `walk`, as a fraction of its own."""
+PASS_CHUNKS = 2
+"""Chunks that `walk` could compute while that pass is launched."""
+MAX_WAVES = 4
+"""Times all programs that fit run at once; beyond, more splits only cost."""
+
+
+class SSDShape(NamedTuple):
+    """The sizes of a scan."""
+
+    batch: int
+    length: int
+    n_heads: int
+    head_dim: int
+    n_groups: int
+    d_state: int
+
+
+class Tiles(NamedTuple):
+    """What a program of `walk` computes at once."""
+
+    chunk: int
+    """Steps."""
+    block: int
+    """Features of a head; a power of two."""
+    states: int
+    """d_state, filled up to a power of two."""
+    warps: int
+    stages: int
+    """Chunks whose tensors are in shared memory."""
+
+
+class Plan(NamedTuple):
+    """How the work is divided."""
+
+    tiles: Tiles
+    blocks: int
+    """Blocks of a head."""
+    chunks: int
+    """Chunks of the length; the last may have fewer steps."""
+    split_chunks: int
+    splits: int
+
+
+def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
+    """Choose the sizes of tiles by what fits in registers and shared memory.
+
+    Args:
+        head_dim: features of a head.
+        d_state: the state dimension.
+        itemsize: bytes of an element of x.
+    """
+    features, states = _filled_up(head_dim), _filled_up(d_state)
+    if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
+        return Tiles(32, min(features, 32 if states <= 128 else 16), states, 8, 1)
+    if states > 128:
+        return Tiles(32, min(features, 64), states, 8, 2)
+    return Tiles(64, min(features, 64), states, 4, 2)
+
+
+@lru_cache
+def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> Plan:
+    """Choose the number of splits with which `walk` should end first.
+
+    Args:
+        shape: sizes of the scan.
+        itemsize: bytes of an element of x.
+        multiprocessors: of the GPU; None for Triton's interpreter, which runs the programs one
+            after another, so that the fewest are best.
+    """
+    tiles = choose_tiles(shape.head_dim, shape.d_state, itemsize)
+    chunks = -(-shape.length // tiles.chunk)
+    if multiprocessors is None:
+        return make_plan(shape, tiles, chunks)
+    programs = shape.batch * shape.n_heads * -(-shape.head_dim // tiles.block)
+    that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
+    candidates = [(programs_chunks(programs, chunks, chunks, that_fit), 1, chunks)]
+    for splits in range(2, min(chunks, MAX_WAVES * that_fit // programs) + 1):
+        split_chunks = -(-chunks // splits)
+        cost = programs_chunks(programs, chunks, split_chunks, that_fit)
+        candidates.append((PASS_CHUNKS + (1 + PASS_COST) * cost, splits, split_chunks))
+    _, _, split_chunks = min(candidates)
+    return make_plan(shape, tiles, split_chunks)
+
+
+def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
+    """Work out the plan with these choices.
+
+    Args:
+        shape: sizes of the scan.
+        tiles: sizes of tiles.
+        split_chunks: chunks of a split.
+    """
+    chunks = -(-shape.length // tiles.chunk)
+    return Plan(tiles, -(-shape.head_dim // tiles.block), chunks, split_chunks,
+                -(-chunks // split_chunks))
+
+
+def programs_chunks(programs: int, chunks: int, split_chunks: int, that_fit: int) -> int:
+    """Count the chunks until all programs are done; those that don't fit wait for a next wave.
+
+    Args:
+        programs: how many there are for one split.
+        chunks: of the length.
+        split_chunks: chunks of a split.
+        that_fit: programs that run at once.
+    """
+    splits = -(-chunks // split_chunks)
+    return -(-programs * splits // that_fit) * split_chunks
+
+
+def multiprocessors_of(device: torch.device) -> int | None:
+    """Count the multiprocessors of a GPU.
+
+    Args:
+        device: the GPU, or the CPU for Triton's interpreter.
+
+    Returns:
+        Their number; None for the CPU.
+    """
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _filled_up(size: int) -> int:
+    """The power of two, from SMALLEST up, that a size is filled up to with zeros."""
+    return max(SMALLEST, 1 << (size - 1).bit_length())
