@@ -226,7 +226,7 @@ def test_half_precision_is_single_precision_rounded_once(method, half):
 
 def test_state_of_half_precision_accumulates_small_terms():
     ones = torch.ones(1, 1000, 1, 1, dtype=torch.bfloat16)
-    for method in methods():
+    for method in ("reference", "quadratic", "chunked"):
         _, h = ssd(ones, ones[..., 0] * 2**-10, torch.zeros(1).bfloat16(), ones, ones,
                    initial_state=torch.full((1, 1, 1, 1), 64.0), return_final_state=True,
                    method=method)

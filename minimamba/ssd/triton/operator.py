@@ -37,7 +37,10 @@ def why_not(x: Tensor | None = None, d_state: int = 1, needs_grad: bool = False)
     Returns:
         The reason in a few words, or None if they can run.
     """
-    if reason := selective_scan.why_not():
+    is_on_gpu = x is not None and x.is_cuda
+    is_compiled = selective_scan.TRITON and not selective_scan.interpreted()
+    reason = selective_scan.failure() if is_on_gpu and is_compiled else selective_scan.why_not()
+    if reason:
         return reason
     if needs_grad:
         return "gradients are wanted, and the kernels have no backward pass yet"
@@ -55,7 +58,7 @@ def why_not(x: Tensor | None = None, d_state: int = 1, needs_grad: bool = False)
     if batch * n_heads * head_dim > MAX_PROGRAMS:
         return (f"batch · n_heads · head_dim = {batch * n_heads * head_dim}; the kernels take up "
                 f"to {MAX_PROGRAMS}")
-    if not x.is_cuda and not selective_scan.interpreted():
+    if not is_on_gpu and not selective_scan.interpreted():
         return f"tensors on {x.device}; the kernels run on CUDA"
     return None
 
