@@ -11,12 +11,14 @@ import pytest
 import torch
 from systems import randn
 
-from minimamba import selective_scan
+from minimamba import selective_scan, ssd
 from minimamba.ops import causal_conv1d, decode
 from minimamba.scan import why_not
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
 from minimamba.scan.triton.plan import ScanShape, make_plan
+from minimamba.ssd.triton import operator as ssd_operator
+from minimamba.ssd.triton import plan as ssd_plan
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton"))),
@@ -63,7 +65,7 @@ def last_programs(monkeypatch):
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
     for remembered in (operator._forward_launches, operator._backward_launches,
-                       causal_conv1d._launcher):
+                       causal_conv1d._launcher, ssd_operator._forward_launches):
         remembered.cache_clear()
 
 
@@ -93,6 +95,37 @@ def test_convolution_and_its_gradients():
     torch.testing.assert_close(dx[-1:, -tail:, -channels:].float(), d_inputs, **half)
     torch.testing.assert_close(sums[-1, -1, :width, -channels:].T, d_weight)
     torch.testing.assert_close(sums[-1, -1, width, -channels:], d_bias)
+
+
+def test_state_space_duality(monkeypatch):
+    batch, n_heads, head_dim, d_state, tail = 2, 80, 16, 16, 11
+    length = 2**24 + tail
+    monkeypatch.setattr(ssd_operator, "choose_plan", lambda shape, itemsize, _: ssd_plan.make_plan(
+        shape, ssd_plan.choose_tiles(head_dim, d_state, itemsize), 2**18))
+    x, y = (reserve(batch, length, n_heads, head_dim, dtype=torch.float16) for _ in range(2))
+    dt = reserve(batch, length, n_heads, dtype=torch.float16)
+    B, C = (reserve(batch, length, 1, d_state, dtype=torch.float16) for _ in range(2))
+    cums, lows = (reserve(batch, n_heads, 2**24 + 64) for _ in range(2))
+    assert min(x.numel(), cums.numel()) > 2**31
+    last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C)]
+    for seed, t in enumerate(last):
+        t[:] = random(*t.shape, seed=seed).abs()
+    A = -random(n_heads, seed=5).abs()
+    entering = random(batch, n_heads, 2, head_dim, d_state, seed=6)
+    final_state = torch.empty(batch, n_heads, head_dim, d_state)
+    launches = ssd_operator._forward_launches(
+        ssd_plan.SSDShape(*x.shape, 1, d_state),
+        tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, None)), None, False,
+        True, CPU, (torch.float16,))
+    launches.sum_decays(dt, A, None, None, cums, lows)
+    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state)
+
+    last_x, last_dt, last_B, last_C = (t.float() for t in last)
+    expected, expected_state = ssd(last_x, last_dt, A[-1:], last_B, last_C, method="reference",
+                                   initial_state=entering[-1:, -1:, 1], return_final_state=True)
+    half = {"rtol": 2**-8, "atol": 2**-8}
+    torch.testing.assert_close(y[-1:, -tail:, -1:].float(), expected, **half)
+    torch.testing.assert_close(final_state[-1:, -1:], expected_state, **half)
 
 
 @pytest.fixture
