@@ -29,7 +29,11 @@ import triton.language as tl
 from minimamba.scan.triton.lanes import LOG2_E, softplus
 
 FORGOTTEN = tl.constexpr(-160.0)
-"""The least a_t. 2^−160 is 0 in float32, so less would only cost the sums their precision."""
+"""The least a_t, also where a packed sequence starts. 2^−160 is 0 in float32, so less would only
+cost the sums their precision."""
+PRECISION = tl.constexpr("tf32x3")
+"""How float32 is multiplied: each factor as the sum of two that tensor cores take, without the
+product of the two small ones. Exact products would need all registers many times over."""
 RUNTIME_SIZES = ["batch", "length", "n_heads", "n_groups", "chunks", "split_chunks", "splits"]
 """Kernel arguments whose values don't trigger a new compilation."""
 
@@ -62,7 +66,7 @@ def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, length,
         before = tl.load(row + (steps - 1) * seq_step, (t > 0) & (t < length), 0)
         is_start = (t > 0) & (t < length) & (own != before)
         a = tl.where(is_start[:, None], FORGOTTEN, a)
-    cum = tl.cumsum(tl.maximum(a, FORGOTTEN), 0)
+    cum = tl.cumsum(tl.where(a < FORGOTTEN, FORGOTTEN, a), 0)  # where keeps NaN, maximum doesn't
     out = (sequence * n_heads + head[None, :]) * chunks * CHUNK + t[:, None]
     is_head = tl.broadcast_to(is_head[None, :], out.shape)
     tl.store(cums_ptr + out, cum, is_head)
@@ -85,7 +89,7 @@ def next_state(state, x, B, low, total):
     """The state after a chunk, (head_dim, d_state), from the one before: what is left of it, and
     what the steps add."""
     weighted = (x.T.to(tl.float32) * tl.exp2(total - low)[None, :]).to(x.dtype)
-    return tl.dot(weighted, B, state * tl.exp2(total), input_precision="tf32x3")
+    return tl.dot(weighted, B, state * tl.exp2(total), input_precision=PRECISION)
 
 
 @triton.jit
@@ -202,13 +206,13 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
 
         # Masked attention, transposed: (s, t). The mask comes before the exponential.
-        scores = tl.dot(B, C.T, input_precision="tf32x3")
+        scores = tl.dot(B, C.T, input_precision=PRECISION)
         exponent = tl.where(i[None, :] >= i[:, None], cum[None, :] - low[:, None], float("-inf"))
         scores *= tl.exp2(exponent)
         if D_ptr is not None and D_PER_HEAD:
             scores += tl.where(i[None, :] == i[:, None], D, 0.0)
-        y = tl.dot(state.to(C.dtype), C.T, input_precision="tf32x3") * tl.exp2(cum)[None, :]
-        y = tl.dot(x.T, scores.to(x.dtype), y, input_precision="tf32x3")
+        y = tl.dot(state.to(C.dtype), C.T, input_precision=PRECISION) * tl.exp2(cum)[None, :]
+        y = tl.dot(x.T, scores.to(x.dtype), y, input_precision=PRECISION)
         if D_ptr is not None and not D_PER_HEAD:
             y += D[:, None] * x.T.to(tl.float32)
         y = y.T
