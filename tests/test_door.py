@@ -262,8 +262,9 @@ ACCEPTED = (
     (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
     (r"S4D?\.", "half, bfloat16", "x"),
     # Questions and options that have more answers.
-    (r"(scan|ssd)\.why_not", "meta, sparse, nested, masked, empty, an axis more, an axis less, "
-     "NaN, inf, int, half, bfloat16, single, complex", "x"),
+    (r"scan\.why_not", "meta, sparse, nested, masked, empty, an axis more, an axis less, NaN, "
+     "inf, int, half, bfloat16, single, complex", "x"),
+    (r"ssd\.why_not", "meta, empty, NaN, inf, int, half, bfloat16, single, complex", "x"),
     (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),

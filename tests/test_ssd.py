@@ -359,7 +359,8 @@ BAD = [
     ("seq_idx", lambda _: torch.zeros(2, 9), "dtype int64 or int32 or bool, got float32"),
     ("seq_idx", lambda _: torch.zeros(9, dtype=torch.int32), r"shape \(2, 9\) = \(batch, length\)"),
     ("chunk_size", lambda _: 0, "a whole number from 1 up, got 0"),
-    ("method", lambda _: "fast", "'auto', 'reference', 'quadratic' or 'chunked', got 'fast'"),
+    ("method", lambda _: "fast",
+     "'auto', 'reference', 'quadratic', 'chunked' or 'triton', got 'fast'"),
 ]
 
 

@@ -18,6 +18,7 @@ from minimamba.arguments import (
     can_read_values,
     check_bool,
     check_count,
+    check_dense,
     check_one_of,
     refuse,
     shape_of,
@@ -55,10 +56,10 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None,
         ValueError: if there is no such method, or x has another shape.
     """
     check_one_of("method", method, METHODS)
-    if x is not None and not isinstance(x, Tensor):
-        refuse("x", "a torch.Tensor", type(x).__name__)
-    if x is not None and x.ndim != 4:
-        refuse("x", "shape (batch, length, n_heads, head_dim)", shape_of(x))
+    if x is not None:
+        check_dense("x", x)
+        if x.ndim != 4:
+            refuse("x", "shape (batch, length, n_heads, head_dim)", shape_of(x))
     if d_state is not None:
         check_count("d_state", d_state)
     check_bool("needs_grad", needs_grad)
