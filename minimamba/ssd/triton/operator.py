@@ -126,7 +126,18 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     """Run the kernels.
 
     Args:
-        x: as in `scan`, and so are the others; B and C have its dtype.
+        x: (batch, length, n_heads, head_dim), float32, bfloat16 or float16.
+        dt: (batch, length, n_heads), in x's dtype or float32.
+        A: (n_heads,), float32.
+        B: (batch, length, n_groups, d_state), in x's dtype.
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), float32, or None.
+        z: (batch, length, n_heads, head_dim), in x's dtype or float32, or None.
+        dt_bias: (n_heads,), float32, or None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), float32, or None.
+        seq_idx: (batch, length), integers or bools, or None.
+        needs_final_state: whether to compute the final state.
 
     Returns:
         What `scan` returns.
