@@ -269,7 +269,7 @@ FAULTS = [
     Fault("a packed sequence starts a step late", "ssd/triton/forward.py",
           "row + (steps - 1) * seq_step, (t > 0)", "row + (steps - 2) * seq_step, (t > 1)",
           "test_ssd_triton.py packed"),
-    Fault("the last chunks of a split are never added up", "ssd/triton/plan.py",
+    Fault("the last chunk of a length is left out", "ssd/triton/plan.py",
           "chunks = -(-shape.length // tiles.chunk)\n    return Plan",
           "chunks = shape.length // tiles.chunk\n    return Plan", "test_ssd_triton.py any_length"),
     Fault("kernels take gradients that they don't have", "ssd/triton/operator.py",
