@@ -197,10 +197,11 @@ def main(d_state: int = 16) -> None:
         chosen = plan.choose_plan(SHAPE, costs, SCHEDULERS)
         blocks, splits, batch = chosen.kernel.grid
         channels = chosen.kernel.channels_per_lane
-        programs = -(-blocks * splits * batch // SCHEDULERS)
-        took = found[kernel, channels][programs - 1] * chosen.split_steps / CLOCK
-        print(f"{kernel.__name__}: {channels} channels per lane, {programs} programs per "
-              f"scheduler: {1e3 * took:.3f} ms")
+        programs = blocks * splits * batch
+        took = plan.predicted_cycles(programs, chosen.split_steps // plan.CHUNK,
+                                     tuple(found[kernel, channels]), SCHEDULERS) / CLOCK
+        print(f"{kernel.__name__}: {channels} channels per lane, {programs / SCHEDULERS:.1f} "
+              f"programs per scheduler: {1e3 * took:.3f} ms")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 Usage: python benchmarks/tune_plan.py
 Needs an NVIDIA GPU, with 8 GB of memory, and nvidia-smi; takes a few minutes.
 
-First it prints FORWARD, BACKWARD, FORWARD_32 and BACKWARD_32 as measured, ready to paste into
-`minimamba/scan/triton/plan.py`: the cycles per step of each kernel with 1, 2, … programs on every
-scheduler of the GPU. A kernel is launched alone, in bfloat16 with D, z, a bias and softplus, with
-exactly so many programs, and its time is multiplied by the clock of the multiprocessors, which
-nvidia-smi reads while the kernel runs again and again: `torch.cuda.clock_rate` needs a package
-that PyTorch doesn't bring. The GPU is trusted to spread the programs evenly over its schedulers.
+First it prints FORWARD, BACKWARD, FORWARD_FOR_MORE and BACKWARD_FOR_MORE as measured, ready to
+paste into `minimamba/scan/triton/plan.py`: the cycles per step of each kernel with 1, 2, … programs
+on every scheduler of the GPU. A kernel is launched alone, in bfloat16 with D, z, a bias and
+softplus, with exactly so many programs, and its time is multiplied by the clock of the
+multiprocessors, which nvidia-smi reads while the kernel runs again and again:
+`torch.cuda.clock_rate` needs a package that PyTorch doesn't bring. The GPU is trusted to spread the
+programs evenly over its schedulers.
 
 Then, for a few shapes, it prints the time of the plan that today's costs choose, of the one that
 the measured costs choose, and of the fastest among these and a few others: "channels per lane ×
@@ -45,6 +46,8 @@ STEPS = 64 * CHUNK
 hardly counts."""
 KERNELS = {"forward": "carry", "backward": "carry_back"}
 """The kernel of each direction, and that of its carry pass."""
+TODAY = {"forward": plan.forward_costs, "backward": plan.backward_costs}
+"""Where `plan.py` looks up the costs of each direction, given d_state."""
 SHAPES = [ScanShape(*shape, groups=1) for shape in (
     (2, 512, 1536, 16), (8, 2048, 1536, 16), (1, 4096, 5120, 16), (1, 65536, 1536, 16),
     (8, 2048, 1536, 32))]
@@ -52,26 +55,20 @@ SPLITS = [1, 2, 4, 8, 16, 32]
 """Splits of the other plans."""
 
 
-def direction_of(name: str) -> tuple[str, int]:
-    """Tell the kernel and the state dimension of a name in `plan.py`, such as "FORWARD_32"."""
-    way, _, d_state = name.lower().partition("_")
-    return way, int(d_state or 16)
-
-
-def measured(name: str, schedulers: int,
+def measured(way: str, d_state: int, schedulers: int,
              cycles: Callable[[str, str, ScanShape, Plan], float]) -> Costs:
     """Measure the costs of one direction.
 
     Args:
-        name: of the costs in `plan.py`.
+        way: "forward" or "backward".
+        d_state: the state dimension, a power of two.
         schedulers: warp schedulers of the GPU.
-        cycles: given `name`, a kernel, a shape and a plan, how many cycles that kernel runs.
+        cycles: given `way`, a kernel, a shape and a plan, how many cycles that kernel runs.
 
     Returns:
         Today's costs, with the measured cycles in the place of theirs.
     """
-    costs = getattr(plan, name)
-    way, d_state = direction_of(name)
+    costs = TODAY[way](d_state)
 
     def per_step(kernel: str, channels: int, most: int, splits: int) -> tuple[int, ...]:
         """Cycles with 1, 2, … programs on each scheduler: from a batch so large, each sequence
@@ -83,8 +80,8 @@ def measured(name: str, schedulers: int,
             shape = ScanShape(batch, splits * STEPS, 0, d_state, 1)
             shape = shape._replace(d_inner=blocks * channels * LANES // shape.tile)
             channels_of_kernel = costs.kernel[0][0] if splits > 1 else channels
-            division = make_plan(shape, costs, channels_of_kernel, STEPS // CHUNK, 1)
-            found.append(round(cycles(name, kernel, shape, division) / STEPS))
+            division = make_plan(shape, costs, channels_of_kernel, STEPS // shape.chunk, 1)
+            found.append(round(cycles(way, kernel, shape, division) / STEPS))
         return tuple(found)
 
     # Of two splits, the carry pass walks through one.
@@ -94,9 +91,17 @@ def measured(name: str, schedulers: int,
         carry=per_step(KERNELS[way], costs.carry_channels, len(costs.carry), 2))
 
 
-def as_source(name: str, costs: Costs) -> str:
-    """Write costs as `plan.py` does."""
-    return f"{name} = Costs({', '.join(map(str, costs[:-1]))}, {_fraction(costs.slack)})"
+def as_source(name: str, costs: Costs | dict[int, Costs]) -> str:
+    """Write costs, or a dictionary of them, as `plan.py` does."""
+    if isinstance(costs, Costs):
+        return f"{name} = {_as_call(costs)}"
+    begin = f"{name} = {{"
+    entries = [f"{d_state}: {_as_call(each)}" for d_state, each in costs.items()]
+    return begin + f",\n{' ' * len(begin)}".join(entries) + "}"
+
+
+def _as_call(costs: Costs) -> str:
+    return f"Costs({', '.join(map(str, costs[:-1]))}, {_fraction(costs.slack)})"
 
 
 def _fraction(number: float) -> str:
@@ -144,10 +149,10 @@ def calls_of(shape: ScanShape) -> dict[str, Callable[[], object]]:
     return {way: calls[way] for way in KERNELS}
 
 
-def cycles_on_gpu(name: str, kernel: str, shape: ScanShape, division: Plan) -> float:
+def cycles_on_gpu(way: str, kernel: str, shape: ScanShape, division: Plan) -> float:
     """Cycles that one kernel of a plan runs: the argument `cycles` of `measured`."""
-    with with_plan(getattr(plan, name), division):
-        call = recorded(calls_of(shape)[direction_of(name)[0]])[kernel]
+    with with_plan(TODAY[way](shape.d_state), division):
+        call = recorded(calls_of(shape)[way])[kernel]
     return milliseconds(call) / 1e3 * clock_during(call)
 
 
@@ -208,20 +213,26 @@ def main() -> None:
     schedulers = plan.schedulers_of(torch.device("cuda"))
     print(f"# {describe('cuda')}, {schedulers} schedulers")
     new = {}
-    for name in ("FORWARD", "BACKWARD", "FORWARD_32", "BACKWARD_32"):
-        new[name] = measured(name, schedulers, cycles_on_gpu)
-        print(as_source(name, new[name]), flush=True)
+    for way in KERNELS:
+        new[way, 16] = measured(way, 16, schedulers, cycles_on_gpu)
+        print(as_source(way.upper(), new[way, 16]), flush=True)
+    for way in KERNELS:
+        name = f"{way.upper()}_FOR_MORE"
+        more = {d_state: measured(way, d_state, schedulers, cycles_on_gpu)
+                for d_state in getattr(plan, name)}
+        print(as_source(name, more), flush=True)
+        new |= {(way, d_state): costs for d_state, costs in more.items()}
     for shape in SHAPES:
         calls = calls_of(shape)
         for way in KERNELS:
-            name = way.upper() if shape.d_state <= 16 else f"{way.upper()}_32"
-            today = getattr(plan, name)
+            today = TODAY[way](shape.d_state)
 
             def seconds(division: Plan, today: Costs = today, call=calls[way]) -> float:
                 with with_plan(today, division):
                     return milliseconds(call) / 1e3
 
-            print(compare(shape, way, today, new[name], schedulers, seconds), flush=True)
+            print(compare(shape, way, today, new[way, shape.d_state], schedulers,
+                          seconds), flush=True)
 
 
 if __name__ == "__main__":

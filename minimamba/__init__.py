@@ -24,16 +24,16 @@ from minimamba import (
 from minimamba.config import MambaConfig
 from minimamba.generation import generate
 from minimamba.lm import MambaLM
-from minimamba.nn import S6, Mamba, MambaCache
+from minimamba.nn import S6, Mamba, Mamba2, Mamba2Cache, MambaCache
 from minimamba.s4 import S4D
 from minimamba.scan import selective_scan
 
 # The function takes the package's name here; `from minimamba.ssd import …` finds the package.
 from minimamba.ssd import ssd
 
-__all__ = ["S4D", "S6", "Mamba", "MambaCache", "MambaConfig", "MambaLM", "checkpoint", "compat",
-           "config", "continuous", "discretize", "environment", "generate", "generation", "lm",
-           "lti", "nn", "s4", "scan", "selective_scan", "ssd", "training"]
+__all__ = ["S4D", "S6", "Mamba", "Mamba2", "Mamba2Cache", "MambaCache", "MambaConfig", "MambaLM",
+           "checkpoint", "compat", "config", "continuous", "discretize", "environment", "generate",
+           "generation", "lm", "lti", "nn", "s4", "scan", "selective_scan", "ssd", "training"]
 __version__ = "0.1.0"
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from minimamba.arguments import check_bool, check_count, check_positive, refuse
 
-LAYER_TYPES = {"M": "Mamba", "A": "attention", "F": "gated MLP", "L": "LSTM", "6": "S6",
-               "4": "S4D"}
+LAYER_TYPES = {"M": "Mamba", "2": "Mamba-2", "A": "attention", "F": "gated MLP", "L": "LSTM",
+               "6": "S6", "4": "S4D"}
 """What each letter of a layer pattern stands for."""
 
 
@@ -19,7 +19,7 @@ class MambaConfig:
         vocab_size: the number of tokens, padding of the vocabulary included.
         d_model: the number of features.
         n_layer: the number of layers; 24 if neither it nor `layers` is given.
-        d_state: the state dimension N.
+        d_state: the state dimension N, for which Mamba-2 is mostly given 64 to 256.
         d_conv: the width of a block's convolution.
         expand: d_inner / d_model.
         dt_rank: the rank of Δ's projection; "auto" is d_model / 16, rounded up.
@@ -34,6 +34,8 @@ class MambaConfig:
         n_heads: the number of heads of an attention layer.
         rotary: whether attention has a rotary position embedding.
         selective: which of "delta", "B" and "C" depend on the input, in S6 layers.
+        head_dim: channels per head of a Mamba-2 block.
+        n_groups: the number of groups of heads that share B and C, in a Mamba-2 block.
         eos_token_id: the token, or tokens, that end a text; None if there is none.
 
     Raises:
@@ -60,10 +62,13 @@ class MambaConfig:
     n_heads: int = 4
     rotary: bool = True
     selective: tuple[str, ...] = ("delta", "B", "C")
+    head_dim: int = 64
+    n_groups: int = 1
     eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "d_model", "d_state", "d_conv", "expand", "n_heads"):
+        for name in ("vocab_size", "d_model", "d_state", "d_conv", "expand", "n_heads",
+                     "head_dim", "n_groups"):
             check_count(name, getattr(self, name))
         if not isinstance(self.dt_rank, str) or self.dt_rank not in ("auto", "broadcast"):
             check_count("dt_rank", self.dt_rank)
@@ -91,6 +96,8 @@ class MambaConfig:
             object.__setattr__(self, "n_layer", len(self.layers))
         if self.dt_rank == "broadcast" and "M" in self.layer_pattern:
             refuse("dt_rank", "a whole number from 1 up or 'auto', of a Mamba block", "'broadcast'")
+        if "2" in self.layer_pattern:
+            self._check_heads()
 
     def _check_layers(self) -> None:
         if not isinstance(self.layers, str) or not self.layers \
@@ -100,6 +107,16 @@ class MambaConfig:
         if self.n_layer not in (None, len(self.layers)):
             refuse("n_layer", f"{len(self.layers)}, the number of letters in layers = "
                    f"{shorten(self.layers)}, or None", self.n_layer)
+
+    def _check_heads(self) -> None:
+        d_inner = self.expand * self.d_model
+        if d_inner % self.head_dim:
+            refuse("head_dim", f"a divisor of expand · d_model = {d_inner}, in a Mamba-2 block",
+                   self.head_dim)
+        n_heads = d_inner // self.head_dim
+        if n_heads % self.n_groups:
+            refuse("n_groups", f"a divisor of the {n_heads} heads of a Mamba-2 block",
+                   self.n_groups)
 
     @property
     def layer_pattern(self) -> str:

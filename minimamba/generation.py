@@ -416,7 +416,9 @@ def _check_weights(model: "MambaLM") -> None:
     That reads every weight once, as each token does, and waits for a GPU once.
     """
     with torch.no_grad():
-        largest = get_total_norm(list(model.parameters()), inf)  # NaN if one is
+        weights = list(model.parameters())
+        # NaN if one is. Together on a GPU, where each by itself would take longer to launch.
+        largest = get_total_norm(weights, inf, foreach=weights[0].is_cuda or None)
     if largest.isfinite():
         return
     for name, weight in model.named_parameters():

@@ -5,9 +5,10 @@ share the embedding's weight. The mixers are Mamba blocks, or what a layer patte
 
 | letter | mixer | | letter | mixer |
 |---|---|---|---|---|
-| M | the Mamba block | | 6 | S6 in S4's block |
+| M | the Mamba block | | L | an LSTM |
+| 2 | the Mamba-2 block | | 6 | S6 in S4's block |
 | A | attention | | 4 | S4D in S4's block |
-| F | a gated MLP | | L | an LSTM |
+| F | a gated MLP | | | |
 
 "AFAF" is a Transformer of two layers, "MFMFMFMFAFMFMFMF" one of Jamba's blocks (Lieber et al.
 2024, arXiv:2403.19887) without its mixture of experts.
@@ -47,6 +48,7 @@ from minimamba.nn.attention import Attention
 from minimamba.nn.layers import Layer, LayerCache, add_norm
 from minimamba.nn.lstm import LSTM
 from minimamba.nn.mamba import Mamba
+from minimamba.nn.mamba2 import Mamba2
 from minimamba.nn.mixer import Mixer
 from minimamba.nn.mlp import MLP
 from minimamba.nn.s4 import S4Block
@@ -62,6 +64,8 @@ ModelCache = list[LayerCache]
 MIXERS: dict[str, Callable[[MambaConfig], Mixer]] = {
     "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, c.dt_rank, bias=c.bias,
                          conv_bias=c.conv_bias),
+    "2": lambda c: Mamba2(c.d_model, c.d_state, c.d_conv, expand=c.expand, headdim=c.head_dim,
+                          ngroups=c.n_groups, bias=c.bias, conv_bias=c.conv_bias),
     "A": lambda c: Attention(c.d_model, c.n_heads, rotary=c.rotary),
     "F": lambda c: MLP(c.d_model),
     "L": lambda c: LSTM(c.d_model),

@@ -8,7 +8,7 @@ from models import perturb
 from systems import randn, stable_diagonal, uniform
 
 from minimamba import MambaConfig, MambaLM, continuous, discretize, lti, selective_scan
-from minimamba.nn import S6, Mamba, S4Block
+from minimamba.nn import S6, Mamba, Mamba2, S4Block
 from minimamba.s4 import diagonal, dplr, hippo
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
@@ -175,12 +175,18 @@ def test_autocast_stays_on_in_the_backward_pass_around_what_promises_float32():
 
 
 @halves
-def test_caches_have_the_same_dtype_under_autocast(half):
-    block = Mamba(8)
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: Mamba2(8, headdim=4)],
+                         ids=["Mamba", "Mamba2"])
+def test_caches_have_the_same_dtype_under_autocast(build, half):
+    block = build()
     expected = [state.dtype for state in block.init_cache(1)]
+    mask = torch.tensor([[False, True, True, True, True]])
     with torch.autocast("cpu", half):
         _, cache = block(f32(1, 5, 8), return_cache=True)
         assert [state.dtype for state in cache] == expected
+        for before in (None, cache):
+            _, cache = block(f32(1, 5, 8), before, attention_mask=mask, return_cache=True)
+            assert [state.dtype for state in cache] == expected
         _, cache = block.step(f32(1, 8), cache)
         assert [state.dtype for state in cache] == expected
 
@@ -212,11 +218,11 @@ def test_S4_in_half_precision_rounds_only_its_output(name, half):
 
 
 @halves
-@pytest.mark.parametrize("pattern", ["MM", "A", "F", "L", "6", "4", "MA64FL"])
+@pytest.mark.parametrize("pattern", ["MM", "A", "F", "L", "6", "4", "2", "MA64FL2"])
 def test_half_precision_model_steps_as_it_reads(pattern, half):
     torch.manual_seed(0)
     model = MambaLM(MambaConfig(vocab_size=40, d_model=8, n_layer=len(pattern), layers=pattern,
-                                n_heads=2))
+                                n_heads=2, head_dim=8))
     perturb(model, 0.1)
     expected = copy.deepcopy(model)
     model = model.to(half)

@@ -160,8 +160,8 @@ def test_weights_in_the_same_memory_are_saved_apart(tie_embeddings, layout, tmp_
 
 
 def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
-    model = small_model(layers="MAFL64", n_layer=None, n_heads=2, rotary=False, eos_token_id=3,
-                        selective=("delta",))
+    model = small_model(layers="MAFL642", n_layer=None, n_heads=2, head_dim=8, rotary=False,
+                        eos_token_id=3, selective=("delta",))
     for layout in ("transformers", "mamba_ssm"):
         with pytest.raises(ValueError, match=rf"^layout: expected 'minimamba' .+'{layout}' for 'M"):
             model.save_pretrained(tmp_path, layout=layout)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
 from minimamba import selective_scan
-from minimamba.nn import LSTM, MLP, S6, Attention, Mamba
+from minimamba.nn import LSTM, MLP, S6, Attention, Mamba, Mamba2
 from minimamba.ops.causal_conv1d import _apply as conv_kernel
 from minimamba.s4.layers import S4, S4D
 from minimamba.scan import why_not
@@ -186,9 +186,9 @@ def test_fused_scan_refuses_to_be_transformed():
         torch.func.vmap(Scan("chunked"))(randn(3, 2, 18, 4).float())
 
 
-@pytest.mark.parametrize("pattern", ["M", "A64FL"])
+@pytest.mark.parametrize("pattern", ["M", "A64FL2"])
 def test_model_runs_in_one_graph(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=3)
     expected = model(ids)
     exported = torch.export.export(model, (ids,)).module()
@@ -197,9 +197,9 @@ def test_model_runs_in_one_graph(pattern):
         assert torch.equal(other(ids), expected)
 
 
-@pytest.mark.parametrize("pattern", ["M", "A64F"])
+@pytest.mark.parametrize("pattern", ["M", "A64F2"])
 def test_model_is_compiled_whole(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     torch.compiler.reset()
     # S4D's kernel is computed in blocks, whose number PyTorch must know; and PyTorch 2.11 takes no
     # function with a hand-written backward for several lengths.
@@ -213,9 +213,9 @@ def test_model_is_compiled_whole(pattern):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("pattern", ["M", "A64FL"])
+@pytest.mark.parametrize("pattern", ["M", "A64FL2"])
 def test_model_can_be_traced(pattern):
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=9)
     traced = torch.jit.trace(model, (ids,))
     torch.testing.assert_close(traced(ids), model(ids), rtol=1e-4, atol=1e-5)
@@ -318,9 +318,11 @@ class LowRank(nn.Module):
 
 
 MIXERS = {"Mamba": lambda: Mamba(8, d_state=3), "S6": lambda: S6(8, 3),
+          "Mamba2": lambda: Mamba2(8, d_state=3, headdim=4),
           "Attention": lambda: Attention(8, 2), "MLP": lambda: MLP(8), "LSTM": lambda: LSTM(8)}
 PROJECTIONS = [("Mamba", "in_proj"), ("Mamba", "x_proj"), ("Mamba", "dt_proj"),
-               ("Mamba", "out_proj"), ("S6", "x_proj"), ("S6", "dt_proj"),
+               ("Mamba", "out_proj"), ("Mamba2", "in_proj"), ("Mamba2", "out_proj"),
+               ("S6", "x_proj"), ("S6", "dt_proj"),
                ("Attention", "in_proj"), ("Attention", "out_proj"), ("MLP", "in_proj"),
                ("LSTM", "out_proj")]
 
@@ -408,7 +410,7 @@ def test_a_layer_that_was_changed_is_called(name, change):
 
 def test_a_hook_on_all_modules_sees_every_layer():
     seen = set()
-    model = small_model(n_layer=7, layers="MA64FLM", n_heads=2)
+    model = small_model(n_layer=8, layers="MA64FLM2", n_heads=2, head_dim=8)
     hook = nn.modules.module.register_module_forward_hook(
         lambda module, inputs, y: seen.add(module))
     model(random_ids(length=9))
@@ -456,7 +458,8 @@ def test_tied_weights_stay_tied(change):
 
 
 def test_an_ensemble_computes_what_its_models_do():
-    models = [small_model(0.1, n_layer=5, layers="MA64F", n_heads=2).eval() for _ in range(2)]
+    models = [small_model(0.1, n_layer=6, layers="MA64F2", n_heads=2, head_dim=8).eval()
+              for _ in range(2)]
     with torch.no_grad():
         models[1].embedding.weight *= 2
     ids = random_ids(length=9)
@@ -471,11 +474,11 @@ def test_an_ensemble_computes_what_its_models_do():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("pattern", ["M", "MA64FL"])
+@pytest.mark.parametrize("pattern", ["M", "MA64FL2"])
 def test_quantized_model_runs_in_both_ways(pattern):
     from torch.ao.quantization import quantize_dynamic
 
-    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2).eval()
+    model = small_model(0.1, n_layer=len(pattern), layers=pattern, n_heads=2, head_dim=8).eval()
     ids = random_ids(length=9)
     expected = model(ids)
     quantized = quantize_dynamic(model, {nn.Linear}, torch.qint8)

@@ -167,12 +167,15 @@ def test_states_need_not_be_contiguous(in_place):
 
 
 def test_kernels_are_used_on_a_gpu_with_triton_and_without_gradients(monkeypatch):
-    x = SimpleNamespace(is_cuda=True, dtype=torch.float32)
+    x = SimpleNamespace(is_cuda=True, dtype=torch.float32, shape=(2, 8))
     monkeypatch.setattr(causal_conv1d, "failure", lambda: None)
     assert not decode.can_use_kernels(x)
     with torch.no_grad():
         assert (causal_conv1d.can_use_kernels(x) == decode.can_use_kernels(x)
                 == causal_conv1d.TRITON)
+        x.shape = (2, decode.MAX_CHANNELS + 1)
+        assert not decode.can_use_kernels(x)
+        x.shape = (2, 8)
         monkeypatch.setattr(causal_conv1d, "TRITON", False)
         assert not causal_conv1d.can_use_kernels(x)
         assert not decode.can_use_kernels(x)

@@ -21,7 +21,8 @@ WITH_EXAMPLE = [
     ("minimamba.ssd", "ssd"), ("minimamba.ssd.compat", "mamba_chunk_scan_combined"),
     ("minimamba.scan.associative", "scan"), ("minimamba.continuous", "simulate"),
     ("minimamba.discretize", "zoh"), ("minimamba.lti", "kernel"), ("minimamba.s4.layers", "S4D"),
-    ("minimamba.nn.s6", "S6"), ("minimamba.nn.mamba", "Mamba"), ("minimamba.lm", "MambaLM"),
+    ("minimamba.nn.s6", "S6"), ("minimamba.nn.mamba", "Mamba"),
+    ("minimamba.nn.mamba2", "Mamba2"), ("minimamba.lm", "MambaLM"),
     ("minimamba.config", "MambaConfig"), ("minimamba.generation", "generate"),
     ("minimamba.training", "train_steps")]
 """The main entry points: their docstrings must have an example."""

@@ -20,7 +20,7 @@ from torch.masked import masked_tensor
 from minimamba import compat, continuous, discretize, generation, lti, nn, scan, ssd
 from minimamba.config import MambaConfig
 from minimamba.lm import MambaLM
-from minimamba.nn import LSTM, MLP, S6, Attention, Layer, Mamba, S4Block
+from minimamba.nn import LSTM, MLP, S6, Attention, Layer, Mamba, Mamba2, S4Block
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo, layers
 from minimamba.scan import associative
 from minimamba.ssd import compat as ssd_compat
@@ -99,7 +99,8 @@ FUNCTIONS = {
         "dt_limit": (0.1, 1.0), "return_final_states": True, "return_varlen_states": False},
 }
 
-MIXERS = {"Mamba": lambda: Mamba(8), "S6": lambda: S6(8, 4), "Attention": lambda: Attention(8, 2),
+MIXERS = {"Mamba": lambda: Mamba(8), "Mamba2": lambda: Mamba2(8, 4, headdim=4),
+          "S6": lambda: S6(8, 4), "Attention": lambda: Attention(8, 2),
           "LSTM": lambda: LSTM(8), "MLP": lambda: MLP(8),
           "S4Block": lambda: S4Block(S4D(8, 4), 8)}
 def sampler(**options):
@@ -110,6 +111,11 @@ CONSTRUCTORS = {
     Mamba: {"d_model": 8, "d_state": 4, "d_conv": 4, "expand": 2, "dt_rank": 2, "dt_min": 0.01,
             "dt_max": 0.1, "dt_init": "random", "dt_scale": 1.0, "dt_init_floor": 1e-4,
             "conv_bias": True, "bias": True, "device": "cpu", "dtype": torch.float16},
+    Mamba2: {"d_model": 8, "d_state": 4, "d_conv": 4, "conv_init": 0.5, "expand": 2, "headdim": 4,
+             "d_ssm": 8, "ngroups": 2, "A_init_range": (1.0, 2.0), "D_has_hdim": True,
+             "rmsnorm": True, "norm_before_gate": True, "dt_min": 0.01, "dt_max": 0.1,
+             "dt_init_floor": 1e-4, "dt_limit": (0.01, 1.0), "bias": True, "conv_bias": True,
+             "device": "cpu", "dtype": torch.float16},
     S6: {"d_inner": 8, "d_state": 4, "dt_rank": 2, "selective": ("B",), "dt_min": 0.01,
          "dt_max": 0.1, "device": "cpu", "dtype": torch.float16},
     Attention: {"d_model": 8, "n_heads": 2, "rotary": True},
@@ -262,9 +268,7 @@ ACCEPTED = (
     (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
     (r"S4D?\.", "half, bfloat16", "x"),
     # Questions and options that have more answers.
-    (r"scan\.why_not", "meta, sparse, nested, masked, empty, an axis more, an axis less, NaN, "
-     "inf, int, half, bfloat16, single, complex", "x"),
-    (r"ssd\.why_not", "meta, empty, NaN, inf, int, half, bfloat16, single, complex", "x"),
+    (r"s(can|sd)\.why_not", "meta, empty, NaN, inf, int, half, bfloat16, single, complex", "x"),
     (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),
@@ -328,8 +332,9 @@ def test_good_arguments_are_accepted_and_never_modified(name):
 
 def test_every_public_function_and_class_is_tried():
     not_tried = {
-        "continuous.ExactStep", "nn.KVCache", "nn.LSTMCache", "nn.MambaCache", "nn.SSMParameters",
-        "s4.dplr.DPLR", "scan.associative.combine",         # tuples: they compute nothing
+        "continuous.ExactStep", "nn.KVCache", "nn.LSTMCache", "nn.Mamba2Cache", "nn.MambaCache",
+        "nn.SSMParameters", "s4.dplr.DPLR",                 # tuples: they compute nothing
+        "scan.associative.combine",                         # on tuples
         "nn.Mixer", "s4.layers.S4Layer",                    # abstract
         "scan.methods", "ssd.methods",                      # without arguments
         "generation.Sampler",                               # tried without its device

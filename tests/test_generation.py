@@ -43,12 +43,12 @@ def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax
     return ids
 
 
-every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA"])
+every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA", "2M"])
 
 
 @every_pattern
 def test_generation_with_a_cache_equals_generation_without(pattern, double):
-    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
+    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2, head_dim=8)
     given = generate(model, random_ids(), 15)
     assert given.shape == (2, 45)
     for row, prompt in zip(given, random_ids(), strict=True):
@@ -339,7 +339,7 @@ def test_model_is_left_in_its_mode(model):
 
 @every_pattern
 def test_generations_side_by_side_equal_each_alone(pattern, double):
-    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2)
+    model = small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2, head_dim=8)
     prompts = [random_ids(length=5), random_ids(length=9, seed=1), random_ids(3, 7, seed=2)]
     expected = [generate(model, ids, 12) for ids in prompts]
     streams = [stream(model, ids, 12) for ids in prompts]

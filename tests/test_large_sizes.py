@@ -51,7 +51,7 @@ def all_close(given, expected, dtype):
     for name, part in expected.items():
         error = torch.linalg.vector_norm(given[name] - part, dtype=F64)
         relative = (error / torch.linalg.vector_norm(part, dtype=F64)).item()
-        assert relative <= (2**-7 if dtype == BF16 else 2e-5), f"{name}: {relative:.1e}"
+        assert relative <= (2**-7 if dtype == BF16 else 1e-5), f"{name}: {relative:.1e}"
 
 
 def some_rows(batch):
@@ -136,7 +136,7 @@ def cut(results, cuts):
     sized(16, 1, 2**22, 32, 16, F32, True),
     sized(72, 1, 2**21, 1040, 16, BF16, True),               # x has more than 2³¹ elements
     sized(72, 2, 2**20, 1040, 16, BF16, True),
-    sized(110, 1, 2**22, 1040, 32, BF16, False),             # and so have the saved states
+    sized(110, 1, 2**21, 1040, 256, BF16, False),            # and so have the saved states
     sized(48, 1, 2**25 + 2**16, 8, 32, BF16, False)])        # and the parts of dB and dC
 def test_long_scan_equals_its_pieces(batch, length, d_inner, d_state, dtype, has_gate):
     def draw_long(width):

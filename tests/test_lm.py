@@ -8,7 +8,7 @@ from systems import close
 from minimamba import MambaConfig, MambaLM, scan
 from minimamba.scan import compiled
 
-PATTERNS = ["MM", "MMMA", "AFAF", "L46MA"]
+PATTERNS = ["MM", "MMMA", "AFAF", "L46MA", "22"]
 every_pattern = pytest.mark.parametrize("pattern", PATTERNS)
 
 
@@ -18,7 +18,8 @@ def model(double):
 
 
 def hybrid(pattern, **options):
-    return small_model(layers=pattern, n_layer=None, d_state=4, n_heads=2, **options)
+    return small_model(**{"layers": pattern, "n_layer": None, "d_state": 4, "n_heads": 2,
+                          "head_dim": 8} | options)
 
 
 def caches_close(given, expected):
@@ -160,13 +161,14 @@ def test_forward_and_backward_run_under_bfloat16_autocast(pattern):
 
 
 def test_letters_build_the_mixers_that_the_table_names():
-    model = hybrid("L46MAF", selective=("delta",), dt_rank=3)
+    model = hybrid("L46MAF2", selective=("delta",), dt_rank=3, head_dim=4, n_groups=3)
     mixers = [layer.mixer for layer in model.layers]
     assert [type(mixer).__name__ for mixer in mixers] == [
-        "LSTM", "S4Block", "S4Block", "Mamba", "Attention", "MLP"]
+        "LSTM", "S4Block", "S4Block", "Mamba", "Attention", "MLP", "Mamba2"]
     assert [type(mixer.ssm).__name__ for mixer in mixers[1:3]] == ["S4D", "S6"]
     assert mixers[2].ssm.x_proj.out_features == mixers[3].dt_proj.in_features == 3
     assert mixers[4].n_heads == 2
+    assert (mixers[6].head_dim, mixers[6].n_groups, mixers[6].d_state) == (4, 3, 4)
 
 
 def test_published_130m_model_has_its_published_size():

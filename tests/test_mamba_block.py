@@ -124,6 +124,13 @@ def test_a_block_that_is_not_as_it_was_made_runs_step_by_step(is_fused, change):
     assert True not in is_fused
 
 
+@pytest.mark.parametrize("limit", ["MAX_BATCH", "MAX_LENGTH", "MAX_D_INNER", "MAX_D_STATE"])
+def test_a_block_beyond_a_limit_of_the_scan_runs_step_by_step(is_fused, monkeypatch, limit):
+    monkeypatch.setattr(fused.operator, limit, 1)
+    block()(inputs(4))
+    assert True not in is_fused
+
+
 def test_gradients_through_a_cache_are_those_of_the_single_steps(is_fused):
     made, u = block(), inputs(6)
     cache = made.init_cache(2)

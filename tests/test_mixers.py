@@ -8,13 +8,18 @@ from models import perturb
 from systems import close, randn
 from torch import Tensor
 
-from minimamba.nn import LSTM, MLP, S6, Attention, Mamba, MambaCache, Mixer, S4Block
+from minimamba.nn import LSTM, MLP, S6, Attention, Mamba, Mamba2, Mixer, S4Block
 from minimamba.s4 import S4D
 
 MIXERS = {
     "Mamba": lambda: Mamba(8),
     "Mamba d_conv=1": lambda: Mamba(8, d_state=3, d_conv=1, expand=3, dt_rank=2),
     "Mamba d_conv=3 bias": lambda: Mamba(8, d_conv=3, bias=True, conv_bias=False),
+    "Mamba2": lambda: Mamba2(8, d_state=4, headdim=4, ngroups=2),
+    "Mamba2 limits": lambda: Mamba2(8, d_state=3, d_conv=1, headdim=8, dt_limit=(0.01, 0.05),
+                                    rmsnorm=False, bias=True, conv_bias=False),
+    "Mamba2 beside an MLP": lambda: Mamba2(8, d_state=3, headdim=4, d_ssm=8, D_has_hdim=True,
+                                           norm_before_gate=True),
     "S6": lambda: S6(8, 4),
     "S6 broadcast": lambda: S6(8, 4, dt_rank="broadcast", selective=("delta", "C")),
     "S6 LTI": lambda: S6(8, 4, selective=()),
@@ -26,7 +31,8 @@ MIXERS = {
     "S4Block of real S4D": lambda: S4Block(S4D(8, 4, init="real"), 8),
     "S4Block of S6": lambda: S4Block(S6(8, 4), 8),
 }
-ONE_OF_EACH_CLASS = ("Mamba", "S6", "Attention", "LSTM", "MLP", "S4Block of S4D", "S4Block of S6")
+ONE_OF_EACH_CLASS = ("Mamba", "Mamba2", "S6", "Attention", "LSTM", "MLP", "S4Block of S4D",
+                     "S4Block of S6")
 """One of each class."""
 
 
@@ -250,15 +256,12 @@ def test_step_does_not_change_the_cache_it_is_given(mixer):
         assert torch.equal(part, copy)
 
 
-@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8)], ids=["Mamba", "S6"])
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: Mamba2(8, headdim=4), lambda: S6(8)],
+                         ids=["Mamba", "Mamba2", "S6"])
 def test_a_step_does_not_write_over_what_it_can_not(build):
     mixer = build()
     x = torch.randn(3, 8)
-    expanded = mixer.init_cache(1)
-    if isinstance(expanded, Tensor):
-        expanded = expanded.expand(3, -1, -1)
-    else:
-        expanded = MambaCache(*(state.expand(3, -1, -1) for state in expanded))
+    expanded = changed(mixer.init_cache(1), lambda part: part.expand(3, *part.shape[1:]))
     with torch.inference_mode():
         inference = mixer.init_cache(3)
         mixer.step_(x, inference)
@@ -267,8 +270,9 @@ def test_a_step_does_not_write_over_what_it_can_not(build):
             mixer.step_(x, cache)
 
 
-@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: S6(8), lambda: LSTM(8),
-                                   lambda: S4D(8)], ids=["Mamba", "S6", "LSTM", "S4D"])
+@pytest.mark.parametrize("build", [lambda: Mamba(8), lambda: Mamba2(8, headdim=4), lambda: S6(8),
+                                   lambda: LSTM(8), lambda: S4D(8)],
+                         ids=["Mamba", "Mamba2", "S6", "LSTM", "S4D"])
 def test_gradients_through_a_cache_of_inference_mode_are_refused_by_its_name(build):
     mixer = build()
     x = torch.randn(3, 5, 8)
@@ -286,7 +290,7 @@ def test_in_place_step_equals_step_and_writes_into_the_given_tensors(name, doubl
     mixer = build(name)
     with torch.no_grad():
         _, cache = mixer(randn(2, 5, 8), return_cache=True)
-        own = cache.clone() if isinstance(cache, Tensor) else MambaCache(*map(torch.clone, cache))
+        own = changed(cache, torch.clone)
         for seed in (1, 2):
             x_t = randn(2, 8, seed=seed)
             expected, cache = mixer.step(x_t, cache)

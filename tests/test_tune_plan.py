@@ -19,7 +19,7 @@ if not why_not("triton"):
 
     from minimamba.scan.triton import operator, plan
 
-NAMES = ("FORWARD", "BACKWARD", "FORWARD_32", "BACKWARD_32")
+NAMES = ("FORWARD", "BACKWARD", "FORWARD_FOR_MORE", "BACKWARD_FOR_MORE")
 SCHEDULERS = 28 * 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -33,12 +33,13 @@ def slower(costs):
                           carry=more(costs.carry))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_costs_of_a_gpu_are_found_by_launching_so_many_programs(name):
-    true = slower(getattr(plan, name))
+@pytest.mark.parametrize("d_state", [16, 32, 256])
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_costs_of_a_gpu_are_found_by_launching_so_many_programs(way, d_state):
+    true = slower(tune_plan.TODAY[way](d_state))
 
-    def pretend(of, kernel, shape, division):
-        assert of == name
+    def pretend(given_way, kernel, shape, division):
+        assert (given_way, shape.d_state) == (way, d_state)
         launch, steps = division.kernel, division.split_steps
         table = dict(true.kernel)[launch.channels_per_lane]
         if kernel.startswith("carry"):
@@ -49,13 +50,13 @@ def test_costs_of_a_gpu_are_found_by_launching_so_many_programs(name):
         assert rest == 0
         return table[programs - 1] * steps
 
-    assert tune_plan.measured(name, SCHEDULERS, pretend) == true
+    assert tune_plan.measured(way, d_state, SCHEDULERS, pretend) == true
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_costs_are_printed_as_the_plan_has_them(name):
-    line = tune_plan.as_source(name, getattr(plan, name))
-    assert line in Path(plan.__file__).read_text().splitlines()
+    printed = tune_plan.as_source(name, getattr(plan, name))
+    assert f"\n{printed}\n" in Path(plan.__file__).read_text()
 
 
 def test_the_fastest_plan_is_the_one_that_took_the_least_time():

@@ -17,11 +17,12 @@ from minimamba.arguments import (
 from minimamba.nn.attention import KVCache
 from minimamba.nn.lstm import LSTMCache
 from minimamba.nn.mamba import MambaCache
+from minimamba.nn.mamba2 import Mamba2Cache
 from minimamba.nn.mixer import Mixer
 from minimamba.ops import decode
 from minimamba.ops.linear import is_plain
 
-LayerCache = MambaCache | KVCache | LSTMCache | Tensor | tuple[()]
+LayerCache = MambaCache | Mamba2Cache | KVCache | LSTMCache | Tensor | tuple[()]
 """The cache of one layer: which of these depends on its mixer."""
 
 

@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from minimamba.arguments import (
     as_bool_mask,
@@ -21,12 +20,15 @@ from minimamba.arguments import (
     check_state,
     check_writable,
 )
+from minimamba.nn.conv_cache import convolve, convolve_step, last_inputs, move_padding
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import SELECTIVE, SelectiveSSM, check_dt_init, check_dt_rank
 from minimamba.ops import decode
-from minimamba.ops.causal_conv1d import causal_conv1d_silu, with_past
 from minimamba.ops.linear import is_plain, linear, linear_layer, weight_of
 from minimamba.ops.mamba_block import BlockWeights, can_use_mamba_block, mamba_block
+
+LAYERS = ("in_proj", "conv1d", "x_proj", "dt_proj", "out_proj")
+"""The names of a block's layers, in the order in which they are computed."""
 
 
 class MambaCache(NamedTuple):
@@ -150,19 +152,15 @@ class Mamba(SelectiveSSM):
         else:
             x, z = self._in_branches(x)
             if attention_mask is not None:
-                x, conv_state = self._move_padding(x, conv_state, attention_mask)
+                x, conv_state = move_padding(x, conv_state, self.d_conv, attention_mask)
             conv_input = x
-            x = self._convolve(x, conv_state)
+            x = convolve(self.conv1d, x, conv_state, self.d_conv)
             y, ssm_state = self.scan(x, z, initial_state=ssm_state, attention_mask=attention_mask,
                                      return_last_state=True)
             output = linear_layer(self.out_proj, y)
         if not return_cache:
             return output
-        if conv_state is None:
-            conv_state = weight_of(self.conv1d).new_zeros(batch, self.d_conv - 1, self.d_inner)
-        recent = torch.cat([conv_state, conv_input[:, max(0, length - self.d_conv + 1):]], 1)
-        # Not recent[:, -(d_conv − 1):], which would be all of it for d_conv = 1.
-        conv_state = recent[:, recent.shape[1] - self.d_conv + 1:]
+        conv_state = last_inputs(conv_input, conv_state, self.d_conv, weight_of(self.conv1d))
         return output, MambaCache(conv_state, ssm_state)
 
     def step(self, x: Tensor, cache: MambaCache) -> tuple[Tensor, MambaCache]:
@@ -203,21 +201,7 @@ class Mamba(SelectiveSSM):
         """
         check_input(x, self.d_model, weight_of(self.conv1d))
         x, _ = self._in_branches(x)
-        return self._convolve(x)
-
-    def _move_padding(self, x: Tensor, conv_state: Tensor | None,
-                      is_token: Tensor) -> tuple[Tensor, Tensor]:
-        """Move padding to before the convolution's state: (padding, state, tokens) in each row."""
-        kept = self.d_conv - 1
-        if conv_state is None:
-            conv_state = x.new_zeros(len(x), kept, self.d_inner)
-        inputs = torch.cat([conv_state, x], 1)
-        position = torch.arange(inputs.shape[1], device=x.device)
-        padding = (~is_token).sum(1, keepdim=True)
-        source = torch.where(position < padding + kept, (position - padding).clamp(min=0),
-                             position)
-        inputs = inputs.gather(1, source[..., None].expand_as(inputs))
-        return inputs[:, kept:], inputs[:, :kept]
+        return convolve(self.conv1d, x, None, self.d_conv)
 
     def _step(self, x: Tensor, cache: MambaCache, in_place: bool) -> tuple[Tensor, MambaCache]:
         check_step_input(x, self.d_model, weight_of(self.conv1d))
@@ -228,37 +212,34 @@ class Mamba(SelectiveSSM):
         if decode.can_use_kernels(x) and is_plain(self.conv1d):
             return self._step_by_kernels(x, cache, in_place)
         x, z = self._in_branches(x)
-        window = torch.cat([cache.conv_state, x[:, None]], 1)            # (batch, d_conv, d_inner)
-        conv_state = window[:, 1:]
+        x, conv_state = convolve_step(self.conv1d, x, cache.conv_state)
         if in_place:
             conv_state = cache.conv_state.copy_(conv_state)
-        if is_plain(self.conv1d):
-            x = (window * self.conv1d.weight[:, 0].T).sum(1)
-            x = silu(x if self.conv1d.bias is None else x + self.conv1d.bias)
-        else:
-            x = silu(self.conv1d(window.mT)[..., 0])
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place)
         return linear_layer(self.out_proj, y), MambaCache(conv_state, ssm_state)
 
     def _block_weights(self) -> BlockWeights | None:
         """The parameters as `mamba_block` takes them; None if it can't be used with them."""
-        layers = self.in_proj, self.conv1d, self.x_proj, self.dt_proj, self.out_proj
-        if (not all(map(is_plain, layers)) or self.in_proj.bias is not None
-                or self.x_proj.bias is not None or self.out_proj.bias is not None
-                or self.scan_method not in ("auto", "triton")):
+        # From dictionaries: an attribute of a module takes a microsecond, and here are forty.
+        layers = [self._modules[name] for name in LAYERS]
+        if self.scan_method not in ("auto", "triton") or not all(map(is_plain, layers)):
             return None
-        return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias,
-                            self.x_proj.weight, self.dt_proj.weight, self.dt_proj.bias,
-                            self.A_log, self.D, self.out_proj.weight)
+        in_proj, conv1d, x_proj, dt_proj, out_proj = [layer._parameters for layer in layers]
+        if any(layer["bias"] is not None for layer in (in_proj, x_proj, out_proj)):
+            return None
+        own = self._parameters
+        return BlockWeights(in_proj["weight"], conv1d["weight"], conv1d["bias"], x_proj["weight"],
+                            dt_proj["weight"], dt_proj["bias"], own["A_log"], own["D"],
+                            out_proj["weight"])
 
     def _step_by_kernels(self, x: Tensor, cache: MambaCache,
                          in_place: bool) -> tuple[Tensor, MambaCache]:
         """`_step` on a GPU. Between plain layers, no kernel writes what the next one preloads."""
         x, z = decode.linear_step(self.in_proj, x).chunk(2, -1)
-        has_x_proj = len(x) <= decode.MAX_X_PROJ_BATCH and self._projections_are_plain(x.dtype)
+        x_proj = self.x_proj.weight if self._can_fold_projections(x) else None
         x, projected, conv_state = decode.conv_step(
             x, self.conv1d.weight[:, 0], self.conv1d.bias, cache.conv_state, in_place=in_place,
-            x_proj=self.x_proj.weight if has_x_proj else None, preload=is_plain(self.in_proj))
+            x_proj=x_proj, preload=is_plain(self.in_proj))
         y, ssm_state = self._scan_step(x, cache.ssm_state, z, in_place, projected)
         return (decode.linear_step(self.out_proj, y, preload=True),
                 MambaCache(conv_state, ssm_state))
@@ -272,12 +253,6 @@ class Mamba(SelectiveSSM):
         if self.in_proj.bias is not None:
             bias_x, bias_z = self.in_proj.bias.chunk(2)
         return linear(x, weight_x, bias_x), linear(x, weight_z, bias_z)
-
-    def _convolve(self, x: Tensor, conv_state: Tensor | None = None) -> Tensor:
-        """Compute silu(conv1d(x)), where conv_state holds the inputs before x."""
-        if is_plain(self.conv1d):
-            return causal_conv1d_silu(x, self.conv1d.weight[:, 0], self.conv1d.bias, conv_state)
-        return silu(self.conv1d(with_past(x, conv_state, self.d_conv).mT).mT)
 
     def _check_cache(self, cache: MambaCache, batch: int) -> None:
         check_cache_type(cache, MambaCache, "a MambaCache")

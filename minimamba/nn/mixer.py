@@ -2,8 +2,8 @@
 
 A mixer maps a sequence (batch, length, d_model) to another of the same shape, and can do so in
 two ways: all steps at once (`forward`), or one step at a time (`step`) with a cache that holds
-what it needs to know of the past. Mamba, S6, attention, an LSTM, S4D and an MLP all have it, so
-that a model can be built of any of them.
+what it needs to know of the past. Mamba, Mamba-2, S6, attention, an LSTM, S4D and an MLP all have
+it, so that a model can be built of any of them.
 """
 
 from typing import Protocol, TypeVar, runtime_checkable

@@ -67,10 +67,6 @@ class SelectiveSSM(nn.Module):
                     dt_scale: float, dt_init_floor: float, device: torch.device | str | None,
                     dtype: torch.dtype | None) -> None:
         """Create the parameters; the arguments are those of `S6` and `Mamba`."""
-        check_positive("dt_min", dt_min, "a step")
-        check_positive("dt_max", dt_max, "a step")
-        if dt_min > dt_max:
-            refuse("dt_min", f"at most dt_max = {dt_max:g}", repr(dt_min))
         self.d_inner = d_inner
         self.d_state = d_state
         rank = 1 if dt_rank == "broadcast" else dt_rank
@@ -90,9 +86,7 @@ class SelectiveSSM(nn.Module):
                 nn.init.constant_(self.dt_proj.weight, bound)
             else:
                 nn.init.uniform_(self.dt_proj.weight, -bound, bound)
-        initial_delta = log_uniform(d_inner, dt_min, dt_max).exp().clamp(min=dt_init_floor)
-        # The inverse of softplus: while Δ_low is near 0, Δ is what was drawn.
-        bias = initial_delta + (-torch.expm1(-initial_delta)).log()
+        bias = initial_dt_bias(d_inner, dt_min, dt_max, dt_init_floor)
         bias = nn.Parameter(bias.to(device=device, dtype=dtype))
         if self.dt_proj is None:
             self.delta_bias = bias
@@ -218,7 +212,7 @@ class SelectiveSSM(nn.Module):
 
         `projected`, (parts, batch, features), is x_proj's product, if a kernel has computed it.
         """
-        if decode.can_use_kernels(x) and self._projections_are_plain(x.dtype):
+        if decode.can_use_kernels(x) and self._can_fold_projections(x):
             if projected is None:
                 projected = linear(x, self.x_proj.weight)
             dt, B, C = projected.split(self._split_sizes, -1)
@@ -240,12 +234,13 @@ class SelectiveSSM(nn.Module):
             new_state = ssm_state.copy_(new_state)
         return y, new_state
 
-    def _projections_are_plain(self, dtype: torch.dtype) -> bool:
-        """Say whether kernels may take the place of x_proj and dt_proj for an x of this dtype, and
+    def _can_fold_projections(self, x: Tensor) -> bool:
+        """Say whether the kernels of a step may multiply by x_proj and dt_proj for this input, and
         all of Δ_low, B and C come from x_proj."""
-        return (self.dt_proj is not None and all(self._split_sizes)
+        return (len(x) <= decode.MAX_FOLDED_BATCH
+                and self.dt_proj is not None and all(self._split_sizes)
                 and is_plain(self.x_proj) and is_plain(self.dt_proj)
-                and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == dtype
+                and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == x.dtype
                 and not torch.is_autocast_enabled(self.x_proj.weight.device.type))
 
     def _init_ssm_state(self, batch: int) -> Tensor:
@@ -416,3 +411,26 @@ def check_dt_init(dt_init: str, dt_scale: float, dt_init_floor: float) -> None:
     check_one_of("dt_init", dt_init, ("random", "constant"))
     check_positive("dt_scale", dt_scale, "a scale")
     check_positive("dt_init_floor", dt_init_floor, "a step")
+
+
+def initial_dt_bias(count: int, dt_min: float, dt_max: float, floor: float) -> Tensor:
+    """Draw initial step sizes Δ, uniformly in log Δ, as the bias that gives them.
+
+    Args:
+        count: how many to draw.
+        dt_min: the smallest Δ.
+        dt_max: the largest Δ.
+        floor: smaller Δ become this.
+
+    Returns:
+        (count,), whose softplus is Δ, in the default dtype.
+
+    Raises:
+        ValueError: for bounds that are not positive or not in this order.
+    """
+    check_positive("dt_min", dt_min, "a step")
+    check_positive("dt_max", dt_max, "a step")
+    if dt_min > dt_max:
+        refuse("dt_min", f"at most dt_max = {dt_max:g}", repr(dt_min))
+    delta = log_uniform(count, dt_min, dt_max).exp().clamp(min=floor)
+    return delta + (-torch.expm1(-delta)).log()                          # the inverse of softplus

@@ -78,7 +78,13 @@ def forward_pass(x: Tensor, weight: Tensor, bias: Tensor | None,
     """Compute `causal_conv1d_silu` by the kernel.
 
     Args:
-        x: as in `causal_conv1d_silu`, and so are the others.
+        x: (batch, length, d_inner).
+        weight: (d_inner, d_conv).
+        bias: (d_inner,), or None.
+        conv_state: (batch, d_conv − 1, d_inner), the inputs before x, oldest first; zeros if None.
+
+    Returns:
+        (batch, length, d_inner), in x's dtype.
     """
     x, weight, conv_state = _contiguous(x, weight, conv_state)
     launch = _launcher("forward", x.shape, weight.shape[1], x.device,
@@ -93,7 +99,10 @@ def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Te
     """Compute the gradients of `forward_pass` by the kernel.
 
     Args:
-        x: as in `causal_conv1d_silu`, and so are weight, bias and conv_state.
+        x: (batch, length, d_inner), what `forward_pass` was given, and so are the next three.
+        weight: (d_inner, d_conv).
+        bias: (d_inner,), or None.
+        conv_state: (batch, d_conv − 1, d_inner), or None.
         dy: (batch, length, d_inner), the gradient of the result.
 
     Returns:

@@ -25,14 +25,15 @@ class Tile(NamedTuple):
     warps: int
 
 
-# The fastest of some ten each for the 130M model on an H200.
+# For the 130M model on an H200, the fastest of some ten each at batch sizes 1, 32 and 128.
 CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Tile(16, 128, 8)}
 """The tiles of `conv_step`, by the smallest batch that they are for: of one sequence each, or of a
 multiple of 16, for tensor cores."""
 SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
 """The tiles of `scan_step`."""
-MAX_X_PROJ_BATCH = 1024
-"""Up to this batch, `conv_step` takes the place of cuBLAS for x_proj."""
+MAX_FOLDED_BATCH = 96
+"""Up to this batch, x_proj is a part of `conv_step`, and dt_proj of `scan_step`; beyond, cuBLAS is
+faster."""
 MATVEC_ROWS = 4
 """Outputs of a linear layer that one program of `matvec` computes."""
 MATVEC_COLUMNS = 256

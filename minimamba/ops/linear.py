@@ -72,7 +72,7 @@ def is_plain(layer: nn.Module) -> bool:
         layer: an `nn.Linear`, `nn.Conv1d` or `nn.RMSNorm`, or what has replaced it.
     """
     return (type(layer) in (nn.Linear, nn.Conv1d, nn.RMSNorm) and "forward" not in vars(layer)
-            and type(layer.weight) in PLAIN_TENSORS and not (
+            and type(layer._parameters.get("weight")) in PLAIN_TENSORS and not (
                 layer._forward_hooks or layer._forward_pre_hooks
                 or layer._backward_hooks or layer._backward_pre_hooks)
             and not _has_global_hooks())

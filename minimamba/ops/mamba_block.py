@@ -9,9 +9,9 @@
 
 Of all these tensors it keeps u, Δ_low, B and C for the backward pass, and the scan the state before
 each chunk. The others, which are large, are computed again (Gu and Dao 2023, section 3.3.2,
-recomputation): x, z and Δ by their products, y by the backward kernel itself. Left to PyTorch, a
-block keeps four times as much, and takes longer to issue all its operations, each with its
-gradient, than the GPU to compute them.
+recomputation): x, z and Δ by their products, y by the backward kernel itself. It is also one
+operation for autograd, where each of these lines would be one or more: to issue them takes Python
+as long as the GPU computes.
 """
 
 from typing import NamedTuple
@@ -45,9 +45,9 @@ class BlockWeights(NamedTuple):
     dt_bias: Tensor
     """(d_inner,)."""
     A_log: Tensor
-    """(d_inner, d_state), in float32."""
+    """(d_inner, d_state)."""
     D: Tensor
-    """(d_inner,), in float32."""
+    """(d_inner,)."""
     out_proj: Tensor
     """(d_model, d_inner)."""
 
@@ -79,8 +79,8 @@ def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool)
     projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
     return (weights.conv.shape[2] <= causal_conv1d.MAX_D_CONV
             and weights.A_log.shape[1] <= operator.MAX_D_STATE
-            and len(u) <= operator.MAX_BATCH
-            and weights.A_log.dtype == weights.D.dtype == torch.float32
+            and len(weights.A_log) <= operator.MAX_D_INNER
+            and len(u) <= operator.MAX_BATCH and u.shape[1] <= operator.MAX_LENGTH
             and (torch.is_autocast_enabled(u.device.type)
                  or all(weight.dtype == u.dtype for weight in projections))
             # Where only some are learned, gradients of the others would be for nothing.
@@ -211,11 +211,11 @@ def _A(weights: BlockWeights) -> Tensor:
 
 
 def _converted(weights: BlockWeights, dtype: torch.dtype) -> BlockWeights:
-    """The weights of the projections in the dtype of the block, the bias of Δ in float32."""
+    """The weights of the projections in the dtype of the block; A, D and Δ's bias in float32."""
     return weights._replace(
         in_proj=weights.in_proj.to(dtype), x_proj=weights.x_proj.to(dtype),
         dt_proj=weights.dt_proj.to(dtype), dt_bias=weights.dt_bias.float(),
-        out_proj=weights.out_proj.to(dtype))
+        A_log=weights.A_log.float(), D=weights.D.float(), out_proj=weights.out_proj.to(dtype))
 
 
 def _rows(t: Tensor) -> Tensor:

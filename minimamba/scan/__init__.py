@@ -16,6 +16,7 @@ from minimamba.arguments import (
     can_read_values,
     check_bool,
     check_count,
+    check_dense,
     check_finite,
     check_one_of,
     is_transformed,
@@ -49,13 +50,13 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None)
         The reason in a few words, or None if the method can run.
 
     Raises:
-        ValueError: if there is no such method, or x has another shape.
+        ValueError: if there is no such method, or x is not dense or has another shape.
     """
     check_one_of("method", method, tuple(METHODS))
-    if x is not None and not isinstance(x, Tensor):
-        refuse("x", "a torch.Tensor", type(x).__name__)
-    if x is not None and x.ndim != 3:
-        refuse("x", "shape (batch, length, d_inner)", shape_of(x))
+    if x is not None:
+        check_dense("x", x)
+        if x.ndim != 3:
+            refuse("x", "shape (batch, length, d_inner)", shape_of(x))
     if d_state is not None:
         check_count("d_state", d_state)
     if method != "reference" and is_transformed():

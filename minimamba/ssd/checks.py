@@ -5,8 +5,10 @@ from torch import Tensor
 
 from minimamba.arguments import (
     FLOATING,
+    LARGEST,
     can_read_values,
     check_finite,
+    check_number,
     check_same_device,
     check_shape,
     check_tensor,
@@ -15,6 +17,8 @@ from minimamba.arguments import (
     shape_of,
 )
 
+NO_LIMIT = (0.0, float("inf"))
+"""What every Δ ≥ 0 lies between."""
 INDICES = (torch.int64, torch.int32, torch.bool)
 """The dtypes that seq_idx may have."""
 
@@ -93,3 +97,23 @@ def check_values(**tensors: Tensor | None) -> None:
         for name, t in tensors.items():
             if t is not None:
                 check_finite(name, t)
+
+
+def check_dt_limit(dt_limit: tuple[float, float]) -> tuple[float, float]:
+    """Check the smallest and the largest Δ.
+
+    Args:
+        dt_limit: two numbers from 0 up, in this order.
+
+    Returns:
+        The two.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
+        refuse("dt_limit", "two numbers, the smallest and the largest step", repr(dt_limit))
+    low, high = dt_limit
+    check_number("dt_limit", low, "a smallest step of at least 0", 0, LARGEST)
+    check_number("dt_limit", high, f"a largest step of at least {low:g}", low, float("inf"))
+    return low, high

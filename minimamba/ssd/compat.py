@@ -8,20 +8,15 @@ from torch.nn.functional import softplus
 
 from minimamba.arguments import (
     FLOATING,
-    LARGEST,
     check_bool,
     check_count,
-    check_number,
     check_same_device,
     check_shape,
     check_tensor,
     refuse,
 )
 from minimamba.ssd import ssd
-from minimamba.ssd.checks import check_inputs, check_values
-
-NO_LIMIT = (0.0, float("inf"))
-"""What every Δ ≥ 0 lies between."""
+from minimamba.ssd.checks import NO_LIMIT, check_dt_limit, check_inputs, check_values
 
 
 def mamba_chunk_scan_combined(
@@ -77,7 +72,7 @@ def mamba_chunk_scan_combined(
     check_bool("return_final_states", return_final_states)
     check_bool("return_varlen_states", return_varlen_states)
     check_count("chunk_size", chunk_size)
-    low, high = _limits(dt_limit)
+    low, high = check_dt_limit(dt_limit)
     state_dtype = check_inputs(x, dt, A, B, C, D, z, dt_bias, None, seq_idx)
     if initial_states is not None:
         check_tensor("initial_states", initial_states, FLOATING)
@@ -112,16 +107,6 @@ def mamba_chunk_scan_combined(
     y = torch.cat([part for part, _ in parts], 1)
     varlen_states = torch.cat([state for _, state in parts])
     return (y, varlen_states[-1:], varlen_states) if return_final_states else (y, varlen_states)
-
-
-def _limits(dt_limit: tuple[float, float]) -> tuple[float, float]:
-    """Check the smallest and the largest Δ."""
-    if not isinstance(dt_limit, (tuple, list)) or len(dt_limit) != 2:
-        refuse("dt_limit", "two numbers, the smallest and the largest step", repr(dt_limit))
-    low, high = dt_limit
-    check_number("dt_limit", low, "a smallest step of at least 0", 0, LARGEST)
-    check_number("dt_limit", high, f"a largest step of at least {low:g}", low, float("inf"))
-    return low, high
 
 
 def _sequences(cu_seqlens: Tensor | None, seq_idx: Tensor | None, x: Tensor) -> list[slice]:

@@ -100,7 +100,6 @@ def part_gradients(dh, inputs, dBC, state_sums, per_channel, tile_states, sectio
     dBC and `state_sums`. Returns dh before the section, and its dA."""
     GATED: tl.constexpr = inputs.z is not None
     dA = tl.zeros_like(per_channel.A_log2e)
-    dBC += section_start.to(tl.int64) * 2 * N
     for walked in tl.range(2 * TILE, SECTION + 2 * TILE, 2 * TILE, num_stages=STAGES):
         start = section_start + SECTION - walked
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
@@ -130,7 +129,9 @@ def part_gradients(dh, inputs, dBC, state_sums, per_channel, tile_states, sectio
             if GATED:
                 store_tile(state_sums.C_h, C_h_pair[i] + sum_over_states(C_h, TILE), block, span,
                            t, own, d_inner, 0)
-            add_dBC(dBC + (t - section_start) * 2 * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+            # Counted in tiles, an offset of 64 bits takes no more registers than one of 32.
+            add_dBC(dBC + (t // TILE).to(tl.int64) * (2 * TILE * N),
+                    sum_over_channels(dB, dC, TILE), ATOMIC)
     return dh, dA
 
 

@@ -39,8 +39,8 @@ MAX_BATCH = 65535
 """Sequences that one launch computes: CUDA's limit to the third side of a grid."""
 MAX_LENGTH = 2**30
 """Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
-MAX_D_INNER = 2**22
-"""Channels: their offsets within the scratch for one chunk's states have 32 bits."""
+MAX_D_INNER = 2**21
+"""Channels: offsets within the scratch for the states of a chunk have 32 bits."""
 MAX_D_STATE = 256
 FAR = 2**29
 """Elements between steps, or groups, of B and C, from which on offsets may exceed 32 bits."""
@@ -218,9 +218,18 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     """Run the kernels of the forward pass.
 
     Args:
-        x: as in `scan`, and so are the others but those that follow.
+        x: (batch, length, d_inner); its dtype and those of the others are as in `scan`.
+        delta: (batch, length, d_inner), before bias and softplus.
+        A: (d_inner, d_state).
+        B: (batch, length, d_state) or (batch, length, groups, d_state).
+        C: as B; the number of groups may differ.
+        D: (d_inner,), the skip connection; none if None.
+        z: (batch, length, d_inner), the gate; none if None.
+        delta_bias: (d_inner,), added to delta; none if None.
+        delta_softplus: whether Δ = softplus(delta + delta_bias).
+        initial_state: (batch, d_inner, d_state); zeros if None.
         needs_grad: whether to save states for `backward_pass`.
-        time_last: as in `scan`.
+        time_last: whether time is the last axis of x, delta, z, B and C, instead of the second.
 
     Returns:
         y; the last state; the state before each chunk, (batch, chunks, d_inner, N), empty without
@@ -288,11 +297,22 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     """Compute the gradients of `forward_pass`.
 
     Args:
-        x: as in `forward_pass`, and so are those up to `delta_softplus`, and `time_last`.
-        chunk_states: from `forward_pass`, and so is BC.
+        x: (batch, length, d_inner), what `forward_pass` was given, and so are those up to
+            `delta_softplus`.
+        delta: (batch, length, d_inner).
+        A: (d_inner, d_state).
+        B: (batch, length, d_state) or (batch, length, groups, d_state).
+        C: as B.
+        D: (d_inner,), or None.
+        z: (batch, length, d_inner), or None.
+        delta_bias: (d_inner,), or None.
+        delta_softplus: whether Δ = softplus(delta + delta_bias).
+        chunk_states: (batch, chunks, d_inner, N), from `forward_pass`.
+        BC: B and C as the kernels read them, from `forward_pass`.
         d_out: of x's shape, the gradient of y.
         d_last_state: (batch, d_inner, N), that of the last state; zeros if None.
         has_initial_state: whether `forward_pass` was given an initial state.
+        time_last: what `forward_pass` was given.
         y_again: (batch, length, d_inner), contiguous: y is computed once more and written there;
             needs z. The gradients of delta and z then take the memory of delta and d_out, which
             must be contiguous, and are lost.

@@ -161,7 +161,7 @@ def make_plan(shape: ScanShape, costs: Costs, channels_per_lane: int, chunks_per
 
     Args:
         shape: sizes of the scan.
-        costs: FORWARD or BACKWARD.
+        costs: from `forward_costs` or `backward_costs`.
         channels_per_lane: one that `costs.kernel` lists.
         chunks_per_split: length of a split in chunks.
         pieces_per_split: a divisor of `chunks_per_split`; not used if there is one split.
@@ -202,7 +202,7 @@ def choose_plan(shape: ScanShape, costs: Costs, schedulers: int | None) -> Plan:
 
     Args:
         shape: sizes of the scan.
-        costs: FORWARD or BACKWARD.
+        costs: from `forward_costs` or `backward_costs`.
         schedulers: warp schedulers of the GPU; None for Triton's interpreter, which runs the
             programs one after another, so that the fewest are best.
     """
