@@ -1,8 +1,8 @@
 """Mamba-2's scan by Triton kernels: what they take, allocation, launches, and the operator.
 
 `plan.py` says how the work is divided; `forward.py` and `backward.py` hold the kernels. The forward
-pass saves nothing for the backward pass but its arguments: the states before all chunks, two to
-four times as large as x, exist during the backward pass only.
+pass saves nothing for the backward pass but its arguments: the states before all chunks, larger
+than x by a factor of d_state / chunk, exist during the backward pass only.
 """
 
 from functools import lru_cache
