@@ -177,7 +177,7 @@ phone book                        | 11_what_a_state_forgets.html#5.-To-copy,-and
 jamba                             | 11_what_a_state_forgets.html#8.-How-Jamba-is-laid-out
 """
 SCREEN = {"width": 1280, "height": 900}
-PHONE = {"width": 400, "height": 800}
+PHONE = {"width": 390, "height": 800}
 pytestmark = pytest.mark.browser
 
 

@@ -16,11 +16,12 @@ window.makeFinder = (() => {
   ];
   // Words without which a question asks the same.
   const EMPTY = new Set(("a an and are as at be beside between by can did do does for from how i in "
-    + "is it its me mean means my no not of on or so than that the then there this to versus vs was we what "
-    + "when where which who why will with you your").split(" "));
-  const GREEK = Object.fromEntries([..."αβγδεζηθικλμνξπρστυφχψω"].map((sign, place) => [sign, (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-    + "upsilon phi chi psi omega").split(" ")[place]]));
+    + "is it its me mean means my no not of on or so than that the then there this to versus vs was "
+    + "we what when where which who why will with you your").split(" "));
+  const NAMES = ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho "
+    + "sigma tau upsilon phi chi psi omega").split(" ");
+  const GREEK = Object.fromEntries(
+    [..."αβγδεζηθικλμνξπρστυφχψω"].map((sign, place) => [sign, NAMES[place]]));
 
   // Words in lower case, without accents and possessives; Greek letters by their names.
   function words(text, parts = (word) => [word]) {
@@ -117,7 +118,8 @@ window.makeFinder = (() => {
       }] };
     }
 
-    function weight(url, term, isName) {
+    // Chapters come before the API reference, unless it is asked for by a name such as A_log.
+    function weight(url, isName) {
       const section = byUrl.get(url);
       if (section.api) return isName ? 2 : 0.15;
       return section.chapter === "Glossary" ? 1.5 : 1;
@@ -126,7 +128,7 @@ window.makeFinder = (() => {
     // The part of a title that matches: all of "Δ", half of "Discretization and Δ".
     function titleShare(section, matched) {
       const all = words(section.title).filter((word) => !EMPTY.has(word) && !/^\d+$/.test(word));
-      const hits = all.filter((word) => matched.has(word) || matched.has(stem(word)));
+      const hits = all.filter((word) => terms(word).some((one) => matched.has(one)));
       return all.length ? hits.length / all.length : 0;
     }
 
@@ -138,22 +140,19 @@ window.makeFinder = (() => {
       const search = (combineWith) => index.search(
         { combineWith, queries: wanted.map(either) },
         { processTerm: (term) => term, boost: FIELDS, weights: { fuzzy: 0.3, prefix: 0.3 },
-          boostDocument: (url, term) => weight(url, term, isName) });
+          boostDocument: (url) => weight(url, isName) });
       let found = search("AND");
       if (found.length < 3) {
         const urls = new Set(found.map((one) => one.id));
         found = [...found, ...search("OR").filter((one) => !urls.has(one.id))];
       }
       return found.map(({ id, score, match, queryTerms }) => {
-        const matched = new Set(Object.keys(match));
-        for (const phrase of PHRASES) {
-          if (matched.has(phrase.term) && phrase.stems.length === 1) matched.add(phrase.stems[0]);
-        }
         const section = byUrl.get(id);
-        const complete = wanted.filter(({ term, words: typed }) => queryTerms.includes(term)
+        const matched = new Set(Object.keys(match));
+        const share = wanted.filter(({ term, words: typed }) => queryTerms.includes(term)
           || typed.every((word) => queryTerms.includes(word))).length / wanted.length;
         return { section, matches: (word) => terms(word).some((one) => matched.has(one)),
-          score: score * complete ** 2 * (1 + 2 * titleShare(section, matched)) };
+          score: score * share ** 2 * (1 + 2 * titleShare(section, matched)) };
       }).sort((a, b) => b.score - a.score);
     };
   };

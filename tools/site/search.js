@@ -29,18 +29,20 @@ function finder() {
   return finding;
 }
 
-// A text with what was found in it marked, from the first place on if that is far.
-function marked(text, result, most = Infinity) {
-  const parts = text.split(/([\p{L}\p{M}\p{N}_'’]+)/u);
-  const isFound = parts.map((part, place) => place % 2 === 1 && result.matches(part));
-  const first = isFound.indexOf(true);
-  const before = parts.slice(0, Math.max(first, 0)).join("").length;
+const words = (text) => text.split(/([\p{L}\p{M}\p{N}_'’]+)/u);
+
+// The piece of a text that begins shortly before the first word that was found.
+function piece(text, result) {
+  const parts = words(text);
+  const first = parts.findIndex((part, place) => place % 2 && result.matches(part));
+  const from = parts.slice(0, first).join("").length > 50 ? first - 10 : 0;
+  return parts.slice(Math.max(from, 0)).join("").slice(0, 150).replace(/\S*$/, "");
+}
+
+function marked(text, result) {
   const span = document.createElement("span");
-  let length = 0;
-  parts.forEach((part, place) => {
-    if (before > most / 3 && place < first - 10) return;
-    if ((length += part.length) > most) return;
-    if (!isFound[place]) return span.append(part);
+  words(text).forEach((part, place) => {
+    if (place % 2 === 0 || !result.matches(part)) return span.append(part);
     const mark = document.createElement("mark");
     mark.textContent = part;
     span.append(mark);
@@ -54,7 +56,7 @@ function item(result) {
   link.href = new URL(encodeURI(section.url), site);
   const where = section.level === 1 && !section.api ? section.title
     : `${section.chapter} › ${section.title}`;
-  link.append(marked(where, result), marked(section.text, result, 150));
+  link.append(marked(where, result), marked(piece(section.text, result), result));
   const entry = document.createElement("li");
   entry.append(link);
   return entry;
