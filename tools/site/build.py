@@ -33,7 +33,8 @@ changed them, are the next build's to delete, and no others."""
 NAME = re.compile(r"(?!index\.)[\w.-]+\.ipynb")
 """Names of notebooks that need no escape in an address."""
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-ENTRY = re.compile(r"<tr>\s*<td>(.*?)</td>(.*?)</tr>", re.S)
+ROW = re.compile(r"<tr>(\s*<td.*?)</tr>", re.S)
+CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.S)
 TOPIC = re.compile(r"^\| \w\d \| \[[^]]*\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|$", re.M)
 LANDING_WIDGET = "token_explorer.js"
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
@@ -136,10 +137,10 @@ def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], st
     for path in books:
         with errors_of(path):
             chapters.append(chapter(path, body, repository))
-    for name, page in (("questions.md", questions), ("glossary.md", glossary)):
+    for name, title in (("questions.md", "Questions"), ("glossary.md", "Glossary")):
         if (notebooks / name).exists():
             with errors_of(notebooks / name):
-                chapters.append(page(notebooks / name, reference))
+                chapters.append(tables(notebooks / name, title, reference))
     if not chapters:
         raise ValueError(f"{notebooks}: expected notebooks, got none")
     modules = reference.pages(environment)
@@ -210,26 +211,20 @@ def chapter(path: Path, body: Body, repository: str | None) -> dict:
     return page | {"sections": sections(page), "contents": contents(page)}
 
 
-def questions(path: Path, reference: Reference) -> dict:
-    """The page of questions, each with a link to its answer."""
-    html = prose.render(path.read_text("utf-8"), reference.find)
-    page = {"url": f"{path.stem}.html", "title": "Questions", "html": html, "source": None}
-    return page | {"sections": sections(page), "contents": contents(page)}
-
-
-def glossary(path: Path, reference: Reference) -> dict:
-    """The page of symbols and terms; each has an id and an entry of its own in the search."""
+def tables(path: Path, title: str, reference: Reference) -> dict:
+    """The page of the questions or of the glossary: each row has an id and can be found."""
     found = []
 
     def entry(row: re.Match) -> str:
-        title = prose.text(row.group(1))
-        name = title.replace(" ", "-")
-        found.append({"url": f"{path.stem}.html#{name}", "chapter": "Glossary", "title": title,
-                      "text": prose.text(row.group(2)), "level": 3})
-        return f'<tr id="{escape(name)}"><td>{row.group(1)}</td>{row.group(2)}</tr>'
+        name, *others = [text for text in map(prose.text, CELL.findall(row.group(1)))
+                         if not text.isdigit()]                 # the number of a question
+        address = name.replace(" ", "-")
+        found.append({"url": f"{path.stem}.html#{address}", "chapter": title, "title": name,
+                      "text": " ".join(others), "level": 3})
+        return f'<tr id="{escape(address)}">{row.group(1)}</tr>'
 
-    html = ENTRY.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
-    page = {"url": f"{path.stem}.html", "title": "Glossary", "html": html, "source": None}
+    html = ROW.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
+    page = {"url": f"{path.stem}.html", "title": title, "html": html, "source": None}
     titles = [section | {"text": ""} for section in sections(page)]
     return page | {"sections": titles + found, "contents": contents(page)}
 

@@ -23,27 +23,34 @@ window.makeFinder = (() => {
   const GREEK = Object.fromEntries(
     [..."αβγδεζηθικλμνξπρστυφχψω"].map((sign, place) => [sign, NAMES[place]]));
 
-  // Words in lower case, without accents and possessives; Greek letters by their names.
+  // A function of a word that is computed once for each.
+  function remembered(compute) {
+    const results = new Map();
+    return (word) => {
+      if (!results.has(word)) results.set(word, compute(word));
+      return results.get(word);
+    };
+  }
+
+  const stem = remembered((word) => stemmer(word));
+  const american = remembered((word) => word
+    .replace(/(?<=\w{3})is(e|ed|es|ing|ation|ations|er)$/, "iz$1")
+    .replace(/(?<=\w{3})our(s|ed|ing|al)?$/, "or$1").replace(/ell(ed|ing)$/, "el$1"));
+
+  // Words in lower case and American spelling, without accents and possessives; Greek letters by
+  // their names. An A that does not begin a sentence is the matrix, "a_", and no article.
   function words(text, parts = (word) => [word]) {
     const plain = text.normalize("NFKD").replace(/\p{M}/gu, "").replace(/['’]s\b/g, "")
-      .replace(/[Α-Ωα-ω]/g, (sign) => ` ${GREEK[sign.toLowerCase()]} `);
-    return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).flatMap(parts).map((word) => word.toLowerCase());
+      .replace(/[Α-Ωα-ω]/g, (sign) => ` ${GREEK[sign.toLowerCase()]} `)
+      .replace(/(?<=[^.!?:·\s]\s+)A(?![\p{L}\p{N}_])|^A(?=\s*$)/gu, "A_");
+    return (plain.match(/[\p{L}\p{N}_]+/gu) ?? []).flatMap(parts)
+      .map((word) => american(word.toLowerCase()));
   }
 
   // A name such as selective_scan or MambaLM is found as a whole and by its parts.
   function wholeAndParts(word) {
     if (!/_|\p{Ll}\p{Lu}/u.test(word)) return [word];
     return [word, ...word.split(/_+|(?<=\p{Ll})(?=\p{Lu})/u).filter(Boolean)];
-  }
-
-  // British spelling becomes American, and then endings go.
-  const shortened = (word) => stemmer(word.replace(/(?<=\w{3})is(e|ed|es|ing|ation|ations|er)$/, "iz$1")
-    .replace(/(?<=\w{3})our(s|ed|ing|al)?$/, "or$1").replace(/ell(ed|ing)$/, "el$1"));
-  const stems = new Map();
-
-  function stem(word) {
-    if (!stems.has(word)) stems.set(word, shortened(word));
-    return stems.get(word);
   }
 
   const PHRASES = SYNONYMS.flatMap((names) => names.map((name) => (
@@ -81,14 +88,14 @@ window.makeFinder = (() => {
     for (let place = 0; place < all.length;) {
       const phrase = phraseAt(short, place);
       const next = place + (phrase?.stems.length ?? 1);
-      found.push({ term: phrase?.term ?? short[place], words: all.slice(place, next),
-        isLast: next === all.length });
+      found.push({ term: phrase?.term ?? short[place], isName: Boolean(phrase),
+        words: all.slice(place, next), isLast: next === all.length });
       place = next;
     }
     return found;
   }
 
-  const FIELDS = { title: 5, chapter: 1, text: 1 };
+  const scaled = (factor) => ({ title: 5 * factor, chapter: factor, text: factor });
   const asTerms = (all) => ({ combineWith: "AND",
     queries: all.map((one) => ({ queries: [one], tokenize: (text) => [text] })) });
 
@@ -106,22 +113,23 @@ window.makeFinder = (() => {
     index.addAll(sections);
     const byUrl = new Map(sections.map((section) => [section.url, section]));
 
-    // A unit is found by its term or its words: also by longer words while one is being typed, and
-    // by similar ones where the course has no such word.
-    function either({ term, words: typed, isLast }) {
+    // A unit is found by its term, a name or a stem, and by its words: also by longer ones while one
+    // is being typed, and by similar ones where the course has no such word.
+    function either({ term, isName, words: typed, isLast }) {
       const isKnown = known.has(term) || typed.every((word) => known.has(word));
       const [word] = typed;
       const isLong = typed.length === 1 && word.length > 2;
-      return { combineWith: "OR", queries: [asTerms([term]), {
-        ...asTerms(typed), prefix: isLast && isLong, fuzzy: !isKnown && isLong && 0.25,
-        boost: typed.length > 1 ? { title: 1, chapter: 0.2, text: 0.2 } : FIELDS,
-      }] };
+      return { combineWith: "OR", queries: [
+        { ...asTerms([term]), boost: scaled(isName ? 1 : 0.5) },
+        { ...asTerms(typed), boost: scaled(typed.length > 1 ? 0.2 : 1),
+          prefix: isLast && isLong, fuzzy: !isKnown && isLong && 0.25 },
+      ] };
     }
 
     // Chapters come before the API reference, unless it is asked for by a name such as A_log.
-    function weight(url, isName) {
+    function weight(url, isCode) {
       const section = byUrl.get(url);
-      if (section.api) return isName ? 2 : 0.15;
+      if (section.api) return isCode ? 2 : 0.15;
       return section.chapter === "Glossary" ? 1.5 : 1;
     }
 
@@ -136,11 +144,11 @@ window.makeFinder = (() => {
     return (query) => {
       const wanted = units(query);
       if (!wanted.length) return [];
-      const isName = /[a-z][A-Z]|_|\w\.\w/.test(query);
+      const isCode = /[a-z][A-Z]|_|\w\.\w/.test(query);
       const search = (combineWith) => index.search(
         { combineWith, queries: wanted.map(either) },
-        { processTerm: (term) => term, boost: FIELDS, weights: { fuzzy: 0.3, prefix: 0.3 },
-          boostDocument: (url) => weight(url, isName) });
+        { processTerm: (term) => term, weights: { fuzzy: 0.3, prefix: 0.3 },
+          boostDocument: (url) => weight(url, isCode) });
       let found = search("AND");
       if (found.length < 3) {
         const urls = new Set(found.map((one) => one.id));
