@@ -13,7 +13,7 @@ GITHUB = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?")
 SERVICES = {
     "Colab": "https://colab.research.google.com/github/{name}/blob/main/{path}",
     "Kaggle": "https://kaggle.com/kernels/welcome?src=https://github.com/{name}/blob/main/{path}",
-    "Binder": "https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{path}",
+    "Binder": "https://mybinder.org/v2/gh/{name}/main?labpath={path}",
 }
 """Services that open a notebook of a repository on GitHub."""
 
