@@ -40,6 +40,9 @@ class Launcher:
 
     def __init__(self, kernel: Callable, grid: tuple[int, int, int], constants: dict[str, object],
                  **options: int) -> None:
+        from triton.runtime import driver
+
+        self._driver = driver
         self._run_anew = kernel[grid]
         self._grid = grid
         self._constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -58,15 +61,13 @@ class Launcher:
                 self(*tensors)
             return
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        is_aligned = not any(address % ALIGNMENT for address in addresses if address)
+        is_aligned = not any([address % ALIGNMENT for address in addresses if address])
         if self._compiled is None or not is_aligned:
             compiled = self._run_anew(*tensors, **self._constants, **self._options)
             self._compiled = compiled if is_aligned else self._compiled
             return
-        from triton.runtime import driver
-
         compiled = self._compiled
-        stream = driver.active.get_current_stream(device.index)
+        stream = self._driver.active.get_current_stream(device.index)
         # As Triton's JITFunction.run does, without its hooks for profilers.
         compiled.run(*self._grid, stream, compiled.function, compiled.packed_metadata, None, None,
                      None, *addresses, *self._constants.values())
