@@ -61,7 +61,7 @@ class Launcher:
                 self(*tensors)
             return
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        is_aligned = not any([address % ALIGNMENT for address in addresses if address])
+        is_aligned = not any(address % ALIGNMENT for address in addresses if address)
         if self._compiled is None or not is_aligned:
             compiled = self._run_anew(*tensors, **self._constants, **self._options)
             self._compiled = compiled if is_aligned else self._compiled

@@ -31,9 +31,9 @@ def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
     Returns:
         The gradients.
     """
-    is_batched = torch._C._functorch.is_legacy_batchedtensor
+    tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
     if not torch.compiler.is_compiling() and any(
-            [isinstance(x, torch.Tensor) and is_batched(x) for x in arguments]):
+            map(torch._C._functorch.is_legacy_batchedtensor, tensors)):
         raise RuntimeError(BATCHED + instead)
     if not torch.is_grad_enabled():
         return tuple(backward(*arguments))

@@ -91,7 +91,7 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         The reason in a few words, or None if they can run.
     """
     is_on_gpu = x is not None and x.is_cuda
-    reason = failure() if is_on_gpu and TRITON and not interpreted() else _why_not_here()
+    reason = failure() if is_on_gpu and TRITON else _why_not_here()
     if reason or x is None:
         return reason
     if x.dtype == torch.float64:
@@ -129,9 +129,9 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         A: (d_inner, d_state), float32.
         B: (batch, length, d_state) or (batch, length, groups, d_state), in x's dtype or float32.
         C: as B; the number of groups may differ.
-        D: (d_inner,), the skip connection, float32; none if None.
+        D: (d_inner,), the skip connection, in x's dtype or float32; none if None.
         z: (batch, length, d_inner), the gate; in x's dtype or float32; none if None.
-        delta_bias: (d_inner,), added to delta, float32; none if None.
+        delta_bias: (d_inner,), added to delta, in x's dtype or float32; none if None.
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state), float32; zeros if None.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second;
@@ -151,7 +151,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         return y, last_state
     inputs = x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state
     needs_grad = torch.is_grad_enabled() and any(
-        [isinstance(t, Tensor) and t.requires_grad for t in inputs])
+        isinstance(t, Tensor) and t.requires_grad for t in inputs)
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
     y, last_state, *_ = run(*inputs, needs_grad, time_last)
