@@ -77,7 +77,9 @@ def failure() -> str | None:
     from minimamba.scan.triton import trial
 
     is_tried = trial.failure.cache_info().currsize > 0
-    return trial.failure() if is_tried or not torch.cuda.is_current_stream_capturing() else None
+    if not is_tried and (interpreted() or torch.cuda.is_current_stream_capturing()):
+        return None
+    return trial.failure()
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
@@ -252,7 +254,8 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     BC = A.new_empty(launches.BC)
     if launches.pack:
         launches.pack(B, C, BC)
-        B, C = BC.unbind(3)
+        B = BC                                # which begins with it
+        C = BC.select(3, 1)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(x, delta, A, B, delta_bias, piece_states, piece_deltas)
@@ -338,7 +341,8 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
         dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
     BC_given = B, C
     if launches.is_packed:
-        B, C = BC.unbind(3)
+        B = BC                                # which begins with it
+        C = BC.select(3, 1)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
