@@ -6,8 +6,6 @@ from systems import close, leaves, randn, uniform
 
 from minimamba import selective_scan
 from minimamba.compat import selective_scan_fn
-from minimamba.scan import why_not
-from minimamba.scan.triton import operator
 
 BATCH, CHANNELS, LENGTH, D_STATE = 2, 6, 20, 4
 
@@ -70,24 +68,6 @@ def test_constant_parameter_in_float32_is_not_rounded_beside_half_precision(name
     expected_y, expected_h = selective_scan_fn(**exact, return_last_state=True)
     assert torch.equal(y, expected_y.to(half))
     assert torch.equal(h, expected_h)
-
-
-@pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
-def test_kernels_read_D_and_the_bias_in_half_precision_as_their_values_in_float32(monkeypatch):
-    monkeypatch.setattr(operator, "is_chosen", lambda *_: True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    given = arguments_in_official_layout()
-    flag = given.pop("delta_softplus")
-    half = {name: t.to(device, torch.bfloat16) for name, t in given.items()}
-    wide = half | {name: half[name].float() for name in ("A", "D", "delta_bias")}
-    found = []
-    for tensors in (half, wide):
-        inputs = [t.requires_grad_() for t in tensors.values()]
-        y = selective_scan_fn(*inputs, flag)
-        found.append([y, *torch.autograd.grad(y.float().square().sum(), inputs)])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other.to(one.dtype))
-        assert one.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("name", "bad", "message"), [
