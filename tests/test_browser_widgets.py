@@ -680,9 +680,179 @@ OUTSIDE = """() => {
             || box.top < frame.top || box.bottom > frame.bottom);
     }).map((text) => text.textContent);
 }"""
+# What can't be read: small text, text on text (boxes may touch), what the page hides at its right.
+ILLEGIBLE = """() => {
+    const svg = document.querySelector("svg");
+    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const size = (element) => parseFloat(getComputedStyle(element).fontSize)
+        * (svg.contains(element) ? scale : 1);
+    const all = [...document.querySelectorAll("#here :is(text, p, b, label, span, button)")];
+    const texts = [...svg.querySelectorAll("text")].filter((text) => text.textContent.trim());
+    const boxes = texts.map((text) => text.getBoundingClientRect());
+    const meet = (one, other) => Math.min(one.right, other.right) > Math.max(one.left, other.left)
+        + 2 && Math.min(one.bottom, other.bottom) > Math.max(one.top, other.top) + 5;
+    return [
+        ...all.filter((element) => size(element) < 11)
+            .map((element) => `too small: ${element.textContent}`),
+        ...boxes.flatMap((box, i) => boxes.slice(0, i).flatMap((other, j) => meet(box, other)
+            ? [`on each other: ${texts[j].textContent} and ${texts[i].textContent}`] : [])),
+        ...(document.documentElement.scrollWidth > innerWidth ? ["wider than the page"] : []),
+    ];
+}"""
 
 
-@pytest.mark.parametrize("name", [*DRAWN, "StateExplorer"])
+@pytest.mark.parametrize("name", widgets.__all__)
+def test_an_explorer_is_legible_from_a_phone_to_a_wide_screen(show, name):
+    page = show(getattr(widgets, name)())
+    try:
+        for width in (320, 700, 1600):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function("""() => {
+                const [svg, picture] = ["svg", ".picture"].map((name) =>
+                    document.querySelector(name));
+                return svg.viewBox.baseVal.width >= picture.clientWidth;
+            }""")
+            assert page.evaluate(ILLEGIBLE) == [], width
+            assert page.evaluate(OUTSIDE) == [], width
+            for slider in page.locator(".row input[type=range]").all():
+                widths = []
+                for key in ("Home", "End"):
+                    slider.press(key)
+                    widths.append(slider.bounding_box()["width"])
+                assert widths[0] == widths[1] > 0.25 * min(width, 920)
+    finally:
+        page.set_viewport_size({"width": 1000, "height": 900})
+
+
+# Settings with which each task is done.
+SOLUTIONS = {
+    "DeltaExplorer": {"delta": 0.07, "decay_rate": 1.0},
+    "HippoExplorer": {"measure": "legt"},
+    "KernelExplorer": {"input": "impulse", "decay": 1, "angle": 180},
+    "RecallExplorer": {"d_state": 16, "pairs": 32},
+    "RooflineExplorer": {"passes": 0},
+    "ScanStepper": {"order": "Hillis-Steele", "length": 16, "level": 4},
+    "ShapeExplorer": {"length": 2, "d_state": 3},
+    "StabilityExplorer": {"real": 1.5, "imaginary": 2},
+    "TokenExplorer": {"position": 10, "position_delta": 0.001},
+}
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_a_task_is_done_by_its_solution_and_by_no_preset(show, name):
+    explorer = getattr(widgets, name)()
+    page = show(explorer)
+    task, found = page.locator(".task"), page.locator(".done")
+    picture = page.locator("svg").bounding_box()
+    page.evaluate("settings => Object.entries(settings).forEach(([name, value]) => "
+                  "model.set(name, value))", SOLUTIONS[name])
+    assert task.inner_text().startswith("✓ Done:")
+    assert found.inner_text().startswith("✓ ")
+    assert page.locator("svg").bounding_box()["y"] == picture["y"]      # what is dragged stays
+    presets = task.get_by_role("button").all()
+    assert 3 <= len(presets) <= 4
+    for preset in presets:                                              # the last is "Reset"
+        preset.click()
+        assert task.inner_text().startswith("Try it:")
+        assert not found.is_visible()
+        settings = dict(zip(explorer.settings, values(page, *explorer.settings), strict=True))
+        explorer.set_state(settings)                                    # Python accepts it
+        assert (explorer.value, explorer.message) == (settings, "")
+        assert caption(page) == explorer.caption
+    assert explorer.value == getattr(widgets, name)().value
+
+
+@pytest.mark.parametrize("name", widgets.__all__)
+def test_values_are_read_by_keyboard_and_pointer(show, name):
+    page = show(getattr(widgets, name)())
+    reader, bubble = page.locator(".reader"), page.locator(".reading text").last
+    reader.focus()
+    assert reader.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    said = []
+    for key in ("Home", "ArrowRight", "ArrowDown", "End"):
+        reader.press(key)
+        said.append(reader.get_attribute("aria-valuetext"))
+        assert bubble.text_content() == said[-1]
+        assert page.evaluate(OUTSIDE) == []
+    assert len({*said}) >= 3
+    assert reader.get_attribute("aria-valuenow") == reader.get_attribute("aria-valuemax")
+    x, y = middles(page.locator(".reading circle"))[0]
+    reader.blur()
+    assert page.locator(".reading").count() == 0
+    page.mouse.move(x, y)
+    assert bubble.text_content() == said[-1]
+    page.mouse.move(1, 1)
+    assert page.locator(".reading").count() == 0
+
+
+def test_a_key_is_announced_once_when_the_hand_rests(show):
+    explorer = widgets.RooflineExplorer(passes=3)
+    page = show(explorer)
+    page.evaluate("""() => {
+        window.announced = [];
+        for (const region of document.querySelectorAll(
+            "[aria-live], [role=status], [role=alert], output")) {
+            new MutationObserver(() => announced.push(region.textContent)).observe(region,
+                {childList: true, characterData: true, subtree: true});
+        }
+    }""")
+    slider = page.get_by_label("passes over the states")
+    for _ in range(3):
+        slider.press("ArrowLeft")
+    page.wait_for_function("announced.length > 0")
+    assert page.evaluate("announced") == [
+        f"{page.locator('.done').inner_text()} {caption(page)}"]
+    assert caption(page) == widgets.RooflineExplorer(passes=0).caption
+
+
+@pytest.mark.parametrize(("name", "start", "end", "setting", "expected"), [
+    ("KernelExplorer", 25, 9, "step", 9), ("HippoExplorer", 6, 9.3, "time", 9.3)])
+def test_a_handle_is_dragged(show, name, start, end, setting, expected):
+    page = show(getattr(widgets, name)())
+    panel = page.locator(".drag-area").bounding_box()
+    x, y = middles(page.locator(".handle circle"))[0]
+    unit = panel["width"] / {"KernelExplorer": 32.2, "HippoExplorer": 10}[name]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + (end - start) * unit, y + 40, steps=3)
+    page.mouse.up()
+    assert values(page, setting) == pytest.approx([expected])
+
+
+def test_a_pointer_picks_a_channel_in_its_map(show, state_explorer):
+    page = show(state_explorer)
+    for handle, panel in zip(page.locator(".handle circle").all(),
+                             page.locator(".drag-area").all(), strict=True):
+        box, (x, y) = panel.bounding_box(), middles(handle)[0]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 30, box["y"] + 128.5 / 256 * box["height"], steps=3)
+        page.mouse.up()
+        assert values(page, "channel") == [128]
+        page.evaluate("model.set('channel', 0)")
+
+
+def test_the_task_of_the_state_explorer_is_done_at_a_channel_that_steps_at_a_quote(
+        show, code_model):
+    explorer = widgets.StateExplorer('names = ["a"]', 1, 0, model=code_model)
+    page = show(explorer)
+    delta = explorer.compute().delta
+    for channel in (0, next(c for c in range(256) if explorer.text[delta[c].argmax()] == '"')):
+        other = widgets.StateExplorer(explorer.text, 1, channel, model=code_model)
+        page.evaluate("maps => model.set('maps', decoded(maps))", encoded(other.maps))
+        assert page.locator(".done").is_visible() == (channel != 0)
+
+
+def test_a_drawing_whose_size_is_its_own_scrolls_where_it_does_not_fit(show):
+    page = show(widgets.ScanStepper(length=16))
+    page.locator("#here").evaluate("e => { e.style.width = '300px'; }")
+    page.wait_for_function("document.querySelector('.picture').clientWidth < 300")
+    picture = page.locator(".picture")
+    assert picture.evaluate("e => e.scrollWidth > e.clientWidth + 100")
+    assert page.evaluate(OUTSIDE) == []
+
+
+@pytest.mark.parametrize("name", widgets.__all__)
 def test_text_has_contrast_in_light_and_dark_and_stays_within_the_drawing(show, name):
     page = show(getattr(widgets, name)())
     assert page.evaluate(OUTSIDE) == []

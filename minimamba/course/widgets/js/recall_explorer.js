@@ -1,6 +1,6 @@
 // Store key-value pairs in one state and see them interfere.
 
-import { axes, label, legend, legendHeight, marks } from "./axes.js";
+import { axes, label, legend, marks } from "./axes.js";
 import { slider } from "./controls.js";
 import { svg } from "./elements.js";
 import { explorer } from "./explorer.js";
@@ -92,7 +92,7 @@ const diamond = (x, y) => svg("path", { class: "area red wrong",
   d: `M${x} ${y - 6}l6 6l-6 6l-6 -6z` });
 
 const DASHED = "5 4";
-const LEGEND_WIDTH = 400;
+const ABOVE = 34 + 36;                                      // a heading, and two lines of a legend
 const keyMarks = () => [[marks.square("blue"), "with itself: 1"],
                         [marks.square("red"), "with the others: interference"]];
 const answerMarks = () => [[disc(11, 0), "correct answer"], [diamond(11, 0), "best wrong answer"]];
@@ -100,35 +100,33 @@ const accuracyMarks = (correct, pairs) => [[marks.disc("red"), `now: ${correct} 
   [marks.line("grey", DASHED), "n = N: limit of exact recall"]];
 
 function draw(canvas, width, found, d_state, pairs, query) {
-  const room = Math.min(width, LEGEND_WIDTH);
-  const top = 34 + legendHeight(room, keyMarks());
   const { boxes: [keys, answers, all], height } = flow(width, [
-    { width: 210, height: 150, top }, { width: 210, height: 150, top, grow: 1.15 },
-    { width: width - 70, height: 120, top: 34 + legendHeight(room, accuracyMarks(0, 64)) }]);
+    { width: 210, height: 150, top: ABOVE }, { width: 210, height: 150, top: ABOVE, grow: 1.15 },
+    { width: width - 70, height: 120, top: ABOVE }]);
   canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  drawOverlaps(canvas, keys, top, found.overlaps, query);
-  drawScores(canvas, answers, top, found.scores, query);
+  drawOverlaps(canvas, keys, found.overlaps, query);
+  drawScores(canvas, answers, found.scores, query);
   drawAccuracy(canvas, all, found.correct, d_state, pairs);
   return caption(found, d_state, pairs, query);
 }
 
 /** A heading above a panel, and its legend below that. */
-function heading(canvas, { left, top, width }, above, text, entries) {
-  canvas.append(label(left - 50, top - above + 16, text, { anchor: "start" }));
-  legend(canvas, { left: left - 50, top: top - above + 22, width: Math.min(width + 70, LEGEND_WIDTH) }, entries);
+function heading(canvas, { left, top }, text, entries) {
+  canvas.append(label(left - 50, top - ABOVE + 16, text, { anchor: "start" }));
+  legend(canvas, { left: left - 50, top: top - ABOVE + 22, width: 0 }, entries);
 }
 
-function drawOverlaps(canvas, box, above, overlaps, query) {
+function drawOverlaps(canvas, box, overlaps, query) {
   const keys = axes(canvas, { ...box, xlim: [0.2, MAX_PAIRS + 0.8], ylim: [-1.05, 1.05],
     xticks: [1, 16, 32, 48, 64], yticks: [-1, 0, 1], xlabel: "pair i (1 is the oldest)",
     ylabel: "⟨kᵢ, kⱼ⟩" });
   bars(keys, overlaps, (i) => (i === query - 1 ? "blue queried" : "red overlap"));
   keys.values(overlaps.map((_, i) => i + 1), overlaps, (i) =>
     `pair ${i + 1}: ${withMinus(overlaps[i], 2)}`);
-  heading(canvas, box, above, `overlap of each key with key ${query}, the query`, keyMarks());
+  heading(canvas, box, `overlap of each key with key ${query}, the query`, keyMarks());
 }
 
-function drawScores(canvas, box, above, scores, query) {
+function drawScores(canvas, box, scores, query) {
   const own = query - 1;
   const other = argmax(scores, own);
   const limit = 1.08 * Math.max(1.2, ...scores.map(Math.abs));
@@ -143,7 +141,7 @@ function drawScores(canvas, box, above, scores, query) {
   add(disc(X(own + 1), Y(scores[own])), diamond(X(other + 1), Y(scores[other])));
   answers.values(scores.map((_, i) => i + 1), scores, (i) =>
     `answer ${i + 1}: ${withMinus(scores[i], 2)}`);
-  heading(canvas, box, above, `scores for query ${query}: margin ${withMinus(margin, 2)}, `
+  heading(canvas, box, `scores for query ${query}: margin ${withMinus(margin, 2)}, `
     + `${margin > 0 ? "correct" : "incorrect"}`, answerMarks());
 }
 
@@ -159,9 +157,8 @@ function drawAccuracy(canvas, box, correct, d_state, pairs) {
                           cy: all.Y(accuracy[pairs - 1]), r: 6 }));
   all.values(accuracy.map((_, i) => i + 1), accuracy, (i) =>
     `${i + 1} pair${i ? "s" : ""}: ${correct[i]} correct`);
-  const entries = accuracyMarks(correct[pairs - 1], pairs);
-  heading(canvas, box, 34 + legendHeight(Math.min(box.width + 70, LEGEND_WIDTH), entries),
-    `accuracy over all queries, N = ${d_state}`, entries);
+  heading(canvas, box, `accuracy over all queries, N = ${d_state}`,
+    accuracyMarks(correct[pairs - 1], pairs));
 }
 
 export default {

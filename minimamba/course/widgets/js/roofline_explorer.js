@@ -68,6 +68,8 @@ function drawTimes(canvas, box, { memory, arithmetic }) {
     time.add(svg("rect", { class: `area ${colour} bar`, x: time.left, y: time.Y(i) - 16,
       height: 32, width: Math.max(0, time.X(ms) - time.left) }));
   });
+  time.values(bounds.map(([, ms]) => ms), [0, 1], (i) =>
+    `${bounds[i][0]}: ${formatGeneral(bounds[i][1], 3)} ms`);
 }
 
 export default {

@@ -76,12 +76,10 @@ function draw(canvas, boxes, real, imaginary) {
 
 /** The planes, each with its powers below. */
 function layout(width) {
-  const panel = { left: 50, width: 88, right: 4 };
   const columns = width >= 4 * 150 ? 4 : 2;
-  const side = width / columns - 54;
-  const { boxes, height } = flow(width, Array(4).fill({ ...panel, width: side, height: side,
+  const side = width / columns - 61;
+  return flow(width, Array(4).fill({ left: 50, width: side, right: 11, height: side,
     bottom: POWERS.gap + POWERS.height + 44 }));
-  return { boxes, height };
 }
 
 function drawPlane(canvas, box, rule, colour, real, imaginary) {
