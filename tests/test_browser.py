@@ -322,6 +322,22 @@ def test_an_explorer_fits_beside_the_sidebar_at_200_percent(lab):
         lab.set_viewport_size({"width": 1400, "height": 2400})
 
 
+def test_values_and_presets_keep_their_keys_from_jupyterlab(lab):
+    cells = lab.locator(".jp-Cell").count()
+    explorer = lab.locator(".minimamba-roofline-explorer")
+    reader = explorer.locator(".reader")
+    reader.focus()
+    reader.press("ArrowRight")                          # in JupyterLab, arrows choose a cell
+    assert "per byte" in reader.get_attribute("aria-valuetext")
+    before = described(explorer)
+    explorer.get_by_role("button", name="half fused").press("Enter")
+    assert "moves 80 bytes" in changed(explorer, before)
+    in_python(lab, "RooflineExplorer.passes", "1")
+    explorer.get_by_role("button", name="Reset").press(" ")
+    in_python(lab, "RooflineExplorer.passes", "15")
+    assert lab.locator(".jp-Cell").count() == cells
+
+
 def test_the_hippo_explorer_is_drawn_by_the_browser_and_known_to_python(lab):
     explorer = lab.locator(".minimamba-hippo-explorer")
     assert "N = 33, the last 6.00 s" in described(explorer)

@@ -15,11 +15,18 @@ const range = (n) => Array.from({ length: n }, (_, i) => i);
 /** A recording is sent as its samples, separated by spaces. */
 export const unpack = ({ samples }) => samples.split(" ").map(Number);
 
-/** P₀ to Pₙ at z, the Legendre polynomials. */
+/** P₀ to Pₙ at z, the Legendre polynomials; n is at least 1. */
 function legendre(n, z) {
-  const P = [1, z];
-  for (let k = 1; k < n; k++) P.push(((2 * k + 1) * z * P[k] - k * P[k - 1]) / (k + 1));
+  const P = new Float64Array(n + 1);
+  [P[0], P[1]] = [1, z];
+  for (let k = 1; k < n; k++) P[k + 1] = ((2 * k + 1) * z * P[k] - k * P[k - 1]) / (k + 1);
   return P;
+}
+
+function dot(one, other) {
+  let sum = 0;
+  for (let i = 0; i < one.length; i++) sum += one[i] * other[i];
+  return sum;
 }
 
 /** The basis functions at one age, as a fraction of the window, from 0 (now) to 1. */
@@ -75,16 +82,17 @@ function exponential(M) {
 
 /** LegS is exact: the state is the projection of the samples, each held until the next one. */
 function projection(N, x, k) {
-  const integrals = (z) => legendre(N, z).map((P, n, all) => (n ? (all[n + 1] - all[n - 1])
-    / (2 * n + 1) : z)).slice(0, N);
   const c = new Float64Array(N);
-  let before = integrals(-1);
+  let before = legendre(N, -1);
   for (let i = 0; i < k; i++) {
-    const after = integrals((2 * (i + 2)) / (k + 1) - 1);
-    for (let n = 0; n < N; n++) c[n] += x[i] * (after[n] - before[n]);
+    const after = legendre(N, (2 * (i + 2)) / (k + 1) - 1);
+    c[0] += x[i] * (after[1] - before[1]);
+    for (let n = 1; n < N; n++) {                           // ∫ (2n + 1) Pₙ = Pₙ₊₁ − Pₙ₋₁
+      c[n] += x[i] * (after[n + 1] - before[n + 1] - after[n - 1] + before[n - 1]);
+    }
     before = after;
   }
-  return c.map((sum, n) => (Math.sqrt(2 * n + 1) / 2) * sum);
+  return c.map((sum, n) => sum / (2 * Math.sqrt(2 * n + 1)));
 }
 
 /** The states of LegT or FouT at every sample: the system is run with each sample held. */
@@ -95,11 +103,7 @@ function run(measure, N, x, step) {
   let c = Float64Array.from(range(N), (n) => (n ? 0 : x[0]));
   return [c, ...x.slice(0, -1).map((input) => {
     const before = c;
-    c = before.map((_, n) => {
-      let sum = exact[n][N] * input;
-      for (let k = 0; k < N; k++) sum += exact[n][k] * before[k];
-      return sum;
-    });
+    c = before.map((_, n) => dot(before, exact[n]) + exact[n][N] * input);
     return c;
   })];
 }
@@ -116,8 +120,7 @@ export function compute(x, step, measure, N, time, cache = new Map()) {
   // A sample is held until the next one; the comparison is in the middle of each interval.
   const inside = range(k).filter((i) => now - (i + 1.5) * step < span - 1e-9);
   const times = inside.map((i) => (i + 1.5) * step);
-  const reconstruction = times.map((t) => basis(measure, N, (now - t) / window)
-    .reduce((sum, value, n) => sum + value * c[n], 0));
+  const reconstruction = times.map((t) => dot(basis(measure, N, (now - t) / window), c));
   const signal = inside.map((i) => x[i]);
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const average = mean(signal);
