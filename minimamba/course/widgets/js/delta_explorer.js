@@ -103,7 +103,8 @@ function drawFractions(canvas, box, fractions) {
   names.forEach((name, i) => {
     canvas.append(label(past.left - 8, past.Y(i) + 4, name, { class: "tick", anchor: "end" }));
     past.add(svg("rect", { class: "area green", x: past.left, y: past.Y(i - 0.36),
-      height: past.Y(0.36) - past.Y(-0.36), width: Math.max(0, past.X(fractions[i]) - past.left) }));
+      height: past.Y(0.36) - past.Y(-0.36),
+      width: Math.max(0, past.X(fractions[i]) - past.left) }));
   });
   past.values(fractions, names.map((_, i) => i), (i) =>
     `${names[i]}: ${(100 * fractions[i]).toFixed(1)} %`);

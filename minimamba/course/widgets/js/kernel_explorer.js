@@ -102,7 +102,7 @@ function drawRecurrence(canvas, box, input, t, { state, before, decayed }, limit
   const [from, through, to] = [before, decayed, state[t]].map(point);
   plane.add(
     svg("path", { class: "axis",
-                  d: `M${plane.left} ${plane.Y(0)}h${plane.width}M${plane.X(0)} 0V${plane.bottom}` }),
+                  d: `M0 ${plane.Y(0)}h9999M${plane.X(0)} 0V${plane.bottom}` }),
     ...state.slice(0, t).map((h) => dot(point(h), 2, "area grey")),
     svg("path", { class: "line red", d: `M${to}V${plane.Y(0)}`, "stroke-dasharray": "3 3" }),
     svg("path", { class: "line blue", d: `M${from}L${through}` }),

@@ -52,7 +52,7 @@ function drawRoofline(canvas, box, gpu, found, fused) {
                     r: 5 }));
   const both = [found, fused];
   roof.values(both.map(({ intensity }) => intensity), both.map(({ rate }) => rate), (i) =>
-    `${formatGeneral(both[i].intensity, 3)} per byte: ${formatGeneral(both[i].rate, 3)} per second`);
+    `${formatGeneral(both[i].intensity, 3)} per byte: ${formatGeneral(both[i].rate, 3)} per s`);
   canvas.append(label(4, 16, "roofline of an H200", { anchor: "start" }));
   legend(canvas, { left: 4, top: 22, width: 270 }, pointMarks());
 }

@@ -93,11 +93,12 @@ function describe(position, [first, last]) {
   return `position ${position + 1}: ${steps}${first === 0 ? ", complete" : ""}`;
 }
 
-/** A position, complete when it combines all steps up to its own: filled, and ticked if it fits. */
+/** A position; if it combines all steps up to its own, it is filled, and ticked where it fits. */
 function box(x, y, half, [first, last], combined) {
   const complete = first === 0;
   const name = first === last ? `${first + 1}` : `${first + 1}–${last + 1}`;
-  const text = label(x, y + 4, name + (complete && half > 22 ? " ✓" : ""), { class: half < 16 ? "small" : "" });
+  const text = label(x, y + 4, name + (complete && half > 22 ? " ✓" : ""),
+    { class: half < 16 ? "small" : "" });
   text.style.fontWeight = combined ? "bold" : "normal";
   return svg("g", { class: complete ? "position complete" : "position" }, svg("rect", {
     x: x - half, y: y - 13, width: 2 * half, height: 26, rx: 4, stroke: "var(--ink)",

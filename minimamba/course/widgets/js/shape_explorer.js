@@ -4,14 +4,13 @@ import { label } from "./axes.js";
 import { slider } from "./controls.js";
 import { svg } from "./elements.js";
 import { explorer } from "./explorer.js";
-import { flow } from "./layout.js";
+import { flow, isNarrow } from "./layout.js";
 import { addValues } from "./values.js";
 
-const CELL = 24;
 /** The axes of each array, without the batch: l is the step, d the channel, n the component. */
 const AXES = { x: "ld", "Δ": "ld", B: "ln", C: "ln", A: "dn", y: "ld", "exp(ΔA)": "ldn",
                h: "ldn" };
-/** Which numbers are multiplied, and where the product goes; the last h is that of the step before. */
+/** Which numbers are multiplied, and where the product goes; `earlier` is of the step before. */
 const PRODUCTS = [
   { factors: ["Δ", "A"], result: "exp(ΔA)" },
   { factors: ["Δ", "B", "x"], result: "h" },
@@ -75,75 +74,76 @@ function describe(name, cell, { factors }) {
   return `${nameOf(name, cell)} ${name === "y" ? "is the sum of" : "×"} ${words || "nothing"}`;
 }
 
-/** One array, or one step of an array with three axes: its cells, its name and its axes. */
-function drawArray(canvas, { left, top }, { name, step, rows, columns, batch, shape }) {
+const FLAT = ["x", "Δ", "B", "C", "A", "y"];
+const STEPPED = ["exp(ΔA)", "h"];
+
+/** Where arrays are, and the steps of those with three axes, which have a heading. */
+function layout(width, sizes) {
+  const size = isNarrow(width) ? 20 : 24;
+  const panel = (rows, columns, bottom) => ({ left: 18, right: 5, top: 36, bottom, grow: 0,
+    width: size * Math.max(columns, 2), height: size * rows });
+  const flat = FLAT.map((name) => ({ name, size, rows: sizes[AXES[name][0]],
+    columns: sizes[AXES[name][1]], batch: name === "A" ? 1 : sizes.b,
+    title: name, shape: shapeOf(name, sizes) }));
+  const places = flow(width, flat.map(({ rows, columns }) => panel(rows, columns, 44)));
+  const pieces = flat.map((piece, i) => ({ ...piece, box: places.boxes[i] }));
+  const headings = [];
+  let { height } = places;
+  for (const name of STEPPED) {
+    headings.push({ y: height + 18,
+                    text: `${name} of each step: ${shapeOf(name, sizes)}` });
+    const steps = flow(width, Array(sizes.l).fill(panel(sizes.d, sizes.n, 22)));
+    steps.boxes.forEach((box, l) => pieces.push({ name, size, rows: sizes.d, columns: sizes.n,
+      batch: sizes.b, title: `l = ${l}`, shape: "", step: { l },
+      box: { ...box, top: box.top + height + 14 } }));
+    height += steps.height + 14;
+  }
+  return { pieces, headings, height };
+}
+
+/** The indices of number i of a piece. */
+function cellOf({ name, step, columns }, i) {
   const [rowAxis, columnAxis] = AXES[name].slice(-2);
-  const [width, height] = [CELL * columns, CELL * rows];
+  return { ...step, [rowAxis]: Math.floor(i / columns), [columnAxis]: i % columns };
+}
+
+/** The middle of number i of a piece. */
+const middle = ({ box, size, columns }, i) => [box.left + size * ((i % columns) + 0.5),
+  box.top + size * (Math.floor(i / columns) + 0.5)];
+
+/** The cells of a piece, its title, its axes, and behind it the other sequences. */
+function drawPiece(canvas, piece) {
+  const { name, size, rows, columns, batch, title, shape, box: { left, top } } = piece;
+  const [rowAxis, columnAxis] = AXES[name].slice(-2);
+  const [width, height] = [size * columns, size * rows];
   for (let i = batch - 1; i > 0; i--) {
     canvas.append(svg("rect", { class: "behind", x: left + 4 * i, y: top - 4 * i, width, height }));
   }
   for (let i = 0; i < rows * columns; i++) {
-    canvas.append(svg("rect", { class: `cell ${STEPPED.includes(name) ? "sky" : "plain"}`,
-      x: left + CELL * (i % columns), y: top + CELL * Math.floor(i / columns), width: CELL,
-      height: CELL }));
+    const [x, y] = middle(piece, i);
+    canvas.append(svg("rect", { class: `cell ${STEPPED.includes(name) ? "sky" : ""}`,
+      x: x - size / 2, y: y - size / 2, width: size, height: size }));
   }
-  const title = step === undefined ? name : `l = ${step}`;
   canvas.append(label(left + width / 2, top - 8 - 4 * (batch - 1), title),
     label(left - 9, top + height / 2 + 4, rowAxis, { class: "tick" }),
-    label(left + width / 2, top + height + 14, columnAxis, { class: "tick" }));
-  if (step === undefined) {
-    canvas.append(label(left + width / 2, top + height + 31, shape, { class: "small" }));
-  }
-}
-
-const FLAT = ["x", "Δ", "B", "C", "A", "y"];
-const STEPPED = ["exp(ΔA)", "h"];
-
-/** Every array's pieces with their places, and the height of all. */
-function layout(width, sizes) {
-  const panel = (rows, columns, bottom) => ({ left: 22, right: 6, top: 36, bottom, grow: 0,
-    width: CELL * columns, height: CELL * rows });
-  const pieces = FLAT.map((name) => ({ name, rows: sizes[AXES[name][0]],
-    columns: sizes[AXES[name][1]], batch: name === "A" ? 1 : sizes.b,
-    shape: shapeOf(name, sizes) }));
-  const flat = flow(width, pieces.map(({ rows, columns }) =>
-    panel(rows, Math.max(columns, 2), 44)));
-  pieces.forEach((piece, i) => { piece.box = flat.boxes[i]; });
-  const heads = [];
-  let { height } = flat;
-  for (const name of STEPPED) {
-    const blocks = flow(width, Array.from({ length: sizes.l }, () => panel(sizes.d, sizes.n, 22)));
-    heads.push({ name, top: height });
-    blocks.boxes.forEach((box, step) => pieces.push({ name, step, rows: sizes.d,
-      columns: sizes.n, batch: sizes.b, box: { ...box, top: box.top + height + 14 } }));
-    height += blocks.height + 14;
-  }
-  return { pieces, heads, height };
+    label(left + width / 2, top + height + 14, columnAxis, { class: "tick" }),
+    label(left + width / 2, top + height + 31, shape, { class: "small" }));
 }
 
 function draw(canvas, width, sizes) {
-  const { pieces, heads, height } = layout(width, sizes);
+  const { pieces, headings, height } = layout(width, sizes);
   canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  for (const { name, top } of heads) {
-    canvas.append(label(8, top + 20, `${name} of each step, together ${shapeOf(name, sizes)}`, { anchor: "start" }));
-  }
-  const cellOf = ({ name, step, columns }, i) => {
-    const [rowAxis, columnAxis] = AXES[name].slice(-2);
-    return { ...(step === undefined ? {} : { l: step }), [rowAxis]: Math.floor(i / columns),
-             [columnAxis]: i % columns };
-  };
-  const middle = ({ box, columns }, i) => [box.left + CELL * (i % columns + 0.5),
-                                           box.top + CELL * (Math.floor(i / columns) + 0.5)];
-  const places = new Map(pieces.flatMap((piece) =>
-    Array.from({ length: piece.rows * piece.columns }, (_, i) =>
-      [nameOf(piece.name, cellOf(piece, i)), middle(piece, i)])));
+  headings.forEach(({ y, text }) => canvas.append(label(8, y, text, { anchor: "start" })));
+  const places = new Map(pieces.flatMap((piece) => Array.from(
+    { length: piece.rows * piece.columns },
+    (_, i) => [nameOf(piece.name, cellOf(piece, i)), middle(piece, i)])));
   const sign = (text, look) => ([name, cell]) => {
     const [x, y] = places.get(nameOf(name, cell));
-    return svg("g", { class: `sign ${look}` }, svg("rect", { class: `area ${look}`,
-      x: x - 10, y: y - 10, width: 20, height: 20 }), label(x, y + 5, text));
+    return svg("g", { class: "sign" }, svg("rect", { class: `area ${look}`, x: x - 9, y: y - 9,
+      width: 18, height: 18 }), label(x, y + 5, text));
   };
   for (const piece of pieces) {
-    drawArray(canvas, piece.box, piece);
+    drawPiece(canvas, piece);
     const found = (i) => partners(piece.name, cellOf(piece, i), sizes);
     addValues(canvas, { box: piece.box, columns: piece.columns,
       count: piece.rows * piece.columns, at: (i) => middle(piece, i),

@@ -58,7 +58,7 @@ export const STYLE = `
 .minimamba-explorer .reader { position: absolute; inset: 0; pointer-events: none; }
 .minimamba-explorer .reader:focus-visible { outline-offset: -2px; }
 .minimamba-explorer .reading { pointer-events: none; }
-.minimamba-explorer .reading rect { fill: var(--ground); stroke: var(--ink); }
+.minimamba-explorer .reading > rect { fill: var(--ground); stroke: var(--ink); }
 .minimamba-explorer text { fill: var(--ink); font-size: 12.5px; }
 .minimamba-explorer text:is(.tick, .small) { font-size: 11.5px; }
 .minimamba-explorer text.tick { fill: var(--soft); }

@@ -45,7 +45,7 @@ export function caption({ tokens, distinct, states: history }) {
 function draw(canvas, room, found, position) {
   const { tokens, distinct, delta, gate } = found;
   const full = found.states.flat().some((fraction) => fraction >= 0.995);
-  const width = Math.max(room, 66 + (full ? 22 : 15.5) * tokens.length);   // for 100 or 99
+  const width = Math.max(room, 66 + (full ? 22 : 17.5) * tokens.length);   // for 100 or 99
   const height = ROW * Math.max(distinct.length, 4);
   canvas.setAttribute("viewBox", `0 0 ${width} ${height + 326}`);
   const across = { left: 58, width: width - 66, xlim: [-0.5, tokens.length - 0.5], xticks: [] };
