@@ -543,7 +543,7 @@ def test_the_shapes_are_those_of_the_scan():
         arrays["exp(ΔA)"].shape)
     assert explorer.caption == (
         "x, Δ and y have the shape (3, 5, 4), B and C (3, 5, 2), A (4, 2). exp(ΔA) and h have "
-        "(3, 5, 4, 2): 120 numbers for all steps. One step keeps 24 of them, and x has 60.")
+        "(3, 5, 4, 2): 120 values over all steps. The state after one step has 24, and x has 60.")
 
 
 # StabilityExplorer.

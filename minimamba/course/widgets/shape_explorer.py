@@ -54,8 +54,8 @@ class ShapeExplorer(BrowserExplorer):
         """What is shown, in words."""
         x, _, B, _, A, _, h, _ = self.shapes().values()
         return (f"x, Δ and y have the shape {x}, B and C {B}, A {A}. exp(ΔA) and h have {h}: "
-                f"{math.prod(h)} numbers for all steps. One step keeps "
-                f"{math.prod(h) // self.length} of them, and x has {math.prod(x)}.")
+                f"{math.prod(h)} values over all steps. The state after one step has "
+                f"{math.prod(h) // self.length}, and x has {math.prod(x)}.")
 
     def _figure(self) -> Figure:
         return plots.ssm_shapes(self.length, self.d_inner, self.d_state, batch=self.batch)

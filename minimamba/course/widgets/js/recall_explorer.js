@@ -170,8 +170,8 @@ export default {
     explorer({ model, el }, "recall", {
       traits: ["d_state", "pairs", "query"],
       task: {
-        ask: "store at least 16 pairs, two for each state dimension, and lose none.",
-        done: "Interference is there, but every correct answer is still the nearest.",
+        ask: "store at least 16 pairs, twice as many as N, and answer every query correctly.",
+        done: "They interfere, but each correct answer still has the highest score.",
         reached: () => model.get("pairs") >= Math.max(16, 2 * model.get("d_state"))
           && found.correct[model.get("pairs") - 1] === model.get("pairs"),
         presets: { "room to spare": { d_state: 32, pairs: 16, query: 1 },

@@ -57,8 +57,8 @@ export function caption(sizes) {
   const shape = (name) => shapeOf(name, sizes);
   const { b, l, d, n } = sizes;
   return `x, Δ and y have the shape ${shape("x")}, B and C ${shape("B")}, A ${shape("A")}. exp(ΔA) `
-    + `and h have ${shape("h")}: ${b * l * d * n} numbers for all steps. One step keeps `
-    + `${b * d * n} of them, and x has ${b * l * d}.`;
+    + `and h have ${shape("h")}: ${b * l * d * n} values over all steps. The state after one step `
+    + `has ${b * d * n}, and x has ${b * l * d}.`;
 }
 
 const nameOf = (name, cell) => `${name}[${[...AXES[name]].map((axis) => `${axis}=${cell[axis]}`)
@@ -162,8 +162,8 @@ export default {
     explorer({ model, el }, "shape", {
       traits: ["batch", "length", "d_inner", "d_state"],
       task: {
-        ask: "make the state that one step keeps larger than the whole input x.",
-        done: "d_state > length. A longer input makes x larger, and the state not at all.",
+        ask: "make the state after one step larger than the whole input x.",
+        done: "d_state > length. A longer input makes x larger, but not the state.",
         reached: () => model.get("d_state") > model.get("length"),
         presets: { "one channel": { batch: 1, length: 4, d_inner: 1, d_state: 3 },
                    "no batch": { batch: 1, length: 4, d_inner: 3, d_state: 2 },

@@ -109,7 +109,7 @@ function readMap(canvas, { X, Y, ...box }, map, text, levels) {
     at: (i) => [X(i % columns), Y(Math.floor(i / columns))],
     text: (i) => `byte ${i % columns} ${VISIBLE[text[i % columns]] ?? text[i % columns]}, `
       + `${map.rows} ${Math.floor(i / columns)}: ${numberAt(levels[i], map)}`,
-    also: (i) => [svg("path", { class: "axis byte", "stroke-dasharray": "2 3",
+    also: (i) => [svg("path", { class: "line red byte", "stroke-dasharray": "2 3",
       d: `M${X(i % columns)} ${MAPS.delta.top}V${MAPS.h.top + MAPS.h.height}` })] });
 }
 

@@ -29,7 +29,7 @@ export const STYLE = `
 .minimamba-explorer :is(.task, .presets, .choices) { display: flex; flex-wrap: wrap; gap: 0 1.2em; }
 .minimamba-explorer .task { margin-bottom: 6px; justify-content: space-between; }
 .minimamba-explorer .task p { margin: 0 0 4px; }
-.minimamba-explorer .sign-of-success { display: inline-block; min-width: 4.3em; }
+.minimamba-explorer .sign-of-success { display: inline-block; min-width: 4.2em; margin-right: 0.3em; }
 .minimamba-explorer :is(.is-done .sign-of-success, .done) { color: var(--done); }
 .minimamba-explorer .done { margin: 6px 0 0; font-weight: 600; }
 .minimamba-explorer .done:empty { display: none; }

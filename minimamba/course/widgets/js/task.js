@@ -24,7 +24,7 @@ export function taskLine(model, settings, { ask, done, reached, presets }) {
     html("div", { class: "presets" }, ...Object.entries({ ...presets, Reset: first }).map(button)));
   const update = () => {
     const isDone = reached();
-    sign.textContent = isDone ? "✓ Done: " : "Try it: ";
+    sign.textContent = isDone ? "✓ Done:" : "Try it:";
     element.classList.toggle("is-done", isDone);
     praise.textContent = isDone ? `✓ ${done}` : "";
     return praise.textContent;
