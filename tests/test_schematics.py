@@ -122,7 +122,7 @@ SCHEMATICS = {
     "s4_beside_s6": partial(plots.s4_beside_s6),
     "selective_steps": partial(plots.selective_steps, list("a..b"), x, x, 1 - x, x, 2 * x),
     "ssm_projections": partial(plots.ssm_projections, 6, 4, 2),
-    "ssm_shapes": partial(plots.ssm_shapes, 4, 3, 2),
+    "ssm_shapes": partial(plots.ssm_shapes, 4, 3, 2, 2),
     "ssm_step_shapes": partial(
         plots.ssm_step_shapes,
         x[1:], -x[1:], -torch.ones(3, 2), x[:2], torch.ones(3, 2), -torch.ones(3, 2)),

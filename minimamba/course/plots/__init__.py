@@ -20,7 +20,6 @@ from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.discrete_parameters import discrete_parameters
-from minimamba.course.plots.explorers import HippoExplorerFigure
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.gradient_flow import gradient_flow
@@ -60,6 +59,7 @@ from minimamba.course.plots.projections import broadcast_beside_projection, ssm_
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recomputed_states import recomputed_states
+from minimamba.course.plots.reconstructed_past import reconstructed_past
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
@@ -88,7 +88,7 @@ from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
-__all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
+__all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
            "broadcast_beside_projection", "carried_tiles", "chunk_recomputation", "chunked_scan",
            "combined_steps", "compact", "compensated_sums", "continuous_loop", "convolution",
@@ -100,12 +100,12 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "masked_load", "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
            "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank", "one_step",
            "operation_traffic", "pasts_of_one_state", "powers", "program_sums", "program_tiles",
-           "query_scores", "recomputed_states", "recurrence_steps", "reverse_programs", "road",
-           "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
-           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
-           "selective_layer", "selective_steps", "show", "sliding_kernel", "split_passes",
-           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "step_gradients", "strides", "text_heatmaps", "threads_and_blocks", "timeline",
-           "token_channels", "token_sequences", "token_states", "traces", "two_bases", "two_modes",
-           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
-           "wrapped_convolution"]
+           "query_scores", "recomputed_states", "reconstructed_past", "recurrence_steps",
+           "reverse_programs", "road", "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps",
+           "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order", "scan_program", "scan_values",
+           "scanned_tile", "selective_layer", "selective_steps", "show", "sliding_kernel",
+           "split_passes", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
+           "stacked_bars", "step_gradients", "strides", "text_heatmaps", "threads_and_blocks",
+           "timeline", "token_channels", "token_sequences", "token_states", "traces", "two_bases",
+           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
+           "work_and_depth", "wrapped_convolution"]
