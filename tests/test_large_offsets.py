@@ -115,7 +115,7 @@ def test_state_space_duality(monkeypatch):
         tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, *[None] * 3)), None,
         False, True, CPU, (torch.float16,))
     launches.sum_decays(dt, A, None, None, cums, lows, None)
-    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state, None, None)
+    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state, None, None, None)
 
     last_x, last_dt, last_B, last_C = (t.float() for t in last)
     expected, expected_state = ssd(last_x, last_dt, A[-1:], last_B, last_C, method="reference",

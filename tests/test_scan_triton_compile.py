@@ -134,7 +134,7 @@ from minimamba.ssd.triton.plan import choose_backward_tiles, choose_tiles
 HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
                                    "states", "dCB", "d_dt")}
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
-            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr"}
+            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
@@ -163,7 +163,7 @@ for kernel, d_state, options in (
         (forward.sum_decays, 128, {}), (forward.sum_decays, 128, {"without": ()}),
         (forward.carry, 128, {"without": ["initial_ptr"]}), (forward.add_up, 128, {"without": ()}),
         (forward.walk, 64, {}), (forward.walk, 128, {}),
-        (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr"}}),
+        (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
         (forward.walk, 256, {}), (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
         (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
         (backward.read_gradients, 128, {"without": ()}),
