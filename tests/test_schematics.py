@@ -108,6 +108,13 @@ SCHEMATICS = {
     "split_passes": partial(plots.split_passes, 3, 2),
     "hippo_projection": partial(
         plots.hippo_projection, x, torch.stack([x, 2 * x], 1), x[:2], x - 1),
+    "duality_forms": partial(plots.duality_forms, 8, 4),
+    "factored_block": partial(plots.factored_block, x[1:3], 0.5, x[2:4]),
+    "mask_blocks": partial(plots.mask_blocks, toeplitz, 2, 4),
+    "mask_blocks without values": partial(plots.mask_blocks, torch.eye(9), 4, 2),
+    "masked_scores": partial(
+        plots.masked_scores, toeplitz[:3, :3], torch.arange(9.0).view(3, 3) + 1, x[:3] - 4),
+    "shared_decay": partial(plots.shared_decay, 3, 4),
     "kernel_and_spectrum": partial(
         plots.kernel_and_spectrum,
         0.5 ** torch.arange(4), ["1", "-i", "-1", "i"], ["1.875", "0.75 − 0.375i"] * 2),
