@@ -19,8 +19,8 @@ from minimamba.course.exercises.record import mark_solved, print_progress
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
-WITH_TRITON = ("07", "08", "A2")
-"""Chapters whose exercises are Triton kernels."""
+WITH_TRITON = ("07", "08", "A2", "12.1")
+"""Chapters whose exercises are Triton kernels, and single exercises that are."""
 
 
 class WrongAnswer(Exception):
