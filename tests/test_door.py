@@ -90,8 +90,7 @@ FUNCTIONS = {
     associative.covered: {"length": 4, "levels": associative.blelloch(4)},
     compat.selective_scan_fn: {"u": ones(2, 4, 5), **{
         name: t.mT if isinstance(t, Tensor) and t.ndim == 3 else t for name, t in SCAN.items()}},
-    ssd_package.why_not: {"method": "chunked", "x": ones(2, 5, 4, 2), "d_state": 3,
-                          "needs_grad": False},
+    ssd_package.why_not: {"method": "chunked", "x": ones(2, 5, 4, 2), "d_state": 3},
     ssd: {**SSD, "dt_softplus": False, "initial_state": ones(2, 4, 2, 3),
           "return_final_state": True, "chunk_size": 2, "method": "chunked"},
     compat.mamba_chunk_scan_combined: {

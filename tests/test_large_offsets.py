@@ -112,10 +112,10 @@ def test_state_space_duality(monkeypatch):
     final_state = torch.empty(batch, n_heads, head_dim, d_state)
     launches = ssd_operator._forward_launches(
         ssd_plan.SSDShape(*x.shape, 1, d_state),
-        tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, None)), None, False,
-        True, CPU, (torch.float16,))
-    launches.sum_decays(dt, A, None, None, cums, lows)
-    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state)
+        tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, *[None] * 3)), None,
+        False, True, CPU, (torch.float16,))
+    launches.sum_decays(dt, A, None, None, cums, lows, None)
+    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state, None, None)
 
     last_x, last_dt, last_B, last_C = (t.float() for t in last)
     expected, expected_state = ssd(last_x, last_dt, A[-1:], last_B, last_C, method="reference",

@@ -2,6 +2,7 @@
 GPU if there is one. The interpreter multiplies matrices of bfloat16 wrongly, so half precision is
 float16 here."""
 
+import re
 from math import prod
 from unittest.mock import patch
 
@@ -11,15 +12,26 @@ from systems import F64, randn, uniform
 
 from minimamba import ssd
 from minimamba.ops.launch import Launcher
+from minimamba.ops.operator import AGAIN
 from minimamba.ssd import why_not
 from minimamba.ssd.triton import operator
-from minimamba.ssd.triton.plan import SSDShape, choose_plan, choose_tiles, make_plan
+from minimamba.ssd.triton.plan import (
+    SSDShape,
+    choose_backward_plan,
+    choose_backward_tiles,
+    choose_plan,
+    choose_tiles,
+    make_backward_plan,
+    make_plan,
+)
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = ({torch.float32: 2e-6, torch.float16: 1e-3} if DEVICE == "cpu" else
              {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3})
 """Errors, relative to the norm of the result."""
+GRADIENT_TOLERANCE = ({torch.float32: 5e-5, torch.float16: 1e-3} if DEVICE == "cpu" else
+                      {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2})
 PER_HEAD = ("A", "D", "dt_bias", "initial_state")
 """Arguments that are in float32 where x has half precision."""
 OPTIONS = ("D", "z", "dt_bias", "initial_state")
@@ -42,8 +54,12 @@ def nothing_is_left_unwritten():
 
 @pytest.fixture
 def splits_of_two_chunks(monkeypatch):
+    """And two parts of the heads of a group."""
     monkeypatch.setattr(operator, "choose_plan", lambda shape, itemsize, _: make_plan(
         shape, choose_tiles(shape.head_dim, shape.d_state, itemsize), 2))
+    monkeypatch.setattr(operator, "choose_backward_plan", lambda shape, itemsize, _: (
+        make_backward_plan(shape, choose_backward_tiles(shape.head_dim, shape.d_state, itemsize),
+                           2, 2)))
 
 
 def inputs(length, *, batch=1, n_heads=3, head_dim=5, n_groups=1, d_state=7, options=OPTIONS,
@@ -65,19 +81,30 @@ def run(arguments, *, method="triton", **options):
                **{"dt_softplus": True, **options})
 
 
-def check(arguments, *, tolerance=None, **options):
-    """Compare y and the final state with those of the loop."""
+def differentiate(arguments, *, run=run, **options):
+    """y, the final state, and the gradients of a weighted sum of both."""
+    leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
+    y, final_state = run(leaves, **options)
+    weights = [randn(*t.shape, seed=i).half().to(t) for i, t in enumerate((y, final_state))]
+    gradients = torch.autograd.grad((y, final_state), list(leaves.values()), weights)
+    return {"y": y, "final state": final_state, **dict(zip(leaves, gradients, strict=True))}
+
+
+def check(arguments, *, tolerance=0.0, **options):
+    """Compare y, the final state and all gradients with those of the loop."""
     __tracebackhide__ = True
-    given = run(arguments, **options)
+    given = differentiate(arguments, **options)
     exact = {name: t.to(F64) for name, t in arguments.items()}
-    wanted = run(exact, method="reference", **options)
-    for name, one, other in zip(("y", "final state"), given, wanted, strict=True):
+    outputs = {"y": arguments["x"].dtype, "final state": torch.float32}
+    wanted = differentiate(exact, method="reference", **options)
+    for name, other in wanted.items():
+        one = given[name]
         assert one.shape == other.shape
-        assert one.dtype == (arguments["x"].dtype if name == "y" else torch.float32)
+        assert one.dtype == (outputs[name] if name in outputs else arguments[name].dtype)
         assert one.isfinite().all(), name
         error = ((one.to(F64) - other).norm() / other.norm()).item()
-        assert error <= (tolerance or TOLERANCE[arguments["x"].dtype]), f"{name}: {error:.1e}"
-    return given
+        allowed = (TOLERANCE if name in outputs else GRADIENT_TOLERANCE)[arguments["x"].dtype]
+        assert error <= max(tolerance, allowed), f"{name}: {error:.1e}"
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -88,7 +115,7 @@ def test_kernels_match_reference_at_any_length(length, dtype):
 
 
 @pytest.mark.parametrize(("n_heads", "n_groups", "head_dim", "d_state"), [
-    (1, 1, 16, 130), (3, 3, 80, 16), (4, 2, 17, 40), (9, 1, 1, 1)])
+    (2, 1, 16, 130), (2, 2, 80, 16), (4, 2, 17, 40), (9, 1, 1, 1)])
 @pytest.mark.usefixtures("nothing_is_left_unwritten")
 def test_kernels_match_reference_for_any_heads_groups_and_sizes(n_heads, n_groups, head_dim,
                                                                 d_state):
@@ -118,7 +145,7 @@ def test_steps_need_no_softplus_and_may_be_zero():
 @pytest.mark.parametrize("options", [OPTIONS, ()])
 @pytest.mark.parametrize("length", [65, 150])
 def test_splits_carry_the_state(length, options):
-    check(inputs(length, batch=2, options=options))
+    check(inputs(length, batch=2, n_heads=3 if options else 2, options=options))
 
 
 @pytest.mark.parametrize("seq_idx", [
@@ -126,7 +153,7 @@ def test_splits_carry_the_state(length, options):
     torch.arange(150).expand(2, -1) > 70])
 @pytest.mark.usefixtures("splits_of_two_chunks")
 def test_packed_sequences_start_from_zero(seq_idx):
-    check(inputs(150, batch=2), seq_idx=seq_idx.to(DEVICE), tolerance=1e-5)
+    check(inputs(150, batch=2, n_heads=2), seq_idx=seq_idx.to(DEVICE), tolerance=1e-4)
 
 
 def test_state_with_hardly_any_decay_keeps_its_digits():
@@ -164,43 +191,91 @@ def test_dtypes_that_differ_are_computed_in_float32():
     assert torch.equal(final_state, wanted_state)
 
 
-@pytest.mark.parametrize(("is_split", "names"), [
-    (False, ["sum_decays", "walk"]), (True, ["sum_decays", "add_up", "carry", "walk"])])
-def test_kernels_launched(request, monkeypatch, is_split, names):
+FORWARD = ["sum_decays", "add_up", "carry", "walk"]
+BACKWARD = ["sum_decays", "add_up", "carry", "save_states", "read", "add_up_back", "carry_back",
+            "walk_back", "write", "step"]
+
+
+@pytest.mark.parametrize("options", [(), ("z",)])
+@pytest.mark.parametrize("is_split", [False, True])
+def test_kernels_launched(request, monkeypatch, is_split, options):
+    """A pass before each walk if there are splits; the forward pass once more for z's gradient."""
     if is_split:
         request.getfixturevalue("splits_of_two_chunks")
-    plan_launches, made, launched = operator._forward_launches, [], []
-    monkeypatch.setattr(operator, "_forward_launches",
-                        lambda *key: made.append(plan_launches(*key)) or made[-1])
+    names = {}
+
+    def naming(plan_launches):
+        def plan_and_name(*key):
+            launches = plan_launches(*key)
+            names.update({launcher: name for name, launcher in launches._asdict().items()})
+            return launches
+        return plan_and_name
+
+    for function in ("_forward_launches", "_backward_launches"):
+        monkeypatch.setattr(operator, function, naming(getattr(operator, function)))
+    launched = []
     with patch.object(Launcher, "__call__", lambda launcher, *_: launched.append(launcher)):
-        run(inputs(150))
-    name_of = {launcher: name for name, launcher in made[0]._asdict().items()}
-    assert [name_of[launcher] for launcher in launched] == names
+        differentiate(inputs(150, options=options))
+    wanted = [*FORWARD, *(FORWARD if options else []), *BACKWARD]
+    splitting = ("add_up", "carry", "add_up_back", "carry_back")
+    assert [names[launcher] for launcher in launched] == [
+        name for name in wanted if is_split or name not in splitting]
 
 
 def test_operator_is_registered_for_torch_compile():
     arguments = inputs(40)
     given = [arguments[name] for name in ("x", "dt", "A", "B", "C", "D", "z", "dt_bias")]
-    torch.library.opcheck(operator._operator,
-                          (*given, True, arguments["initial_state"], None, True),
-                          test_utils=("test_schema", "test_faketensor"))
-    compiled = torch.compile(run, backend="eager", fullgraph=True)
-    for one, other in zip(compiled(arguments), run(arguments), strict=True):
+    given = [t.requires_grad_() for t in given]
+    torch.library.opcheck(
+        torch.ops.minimamba.ssd.default, (*given, True, arguments["initial_state"], None, True),
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    wanted = differentiate(arguments)
+    for name, one in differentiate(arguments, run=compiled).items():
+        torch.testing.assert_close(one, wanted[name])
+
+
+def test_auto_takes_the_kernels_on_a_gpu():
+    arguments = inputs(40)
+    chosen = "triton" if DEVICE == "cuda" else "chunked"
+    wanted = differentiate(arguments, method=chosen)
+    for name, one in differentiate(arguments, method="auto").items():
+        assert torch.equal(one, wanted[name])
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter runs one program after another")
+def test_gradients_are_the_same_each_time():
+    arguments = inputs(200, batch=2)
+    first = differentiate(arguments)
+    for name, one in differentiate(arguments).items():
+        assert torch.equal(one, first[name])
+
+
+def test_gradient_of_one_output_alone():
+    given = inputs(33, n_heads=1, options=())
+    arguments = {name: t.requires_grad_() for name, t in given.items()}
+    leaves = [arguments[name] for name in ("x", "dt", "A", "B")]
+    for i in range(2):
+        given, wanted = (torch.autograd.grad(run(arguments, method=method)[i].sum(), leaves)
+                         for method in ("triton", "chunked"))
+        for one, other in zip(given, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    alone = ssd(**arguments, dt_softplus=True, method="triton")
+    given = torch.autograd.grad(alone.sum(), leaves)
+    wanted = torch.autograd.grad(run(arguments)[0].sum(), leaves)
+    for one, other in zip(given, wanted, strict=True):
         assert torch.equal(one, other)
 
 
-def test_auto_takes_the_kernels_on_a_gpu_where_no_gradient_is_wanted():
-    arguments = inputs(40)
-    chosen = "triton" if DEVICE == "cuda" else "chunked"
-    assert torch.equal(run(arguments, method="auto")[0], run(arguments, method=chosen)[0])
-    arguments["dt_bias"].requires_grad_()
-    run(arguments, method="auto")[0].sum().backward()
-    with torch.no_grad():
-        run(arguments)
+def test_second_derivative_is_refused():
+    arguments = inputs(9, options=())
+    x = arguments["x"].requires_grad_()
+    gradient, = torch.autograd.grad(run(arguments)[0].square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"^{re.escape(AGAIN)}"):
+        gradient.sum().backward()
 
 
 @pytest.mark.parametrize(("change", "reason"), [
-    (lambda t: t | {"dt_bias": t["dt_bias"].requires_grad_()}, "gradients are wanted, .+"),
     (lambda t: {name: part.double() for name, part in t.items()}, "float64, .+"),
     (lambda t: t | dict.fromkeys("BC", torch.ones(1, 9, 1, 257, device=DEVICE)) | {
         "initial_state": None}, "d_state = 257; the kernels take up to 256")])
@@ -237,3 +312,18 @@ def test_plan_covers_the_length_once_and_splits_it_only_to_fill_the_gpu(shape):
     if shape.length > 50_000:
         assert programs * plan.splits > 0.9 * that_fit
     assert choose_plan(shape, 2, None).splits == 1
+
+
+@pytest.mark.parametrize("shape", [
+    SSDShape(8, 2048, 24, 64, 1, 128), SSDShape(1, 65536, 24, 64, 1, 128),
+    SSDShape(1, 100_003, 3, 80, 1, 256), SSDShape(1, 1, 1, 16, 1, 16),
+    SSDShape(4, 100, 1000, 128, 8, 16)])
+def test_backward_plan_splits_length_and_heads_only_to_fill_the_gpu(shape):
+    plan = choose_backward_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert plan.chunks * plan.tiles.chunk >= shape.length
+    assert (plan.splits - 1) * plan.split_chunks < plan.chunks <= plan.splits * plan.split_chunks
+    programs = shape.batch * plan.chunks * shape.n_groups
+    assert 1 <= plan.parts <= shape.n_heads // shape.n_groups * plan.blocks
+    assert plan.parts == 1 or programs < 2 * H100_MULTIPROCESSORS
+    whole = choose_backward_plan(shape, 2, None)
+    assert whole.splits == whole.parts == 1

@@ -37,8 +37,7 @@ CHOICES = ("auto", *METHODS)
 """What may be asked for."""
 
 
-def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None,
-            needs_grad: bool = False) -> str | None:
+def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None) -> str | None:
     """Say why a method can't run here, or can't take an input.
 
     Args:
@@ -46,7 +45,6 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None,
         x: the scan's input (batch, length, n_heads, head_dim), for its device, dtype and sizes;
             None to ask about this machine alone.
         d_state: the state dimension, considered together with x; None if it doesn't matter.
-        needs_grad: whether gradients are wanted.
 
     Returns:
         The reason in a few words, or None if the method can run, as those in plain PyTorch do
@@ -62,9 +60,8 @@ def why_not(method: str, *, x: Tensor | None = None, d_state: int | None = None,
             refuse("x", "shape (batch, length, n_heads, head_dim)", shape_of(x))
     if d_state is not None:
         check_count("d_state", d_state)
-    check_bool("needs_grad", needs_grad)
     if method == "triton":
-        return operator.why_not(x, 1 if d_state is None else d_state, needs_grad)
+        return operator.why_not(x, 1 if d_state is None else d_state)
     return None
 
 
@@ -77,11 +74,11 @@ def methods() -> dict[str, str | None]:
     return {method: why_not(method) for method in METHODS}
 
 
-def _choose(method: str, x: Tensor, d_state: int, needs_grad: bool) -> str:
+def _choose(method: str, x: Tensor, d_state: int) -> str:
     """Choose the method that runs: the one asked for, or for "auto" the fastest that can."""
     if method == "auto":
-        return "triton" if operator.is_chosen(x, d_state, needs_grad) else "chunked"
-    if reason := why_not(method, x=x, d_state=d_state, needs_grad=needs_grad):
+        return "triton" if operator.is_chosen(x, d_state) else "chunked"
+    if reason := why_not(method, x=x, d_state=d_state):
         refuse("method", "one that can run with these inputs, such as 'chunked'",
                f"{method!r}: {reason}")
     return method
@@ -125,9 +122,9 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
     checked except on a GPU, where a check would have to wait for them, and while `torch.compile`,
     `torch.export` or `torch.func` run this, when there are none.
 
-    Every method but "triton" has gradients, whose gradients exist too, and runs within
-    `torch.compile`, `torch.export` and `torch.func`. "triton", which has none yet, runs within the
-    first two; "auto" takes it where no gradient is wanted.
+    Every method has gradients and runs within `torch.compile` and `torch.export`. Those of every
+    method but "triton", whose backward pass is written by hand, have gradients too, and they run
+    within `torch.func`.
 
     Args:
         x: (batch, length, n_heads, head_dim), the input; float16, bfloat16, float32 or float64.
@@ -181,9 +178,7 @@ def ssd(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, *, D: Tensor | N
     check_values(x=x, dt=dt, A=A, B=B, C=C, D=D, z=z, dt_bias=dt_bias,
                  initial_state=initial_state)
     tensors = x, dt, A, B, C, D, z, dt_bias, initial_state
-    needs_grad = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in tensors)
-    chosen = _choose(method, x, B.shape[3], needs_grad)
+    chosen = _choose(method, x, B.shape[3])
     if not dt_softplus and can_read_values(x):
         _check_not_negative(dt if dt_bias is None else dt + dt_bias)
     if chosen == "triton":

@@ -15,6 +15,7 @@ s at step t is 2^(cum_t − low_s), and 0 where Δ_s = 0, whose low_s is +∞.
 | array, float32 | shape | contents |
 |---|---|---|
 | cums, lows | (batch, n_heads, chunks · CHUNK) | cum and low of each step |
+| deltas | (batch, n_heads, chunks · CHUNK) | Δ of each step |
 | entering | (batch, n_heads, splits, head_dim, d_state) | the state that enters each split |
 | spans | (batch, n_heads, splits) | the sum of a over each split but the last |
 | final_state | (batch, n_heads, head_dim, d_state) | the state after the last step |
@@ -26,7 +27,7 @@ turns that into states.
 import triton
 import triton.language as tl
 
-from minimamba.scan.triton.lanes import LOG2_E, softplus
+from minimamba.scan.triton.lanes import LOG2_E, sigmoid, softplus
 
 FORGOTTEN = tl.constexpr(-160.0)
 """The least a_t, also where a packed sequence starts. 2^−160 is 0 in float32, so less would only
@@ -39,11 +40,11 @@ RUNTIME_SIZES = ["batch", "length", "n_heads", "n_groups", "chunks", "split_chun
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, length, n_heads, chunks,
-               dt_sequence, dt_step, dt_head, seq_sequence, seq_step, SOFTPLUS: tl.constexpr,
-               CHUNK: tl.constexpr, HEADS: tl.constexpr):
-    """Compute cum and low of one chunk for HEADS heads: a program of grid (batch · chunks ·
-    ceil(n_heads / HEADS),)."""
+def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, deltas_ptr, length,
+               n_heads, chunks, dt_sequence, dt_step, dt_head, seq_sequence, seq_step,
+               SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr):
+    """Compute cum and low of one chunk for HEADS heads, and Δ for the backward pass: a program of
+    grid (batch · chunks · ceil(n_heads / HEADS),)."""
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
     chunk = tl.program_id(0) // parts % chunks
@@ -72,6 +73,8 @@ def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, length,
     tl.store(cums_ptr + out, cum, is_head)
     low = tl.where(dt == 0.0, float("inf"), cum - tl.log2(tl.where(dt == 0.0, 1.0, dt)))
     tl.store(lows_ptr + out, low, is_head)
+    if deltas_ptr is not None:
+        tl.store(deltas_ptr + out, dt, is_head)
 
 
 @triton.jit
@@ -93,19 +96,19 @@ def next_state(state, x, B, low, total):
 
 
 @triton.jit
-def locate(n_heads, n_groups, head_dim, BLOCK: tl.constexpr):
-    """The sequence, head, group and first feature of a program."""
+def locate(program, n_heads, n_groups, head_dim, BLOCK: tl.constexpr):
+    """The sequence, head, group and first feature of a block, of which a program has one."""
     blocks = tl.cdiv(head_dim, BLOCK)
-    row = tl.program_id(0) // blocks
+    row = program // blocks
     head = row % n_heads
-    return row // n_heads, head, head // (n_heads // n_groups), tl.program_id(0) % blocks * BLOCK
+    return row // n_heads, head, head // (n_heads // n_groups), program % blocks * BLOCK
 
 
 @triton.jit
-def state_tile(row, p_first, head_dim, d_state, BLOCK: tl.constexpr, N: tl.constexpr):
-    """Offsets of a block of a state (head_dim, d_state), the row-th of many, and what exists."""
+def state_tile(row, p_first, n_first, head_dim, d_state, BLOCK: tl.constexpr, N: tl.constexpr):
+    """Offsets of a tile of a state (head_dim, d_state), the row-th of many, and what exists."""
     p = p_first + tl.arange(0, BLOCK)[:, None]
-    n = tl.arange(0, N)[None, :]
+    n = n_first + tl.arange(0, N)[None, :]
     return (row * head_dim + p) * d_state + n, (p < head_dim) & (n < d_state)
 
 
@@ -116,7 +119,7 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
            N: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """Compute what a split adds to the state: a program of grid (batch · heads · blocks,
     splits − 1)."""
-    sequence, head, group, p_first = locate(n_heads, n_groups, head_dim, BLOCK)
+    sequence, head, group, p_first = locate(tl.program_id(0), n_heads, n_groups, head_dim, BLOCK)
     split = tl.program_id(1)
     x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
                        BLOCK)
@@ -134,7 +137,7 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
         state = next_state(state, x, B, tl.load(lows_ptr + steps), total)
         span += total
     place = row * splits + split
-    offsets, exists = state_tile(place + 1, p_first, head_dim, d_state, BLOCK, N)
+    offsets, exists = state_tile(place + 1, p_first, 0, head_dim, d_state, BLOCK, N)
     tl.store(entering_ptr + offsets, state, exists)
     tl.store(spans_ptr + place, span)
 
@@ -160,16 +163,19 @@ def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDT
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_ptr,
-         final_state_ptr, batch, length, n_heads, n_groups, chunks, split_chunks, splits,
-         x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step, C_group,
-         z_sequence, z_step, z_head, y_sequence, y_step, y_head, head_dim: tl.constexpr,
+         final_state_ptr, d_out_ptr, dy_ptr, batch, length, n_heads, n_groups, chunks,
+         split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence,
+         C_step, C_group, z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence,
+         d_out_step, d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr,
          d_state: tl.constexpr, D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr,
          BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """Compute y for one split of the length: a program of grid (batch · heads · blocks, splits).
 
-    A block is BLOCK of a head's features. The last split stores the final state.
+    A block is BLOCK of a head's features. The last split stores the final state. In the backward
+    pass of the gate, d_out is the gradient of y silu(z): that of y goes to dy, and that of z to
+    where y goes otherwise.
     """
-    sequence, head, group, p_first = locate(n_heads, n_groups, head_dim, BLOCK)
+    sequence, head, group, p_first = locate(tl.program_id(0), n_heads, n_groups, head_dim, BLOCK)
     split = tl.program_id(1)
     x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
                        BLOCK)
@@ -182,11 +188,16 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
     if z_ptr is not None:
         z_tiles = describe(z_ptr, batch, n_heads, length, head_dim, z_sequence, z_step, z_head,
                            CHUNK, BLOCK)
+    if d_out_ptr is not None:
+        d_out_tiles = describe(d_out_ptr, batch, n_heads, length, head_dim, d_out_sequence,
+                               d_out_step, d_out_head, CHUNK, BLOCK)
+        dy_tiles = describe(dy_ptr, batch, n_heads, length, head_dim, dy_sequence, dy_step,
+                            dy_head, CHUNK, BLOCK)
     row = (sequence * n_heads + head).to(tl.int64)
     i = tl.arange(0, CHUNK)
     state = tl.zeros((BLOCK, N), tl.float32)
     if entering_ptr is not None:
-        offsets, exists = state_tile(row * splits + split, p_first, head_dim, d_state, BLOCK, N)
+        offsets, exists = state_tile(row * splits + split, p_first, 0, head_dim, d_state, BLOCK, N)
         state += tl.load(entering_ptr + offsets, exists, 0.0)
     if D_ptr is not None:
         if D_PER_HEAD:
@@ -218,10 +229,19 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
         y = y.T
         if z_ptr is not None:
             z = z_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK).to(tl.float32)
-            y *= z / (1.0 + tl.exp2(-z * LOG2_E))
+            gate = sigmoid(z)
+            silu = z * gate
+            if d_out_ptr is None:
+                y *= silu
+            else:
+                d_out = d_out_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+                d_out = d_out.to(tl.float32)
+                dy = (d_out * silu).to(dy_ptr.dtype.element_ty)
+                dy_tiles.store([sequence, head, t, p_first], dy.reshape(1, 1, CHUNK, BLOCK))
+                y *= d_out * (gate + silu * (1.0 - gate))
         y_tiles.store([sequence, head, t, p_first],
                       y.to(y_ptr.dtype.element_ty).reshape(1, 1, CHUNK, BLOCK))
         state = next_state(state, x, B, low, total)
     if final_state_ptr is not None and split == splits - 1:
-        offsets, exists = state_tile(row, p_first, head_dim, d_state, BLOCK, N)
+        offsets, exists = state_tile(row, p_first, 0, head_dim, d_state, BLOCK, N)
         tl.store(final_state_ptr + offsets, state, exists)

@@ -5,7 +5,8 @@
 | program | one instance of a kernel, of several warps |
 | chunk | consecutive steps whose masked attention a program computes at once |
 | block | the neighboring features of one head that a program computes |
-| split | whole chunks that one program of `walk` takes one after another |
+| split | whole chunks that one program of `walk` or `walk_states` takes one after another |
+| part | the heads of a group that one program of the backward pass takes one after another |
 
 One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
@@ -28,6 +29,12 @@ PASS_COST = 0.35
 """Time of the pass before `walk`, as a fraction of its own."""
 PASS_CHUNKS = 2
 """Chunks that `walk` could compute while that pass is launched."""
+WALK_WARPS_THAT_FIT = 16
+"""Warps of `walk_states` on a multiprocessor."""
+WALK_PASS_COST = 0.6
+"""Time of the pass before `walk_states` writes states, as a fraction of its own."""
+PART_BLOCKS = 3
+"""Blocks of heads that a program could compute while it reads B and C and adds up dB or dC."""
 MAX_WAVES = 4
 """Times all programs that fit run at once; beyond, more splits only cost."""
 
@@ -55,6 +62,37 @@ class Tiles(NamedTuple):
     warps: int
     stages: int
     """Chunks whose tensors are in shared memory."""
+
+
+class BackwardTiles(NamedTuple):
+    """What programs of the backward pass compute at once."""
+
+    chunk: int
+    """Steps, and so on as in `Tiles`."""
+    block: int
+    states: int
+    columns: int
+    """Components of the state, for each of the features, of a program of `walk_states`."""
+    warps: int
+    stages: int
+    walk_warps: int
+    walk_stages: int
+    """Of `walk_states`."""
+
+
+class BackwardPlan(NamedTuple):
+    """How the work of the backward pass is divided."""
+
+    tiles: BackwardTiles
+    blocks: int
+    """Blocks of a head."""
+    state_tiles: int
+    """Tiles of a state, for each of which `walk_states` has a program."""
+    chunks: int
+    split_chunks: int
+    splits: int
+    parts: int
+    """Parts of the heads of a group, for each of which there are programs."""
 
 
 class Plan(NamedTuple):
@@ -101,13 +139,18 @@ def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> 
         return make_plan(shape, tiles, chunks)
     programs = shape.batch * shape.n_heads * -(-shape.head_dim // tiles.block)
     that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
+    return make_plan(shape, tiles, _choose_split_chunks(programs, chunks, that_fit, PASS_COST))
+
+
+def _choose_split_chunks(programs: int, chunks: int, that_fit: int, pass_cost: float) -> int:
+    """Choose the chunks of a split, with which a walk and the pass before it end first."""
     candidates = [(programs_chunks(programs, chunks, chunks, that_fit), 1, chunks)]
     for splits in range(2, min(chunks, MAX_WAVES * that_fit // programs) + 1):
         split_chunks = -(-chunks // splits)
         cost = programs_chunks(programs, chunks, split_chunks, that_fit)
-        candidates.append((PASS_CHUNKS + (1 + PASS_COST) * cost, splits, split_chunks))
+        candidates.append((PASS_CHUNKS + (1 + pass_cost) * cost, splits, split_chunks))
     _, _, split_chunks = min(candidates)
-    return make_plan(shape, tiles, split_chunks)
+    return split_chunks
 
 
 def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
@@ -121,6 +164,64 @@ def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
     chunks = -(-shape.length // tiles.chunk)
     return Plan(tiles, -(-shape.head_dim // tiles.block), chunks, split_chunks,
                 -(-chunks // split_chunks))
+
+
+def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> BackwardTiles:
+    """Choose the sizes of tiles for the backward pass, as `choose_tiles` does for the forward.
+
+    Args:
+        head_dim: features of a head.
+        d_state: the state dimension.
+        itemsize: bytes of an element of x.
+    """
+    features, states = _filled_up(head_dim), _filled_up(d_state)
+    if itemsize == 4:
+        return BackwardTiles(32, min(features, 32), states, min(states, 64), 8, 1, 4, 1)
+    return BackwardTiles(64, min(features, 64), states, min(states, 64),
+                         8 if states > 128 else 4, 1 if states > 128 else 2, 4, 2)
+
+
+@lru_cache
+def choose_backward_plan(shape: SSDShape, itemsize: int,
+                         multiprocessors: int | None) -> BackwardPlan:
+    """Choose the numbers of splits and parts with which the backward pass should end first.
+
+    Args:
+        shape: sizes of the scan.
+        itemsize: bytes of an element of x.
+        multiprocessors: of the GPU; None for Triton's interpreter.
+    """
+    tiles = choose_backward_tiles(shape.head_dim, shape.d_state, itemsize)
+    chunks = -(-shape.length // tiles.chunk)
+    if multiprocessors is None:
+        return make_backward_plan(shape, tiles, chunks, 1)
+    blocks = -(-shape.head_dim // tiles.block)
+    walks = shape.batch * shape.n_heads * blocks * (tiles.states // tiles.columns)
+    split_chunks = _choose_split_chunks(
+        walks, chunks, multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps, WALK_PASS_COST)
+    programs = shape.batch * chunks * shape.n_groups
+    that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
+    of_group = shape.n_heads // shape.n_groups * blocks
+    parts = min(range(1, min(of_group, max(1, MAX_WAVES * that_fit // programs)) + 1),
+                key=lambda parts: -(-programs * parts // that_fit) * (
+                    PART_BLOCKS + -(-of_group // parts)))
+    return make_backward_plan(shape, tiles, split_chunks, parts)
+
+
+def make_backward_plan(shape: SSDShape, tiles: BackwardTiles, split_chunks: int,
+                       parts: int) -> BackwardPlan:
+    """Work out the plan of the backward pass with these choices.
+
+    Args:
+        shape: sizes of the scan.
+        tiles: sizes of tiles.
+        split_chunks: chunks of a split.
+        parts: parts of the heads of a group.
+    """
+    blocks = -(-shape.head_dim // tiles.block)
+    chunks = -(-shape.length // tiles.chunk)
+    return BackwardPlan(tiles, blocks, blocks * (tiles.states // tiles.columns), chunks,
+                        split_chunks, -(-chunks // split_chunks), parts)
 
 
 def programs_chunks(programs: int, chunks: int, split_chunks: int, that_fit: int) -> int:
