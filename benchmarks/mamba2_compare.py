@@ -1,6 +1,7 @@
 """Mamba-1 and Mamba-2 with equal numbers of parameters, on recall and on code.
 
-Usage: python benchmarks/mamba2_compare.py [--steps N] [--workers N] [--seconds N] [--small]
+Usage: python benchmarks/mamba2_compare.py [--task NAME] [--steps N] [--workers N] [--seconds N]
+                                           [--small]
 
 For chapter 12. Both have the same sweep: state dimensions, learning rates and seeds; and the same
 number of training steps (--steps, 3,000), of the same batches. At each state dimension the width is
@@ -10,11 +11,12 @@ the one that gives the wanted number of parameters.
   `abilities.py`'s curriculum. A run ends when its accuracy is 99.9 %.
 - code: four layers; the bytes of Python's standard library, in stretches of 1,024.
 
-Several models are trained at once, each in a process of its own. No run begins after --seconds
-(240), so that on an H200 all is over within six minutes. Results, saved after each run:
+Several models are trained at once, each in a process of its own. --task limits the runs to one of
+the two. No run begins after --seconds (240). Results, saved after each run:
 results/mamba2_compare_DEVICE.json, with the rows of `abilities.py`; "seconds" in a row depends on
-the other processes. With --small, tiny models are trained for a few steps, and the results go to a
-temporary folder.
+the other processes. The saved file has both tasks, from two commands, whose rows were put together;
+of recall's three seeds there was time for the first and a part of the second. With --small, tiny
+models are trained for a few steps, and the results go to a temporary folder.
 """
 
 import argparse
@@ -43,12 +45,14 @@ need whole multiples of their 16 channels."""
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--task", choices=JOBS)
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 1)
     parser.add_argument("--seconds", type=float, default=240.0)
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()
-    jobs = code_jobs(options.small) + recall_jobs(options.small)
+    chosen = JOBS if options.task is None else [options.task]
+    jobs = [job for task in chosen for job in JOBS[task](options.small)]
     jobs = [replace(job, steps=3 if options.small else options.steps) for job in jobs]
     folder = Path(tempfile.mkdtemp()) if options.small else RESULTS
     deadline = time.time() + options.seconds
@@ -83,6 +87,9 @@ def code_jobs(small: bool) -> list[Job]:
             for seed, lr, d_state, letter in product(
                 range(1), (0.004,) if small else (0.002, 0.004, 0.008),
                 (16,) if small else (16, 64), LETTERS)]
+
+
+JOBS = {"code": code_jobs, "recall": recall_jobs}
 
 
 def _job(task: tasks.Task | Code, layers: str, d_state: int, parameters: int, lr: float, seed: int,

@@ -111,6 +111,7 @@ SCHEMATICS = {
     "chunk_program": partial(plots.chunk_program, 4),
     "duality_forms": partial(plots.duality_forms, 8, 4),
     "factored_block": partial(plots.factored_block, x[1:3], 0.5, x[2:4]),
+    "mamba2_block": partial(plots.mamba2_block, 768, 1536, 128, 24),
     "mask_blocks": partial(plots.mask_blocks, toeplitz, 2, 4),
     "mask_blocks without values": partial(plots.mask_blocks, torch.eye(9), 4, 2),
     "masked_scores": partial(
@@ -317,6 +318,8 @@ PARTS = {
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "duality_forms": ("8↓", 0, "8 steps, one after another 36 pairs, all at once"),
     "factored_block": ("", 0, "0.3333 0.1111 0.1667 × ½ × 0.6667 1 = 0.6667 0.2222 0.3333"),
+    "mamba2_block": ("7→ 1← 1↑ 2↓", 0, "$z$: 1,536 $u$: 768",
+                     "$x$: 1,536 $B$, $C$: 128 each", "$\\Delta$: 24, one per head"),
     "mask_blocks": ("", 2, "step 4: what the entering state adds", "⅛ ¼ ½ 1"),
     "masked_scores": ("", 0, "1 1 2 3 1 −4 −4", "× −3.667 = −26.33", "−3.333 −51.67"),
     "shared_decay": ("1→", 0, "$d$ = 3 $a_{31}$ $a_{32}$ $a_{33}$ $a_{34}$ $d$ = 3 α α α α",

@@ -956,6 +956,9 @@ FAULTS = [
     Fault("a program reads its state from its outputs", "course/plots/chunk_program.py",
           "(11.2, 6.5), (9.0, 6.5)", "(9.0, 6.5), (11.2, 6.5)",
           "test_schematics.py that_it_should", "12"),
+    Fault("z has the width of the model in the picture of a Mamba-2 block",
+          "course/plots/mamba2_block.py", 'f"$z$: {d_inner:,}"', 'f"$z$: {d_model:,}"',
+          "test_schematics.py that_it_should", "12"),
     # Explorers.
     Fault("every JavaScript module counts as importing itself", "course/widgets/javascript.py",
           "if name in importers:", "if name not in importers:",

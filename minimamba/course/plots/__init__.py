@@ -39,6 +39,7 @@ from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.load_timelines import load_timelines
 from minimamba.course.plots.lost_update import lost_update
+from minimamba.course.plots.mamba2_block import mamba2_block
 from minimamba.course.plots.maps import matrix_times_input
 from minimamba.course.plots.mask_blocks import lit_entries, mask_blocks
 from minimamba.course.plots.masked_load import masked_load
@@ -103,17 +104,17 @@ __all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "as
            "forward_and_backward", "gated_recurrences", "gradient_flow", "grouped_bars",
            "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
            "images", "kernel_and_spectrum", "lane_layouts", "lane_sums", "layer_of_channels",
-           "layer_states", "lit_entries", "load_timelines", "lost_update", "mamba_block",
-           "mask_blocks", "masked_load", "masked_scores", "matrices", "matrix_structures",
-           "matrix_times_input", "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear",
-           "normal_plus_low_rank", "one_step", "operation_traffic", "pasts_of_one_state", "powers",
-           "program_sums", "program_tiles", "query_scores", "recomputed_states",
-           "recurrence_steps", "reverse_programs", "road", "roofline", "s4_beside_s6", "s4_block",
-           "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
-           "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
-           "shared_decay", "show", "sliding_kernel", "split_passes", "ssm_projections",
-           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "step_gradients",
-           "strides", "text_heatmaps", "threads_and_blocks", "timeline", "token_channels",
-           "token_sequences", "token_states", "traces", "two_bases", "two_modes",
-           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
-           "wrapped_convolution"]
+           "layer_states", "lit_entries", "load_timelines", "lost_update", "mamba2_block",
+           "mamba_block", "mask_blocks", "masked_load", "masked_scores", "matrices",
+           "matrix_structures", "matrix_times_input", "mean_and_range", "memory_hierarchy",
+           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "operation_traffic",
+           "pasts_of_one_state", "powers", "program_sums", "program_tiles", "query_scores",
+           "recomputed_states", "recurrence_steps", "reverse_programs", "road", "roofline",
+           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
+           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
+           "selective_layer", "selective_steps", "shared_decay", "show", "sliding_kernel",
+           "split_passes", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
+           "stacked_bars", "step_gradients", "strides", "text_heatmaps", "threads_and_blocks",
+           "timeline", "token_channels", "token_sequences", "token_states", "traces", "two_bases",
+           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
+           "work_and_depth", "wrapped_convolution"]
