@@ -13,8 +13,8 @@ FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock"], ["shapes"], [
           ["discretize"], ["lti"], ["s4"], ["ops.launch", "ops.operator", "ops.linear"],
           ["scan"], ["ssd"],
           ["ops"],
-          ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],
-          ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
+          ["compat", "environment"], ["nn"], ["config", "files"], ["layout_keys", "tokenizer"],
+          ["layouts"], ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
           ["course.weights", "course.corpora", "course.tasks", "course.classifier",
            "course.inspect"],
           ["course.plots"], ["course.exercises", "course.widgets"], ["cli"]]
