@@ -182,7 +182,7 @@ def test_settings_that_are_refused_together_all_stay():
 
 @pytest.mark.parametrize(("explorer", "text", "size"), [
     (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 436)),
-    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 470)),
+    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 495)),
     (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 454)),
     (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 472)),
     (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 454)),
