@@ -11,9 +11,9 @@
 One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
 
-The tiles were chosen for NVIDIA's H100 and H200: by the machine code, so that no register of a walk
-is spilled, and in half precision by the GPU time on an H200, in bfloat16, with head_dim 64,
-d_state 64, 128 and 256, and 24 or 80 heads. Those for float32 were only compiled. On any other GPU
+The tiles were chosen for NVIDIA's H100 and H200. By the machine code: no walk spills registers but
+that of the gate's backward pass. And, in half precision, by the GPU time on an H200: in bfloat16,
+without a gate, with head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads. On any other GPU
 tiles change the time, but the result only by rounding.
 """
 
