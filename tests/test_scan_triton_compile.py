@@ -134,7 +134,7 @@ from minimamba.ssd.triton.plan import choose_backward_tiles, choose_tiles
 HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
                                    "states", "dCB", "d_dt")}
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
-            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr"}
+            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
@@ -144,10 +144,11 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
     tiles = (choose_backward_tiles if is_backward else choose_tiles)(
         64, d_state, 4 if dtype == "fp32" else 2)
     constants = {"head_dim": 64, "d_state": d_state, "D_PER_HEAD": True, "CHUNK": tiles.chunk,
-                 "N": tiles.states, "BLOCK": tiles.block, "COLUMNS": 64,
+                 "N": tiles.states, "BLOCK": tiles.block,
+                 "COLUMNS": tiles.columns if is_backward else 0,
                  "STAGES": tiles.walk_stages if is_walk else tiles.stages, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
-                 "TILES": tiles.states // 64, **dict.fromkeys(without)}
+                 "TILES": 2, **dict.fromkeys(without)}
     names = kernel.arg_names
     constants = {name: constants[name] for name in names if name in constants}
     types = dict.fromkeys(HALF, f"*{dtype}") | {"seq_idx_ptr": "*i64"}
@@ -160,11 +161,12 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                           options={"num_warps": tiles.walk_warps if is_walk else tiles.warps})
 
 for kernel, d_state, options in (
-        (forward.sum_decays, 128, {}), (forward.sum_decays, 128, {"without": ()}),
-        (forward.carry, 128, {"without": ["initial_ptr"]}), (forward.add_up, 128, {"without": ()}),
+        (forward.sum_decays, 128, {"without": ()}), (forward.add_up, 128, {"without": ()}),
+        (forward.carry, 128, {"without": ["initial_ptr"]}),
         (forward.walk, 64, {}), (forward.walk, 128, {}),
-        (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr"}}),
-        (forward.walk, 256, {}), (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
+        (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
+        (forward.walk, 256, {"without": ()}),
+        (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
         (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 128, {"without": ()}),
@@ -179,7 +181,9 @@ for kernel, d_state, options in (
         texts = " ".join(at.text for at in instructions)
         assert "UTMALDG" in texts, "no tile is copied by a descriptor"
         assert "HGMMA" in texts, "no tensor core multiplies"
-compile(forward.walk, 128, capability=80)  # of an A100, which has no descriptors
+for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
+                        (backward.read_gradients, ()), (backward.write_gradients, ())):
+    compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
 """
 
 

@@ -53,6 +53,12 @@ def nothing_is_left_unwritten():
 
 
 @pytest.fixture
+def one_split(monkeypatch):
+    """As the interpreter has it; a GPU that is far from full takes more."""
+    monkeypatch.setattr(operator, "multiprocessors_of", lambda _: None)
+
+
+@pytest.fixture
 def splits_of_two_chunks(monkeypatch):
     """And two parts of the heads of a group."""
     monkeypatch.setattr(operator, "choose_plan", lambda shape, itemsize, _: make_plan(
@@ -182,6 +188,24 @@ def test_parts_of_one_projection_are_read_where_they_lie(offset):
         assert torch.equal(given, wanted)
 
 
+@pytest.mark.parametrize("D", [(3,), (3, 5)])
+def test_gradient_of_D_is_summed_before_rounding(D):
+    """Behind a gate, too, whose backward pass rounds the gradient of y to x's dtype."""
+    for options in (("D",), ("D", "z")):
+        arguments = inputs(70, options=options, D=D, dtype=torch.float16)
+        exact = {name: t.to(F64) for name, t in arguments.items()}
+        given, wanted = (differentiate(given, method=method)["D"] for given, method in (
+            (arguments, "triton"), (exact, "reference")))
+        assert (given - wanted).norm() <= 1e-6 * wanted.norm()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter compiles nothing")
+def test_gradients_with_and_without_a_gate_take_turns():
+    """Each needs kernels of its own: behind a gate, D's gradient is another kernel's task."""
+    for options in (("D",), ("D", "z"), ("D",)):
+        check(inputs(20, options=options))
+
+
 def test_dtypes_that_differ_are_computed_in_float32():
     arguments = inputs(40)
     mixed = arguments | {"x": arguments["x"].half(), "z": arguments["z"].half()}
@@ -202,6 +226,8 @@ def test_kernels_launched(request, monkeypatch, is_split, options):
     """A pass before each walk if there are splits; the forward pass once more for z's gradient."""
     if is_split:
         request.getfixturevalue("splits_of_two_chunks")
+    else:
+        request.getfixturevalue("one_split")
     names = {}
 
     def naming(plan_launches):
@@ -312,6 +338,17 @@ def test_plan_covers_the_length_once_and_splits_it_only_to_fill_the_gpu(shape):
     if shape.length > 50_000:
         assert programs * plan.splits > 0.9 * that_fit
     assert choose_plan(shape, 2, None).splits == 1
+
+
+@pytest.mark.parametrize(("shape", "columns"), [
+    (SSDShape(8, 2048, 24, 64, 1, 128), 64), (SSDShape(8, 2048, 80, 64, 1, 128), 128),
+    (SSDShape(1, 65536, 24, 64, 1, 128), 128), (SSDShape(8, 2048, 24, 64, 1, 64), 32),
+    (SSDShape(8, 2048, 12, 128, 1, 128), 64), (SSDShape(8, 2048, 24, 64, 1, 256), 64)])
+def test_walks_are_as_wide_as_was_fastest(shape, columns):
+    plan = choose_backward_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert plan.tiles.columns == columns
+    assert plan.state_tiles == shape.head_dim // 64 * shape.d_state // columns
+    assert (plan.splits == 1) == (shape.batch > 1)
 
 
 @pytest.mark.parametrize("shape", [

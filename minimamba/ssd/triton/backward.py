@@ -19,6 +19,9 @@ a chunk, and the diagonal, which does not depend on decays, is in none of them: 
 leaves no rounding errors of large sums, and weak decay has them in float32 only. With weak decay
 the last part is a sum over all pairs of earlier and later steps, so the errors of H and G are those
 of the gradient of A: in half precision `walk_states` adds what is rounded off the weighted x too.
+With a gate, dy is rounded to x's dtype before it gets here, for the tensor cores; in bfloat16 that
+leaves errors of 10⁻³ in the gradients of A and dt_bias. Only D's needs no product of matrices:
+`walk` sums it up before dy is rounded.
 
 B and C belong to a group of heads: `read_gradients` and `write_gradients` take one chunk and the
 heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
@@ -33,7 +36,7 @@ adds up. No two programs write to one place, so the result never varies.
 | aheads | as rows | 2^(total − cum_s) ⟨x_s, G B_s⟩ |
 | directs | as rows | ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
 | dCB, x's dtype | (programs, CHUNK, CHUNK) | the gradient of C Bᵀ, with Δ and L, over heads |
-| dD | (batch · chunks, n_heads, blocks or head_dim) | the gradient of D by chunk |
+| dD | (batch · chunks, n_heads, blocks or head_dim) | the gradient of D by chunk, without a gate |
 | sums | (2, batch · chunks, n_heads) | the gradients of A and dt_bias by chunk |
 """
 
@@ -272,12 +275,14 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
             of_chunk = (sequence * chunks + chunk).to(tl.int64) * n_heads + head
             if D_PER_HEAD:
                 dx += tl.load(D_ptr + head) * dy.to(tl.float32)
-                tl.store(dD_ptr + of_chunk * blocks + block % blocks, tl.sum(along, 0))
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * blocks + block % blocks, tl.sum(along, 0))
             else:
                 p = p_first + tl.arange(0, BLOCK)
                 D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
                 dx += D[None, :] * dy.to(tl.float32)
-                tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
     dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])

@@ -19,6 +19,7 @@ s at step t is 2^(cum_t − low_s), and 0 where Δ_s = 0, whose low_s is +∞.
 | entering | (batch, n_heads, splits, head_dim, d_state) | the state that enters each split |
 | spans | (batch, n_heads, splits) | the sum of a over each split but the last |
 | final_state | (batch, n_heads, head_dim, d_state) | the state after the last step |
+| dD | (batch, n_heads, chunks, head_dim) | the gradient of D by chunk, where there is a gate |
 
 `entering` holds what each split but the last adds to the state, one place further on, until `carry`
 turns that into states.
@@ -163,7 +164,7 @@ def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDT
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_ptr,
-         final_state_ptr, d_out_ptr, dy_ptr, batch, length, n_heads, n_groups, chunks,
+         final_state_ptr, d_out_ptr, dy_ptr, dD_ptr, batch, length, n_heads, n_groups, chunks,
          split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence,
          C_step, C_group, z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence,
          d_out_step, d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr,
@@ -173,7 +174,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
 
     A block is BLOCK of a head's features. The last split stores the final state. In the backward
     pass of the gate, d_out is the gradient of y silu(z): that of y goes to dy, and that of z to
-    where y goes otherwise.
+    where y goes otherwise. The gradient of D is summed here, before dy is rounded to x's dtype.
     """
     sequence, head, group, p_first = locate(tl.program_id(0), n_heads, n_groups, head_dim, BLOCK)
     split = tl.program_id(1)
@@ -199,11 +200,11 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
     if entering_ptr is not None:
         offsets, exists = state_tile(row * splits + split, p_first, 0, head_dim, d_state, BLOCK, N)
         state += tl.load(entering_ptr + offsets, exists, 0.0)
+    p = p_first + tl.arange(0, BLOCK)
     if D_ptr is not None:
         if D_PER_HEAD:
             D = tl.load(D_ptr + head)
         else:
-            p = p_first + tl.arange(0, BLOCK)
             D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
     end = tl.minimum((split + 1) * split_chunks, chunks)
     for chunk in tl.range(split * split_chunks, end, num_stages=STAGES):
@@ -236,7 +237,11 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
             else:
                 d_out = d_out_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
                 d_out = d_out.to(tl.float32)
-                dy = (d_out * silu).to(dy_ptr.dtype.element_ty)
+                dy = d_out * silu
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + (row * chunks + chunk) * head_dim + p,
+                             tl.sum(dy * x.to(tl.float32), 0), p < head_dim)
+                dy = dy.to(dy_ptr.dtype.element_ty)
                 dy_tiles.store([sequence, head, t, p_first], dy.reshape(1, 1, CHUNK, BLOCK))
                 y *= d_out * (gate + silu * (1.0 - gate))
         y_tiles.store([sequence, head, t, p_first],

@@ -153,7 +153,7 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     Returns:
         What `scan` returns.
     """
-    y, final_state, _ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+    y, final_state, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
                              needs_final_state)
     return y, final_state
 
@@ -161,9 +161,9 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
 def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
          initial_state: Tensor | None, seq_idx: Tensor | None, needs_final_state: bool,
-         d_out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the forward kernels: for y and the final state, or for the gradients of z and of y before
-    its gate if d_out, that of y after it, is given."""
+         d_out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Run the forward kernels: for y and the final state, or, if d_out, the gradient of y after its
+    gate, is given, for the gradients of z, of y before the gate, and of D by chunk."""
     x, B, C, z, d_out = (_addressable(t) for t in (x, B, C, z, d_out))
     A, D, dt_bias, initial_state = (
         t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state))
@@ -189,9 +189,12 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
         launches.carry(entering, spans, initial_state)
     final_state = A.new_empty(shape.batch if needs_final_state else 0, shape.n_heads,
                               shape.head_dim, shape.d_state)
+    dD = None
+    if d_out is not None and D is not None:
+        dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
     launches.walk(x, B, C, D, z, cums, lows, entering, y,
-                  final_state if needs_final_state else None, d_out, dy)
-    return y.contiguous(), final_state, dy
+                  final_state if needs_final_state else None, d_out, dy, dD)
+    return y.contiguous(), final_state, dy, dD
 
 
 @lru_cache(maxsize=LAUNCHES)
@@ -260,10 +263,12 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         The gradients of x, dt, A, B, C, D, z, dt_bias and initial_state, in the dtypes of these;
         those of D, z and initial_state are empty if these are not given.
     """
-    dz = A.new_empty(0)
+    per_head = D is None or D.ndim == 1
+    dz = dD = A.new_empty(0)
     if z is not None:
-        dz, _, d_out = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-                            False, d_out)
+        dz, _, d_out, dD = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+                                False, d_out)
+        dD = A.new_empty(0) if D is None else dD.sum((0, 2, 3) if per_head else (0, 2))
     x, B, C, dy = (_addressable(t) for t in (x, B, C, d_out))
     A, D, dt_bias, initial_state, d_final_state = (
         t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state, d_final_state))
@@ -277,7 +282,7 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
               for _ in range(2))
     launches = _backward_launches(
         shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx, dB, dC), None if D is None else D.ndim,
-        dt_softplus, dtypes_of(x, dt, D, dt_bias, initial_state, seq_idx, d_final_state),
+        dt_softplus, dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state),
         x.device)
     if x.is_cuda:
         _lend_memory_to_triton()
@@ -307,15 +312,17 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
     launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps,
                        None if initial_state is None else d_initial_state)
-    per_head = D is None or D.ndim == 1
-    dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
+    needs_dD = D is not None and z is None
+    if needs_dD:
+        dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
     launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx, dB,
-                   None if D is None else dD)
+                   dD if needs_dD else None)
     d_dt = torch.empty_like(dt, memory_format=torch.contiguous_format)
     sums = A.new_empty(2, batch * plan.chunks, n_heads)
     launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
     dA, d_bias = (part.sum(0) for part in sums)
-    dD = A.new_empty(0) if D is None else dD.sum((0, 2) if per_head else 0)
+    if needs_dD:
+        dD = dD.sum((0, 2) if per_head else 0)
     if parts > 1:
         dB, dC = (t.unflatten(0, (parts, batch)).sum(0).to(x.dtype) for t in (dB, dC))
     return [dx.contiguous(), d_dt, dA, dB.contiguous(), dC.contiguous(), dD, dz, d_bias,

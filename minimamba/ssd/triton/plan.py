@@ -11,9 +11,10 @@
 One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
 
-The tiles were chosen for NVIDIA's H100 and H200 by the machine code, so that no register is
-spilled, and by measurements. On any other GPU they change the time, but the result only by
-rounding.
+The tiles were chosen for NVIDIA's H100 and H200. By the machine code: no walk spills registers but
+that of the gate's backward pass. And, in half precision, by the GPU time on an H200: in bfloat16,
+without a gate, with head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads. On any other GPU
+tiles change the time, but the result only by rounding.
 """
 
 from functools import lru_cache
@@ -31,6 +32,12 @@ PASS_CHUNKS = 2
 """Chunks that `walk` could compute while that pass is launched."""
 WALK_WARPS_THAT_FIT = 16
 """Warps of `walk_states` on a multiprocessor."""
+WALKS_THAT_FILL = 2
+"""Programs of `walk_states` on a multiprocessor, from which on wider tiles are faster than more of
+them. Measured on 132 multiprocessors: 192 programs took longer than 384 of half the width, by 35 %
+of forward + backward at d_state 128 and by 25 % at 64; 640 were faster than 1280, by 3 %."""
+NARROWEST = 32
+"""Components of the state of a program of `walk_states`, where there are more than that."""
 WALK_PASS_COST = 0.6
 """Time of the pass before `walk_states` writes states, as a fraction of its own."""
 PART_BLOCKS = 3
@@ -72,7 +79,8 @@ class BackwardTiles(NamedTuple):
     block: int
     states: int
     columns: int
-    """Components of the state, for each of the features, of a program of `walk_states`."""
+    """Components of the state, for each of the features, of a program of `walk_states`: the most
+    that it takes."""
     warps: int
     stages: int
     walk_warps: int
@@ -119,8 +127,8 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
     if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
         return Tiles(32, min(features, 32 if states <= 128 else 16), states, 8, 1)
     if states > 128:
-        return Tiles(32, min(features, 64), states, 8, 2)
-    return Tiles(64, min(features, 64), states, 4, 2)
+        return Tiles(16, min(features, 64), states, 4, 3)
+    return Tiles(64, min(features, 64), states, 4, 2 if states > 64 else 3)
 
 
 @lru_cache
@@ -177,8 +185,9 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
         return BackwardTiles(32, min(features, 32), states, min(states, 64), 8, 1, 4, 1)
-    return BackwardTiles(64, min(features, 64), states, min(states, 64),
-                         8 if states > 128 else 4, 1 if states > 128 else 2, 4, 2)
+    if states > 128:
+        return BackwardTiles(64, min(features, 64), states, 64, 8, 2, 4, 3)
+    return BackwardTiles(64, min(features, 64), states, states, 4, 2, 4, 3)
 
 
 @lru_cache
@@ -196,7 +205,9 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
     if multiprocessors is None:
         return make_backward_plan(shape, tiles, chunks, 1)
     blocks = -(-shape.head_dim // tiles.block)
-    walks = shape.batch * shape.n_heads * blocks * (tiles.states // tiles.columns)
+    rows = shape.batch * shape.n_heads * blocks
+    tiles = tiles._replace(columns=_choose_columns(rows, tiles, multiprocessors))
+    walks = rows * (tiles.states // tiles.columns)
     split_chunks = _choose_split_chunks(
         walks, chunks, multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps, WALK_PASS_COST)
     programs = shape.batch * chunks * shape.n_groups
@@ -206,6 +217,17 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
                 key=lambda parts: -(-programs * parts // that_fit) * (
                     PART_BLOCKS + -(-of_group // parts)))
     return make_backward_plan(shape, tiles, split_chunks, parts)
+
+
+def _choose_columns(rows: int, tiles: BackwardTiles, multiprocessors: int) -> int:
+    """Choose the widest tiles of a state, at least NARROWEST, that fill the GPU with programs; the
+    widest of all if none does, since then the splits of the length fill it."""
+    columns = tiles.columns
+    while columns >= NARROWEST:
+        if rows * (tiles.states // columns) >= WALKS_THAT_FILL * multiprocessors:
+            return columns
+        columns //= 2
+    return tiles.columns
 
 
 def make_backward_plan(shape: SSDShape, tiles: BackwardTiles, split_chunks: int,
