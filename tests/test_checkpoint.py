@@ -71,13 +71,12 @@ def test_logits_and_gradients_equal_those_of_transformers(pair):
 def test_greedy_generation_equals_that_of_transformers(pair):
     theirs, ours = pair
     prompt = random_ids(length=12)
-    # The steps of transformers ignore time_step_limit, which its forward keeps, and takes longer.
-    limited = getattr(theirs.config, "time_step_limit", (0.0,))[0] > 0
-    count = 15 if limited else 60
-    options = {"attention_mask": torch.ones_like(prompt), "do_sample": False,
-               "use_cache": not limited}
     assert ours.config.eos_token_id == theirs.config.eos_token_id
-    options["pad_token_id"] = ours.config.eos_token_id
+    # In transformers, a step ignores time_step_limit, so all is computed again for each token.
+    has_limits = ours.config.dt_limit is not None
+    count = 15 if has_limits else 60
+    options = {"attention_mask": torch.ones_like(prompt), "do_sample": False,
+               "pad_token_id": ours.config.eos_token_id, "use_cache": not has_limits}
     assert torch.equal(ours.generate(prompt, count), theirs.generate(
         prompt, max_new_tokens=count, **options))
     assert torch.equal(ours.generate(prompt, count, eos_token_id=()), theirs.generate(
