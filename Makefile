@@ -1,4 +1,6 @@
-# make course      install, and open the course in JupyterLab (PORT and IP can be set)
+# make course      install, and open your copy of the course in JupyterLab (PORT and IP can be set)
+# make update      get the latest version of the course; what you wrote in your copy stays
+# make reset       start one chapter of your copy afresh: make reset CHAPTER=05
 # make test        what CI runs: ruff, the unit tests, and every notebook with its outputs and figures
 # make browser     run every chapter and its widgets in JupyterLab, and the widgets in VS Code's manager
 # make notebooks   run every notebook again and save it; prints what changed
@@ -17,12 +19,13 @@ override IP := $(value IP)
 override PORT := $(value PORT)
 override JOBS := $(value JOBS)
 override ONLY := $(value ONLY)
-export PYTHON IP PORT JOBS ONLY
+override CHAPTER := $(value CHAPTER)
+export PYTHON IP PORT JOBS ONLY CHAPTER
 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: course test browser notebooks figures site mutants clean
+.PHONY: course update copies reset test browser notebooks figures site mutants clean
 .DEFAULT_GOAL := course
 
 $(VENV)/pyvenv.cfg:
@@ -36,8 +39,18 @@ $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
 	@touch $@
 
-course: $(VENV)/.installed-course
+course: copies
 	@sh tools/course.sh "$(BIN)" "$$IP" "$$PORT"
+
+update:
+	git pull --ff-only
+	@$(MAKE) --no-print-directory copies  # by the Makefile that has just come
+
+copies: $(VENV)/.installed-course
+	@$(BIN)/python tools/copies.py update
+
+reset: $(VENV)/.installed-course
+	@$(BIN)/python tools/copies.py reset "$$CHAPTER"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

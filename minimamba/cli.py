@@ -5,23 +5,26 @@ import io
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from math import log
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+import minimamba
 from minimamba import environment, training
 from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
-from minimamba.course import corpora
+from minimamba.course import corpora, weights
 from minimamba.files import CHECKPOINT_FILES
 from minimamba.lm import MambaLM
 from minimamba.lock import locked
@@ -45,8 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: what follows `minimamba` on the command line; that of this process if None.
 
     Returns:
-        0; 2 with one line on stderr if something was wrong; 130 with one line after Ctrl-C; 141 if
-        whoever read the output has closed it.
+        0; 2 with one line on stderr if something was wrong; 130 with one line after Ctrl-C or, in
+        a training, SIGTERM; 141 if whoever read the output has closed it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by >&-
@@ -88,46 +91,60 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="minimamba", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"minimamba {minimamba.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    info = commands.add_parser("info", help="show what can run here, and what a checkpoint is")
-    info.add_argument("--checkpoint", metavar="PATH", type=os.path.expanduser,
-                      help="a folder, a file or a hub name")
-    info.set_defaults(run=_info)
+    def command(name: str, run: Callable, description: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=description, description=description)
+        added.set_defaults(run=run)
+        return added
 
-    generate = commands.add_parser("generate", help="continue a prompt")
-    generate.add_argument("--checkpoint", metavar="PATH", required=True,
-                          type=os.path.expanduser, help="a folder, a file or a hub name")
-    generate.add_argument("--prompt", required=True, help="the text to continue")
+    checkpoint = {"metavar": "NAME", "type": _checkpoint, "help": "a model that comes with the "
+                  "library, such as code; a folder or file of weights; or a name on the Hugging "
+                  "Face hub"}
+    info = command("info", _info, "show what can run here, and what a checkpoint is")
+    info.add_argument("--checkpoint", **checkpoint)
+
+    generate = command("generate", _generate, "continue a prompt")
+    generate.add_argument("--checkpoint", required=True, **checkpoint)
+    generate.add_argument("--prompt", metavar="TEXT", required=True, help="the text to continue")
     generate.add_argument("--max-new-tokens", type=int, default=200, metavar="N",
                           help="how many tokens to generate at most (200)")
-    generate.add_argument("--temperature", type=float, default=0.0,
-                          help="0 (default) takes the most likely token")
-    generate.add_argument("--top-k", type=int, help="sample among the k most likely tokens")
-    generate.add_argument("--top-p", type=float, default=1.0,
-                          help="sample among the fewest tokens of this total probability")
-    generate.add_argument("--repetition-penalty", type=float, default=1.0,
-                          help="divides the logits of tokens that have occurred")
-    generate.add_argument("--seed", type=int, help="of the sampling; each time another if not set")
-    generate.set_defaults(run=_generate)
+    generate.add_argument("--temperature", type=float, default=0.7, metavar="X",
+                          help="lower is more predictable; 0 takes the most likely token (0.7)")
+    generate.add_argument("--top-k", type=int, metavar="K",
+                          help="sample among the K most likely tokens (all)")
+    generate.add_argument("--top-p", type=float, default=1.0, metavar="P",
+                          help="sample among the fewest tokens of this total probability (1)")
+    generate.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X",
+                          help="divides the logits of tokens that have occurred (1: none)")
+    generate.add_argument("--seed", type=int, metavar="N",
+                          help="of the sampling; if not set, each run samples another text")
 
-    train = commands.add_parser("train", help="train a byte-level model of Python's own source; "
-                                "on several devices: torchrun -m minimamba.cli train …")
+    train = command("train", _train, "train a byte-level model of Python's own source; on several "
+                    "devices: torchrun --nproc-per-node 2 -m minimamba train …")
     train.add_argument("--out", metavar="FOLDER", required=True, type=_folder,
-                       help="where the model goes")
+                       help="where the model goes; a training that was stopped goes on there")
     for name, value, meaning in (("steps", 1000, "training steps"),
-                                 ("d-model", 128, "features"), ("n-layer", 4, "layers"),
+                                 ("d-model", 128, "the model's width, in features"),
+                                 ("n-layer", 4, "layers"),
                                  ("length", 256, "bytes per sequence"),
                                  ("batch", 16, "sequences per step"),
                                  ("seed", 0, "of the weights and of the batches")):
         train.add_argument(f"--{name}", type=int, default=value, metavar="N",
                            help=f"{meaning} ({value})")
     train.add_argument("--learning-rate", type=float, default=4e-3, metavar="X",
-                       help="the highest learning rate (0.004)")
+                       help="the highest learning rate, after a tenth of the steps (0.004)")
     train.add_argument("--save-every", type=int, default=500, metavar="STEPS",
-                       help="how often to save what the same command resumes from (500)")
-    train.set_defaults(run=_train)
+                       help="how often to save what the same command resumes from, besides at "
+                       "Ctrl-C and SIGTERM (500)")
     return parser
+
+
+def _checkpoint(name: str) -> str | Path:
+    """The path, or the name on the hub, of a checkpoint; a path goes before a bundled model."""
+    path = os.path.expanduser(name)
+    return weights.FOLDER / name if name in weights.names() and not os.path.exists(path) else path
 
 
 def _folder(name: str) -> Path:
@@ -144,6 +161,8 @@ def _info(options: argparse.Namespace) -> None:
     print(environment.report())
     for name, reason in methods().items():
         print(f"scan       {name}: {reason or 'can run here'}")
+    print(textwrap.fill(f"{'models':<10} {', '.join(weights.names())}", 90,
+                        subsequent_indent=11 * " ", break_on_hyphens=False))
     if model is not None:
         tied = "shared with" if model.config.tie_embeddings else "apart from"
         print(f"checkpoint {options.checkpoint}")
@@ -188,10 +207,13 @@ def _train(options: argparse.Namespace) -> None:
         try:
             _train_in(out, options, model, parallel_model, train_bytes, val_bytes)
         except KeyboardInterrupt:
+            if not training.is_main_process():
+                return
             completed = training.completed_steps(out / STATE_FILE)
             raise KeyboardInterrupt(
-                f"interrupted; the same command resumes after step {completed}" if completed
-                else "interrupted before anything was saved") from None
+                f"stopped and saved after step {completed} of {options.steps}; to go on, run the "
+                "same command again" if completed
+                else "stopped before the end of the first step; nothing was saved") from None
 
 
 @contextmanager
@@ -233,6 +255,37 @@ def _read_settings(file: Path) -> dict[str, float]:
     return settings
 
 
+class _StopRequest:
+    """Ctrl-C or SIGTERM during a training: the step is finished and saved, and then it stops.
+
+    Before the first step there is nothing to save, and the first step may compile for a minute:
+    until its end, and at a second Ctrl-C, the training stops at once.
+    """
+
+    def __init__(self) -> None:
+        self.made = False
+        self.at_once = True
+
+    def is_made(self) -> bool:
+        """Whether to stop; asked after each step."""
+        self.at_once = False
+        return self.made
+
+    def __enter__(self) -> "_StopRequest":
+        self.handlers = {number: signal.signal(number, self._handle)
+                         for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.at_once or (self.made and number == signal.SIGINT):
+            raise KeyboardInterrupt
+        self.made = True
+
+
 def _train_in(out: Path, options: argparse.Namespace, model: MambaLM,
               parallel_model: torch.nn.Module, train_bytes: Tensor, val_bytes: Tensor) -> None:
     state_file = out / STATE_FILE
@@ -248,12 +301,15 @@ def _train_in(out: Path, options: argparse.Namespace, model: MambaLM,
                              window[:, 1:].flatten())
 
     batches = _windows(train_bytes, options.batch, options.length, options.seed)
-    losses = training.train_steps(parallel_model, loss, batches, options.steps,
-                                  learning_rate=options.learning_rate, checkpoint=state_file,
-                                  save_every=options.save_every)
-    for _ in training.progress(losses, options.steps, completed=completed,
-                               measure="bits per byte", unit=log(2)):
-        pass
+    with _StopRequest() as stop:
+        losses = training.train_steps(parallel_model, loss, batches, options.steps,
+                                      learning_rate=options.learning_rate, checkpoint=state_file,
+                                      save_every=options.save_every, stop=stop.is_made)
+        for _ in training.progress(losses, options.steps, completed=completed,
+                                   measure="bits per byte", unit=log(2)):
+            completed += 1
+    if completed < options.steps:
+        raise KeyboardInterrupt
     if training.is_main_process():
         model.save_pretrained(out)
         state_file.unlink()

@@ -18,9 +18,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.checkpoint import state_dict
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.serialization import get_unsafe_globals_in_checkpoint
@@ -39,6 +36,7 @@ from minimamba.arguments import (
 from minimamba.atomic import complete, replacing
 from minimamba.config import MambaConfig
 from minimamba.files import first_line, oversized
+from minimamba.progress import ProgressBar
 
 WARM_UP = 0.1
 """The fraction of the steps in which the learning rate rises."""
@@ -47,8 +45,8 @@ WARM_UP = 0.1
 def train_steps(model: nn.Module, loss: Callable[..., Tensor],
                 batches: Iterable[tuple[Tensor, ...]], steps: int, *, learning_rate: float,
                 weight_decay: float = 0.01, bf16: bool = True,
-                checkpoint: str | Path | None = None,
-                save_every: int = 1000) -> Iterator[float]:
+                checkpoint: str | Path | None = None, save_every: int = 1000,
+                stop: Callable[[], bool] | None = None) -> Iterator[float]:
     """Train with AdamW, gradients clipped to norm 1, linear warm-up and cosine decay.
 
     Only matrices called "weight" decay: pulling Δ, A or a bias towards zero would change what a
@@ -70,6 +68,8 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
             with the losses it would have had, on any number of processes. `steps` may be another
             number then, down to the steps completed: the schedule is that of the new number.
         save_every: after how many steps it is written; it is written after the last one too.
+        stop: called after each step; where it returns True, in any process, the checkpoint is
+            written and that step is the last one.
 
     Returns:
         An iterator that takes one training step at a time and yields its loss.
@@ -109,14 +109,16 @@ def train_steps(model: nn.Module, loss: Callable[..., Tensor],
         refuse("batches", "an iterable of tuples of tensors", type(batches).__name__)
     if checkpoint is not None:
         _check_writable(checkpoint)
+    if not (stop is None or callable(stop)):
+        refuse("stop", "a function without arguments", type(stop).__name__)
     return _train_steps(model, loss, batches, steps, learning_rate, weight_decay, bf16, checkpoint,
-                        save_every)
+                        save_every, stop)
 
 
 def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
                  batches: Iterable[tuple[Tensor, ...]], steps: int, learning_rate: float,
                  weight_decay: float, bf16: bool, checkpoint: str | Path | None,
-                 save_every: int) -> Iterator[float]:
+                 save_every: int, stop: Callable[[], bool] | None) -> Iterator[float]:
     model_device = next(model.parameters()).device
     autocast = bf16 and model_device.type == "cuda"
     # NumPy's float64 is a float too, but no file that holds one can be read without unpickling.
@@ -150,11 +152,15 @@ def _train_steps(model: nn.Module, loss: Callable[..., Tensor],
         value = _check_gradients(model, batch_loss, step)
         optimizer.step()
         schedule.step()
-        if step + 1 == steps or (checkpoint is not None and (step + 1) % save_every == 0):
+        stopped = stop is not None and _in_any_process(stop())
+        is_saved = checkpoint is not None and (stopped or (step + 1) % save_every == 0)
+        if is_saved or step + 1 == steps:
             _check_weights(model, optimizer, masks, step)
             if checkpoint is not None:
                 _save(Path(checkpoint), model, optimizer, settings, step + 1)
         yield value
+        if stopped:
+            return
 
 
 def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: int = 0,
@@ -175,8 +181,6 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
     Raises:
         ValueError: at the first step, for a bad argument.
     """
-    from tqdm.auto import tqdm  # only here, as a bar in a notebook needs ipywidgets
-
     check_count("steps", steps)
     for argument, text in (("name", name), ("measure", measure)):
         if not isinstance(text, str):
@@ -185,12 +189,19 @@ def progress(losses: Iterable[float], steps: int, name: str = "", *, completed: 
     check_positive("unit", unit, "a number")
     if not isinstance(losses, Iterable):
         refuse("losses", "an iterable of numbers", type(losses).__name__)
-    with tqdm(losses, name, steps, initial=completed, unit="step",
-              disable=not is_main_process()) as bar:
-        average = None
-        for loss in bar:
-            average = loss if average is None else 0.9 * average + 0.1 * loss
+    losses = iter(losses)
+    average = next(losses, None)
+    if average is None:
+        return
+    # The first step may compile for a minute, which would be taken for the time of every step.
+    with ProgressBar(desc=name, total=steps, initial=completed + 1, unit="step",
+                     postfix={measure: f"{average / unit:.3f}"},
+                     disable=not is_main_process()) as bar:
+        yield average
+        for loss in losses:
+            average = 0.9 * average + 0.1 * loss
             bar.set_postfix({measure: f"{average / unit:.3f}"}, refresh=False)
+            bar.update()
             yield loss
 
 
@@ -273,6 +284,8 @@ def parallelize(model: nn.Module, *, shard: bool = False) -> nn.Module:
         distributed.init_process_group("nccl" if model_device.type == "cuda" else "gloo")
     if not shard:
         return DistributedDataParallel(model)
+    from torch.distributed.fsdp import fully_shard  # only here, as it takes seconds to import
+
     for layer in model.layers:
         fully_shard(layer)
     return fully_shard(model)
@@ -420,9 +433,13 @@ def _mean_over_processes(loss: Tensor) -> Tensor:
     return total
 
 
-FULL_STATE = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
-"""A checkpoint holds whole tensors, however they are sharded, and so fits any number of
-processes."""
+def _in_any_process(flag: bool) -> bool:
+    """Whether a flag is set in any process: all of them must stop at the same step."""
+    if not distributed.is_initialized():
+        return flag
+    count = torch.tensor(int(flag), device=device())
+    distributed.all_reduce(count)
+    return count.item() > 0
 
 
 CHECKPOINT_KEYS = {"settings": dict, "model": dict, "optimizer": dict, "completed": int,
@@ -432,7 +449,11 @@ CHECKPOINT_KEYS = {"settings": dict, "model": dict, "optimizer": dict, "complete
 
 def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
           settings: dict[str, float | str], completed: int) -> None:
-    weights, optimizer_state = state_dict.get_state_dict(model, optimizer, options=FULL_STATE)
+    from torch.distributed.checkpoint import state_dict  # only here, as it takes seconds to import
+
+    # Whole tensors, however they are sharded, so that they fit any number of processes.
+    options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights, optimizer_state = state_dict.get_state_dict(model, optimizer, options=options)
     if not is_main_process():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -448,6 +469,9 @@ def _save(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
 def _resume(file: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
             settings: dict[str, float | str], steps: int) -> tuple[int, list[Tensor]]:
     """Load a checkpoint; return how many steps are completed, and the random generators' states."""
+    from torch.distributed.checkpoint import state_dict
+    from torch.distributed.tensor import DTensor
+
     saved = _read(file)
     for name, value in settings.items():
         begun = saved["settings"].get(name)

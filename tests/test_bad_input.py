@@ -479,6 +479,8 @@ def test_delta_of_a_system_without_channels_must_be_one_number(size):
     (lambda: shuffled_batches(numbers(1)[0], batch_size=2, seed=0), "data[0]: expected shape ("),
     (lambda: shuffled_batches([1, 2], batch_size=2, seed=0), "data[0]: expected a torch.Tensor"),
     (lambda: shuffled_batches(ones(3), batch_size=2, seed=None), "seed: expected a whole number"),
+    (lambda: train_steps(nn.Linear(1, 1), print, [], 1, learning_rate=0.1, stop=True),
+     "stop: expected a function without arguments, got bool"),
     (lambda: train_steps(nn.Linear(1, 1), print, [], 1, learning_rate=0.1, bf16="no"),
      "bf16: expected True or False, got 'no'"),
     *((lambda path=path: train_steps(nn.Linear(1, 1), print, [], 1, learning_rate=0.1,

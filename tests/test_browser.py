@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -30,6 +31,9 @@ import nbformat
 import pytest
 
 from minimamba.course import widgets
+
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
+import copies
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.browser
@@ -112,8 +116,11 @@ def server(tmp_path_factory):
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/api?token={token}", process, home / "log")
-        yield lambda name, page="lab/tree": (
-            f"{address}/{page}/notebooks/{name}?token={token}&reset")
+        def url(name, page="lab/tree", folder="notebooks"):
+            return f"{address}/{page}/{folder}/{name}?token={token}&reset"
+
+        url.course = home / "course"
+        yield url
     finally:
         process.kill()      # at once: kernels that are still there notice, and end too
         process.wait()
@@ -197,6 +204,66 @@ def test_a_chapter_runs_without_flaws_and_its_explorers_respond(browser, server,
     while (flaws := page.evaluate(FLAWS)) and time.monotonic() < end:
         page.wait_for_timeout(100)                 # formulas are rendered one after the other
     assert flaws == []
+
+
+def save(page):
+    page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+
+
+VERSION = r'"version": "3\.\d+\.\d+"'
+
+
+def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
+    # The version of Python in it is that with which the course was saved last.
+    text = (ROOT / "notebooks" / "05_selectivity.ipynb").read_text(encoding="utf-8")
+    here = f'"version": "{platform.python_version()}"'
+    (server.course / "notebooks" / "read.ipynb").write_text(
+        re.sub(VERSION, here, text), encoding="utf-8")
+    page = opened(browser, server("read.ipynb"))
+    page.wait_for_timeout(2000)           # JupyterLab takes the kernel's language a little later
+    assert not page.evaluate("jupyterapp.shell.currentWidget.context.model.dirty")
+    save(page)
+    saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
+    assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
+
+
+def test_an_answer_survives_an_update_and_can_be_reset(browser, server):
+    """Open a copy, answer, run, save, get a later version of the course, and start again."""
+    book = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
+    stub = next(cell for cell in book.cells if 'exercises.check("00.1"' in cell.source)
+    book.cells = [
+        nbformat.v4.new_markdown_cell("# Version 1", id="title"),
+        nbformat.v4.new_code_cell("from minimamba.course import exercises", id="import"), stub]
+    published, mine = server.course / "published", server.course / "my_course"
+    published.mkdir()
+    nbformat.write(book, published / "00_start_here.ipynb")
+    copies.update(published, mine)
+    page = opened(browser, server("00_start_here.ipynb", folder="my_course"))
+    write_and_run(page, stub.source.replace("...", "return A_bar * h + B_bar * x"))
+    page.get_by_text("00.1: correct").wait_for()
+    save(page)
+    page.close()
+
+    book.cells[0].source = "# Version 2"
+    nbformat.write(book, published / "00_start_here.ipynb")
+    copies.update(published, mine)
+    page = opened(browser, server("00_start_here.ipynb", folder="my_course"))
+    assert page.get_by_role("heading", name="Version 2").count() == 1
+    answer = page.locator(".jp-CodeCell").last
+    assert "return A_bar * h + B_bar * x" in answer.inner_text()
+    assert "00.1: correct" in answer.inner_text()
+    write_and_run(page, 'exercises.reset("00.1")')
+    page.wait_for_function("""stub => jupyterapp.shell.currentWidget.content.widgets.at(-1)
+        .model.sharedModel.source === stub""", arg=stub.source)
+
+
+def write_and_run(page, source):
+    """Write into the last cell, and run all cells."""
+    page.evaluate("""async source => {
+        const {content} = jupyterapp.shell.currentWidget;
+        content.widgets.at(-1).model.sharedModel.setSource(source);
+        await jupyterapp.commands.execute("notebook:run-all-cells");
+    }""", source)
 
 
 def every_explorer_responds(page, count):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ from models import TOKENS, small_model, write_tokenizer
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+import minimamba
 from minimamba import MambaConfig, MambaLM, cli, training
-from minimamba.course import corpora
+from minimamba.course import corpora, weights
 
 
 @pytest.fixture
@@ -59,6 +61,32 @@ def test_generate_prints_what_the_model_generates(kind, folder, capsys):
     assert capsys.readouterr().out == expected + "\n"
 
 
+def test_generate_samples_unless_it_is_told_otherwise(folder, capsys):
+    expected = MambaLM.from_pretrained(folder).generate("def ", 200, temperature=0.7, seed=3)
+    assert run("generate", "--checkpoint", folder, "--prompt", "def ", "--seed", 3) == 0
+    assert capsys.readouterr().out == expected + "\n"
+
+
+def test_a_bundled_model_goes_by_its_name_unless_there_is_such_a_path(folder, monkeypatch, capsys):
+    assert run("info", "--checkpoint", "code") == 0
+    shown = capsys.readouterr().out
+    assert "d_model           128" in shown
+    assert set(weights.names()) <= set(re.findall(r"\w+", shown))
+    monkeypatch.chdir(folder.parent)
+    folder.rename("code")
+    assert run("info", "--checkpoint", "code") == 0
+    assert "d_model           16" in capsys.readouterr().out
+
+
+def test_every_command_and_option_is_described():
+    commands, = (action for action in cli._parser()._actions if action.dest == "command")
+    assert [*commands.choices] == ["info", "generate", "train"]
+    for name, parser in commands.choices.items():
+        assert len(parser.description) > 15, name
+        for action in parser._actions:
+            assert len(action.help) > 5, (name, action.dest)
+
+
 def test_train_learns_reports_and_repeats_with_the_same_seed(tmp_path, corpus, capsys):
     arguments = ("--steps", 30, "--d-model", 16, "--n-layer", 1, "--length", 64, "--batch", 8,
                  "--learning-rate", 0.02)
@@ -92,7 +120,8 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
         patch.setattr(training, "progress", interrupted)
         assert run("train", "--out", tmp_path / "part", *arguments, "--save-every", 2) == 130
     assert capsys.readouterr().err.splitlines()[-1] == (
-        "minimamba train: interrupted; the same command resumes after step 4")
+        "minimamba train: stopped and saved after step 4 of 6; to go on, run the same command "
+        "again")
     assert run("train", "--out", tmp_path / "part", *arguments) == 0
     shown = capsys.readouterr()
     assert f"; resuming after step 4 of 6, from {tmp_path / 'part' / 'training.pt'}" in shown.out
@@ -278,7 +307,8 @@ def test_info_describes_attention_too(tmp_path, capsys):
 
 
 def test_generate_ends_where_the_config_says(folder, capsys):
-    arguments = ("generate", "--checkpoint", folder, "--prompt", "a", "--max-new-tokens", 20)
+    arguments = ("generate", "--checkpoint", folder, "--prompt", "a", "--max-new-tokens", 20,
+                 "--temperature", 0)
     assert run(*arguments) == 0
     text = capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())
@@ -332,10 +362,62 @@ def test_folder_is_for_one_process_which_may_be_killed(tmp_path, capsys):
     assert f"; resuming after step {completed} of {completed + 2}" in capsys.readouterr().out
 
 
-def test_command_runs_as_a_module():
-    done = subprocess.run([sys.executable, "-m", "minimamba.cli", "--help"], check=True,
-                          capture_output=True, text=True)
-    assert "{info,generate,train}" in done.stdout
+def begun(process):
+    """Wait until a training shows its bar, which comes with the first step."""
+    shown = b""
+    while b"step" not in shown:
+        part = process.stderr.read(1)
+        assert part, shown.decode()
+        shown += part
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_is_saved_and_says_how_to_go_on(sent, tmp_path, capsys):
+    arguments = ("train", "--out", tmp_path, *SMALL, "--save-every", 10**6)
+    with command(*arguments, "--steps", 10**6) as process:
+        try:
+            begun(process)
+            process.send_signal(sent)
+            shown = process.communicate(timeout=60)[1].decode()
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    completed = training.completed_steps(tmp_path / "training.pt")
+    assert completed > 0
+    assert shown.splitlines()[-1] == (
+        f"minimamba train: stopped and saved after step {completed} of 1000000; to go on, run the "
+        "same command again")
+    assert run(*arguments, "--steps", completed + 2) == 0
+    assert f"; resuming after step {completed} of {completed + 2}" in capsys.readouterr().out
+
+
+def test_before_the_first_step_and_at_a_second_ctrl_c_a_training_stops_at_once():
+    with cli._StopRequest() as stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert not stop.is_made()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_made()
+        signal.raise_signal(signal.SIGTERM)     # as torchrun sends after the terminal's Ctrl-C
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):      # Python's own handler is back
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("module", ["minimamba", "minimamba.cli"])
+def test_command_runs_as_a_module(module):
+    def output(*arguments, status=0):
+        done = subprocess.run([sys.executable, "-m", module, *arguments], check=False,
+                              capture_output=True, text=True)
+        assert done.returncode == status
+        return done.stdout
+
+    assert "{info,generate,train}" in output("--help")
+    assert output("--version") == f"minimamba {minimamba.__version__}\n"
+    output("info", "--checkpoint", "nowhere", status=2)
 
 
 def test_uniform_predictions_need_8_bits_per_byte():

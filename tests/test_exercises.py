@@ -16,6 +16,7 @@ import torch
 
 from minimamba.course import exercises
 from minimamba.course.exercises.record import mark_solved, solved_exercises
+from minimamba.course.exercises.steps import STEPS
 from minimamba.s4 import hippo
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
@@ -102,7 +103,7 @@ def test_the_stub_is_not_tried_yet_and_the_solution_is_correct_and_folded(name, 
     what = "kernel writes" if hasattr(stub, "run") else "function returns"
     assert capsys.readouterr().out == f"{name}: not tried yet (the {what} nothing)\n"
     exercises.check(name, solution)
-    assert capsys.readouterr().out == f"{name}: correct\n"
+    assert capsys.readouterr().out == f"{name}, the solution: correct\n"
     assert inspect.signature(stub) == inspect.signature(solution)
     assert solution_cell.metadata["jupyter"]["source_hidden"]
 
@@ -257,6 +258,49 @@ def test_an_answer_is_correct_even_where_it_cannot_be_recorded(record, capsys):
     record.mkdir()
     exercises.check("00.2", correct)
     assert capsys.readouterr().out.startswith("00.2: correct (not recorded: ")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_steps_for_all_of_its_exercises_or_for_none(chapter):
+    with_steps = {name for name in STEPS if name.startswith(chapter)}
+    if exercises_of(chapter):
+        assert with_steps in (set(), set(exercises_of(chapter)))
+    assert all(len(STEPS[name]) >= 2 for name in with_steps)
+
+
+def test_hint_gives_one_step_at_a_time_and_begins_again_after_the_last(capsys):
+    printed = []
+    for _ in range(len(STEPS["05.2"]) + 2):
+        exercises.hint("05.2")
+        printed.append(capsys.readouterr().out)
+    for i, step in enumerate(STEPS["05.2"]):
+        assert printed[i] == f"05.2, step {i + 1} of {len(STEPS['05.2'])}: {step}\n"
+    assert "no more steps" in printed[-2]
+    assert printed[-1] == printed[0]
+    with pytest.raises(ValueError, match="name: expected an exercise"):
+        exercises.hint("05.9")
+
+
+def test_reset_puts_the_empty_exercise_in_the_place_of_its_cell(record, monkeypatch):
+    for name in ("00.1", "00.2"):
+        mark_solved(name)
+    inputs = []
+    shell = type("Shell", (), {"set_next_input": lambda self, text, replace: inputs.append(
+        (text, replace))})()
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    exercises.reset("00.2")
+    assert inputs == [(cells("00.2")[0].source, True)]
+    assert solved_exercises() == {"00.1"}
+    with pytest.raises(ValueError, match="name: expected an exercise"):
+        exercises.reset("00.9")
+
+
+def test_reset_without_the_chapters_or_a_notebook_says_what_is_missing(monkeypatch, tmp_path):
+    with pytest.raises(RuntimeError, match="in a cell of a notebook"):
+        exercises.reset("00.2")
+    monkeypatch.setattr(exercises.stubs, "NOTEBOOKS", tmp_path)
+    with pytest.raises(FileNotFoundError, match="are not beside the library"):
+        exercises.reset("00.2")
 
 
 @pytest.mark.parametrize("empty", [False, True])

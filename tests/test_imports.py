@@ -9,15 +9,17 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock"], ["shapes"], ["continuous"],
-          ["discretize"], ["lti"], ["s4"], ["ops.launch", "ops.operator", "ops.linear"],
+FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock", "progress"], ["shapes"],
+          ["continuous"], ["discretize"], ["lti"], ["s4"],
+          ["ops.launch", "ops.operator", "ops.linear"],
           ["scan", "ssd"],
           ["ops"],
           ["compat", "environment"], ["nn"], ["config", "files"], ["layouts", "tokenizer"],
           ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
-          ["course.weights", "course.corpora", "course.tasks", "course.classifier",
-           "course.inspect"],
-          ["course.plots"], ["course.exercises", "course.widgets"], ["cli"]]
+          ["course.weights", "course.benchmarks", "course.corpora", "course.tasks",
+           "course.classifier", "course.inspect"],
+          ["course.plots"], ["course.exercises", "course.widgets"], ["cli"],
+          ["__main__"]]
 ROOM_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 

@@ -41,7 +41,7 @@ def test_examples_run_in_order_and_do_what_the_text_says(tmp_path):
 
 def test_make_commands_are_targets_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = r"make (course|test|browser|notebooks|figures|site|mutants)"
+    targets = r"make (course|update|reset|test|browser|notebooks|figures|site|mutants)"
     for target in set(re.findall(targets, README)):
         assert re.search(rf"^{target}:", makefile, flags=re.M), target
 

@@ -26,7 +26,7 @@ from minimamba.training import (
 STEPS = 12
 
 
-def train(file=None, stop=STEPS, *, wrap=lambda model: model, drop=0.0):
+def train(file=None, stop=STEPS, *, wrap=lambda model: model, drop=0.0, request=None):
     """The losses of a small hybrid, up to a step at which it is interrupted."""
     torch.manual_seed(0)
     model = wrap(MambaLM(MambaConfig(40, 8, layers="MAF", n_heads=2)))
@@ -37,8 +37,22 @@ def train(file=None, stop=STEPS, *, wrap=lambda model: model, drop=0.0):
         return cross_entropy(logits.flatten(0, 1), input_ids[:, 1:].flatten())
 
     losses = train_steps(model, loss, batches, STEPS, learning_rate=0.02, checkpoint=file,
-                         save_every=4)
+                         save_every=4, stop=request)
     return list(islice(losses, stop))
+
+
+def at_call(count):
+    """A function that returns True when it is called for so many a time."""
+    answers = iter([False] * (count - 1) + [True])
+    return lambda: next(answers)
+
+
+def test_a_requested_stop_comes_after_the_step_and_is_saved(tmp_path):
+    file = tmp_path / "state.pt"
+    whole = train(drop=0.2)
+    assert train(file, drop=0.2, request=at_call(3)) == whole[:3]
+    assert completed_steps(file) == 3
+    assert train(file, drop=0.2, request=lambda: False) == whole[3:]
 
 
 def test_interrupted_run_resumes_with_the_same_bits(tmp_path):
@@ -269,15 +283,17 @@ def test_damaged_checkpoint_is_refused_wherever_the_damage_is(tmp_path):
 
 
 TWO_PROCESSES = """
-import json, sys
+import json, os, sys
 import torch
 torch.set_num_threads(1)
 torch.set_default_dtype(torch.float64)
-from test_training_resumed import is_main_process, parallelize, train
-for shard, begun, new in json.loads(sys.argv[1]):
+from test_training_resumed import at_call, is_main_process, parallelize, train
+for shard, begun, new, stopped in json.loads(sys.argv[1]):
     def wrap(model):
         return parallelize(model, shard=shard)
-    losses = train(begun, wrap=wrap), train(new, 6, wrap=wrap)
+    request = at_call(3) if os.environ["RANK"] == "1" else lambda: False
+    losses = (train(begun, wrap=wrap), train(new, 6, wrap=wrap),
+              train(stopped, wrap=wrap, request=request))
     if is_main_process():
         print("losses", json.dumps(losses))
 """
@@ -292,7 +308,8 @@ def test_two_processes_have_the_losses_of_one_and_each_resumes_the_other(double,
     for shard in (False, True):                              # DDP, then FSDP
         copy = tmp_path / f"begun {shard}.pt"
         shutil.copy(begun, copy)
-        arguments.append((shard, str(copy), str(tmp_path / f"new {shard}.pt")))
+        arguments.append((shard, str(copy), str(tmp_path / f"new {shard}.pt"),
+                          str(tmp_path / f"stopped {shard}.pt")))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
                "2", "--no-python", sys.executable, "-c", TWO_PROCESSES, json.dumps(arguments)]
     run = subprocess.run(command, check=False, text=True, capture_output=True,
@@ -301,11 +318,13 @@ def test_two_processes_have_the_losses_of_one_and_each_resumes_the_other(double,
     lines = [line.removeprefix("losses") for line in run.stdout.splitlines()
              if line.startswith("losses")]
     assert len(lines) == 2, run.stdout + run.stderr
-    for line, (_, _, new) in zip(lines, arguments, strict=True):
-        resumed, started = json.loads(line)
+    for line, (_, _, new, interrupted) in zip(lines, arguments, strict=True):
+        resumed, started, stopped = json.loads(line)
         assert resumed == pytest.approx(expected[4:], abs=1e-6)
         assert started == pytest.approx(expected[:6], abs=1e-6)
         assert train(new, 5) == pytest.approx(expected[4:9], abs=1e-6)
+        assert stopped == pytest.approx(expected[:3], abs=1e-6)      # in both, as one asked for it
+        assert completed_steps(interrupted) == 3
 
 
 def test_without_torchrun_the_model_is_returned_as_it_is(monkeypatch):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: course.sh BIN IP PORT. Serves the course in JupyterLab until Ctrl-C.
+# Usage: course.sh BIN IP PORT. Serves the reader's copies in JupyterLab until Ctrl-C.
 set -eu
 bin=$1
 ip=$2
@@ -52,7 +52,7 @@ mkdir -p "$bin/../share/jupyter/lab/settings"
 cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"
 
 set -- --ServerApp.ip="$ip" --ServerApp.port="$port" --ServerApp.port_retries=0 \
-    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+    --LabApp.default_url=/lab/tree/my_course/00_start_here.ipynb
 if [ "$(uname)" = Linux ]; then
     # No kernel listens on the network, unless the folder's name is too long for that of a socket:
     # 107 bytes, of which /kernel-….ipc-1 takes 50.

@@ -60,10 +60,12 @@ def plant(fault: Fault, package: Path) -> None:
 
 @contextlib.contextmanager
 def package_copy() -> Iterator[Path]:
-    """A temporary folder with a copy of the package."""
+    """A temporary folder with a copy of the package, beside what it reads in a clone."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "minimamba", Path(folder) / "minimamba",
                         ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("benchmarks", "notebooks"):
+            (Path(folder) / name).symlink_to(ROOT / name)
         yield Path(folder)
 
 

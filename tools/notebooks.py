@@ -5,6 +5,7 @@ notebooks contain no times, no widget state and no progress bars.
 """
 
 import os
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +22,7 @@ from minimamba.atomic import replacing
 ROOT = Path(__file__).resolve().parent.parent
 # Saved notebooks show no exercise as solved.
 os.environ["MINIMAMBA_SOLVED"] = str(ROOT / ".venv" / "no-exercise-solved")
+BAR = re.compile(r"[^\n]*\r")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -31,18 +33,25 @@ def run(path: Path) -> NotebookNode:
                    coalesce_streams=True,
                    extra_arguments=["--IPKernelApp.log_level=40"],
                    resources={"metadata": {"path": str(path.parent)}}).execute()
-    book.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python",
+    # What JupyterLab would write into a notebook that is only opened. The kernel gave the rest.
+    book.metadata = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
                                     "name": "python3"},
-                     "language_info": {"name": "python"}}
+                     "language_info": book.metadata.language_info}
     for cell in book.cells:
         cell.metadata.pop("execution", None)
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):
+            cell.metadata.cellView = "form"  # Colab's word for it
         if cell.cell_type == "code":
-            # Values that differ between processors are printed in cells whose output nbval ignores.
-            # Their progress bars, which go to stderr, are not saved.
-            ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-            cell.outputs = [without_view(output) for output in cell.outputs
-                            if not (ignored and output.get("name") == "stderr")]
+            cell.outputs = [without_view(output) for output in map(without_bar, cell.outputs)
+                            if output.get("text") != ""]
     return book
+
+
+def without_bar(output: NotebookNode) -> NotebookNode:
+    """Remove what a progress bar leaves behind: the blanks over which it was written."""
+    if output.get("name") == "stdout":
+        output.text = BAR.sub("", output.text)
+    return output
 
 
 def without_view(output: NotebookNode) -> NotebookNode:

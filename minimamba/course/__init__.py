@@ -2,7 +2,8 @@
 
 import importlib
 
-MODULES = ("classifier", "corpora", "exercises", "inspect", "plots", "tasks", "weights", "widgets")
+MODULES = ("benchmarks", "classifier", "corpora", "exercises", "inspect", "plots", "tasks",
+           "weights", "widgets")
 
 
 def __getattr__(name: str) -> object:

@@ -88,7 +88,7 @@ def _compile(steps: Callable, shape: tuple[int, ...], dtype: torch.dtype) -> Cal
     direction = "backward" if steps is _backward_steps else "forward"
     groups, d_state, channels = shape
     print(f"minimamba: compiling the {direction} scan for d_inner = {groups * channels}, d_state = "
-          f"{d_state}, {dtype}; about half a minute, once.", file=sys.stderr, flush=True)
+          f"{d_state}, {dtype}; up to a minute, once.", file=sys.stderr, flush=True)
     # A copy, since PyTorch counts how often one function was compiled, and gives up after eight.
     code = steps.__code__.replace(co_name=f"{steps.__name__}_{'_'.join(map(str, shape))}")
     return compiler.compile_or_else(

@@ -7,6 +7,7 @@ an answer is called, a solution, and typical mistakes, each with a hint.
 import importlib
 import importlib.util
 import pkgutil
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -15,12 +16,16 @@ from numbers import Number
 import torch
 from torch import Tensor
 
-from minimamba.course.exercises.record import mark_solved, print_progress
+from minimamba.course.exercises.record import mark_solved, mark_unsolved, print_progress
+from minimamba.course.exercises.steps import STEPS
+from minimamba.course.exercises.stubs import published_stub
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
 WITH_TRITON = ("07", "08", "A2")
 """Chapters whose exercises are Triton kernels."""
+_given: Counter[str] = Counter()
+"""How many steps of each exercise `hint` has given."""
 
 
 class WrongAnswer(Exception):
@@ -59,12 +64,17 @@ def check(name: str, answer: Callable) -> None:
     if not callable(answer):
         raise ValueError(f"answer: expected a function, got {type(answer).__name__}")
     result = verdict(exercise, answer)
-    if result == CORRECT and not getattr(answer, "__name__", "").endswith("_solution"):
+    if getattr(answer, "__name__", "").endswith("_solution"):
+        print(f"{name}, the solution: {result}")
+        return
+    if result == CORRECT:
         try:
             mark_solved(name)
         except (OSError, ValueError) as error:
             result += f" (not recorded: {error})"
     print(f"{name}: {result}")
+    if result.startswith("not yet"):
+        print(f'For one step on the way, run exercises.hint("{name}").')
 
 
 def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
@@ -92,6 +102,49 @@ def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
         return answer
     print(f"{name}: what follows runs with the library's function, until yours is correct")
     return otherwise
+
+
+def hint(name: str) -> None:
+    """Print one step on the way to the solution; each call prints the next one.
+
+    Args:
+        name: of the exercise, such as "02.1".
+
+    Raises:
+        ValueError: if there is no such exercise.
+    """
+    find(name)
+    steps = STEPS.get(name, ())
+    _given[name] += 1
+    if _given[name] <= len(steps):
+        print(f"{name}, step {_given[name]} of {len(steps)}: {steps[_given[name] - 1]}")
+    else:
+        print(f"{name}: there are no more steps; the folded cell below has the solution.")
+        _given[name] = 0
+
+
+def reset(name: str) -> None:
+    """Start an exercise again: the cell in which this runs becomes the empty exercise.
+
+    It counts as not solved then.
+
+    Args:
+        name: of the exercise, such as "02.1".
+
+    Raises:
+        ValueError: if there is no such exercise.
+        FileNotFoundError: if the library was installed without the chapters.
+        RuntimeError: outside a notebook, where there is no cell.
+    """
+    from IPython import get_ipython  # only here, since a check needs no notebook
+
+    find(name)
+    stub = published_stub(name)
+    shell = get_ipython()
+    if shell is None:
+        raise RuntimeError("reset: expected to run in a cell of a notebook")
+    shell.set_next_input(stub, replace=True)
+    mark_unsolved(name)
 
 
 def progress() -> None:

@@ -47,14 +47,18 @@ EXERCISES = {
         {"You multiplied the input by Ā and the state by B̄; it is the other way round.":
             lambda h, x, A_bar, B_bar: B_bar * h + A_bar * x,
          "You forgot that the input is scaled too.":
-            lambda h, x, A_bar, B_bar: A_bar * h + x}),
+            lambda h, x, A_bar, B_bar: A_bar * h + x,
+         "The old state is missing: the new one begins with what is left of it, Ā h.":
+            lambda h, x, A_bar, B_bar: B_bar * x}),
     "00.2": Exercise(
         decay_per_step,
         ({"delta": 0.1, "A": -1.0}, {"delta": 2.0, "A": -3.0}),
         {"That is the first-order approximation, 1 + ΔA; the exact factor is an exponential.":
             lambda delta, A: 1 + delta * A,
          "A is already negative: it needs no second minus sign.":
-            lambda delta, A: math.exp(-delta * A)}),
+            lambda delta, A: math.exp(-delta * A),
+         "That is the exponent. The factor is e to this power.":
+            lambda delta, A: delta * A}),
     "00.3": Exercise(
         delta_from_flag,
         ({"flag": torch.tensor([0.0, 1.0, 0.0])}, {"flag": torch.tensor([1.0, 1.0, 0.0])}),

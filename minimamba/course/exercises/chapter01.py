@@ -71,7 +71,9 @@ EXERCISES = {
         {"That is the time constant: in it the state decays to 1/e, not to 1/2.":
             lambda A: -1 / A,
          "A time is positive, and A is negative: check the sign.":
-            lambda A: math.log(2) / A}),
+            lambda A: math.log(2) / A,
+         "Half of the time constant is not the half-life: solve e^(At) = 1/2.":
+            lambda A: -1 / (2 * A)}),
     "01.2": Exercise(
         step_response,
         ({"A": -1.0, "B": 1.0, "t": TIMES}, {"A": -4.0, "B": 2.0, "t": TIMES}),

@@ -70,7 +70,11 @@ EXERCISES = {
         {"The first entry is C B̄: an input reaches the output in the same step, without decay.":
             lambda A_bar, B_bar, C, length: kernel(A_bar, A_bar * B_bar, C, length),
          "B̄ is missing, which adds the impulse to the state.":
-            lambda A_bar, B_bar, C, length: kernel(A_bar, torch.ones_like(B_bar), C, length)}),
+            lambda A_bar, B_bar, C, length: kernel(A_bar, torch.ones_like(B_bar), C, length),
+         "C is missing, which reads the state.":
+            lambda A_bar, B_bar, C, length: kernel(A_bar, B_bar, torch.ones_like(C), length),
+         "The kernel is backwards: the first entry is that of lag 0.":
+            lambda A_bar, B_bar, C, length: kernel(A_bar, B_bar, C, length).flip(0)}),
     "03.2": Exercise(
         convolve,
         ({"k": K, "x": X}, {"k": torch.ones(5, dtype=torch.float64), "x": X}),

@@ -62,7 +62,11 @@ EXERCISES = {
          "The input of the state is ΔBx: the x is missing.":
             lambda delta, A, B, x: discretize(delta, A, B, torch.ones_like(x)),
          "The input of the state is scaled by Δ too: with Δ = 0 nothing is added.":
-            lambda delta, A, B, x: (discretize(delta, A, B, x)[0], x[..., None] * B[:, None, :])}),
+            lambda delta, A, B, x: (discretize(delta, A, B, x)[0], x[..., None] * B[:, None, :]),
+         "The exponential is missing: Ā = exp(ΔA).":
+            lambda delta, A, B, x: (delta[..., None] * A, discretize(delta, A, B, x)[1]),
+         "That is Euler's 1 + ΔA. Mamba's Ā is the exponential.":
+            lambda delta, A, B, x: (1 + delta[..., None] * A, discretize(delta, A, B, x)[1])}),
     "05.2": Exercise(
         count,
         ({"d_inner": 1536, "d_state": 16, "dt_rank": 96}, {"d_inner": 4, "d_state": 3,
@@ -74,14 +78,23 @@ EXERCISES = {
             count(d_inner, d_state, dt_rank) - d_inner * d_state,
          "Δ goes down to dt_rank and up again: that is two matrices.":
             lambda d_inner, d_state, dt_rank:
-            count(d_inner, d_state, dt_rank) - dt_rank * d_inner}),
+            count(d_inner, d_state, dt_rank) - dt_rank * d_inner,
+         "The bias of Δ and D are missing, each with one parameter per channel.":
+            lambda d_inner, d_state, dt_rank: count(d_inner, d_state, dt_rank) - 2 * d_inner,
+         "Δ goes through a low rank, dt_rank, which is less than d_inner.":
+            lambda d_inner, d_state, dt_rank: count(d_inner, d_state, d_inner)}),
     "05.3": Exercise(
         bias_for,
         tuple({"delta": delta} for delta in (0.001, 0.1, 3.0, 2e-16, 800.0)),
         {"That is softplus; the question asks for its inverse.":
             lambda delta: math.log1p(math.exp(-delta)) + delta,
          "For a small Δ, e^Δ − 1 loses its digits: expm1 keeps them.":
-            lambda delta: math.log(1 - math.exp(-delta)) + delta}),
+            lambda delta: math.log(1 - math.exp(-delta)) + delta,
+         "A large Δ overflows in e^Δ: take it out of the logarithm, Δ + ln(1 − e^(−Δ)).":
+            lambda delta: torch.tensor(delta, dtype=torch.float64).expm1().log().item(),
+         "e^Δ − 1 loses its digits for a small Δ and overflows for a large one: rewrite it as "
+         "e^Δ (1 − e^(−Δ)).":
+            lambda delta: (torch.tensor(delta, dtype=torch.float64).exp() - 1).log().item()}),
     "05.4": Exercise(
         scan,
         ({"x": torch.stack([X, 2 - X]), "delta": torch.stack([DELTA, 1 - DELTA / 2]),

@@ -64,14 +64,24 @@ EXERCISES = {
         {"The order is reversed: what the first step wrote decays by the second step's a.":
             lambda first, second: combine(second, first),
          "What the first step wrote decays in the second: multiply it by a2.":
-            lambda first, second: (first[0] * second[0], first[1] + second[1])}),
+            lambda first, second: (first[0] * second[0], first[1] + second[1]),
+         "The second step adds its own b2 as well.":
+            lambda first, second: (first[0] * second[0], second[0] * first[1]),
+         "The decays of two steps are multiplied, not added.":
+            lambda first, second: (first[0] + second[0], combine(first, second)[1])}),
     "06.2": Exercise(
         depth,
         ({"length": 8}, {"length": 9}, {"length": 1}, {"length": 1000}),
         {"Round up: the last level is needed even if it is not full.":
             lambda length: int(math.log2(length)),
          "That is the depth of Blelloch's tree, up and down. This order has one pass only.":
-            lambda length: max(0, 2 * math.ceil(math.log2(length)) - 1)}),
+            lambda length: max(0, 2 * math.ceil(math.log2(length)) - 1),
+         "The reach doubles at every level, so the logarithm has base 2.":
+            lambda length: math.ceil(math.log(length)),
+         "One too many: a sequence of length 1 needs no level at all.":
+            lambda length: math.ceil(math.log2(length)) + 1,
+         "That is a level for each step. A level combines all steps at once.":
+            lambda length: length - 1}),
     "06.3": Exercise(
         segmented,
         ({"a": A, "b": B, "starts": STARTS}, {"a": A.flip(0), "b": B, "starts": ~STARTS}),

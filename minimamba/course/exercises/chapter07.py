@@ -198,7 +198,10 @@ EXERCISES = {
         {"Every program copies the same elements. The offsets must depend on tl.program_id(0).":
             _copy_up_to(lambda length: BLOCK),
          "Neighboring programs overlap: the first offset of a program is its id times BLOCK.":
-            _copy_up_to(lambda length: _blocks(length) - 1 + BLOCK)}),
+            _copy_up_to(lambda length: _blocks(length) - 1 + BLOCK),
+         "The last block, which is only partly filled, is left out: its elements need the mask "
+         "offsets < length.":
+            _copy_up_to(lambda length: length // BLOCK * BLOCK)}),
     "07.2": kernel_exercise(
         copy, _launch_copy_tile, _matrix, {"y": ("row", "column")},
         ({"rows": 5, "columns": 6, "transposed": False},

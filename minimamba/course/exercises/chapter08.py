@@ -288,5 +288,7 @@ EXERCISES = {
         {"Round up: a chunk that is not filled needs its saved state as well.":
             lambda length, chunk: length // chunk + chunk,
          "And the states inside the chunk whose turn it is.":
-            lambda length, chunk: -(-length // chunk)}),
+            lambda length, chunk: -(-length // chunk),
+         "That is all of the states, as without chunks.":
+            lambda length, chunk: length}),
 }

@@ -35,6 +35,11 @@ def _cosine_over_all_steps(step, steps, warmup, peak):
     return peak * (1 + cos(pi * step / steps)) / 2
 
 
+def _bare_cosine(step, steps, warmup, peak):
+    rate = warmup_cosine(step, steps, warmup, peak)
+    return rate if step < warmup else 2 * rate - peak
+
+
 def clipped(gradients: list[Tensor], max_norm: float) -> list[Tensor]:
     """Solve 10.2: gradients scaled down to a norm.
 
@@ -56,6 +61,11 @@ def _each_part_alone(gradients, max_norm):
 def _always_scaled(gradients, max_norm):
     norm = sqrt(sum(part.square().sum().item() for part in gradients))
     return [max_norm / norm * part for part in gradients]
+
+
+def _without_root(gradients, max_norm):
+    squares = sum(part.square().sum().item() for part in gradients)
+    return [max_norm / max(squares, max_norm) * part for part in gradients]
 
 
 def max_length(trained_length: int, margin: float, A_bar: float) -> int:
@@ -81,12 +91,15 @@ EXERCISES = {
         warmup_cosine, tuple({"step": step, **SCHEDULE} for step in (0, 4, 9, 10, 55, 99)),
         {"The first step has a learning rate above zero too: peak / warmup.": _starts_at_zero,
          "The cosine begins where the rise ends, and falls over the steps that are left.":
-            _cosine_over_all_steps}),
+            _cosine_over_all_steps,
+         "The cosine itself falls below zero: it has to be raised by 1 and halved.":
+            _bare_cosine}),
     "10.2": Exercise(
         clipped, tuple({"gradients": GRADIENTS, "max_norm": max_norm}
                        for max_norm in (1.0, 4.0, 10.0)),
         {"All parts are scaled by the same factor, or the direction changes.": _each_part_alone,
-         "A gradient with a smaller norm stays as it is.": _always_scaled}),
+         "A gradient with a smaller norm stays as it is.": _always_scaled,
+         "The norm is the root of the sum of the squares: the root is missing.": _without_root}),
     "10.3": Exercise(
         max_length, ({"trained_length": 64, "margin": 2.0, "A_bar": 0.999},
                      {"trained_length": 256, "margin": 1.5, "A_bar": 0.99},
@@ -95,5 +108,8 @@ EXERCISES = {
             lambda trained_length, margin, A_bar:
                 trained_length + floor((margin - 1) / (1 - A_bar)),
          "That is how many steps beyond the training length.":
-            lambda trained_length, margin, A_bar: floor(log(margin) / -log(A_bar))}),
+            lambda trained_length, margin, A_bar: floor(log(margin) / -log(A_bar)),
+         "Round down: with one token more, less than the threshold is left.":
+            lambda trained_length, margin, A_bar:
+                trained_length - floor(log(margin) / log(A_bar))}),
 }

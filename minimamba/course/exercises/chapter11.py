@@ -119,14 +119,18 @@ EXERCISES = {
         {"A state can't have part of a component: round up.":
             lambda people, digits, bits: int(people * digits * log2(10) // bits),
          "A digit is one of ten: log2(10) bits, not four.":
-            lambda people, digits, bits: -(-4 * people * digits // bits)}),
+            lambda people, digits, bits: -(-4 * people * digits // bits),
+         "The model must be able to give any number: it has to hold all of them.":
+            lambda people, digits, bits: components_needed(1, digits, bits)}),
     "11.2": Exercise(
         fraction_left, tuple({"delta": STEPS, "A": A, "position": position}
                              for A, position in ((-1.0, 1), (-0.5, 2), (-2.0, 0), (-1.0, 5))),
         {"The step at which it is written takes nothing from it, only from what was there before.":
             _own_step_too,
          "That is a fixed discount. Here each step has its own decay: their product is left.":
-            _mean_step}),
+            _mean_step,
+         "What came before has no effect on it: the decays that count are those of later steps.":
+            lambda delta, A, position: exp(A * delta[:position].sum())}),
     "11.3": Exercise(
         cache_bytes, tuple({"layers": layers, "length": length, "d_model": 64, "d_state": 16}
                            for layers in PATTERNS for length in (1, 1024)),

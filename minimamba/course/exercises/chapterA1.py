@@ -50,7 +50,9 @@ EXERCISES = {
         {"The powers begin with 0: the first value of the kernel is multiplied by 1.":
             lambda K, omega: omega * generating_function(K, omega),
          "That is the kernel backwards: K_l goes with the l-th power.":
-            lambda K, omega: generating_function(K.flip(0), omega)}),
+            lambda K, omega: generating_function(K.flip(0), omega),
+         "The powers are ω^l, not ω^(−l).":
+            lambda K, omega: generating_function(K, 1 / omega)}),
     "A1.2": Exercise(
         solve,
         ({"d": D, "p": P, "q": Q, "b": B}, {"d": D, "p": Q, "q": P, "b": B.conj()}),

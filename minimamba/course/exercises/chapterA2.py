@@ -144,5 +144,7 @@ EXERCISES = {
                                    second[0] * first[2] + second[3]),
          "p is the product of all decays but the last of both: the second's p times the first's a.":
             lambda first, second: (second[0] * first[0], second[1] * first[1],
-                                   *combine_with_before(first, second)[2:])}),
+                                   *combine_with_before(first, second)[2:]),
+         "The order is reversed: `first` comes first.":
+            lambda first, second: combine_with_before(second, first)}),
 }

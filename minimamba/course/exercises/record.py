@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -49,9 +50,28 @@ def mark_solved(name: str) -> None:
         OSError: if the file can't be written, or others write it for longer than PATIENCE.
         ValueError: if the file is not a record.
     """
+    _write(lambda names: names | {name})
+
+
+def mark_unsolved(name: str) -> None:
+    """Remove an exercise from the record.
+
+    Args:
+        name: of the exercise, such as "02.1".
+
+    Raises:
+        OSError: if the file can't be written, or others write it for longer than PATIENCE.
+        ValueError: if the file is not a record.
+    """
+    if name in solved_exercises():
+        _write(lambda names: names - {name})
+
+
+def _write(change: Callable[[set[str]], set[str]]) -> None:
+    """Replace the record, while no other process writes it."""
     path = record_path()
     with FileLock(f"{path}.lock", timeout=PATIENCE):
-        names = sorted({*solved_exercises(), name})
+        names = sorted(change(solved_exercises()))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(names) + "\n", encoding="utf-8")
 

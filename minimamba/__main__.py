@@ -1,0 +1,7 @@
+"""`python -m minimamba`: the command, where its script is not on the path."""
+
+import sys
+
+from minimamba.cli import main
+
+sys.exit(main())
