@@ -18,7 +18,7 @@ import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from minimamba.course import weights, widgets
+from minimamba.course import plots, weights, widgets
 from minimamba.course.plots.states import VISIBLE
 from minimamba.course.widgets import javascript, kernel_explorer
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
@@ -202,6 +202,19 @@ def test_the_scan_stepper_has_the_orders_of_the_library(show, order):
                            for row in associative.covered(length, expected)]
         assert captions == [widgets.ScanStepper(order, length, level).caption
                             for level in range(len(expected) + 1)]
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_the_duality_explorer_lights_what_python_does(show, step):
+    page = show(widgets.DualityExplorer(step=step))
+    for size in (1, 3, 4, 16):
+        found = page.evaluate("""([size, step]) => Array.from({length: 16}, (_, t) =>
+            Array.from({length: 16}, (_, s) => module.isLit(t, s, size, step)))""", [size, step])
+        assert found == plots.lit_entries(16, size, step).tolist()
+        for decay in (0.5, 0.83, 1):
+            expected = widgets.DualityExplorer(decay, size, step).caption
+            found = page.evaluate("given => module.caption(...given)", [decay, size, step])
+            assert found == expected
 
 
 def test_the_stability_explorer_has_the_poles_of_the_library(show):
@@ -622,6 +635,7 @@ def test_text_for_the_model_is_cleaned_without_moving_it_under_the_cursor(show, 
 DRAWN = {
     "KernelExplorer": (".bar", ["time step t", "decay per step |Ā|", "angle of Ā", "input x"]),
     "DeltaExplorer": (".state", ["step size Δ", "decay rate |A|", "input x"]),
+    "DualityExplorer": (".entry.lit", ["decay per step α", "chunk size Q", "show"]),
     "HippoExplorer": (".coefficient", ["state dimension N", "current time, s", "measure"]),
     "ShapeExplorer": (".cell", ["batch", "length", "d_inner", "d_state"]),
     "ScanStepper": (".position.complete", ["order", "length", "level"]),

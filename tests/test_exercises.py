@@ -72,9 +72,10 @@ def answer_in(cell, name):
     namespace = {"exercises": type("exercises", (), {
         "check": lambda name, answer: checked.append((name, answer))})}
     source = "import math, torch\nfrom minimamba import continuous, discretize, lti\n"
-    if name[:2] in exercises.WITH_TRITON:
+    if name.startswith(exercises.WITH_TRITON):
         source += "import triton, triton.language as tl\n"
         source += "from minimamba.scan.triton_minimal import *\n"
+        source += "from minimamba.ssd.triton_minimal import *\n"
     source += cell.source
     file = f"{name}, cell {cell.id}"
     linecache.cache[file] = len(source), None, source.splitlines(True), file  # Triton reads it

@@ -21,6 +21,7 @@ from minimamba.course import plots, weights, widgets
 from minimamba.course.inspect import trace_states
 from minimamba.course.widgets import (
     DeltaExplorer,
+    DualityExplorer,
     HippoExplorer,
     KernelExplorer,
     RecallExplorer,
@@ -68,6 +69,7 @@ def undrawn(monkeypatch):
 
 @pytest.mark.parametrize(("explorer", "settings"), [
     (DeltaExplorer, {"delta": 0.1, "decay_rate": 4.0, "input": "EEG"}),
+    (DualityExplorer, {"decay": 0.9, "chunk_size": 5, "step": 3}),
     (HippoExplorer, {"d_state": 9, "time": 3.0, "measure": "legt"}),
     (KernelExplorer, {"step": 9, "decay": 0.5, "angle": 90, "input": "step"}),
     (RecallExplorer, {"d_state": 4, "pairs": 9, "query": 3}),
@@ -92,6 +94,8 @@ def test_each_setting_changes_the_value_and_the_picture(undrawn, explorer, setti
 @pytest.mark.parametrize(("explorer", "bad"), [
     (DeltaExplorer, {"delta": [0.0, 11, "1", True], "decay_rate": [-1.0, math.nan],
                      "input": ["noise", None]}),
+    (DualityExplorer, {"decay": [0.4, 1.01, math.nan], "chunk_size": [0, 17, 4.0],
+                       "step": [-1, 5, True]}),
     (HippoExplorer, {"d_state": [4, 67, 9.0], "time": [0.0, 10.5], "measure": ["lmu"]}),
     (KernelExplorer, {"step": [32, 3.0], "decay": [1.1], "angle": [-1, math.nan],
                       "input": ["neuron"]}),
@@ -178,6 +182,7 @@ def test_settings_that_are_refused_together_all_stay():
 
 @pytest.mark.parametrize(("explorer", "text", "size"), [
     (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 436)),
+    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 495)),
     (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 454)),
     (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 472)),
     (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 454)),
@@ -201,7 +206,8 @@ def test_a_page_without_a_kernel_gets_a_still_picture_and_text(explorers, explor
 
 
 @pytest.mark.parametrize(("explorer", "size"), [
-    (DeltaExplorer(0.1), 80_000), (HippoExplorer(), 5_000), (KernelExplorer(3, 0.5), 4_000),
+    (DeltaExplorer(0.1), 80_000), (DualityExplorer(0.5), 200),
+    (HippoExplorer(), 5_000), (KernelExplorer(3, 0.5), 4_000),
     (RecallExplorer(), 9_000), (RooflineExplorer(), 400), (ScanStepper(), 200),
     (ShapeExplorer(), 200), (StabilityExplorer(), 200), (TokenExplorer("ä."), 400)],
     ids=lambda it: it if isinstance(it, int) else type(it).__name__)
@@ -501,6 +507,44 @@ def test_the_still_of_the_recall_explorer_shows_what_it_computes():
         score for i, score in enumerate(result.scores.tolist()) if i != 2)])
     assert every.lines[1].get_ydata() == pytest.approx([10 * int(result.correct[9])])
     assert list(every.lines[2].get_xdata()) == [4, 4]
+
+
+# DualityExplorer.
+
+@pytest.mark.parametrize("size", [1, 3, 4, 16])
+def test_the_entries_that_each_step_lights_are_those_from_which_the_mask_follows(size):
+    explorer = DualityExplorer(0.7, size)
+    within, added, between, entering = (torch.from_numpy(plots.lit_entries(16, size, step))
+                                        for step in (1, 2, 3, 4))
+    mask = explorer.mask()
+    assert torch.equal(within | entering, mask > 0)
+    assert not (within & entering).any()
+    ends = range(size - 1, 15, size)
+    assert added.any(1).nonzero()[:, 0].tolist() == list(ends)
+    assert between.nonzero().tolist() == [[t, s] for t in ends for s in ends if s <= t]
+    for t, s in entering.nonzero().tolist():                # column · number · row
+        end, start = s // size * size + size - 1, t // size * size
+        assert added[end, s]
+        assert between[start - 1, end]
+        product = mask[t, start - 1] * mask[start - 1, end] * mask[end, s]
+        torch.testing.assert_close(product, mask[t, s])
+
+
+def test_the_duality_explorer_counts_in_words():
+    explorer = DualityExplorer(0.5, 4, 1)
+    assert explorer.caption == "Step 1, within chunks: 40 of 136 entries, all at once."
+    explorer.step = 2
+    assert "12 weights, the least 0.125." in explorer.caption
+    explorer.step = 3
+    assert "3 to hand on" in explorer.caption
+    assert "0.0625 of the state" in explorer.caption
+    explorer.step = 4
+    assert "96 of 136 entries" in explorer.caption
+    explorer.chunk_size = 16                                # one chunk: masked attention
+    assert "0 of 136 entries" in explorer.caption
+    explorer.step = 0
+    assert explorer.caption == ("Chunks of 16: 1 in 16 steps. Of step 1, 3.05e-05 is left at step "
+                                "16.")
 
 
 # ScanStepper.

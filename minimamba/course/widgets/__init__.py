@@ -6,6 +6,7 @@ drawn, because it runs a model.
 """
 
 from minimamba.course.widgets.delta_explorer import DeltaExplorer
+from minimamba.course.widgets.duality_explorer import DualityExplorer
 from minimamba.course.widgets.hippo_explorer import HippoExplorer
 from minimamba.course.widgets.kernel_explorer import KernelExplorer
 from minimamba.course.widgets.recall_explorer import RecallExplorer
@@ -16,6 +17,6 @@ from minimamba.course.widgets.stability_explorer import StabilityExplorer
 from minimamba.course.widgets.state_explorer import StateExplorer
 from minimamba.course.widgets.token_explorer import TokenExplorer
 
-__all__ = ["DeltaExplorer", "HippoExplorer", "KernelExplorer", "RecallExplorer",
-           "RooflineExplorer", "ScanStepper", "ShapeExplorer", "StabilityExplorer",
-           "StateExplorer", "TokenExplorer"]
+__all__ = ["DeltaExplorer", "DualityExplorer", "HippoExplorer", "KernelExplorer",
+           "RecallExplorer", "RooflineExplorer", "ScanStepper", "ShapeExplorer",
+           "StabilityExplorer", "StateExplorer", "TokenExplorer"]
