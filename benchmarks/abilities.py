@@ -188,13 +188,15 @@ def run(job: Job) -> tuple[dict, dict[str, Tensor] | None]:
                 "error": f"{type(error).__name__}: {error}"[:500]}, None
 
 
-def of_size(layers: str, vocab_size: int, parameters: int, **more: int) -> MambaConfig:
+def of_size(layers: str, vocab_size: int, parameters: int, multiple: int = 8,
+            **more: int) -> MambaConfig:
     """Return the stack whose number of parameters is nearest to the one given.
 
     Args:
         layers: the layer pattern.
         vocab_size: the number of tokens.
-        parameters: the number wanted; the width is a multiple of 8.
+        parameters: the number wanted.
+        multiple: of what the width is one.
         **more: further fields of the config.
     """
     def config(width: int) -> MambaConfig:
@@ -204,7 +206,7 @@ def of_size(layers: str, vocab_size: int, parameters: int, **more: int) -> Mamba
         with torch.device("meta"):
             return sum(p.numel() for p in MambaLM(config(width)).parameters())
 
-    widths = range(8, 513, 8)
+    widths = range(8, 513, multiple)
     i = bisect_left(widths, parameters, 1, key=count)
     return config(min(widths[i - 1:i + 1], key=lambda width: abs(count(width) - parameters)))
 

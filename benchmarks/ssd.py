@@ -1,13 +1,22 @@
-"""Mamba-2's scan on a CPU, beside the slow path of transformers, at several chunk sizes.
+"""Mamba-2's scan: on a CPU beside the slow path of transformers, on a GPU beside the official one.
 
-Usage: python benchmarks/ssd.py
-Batch 1, length 2048, 24 heads of 64, d_state 128, one group, float32: a layer of the 130M-parameter
-Mamba-2. The slow path is what transformers' Mamba2Mixer runs without the official kernels, at its
-configuration's chunk size of 256 and at smaller ones; `pip install transformers`. All must give
-the same output. Measured is the processor's time of one thread, on which other work on the machine
-has little influence; the ways take turns.
+Usage: python benchmarks/ssd.py [cpu|cuda]
+On a CPU: batch 1, length 2048, 24 heads of 64, d_state 128, one group, float32: a layer of the
+130M-parameter Mamba-2. The slow path is what transformers' Mamba2Mixer runs without the official
+kernels, at its configuration's chunk size of 256 and at smaller ones; `pip install transformers`.
+All must give the same output. Measured is the processor's time of one thread, on which other work
+on the machine has little influence; the ways take turns.
+
+On an NVIDIA GPU: each call is measured in three ways, forward and forward + backward, in bfloat16
+with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds;
+"call", from the call to its result, in milliseconds; "gpu", the kernels alone, replayed as a CUDA
+graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of "gpu"
+that the GPU would need at its peak rates, if it only read each argument, wrote each result and
+multiplied the matrices of the chunked algorithm. Without `mamba_ssm`, which tunes its kernels for
+minutes, the official columns are missing.
 """
 
+import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -16,7 +25,6 @@ import torch
 from machine import peak_bytes, save
 from torch import Tensor
 from tqdm import tqdm
-from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
 
 from minimamba import ssd
 
@@ -25,12 +33,20 @@ OURS = (32, 64, 128)
 THEIRS = (64, 128, 256)
 ROUNDS = 5
 """Each time is the median of so many calls."""
+SHAPES = [(8, 2048, 24, 64, 128), (8, 2048, 80, 64, 128), (1, 65536, 24, 64, 128),
+          (8, 2048, 24, 64, 64), (8, 2048, 24, 64, 256), (8, 2048, 12, 128, 128)]
+"""Sizes on a GPU."""
+OFFICIAL_CHUNK = 256
+CHUNK = 64
+"""Steps of a chunk for which the operations of the roofline are counted."""
+PEAKS = {"NVIDIA H200": (4.8e12, 989e12)}
+"""Bytes of memory per second, and operations per second of tensor cores in bfloat16."""
 
 
-def draw() -> dict[str, Tensor]:
+def draw(sizes: tuple[int, ...]) -> dict[str, Tensor]:
     """Draw the arguments, with the decays and steps that Mamba-2 is initialized with."""
     torch.manual_seed(0)
-    batch, length, n_heads, head_dim, d_state = SIZES.values()
+    batch, length, n_heads, head_dim, d_state = sizes
     B, C = torch.randn(2, batch, length, 1, d_state)
     steps = torch.empty(n_heads).uniform_(0.001**0.5, 0.1**0.5).square()
     return {"x": torch.randn(batch, length, n_heads, head_dim),
@@ -41,6 +57,8 @@ def draw() -> dict[str, Tensor]:
 
 def calls() -> dict[str, Callable[..., Tensor]]:
     """From a name to a function of the arguments."""
+    from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
+
     ours = {f"chunked, {size}": lambda size=size, **given: ssd(
         **given, dt_softplus=True, chunk_size=size, method="chunked") for size in OURS}
     theirs = {f"transformers, {size}": lambda x, size=size, **given: mamba2_chunk_scan(
@@ -58,9 +76,10 @@ def step(scan: Callable[..., Tensor], given: dict[str, Tensor], both: bool) -> N
         y.sum().backward()
 
 
-def main() -> None:
+def on_cpu() -> None:
+    """Measure, and save benchmarks/results/ssd_cpu.json."""
     torch.set_num_threads(1)
-    given = draw()
+    given = draw(tuple(SIZES.values()))
     with torch.no_grad():
         wanted = ssd(**{name: t.double() for name, t in given.items()}, dt_softplus=True,
                      method="reference")
@@ -87,5 +106,81 @@ def main() -> None:
             f"{(row[f'{part}_bytes'] or 0) / 1e6:5.0f} MB" for part in ("forward", "both")))
 
 
+def least_seconds(shape: tuple[int, ...], way: str, peaks: tuple[float, float]) -> float:
+    """The time at the GPU's peak rates: that of the memory or of the tensor cores.
+
+    Args:
+        shape: batch, length, n_heads, head_dim and d_state, with one group of heads.
+        way: "forward" or "both".
+        peaks: bytes and operations per second.
+    """
+    batch, length, n_heads, head_dim, d_state = shape
+    of_x, of_state = n_heads * head_dim, n_heads * head_dim * d_state
+    moved = 2 * of_x + n_heads + 2 * d_state  # x, y, dt, B and C
+    multiplied = CHUNK * d_state + CHUNK * of_x + 2 * of_state
+    if way == "both":
+        moved += 3 * of_x + 2 * n_heads + 4 * d_state  # these again, dy, and the gradients
+        multiplied += 3 * CHUNK * d_state + 2 * CHUNK * of_x + 6 * of_state
+    bytes_per_second, operations_per_second = peaks
+    return batch * length * max(2 * moved / bytes_per_second,
+                                2 * multiplied / operations_per_second)
+
+
+def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tensor) -> dict:
+    """All times of one implementation, and its memory."""
+    from fused_scan import milliseconds
+    from scan_calls import issue
+    from triton.testing import do_bench
+
+    leaves = {name: t.detach().requires_grad_() for name, t in given.items()}
+
+    def forward() -> Tensor:
+        return function(**given)
+
+    def both() -> None:
+        torch.autograd.grad(function(**leaves), list(leaves.values()), dy)
+
+    row = {way: {"issue": issue(call), "call": do_bench(call, rep=60, return_mode="median"),
+                 "gpu": milliseconds(call)}
+           for way, call in (("forward", forward), ("both", both))}
+    return row | {"bytes": peak_bytes(both, "cuda")}
+
+
+def on_gpu() -> None:
+    """Measure, and save benchmarks/results/ssd_cuda.json."""
+    found = {"ours": lambda **given: ssd(**given, dt_softplus=True, method="triton")}
+    try:
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+    except ImportError as missing:
+        print(f"without the official package: {missing}")
+    else:
+        found["official"] = lambda **given: mamba_chunk_scan_combined(
+            **given, chunk_size=OFFICIAL_CHUNK, dt_softplus=True)
+    peaks = PEAKS.get(torch.cuda.get_device_name())
+    rows = []
+    for shape in tqdm(SHAPES):
+        given = {name: t.to("cuda", torch.bfloat16 if name in ("x", "dt", "B", "C") else None)
+                 for name, t in draw(shape).items()}
+        wanted = ssd(**{name: t.float() for name, t in given.items()}, dt_softplus=True,
+                     method="chunked")
+        row = {"shape": shape}
+        for name, scan in found.items():
+            error = ((scan(**given) - wanted).norm() / wanted.norm()).item()
+            if not error < 1e-2:
+                raise AssertionError(f"{name}, {shape}: off by {error:.1e}")
+            row[name] = {"error": error} | measure(scan, given, torch.randn_like(given["x"]))
+            for way in ("forward", "both"):
+                row[name][way]["roofline"] = peaks and (
+                    1e3 * least_seconds(shape, way, peaks) / row[name][way]["gpu"])
+        rows.append(row)
+        print(shape, *(f"\n  {name:8} off by {row[name]['error']:.1e}; " + "  ".join(
+            f"{way}: issue {row[name][way]['issue']['fastest']:5.0f} µs, "
+            f"call {row[name][way]['call']:6.3f}, gpu {row[name][way]['gpu']:6.3f} ms, "
+            f"{100 * (row[name][way]['roofline'] or 0):3.0f} % of the roofline"
+            for way in ("forward", "both")) + f"  {row[name]['bytes'] / 1e6:5.0f} MB"
+            for name in found))
+    print(save("ssd", "cuda", {"peaks": peaks, "rows": rows}))
+
+
 if __name__ == "__main__":
-    main()
+    {"cpu": on_cpu, "cuda": on_gpu}[sys.argv[1] if len(sys.argv) > 1 else "cpu"]()

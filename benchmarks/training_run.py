@@ -26,6 +26,7 @@ LONGEST = {"A": 2**17 + 128, "L": 2**17 + 128}
 fit, and an LSTM takes minutes."""
 NAMES = {"M": "Mamba", "MM": "Mamba", "MMMM": "Mamba", "M" * 8: "Mamba",
          "6": "S6", "66": "S6", "44": "S4D", "LL": "LSTM", "LLLL": "LSTM",
+         "22": "Mamba-2", "2222": "Mamba-2",
          "AFAF": "Transformer", "A" * 8: "Transformer", "AF" * 4: "Transformer",
          "MA": "hybrid", "MAMM": "hybrid", "MMMMAMMM": "hybrid"}
 """The name of a model in the results, by its layer pattern."""

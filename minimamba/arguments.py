@@ -37,6 +37,8 @@ PLAIN_TENSORS = (Tensor, torch.nn.Parameter)
 """The types of a tensor that has the operations of a tensor, and no others."""
 REMEMBERED = 4096
 """Signatures, at most, for which a check is not repeated."""
+_NEW = object()
+"""What is found for a signature that is new."""
 
 
 def once_per_signature(check: Callable) -> Callable:
@@ -60,12 +62,13 @@ def once_per_signature(check: Callable) -> Callable:
         signature = _signature(tensors) if values_exist() else None
         if signature is None:
             return check(*tensors)
-        if signature not in passed:
+        result = passed.get(signature, _NEW)
+        if result is _NEW:
             result = check(*tensors)
             if len(passed) >= REMEMBERED:
                 passed.clear()
             passed[signature] = result
-        return passed[signature]
+        return result
 
     return check_if_new
 
@@ -77,7 +80,7 @@ def _signature(tensors: tuple) -> tuple | None:
         if x is None:
             parts.append(None)
         elif type(x) in PLAIN_TENSORS and not x.is_nested:
-            parts.append((x.shape, x.dtype, x.device, x.layout))
+            parts += x.shape, x.dtype, x.device, x.layout
         else:
             return None
     return tuple(parts)

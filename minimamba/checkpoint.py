@@ -3,13 +3,14 @@
 | layout | whose it is | may hold |
 |---|---|---|
 | "transformers" | Hugging Face's `MambaForCausalLM` | Mamba blocks alone |
-| "mamba_ssm" | the official package | Mamba blocks alone |
+| "transformers" | Hugging Face's `Mamba2ForCausalLM` | Mamba-2 blocks alone |
+| "mamba_ssm" | the official package | Mamba blocks alone, or Mamba-2 blocks alone |
 | "minimamba" | this library | any layer pattern |
 
 Each is a folder with a config.json and a file of weights. The parameters of a block have the same
-names in all three; the names of the sizes in config.json and that of the embedding differ. Nothing
-is ever unpickled. `MambaLM.from_pretrained` and `save_pretrained` are what to call; this module
-finds, checks and writes the files.
+names in all of them; the names of the sizes in config.json and that of the embedding differ.
+Nothing is ever unpickled. `MambaLM.from_pretrained` and `save_pretrained` are what to call; this
+module finds, checks and writes the files.
 """
 
 import json
@@ -17,6 +18,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from reprlib import repr as shorten
 from tempfile import TemporaryDirectory
 
 import torch
@@ -33,13 +35,8 @@ from minimamba.files import (
     read_json,
     read_weights,
 )
-from minimamba.layouts import (
-    OFFICIAL_NORM_EPSILON,
-    describe_config,
-    layout_key,
-    own_key,
-    parse_config,
-)
+from minimamba.layout_keys import OFFICIAL_NORM_EPSILON
+from minimamba.layouts import describe_config, layout_key, own_key, parse_config
 from minimamba.tokenizer import FILE_NAME, ByteTokenizer, FileTokenizer
 
 LAYOUTS = ("transformers", "mamba_ssm", "minimamba")
@@ -146,9 +143,9 @@ def write(folder: str | Path, config: MambaConfig, weights: dict[str, Tensor],
         OSError: if the folder can't be written to, or the disk is full.
     """
     check_one_of("layout", layout, LAYOUTS)
-    if layout != "minimamba" and not config.is_all_mamba:
-        refuse("layout", "'minimamba' for layers other than Mamba blocks",
-               f"{layout!r} for {config.layer_pattern!r}")
+    if layout != "minimamba" and config.only_block is None:
+        refuse("layout", "'minimamba' for layers other than Mamba blocks alone or Mamba-2 blocks "
+               "alone", f"{layout!r} for {shorten(config.layer_pattern)}")
     if layout == "mamba_ssm" and config.norm_epsilon != OFFICIAL_NORM_EPSILON:
         refuse("layout", f"'transformers' or 'minimamba' for a norm_epsilon other than "
                f"{OFFICIAL_NORM_EPSILON:g}", f"'mamba_ssm' for {config.norm_epsilon:g}")

@@ -96,11 +96,11 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
     _check(u, delta, A, B, C, D, z, delta_bias)
-    B, C = (_over_time(t, u) for t in (B, C))
+    B = _over_time(B, u)
+    C = _over_time(C, u)
     if operator.is_chosen(u, A.shape[1]):
-        A, D, delta_bias = (None if t is None else t.float() for t in (A, D, delta_bias))
         y, last_state = operator.scan(
-            u, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
+            u, delta, A.float(), B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
             initial_state=None, time_last=True)
         return (y, last_state) if return_last_state else y
     if can_read_values(u):

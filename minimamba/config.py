@@ -5,6 +5,7 @@ from reprlib import repr as shorten
 from typing import Literal
 
 from minimamba.arguments import check_bool, check_count, check_positive, refuse
+from minimamba.ssd.checks import NO_LIMIT, check_dt_limit
 
 LAYER_TYPES = {"M": "Mamba", "2": "Mamba-2", "A": "attention", "F": "gated MLP", "L": "LSTM",
                "6": "S6", "4": "S4D"}
@@ -26,7 +27,7 @@ class MambaConfig:
         bias: whether the projections into and out of a block have a bias.
         conv_bias: whether the convolution has one.
         tie_embeddings: whether lm_head shares the embedding's weight.
-        norm_epsilon: added to the mean square inside each RMS norm.
+        norm_epsilon: added to the mean square inside each RMS norm, that of a Mamba-2 block too.
         residual_in_fp32: whether the residual stream is kept in float32, whatever the dtype of
             the parameters.
         layers: the layer pattern, one letter per layer (`LAYER_TYPES`), such as "MMMAMMMM" for
@@ -36,6 +37,7 @@ class MambaConfig:
         selective: which of "delta", "B" and "C" depend on the input, in S6 layers.
         head_dim: channels per head of a Mamba-2 block.
         n_groups: the number of groups of heads that share B and C, in a Mamba-2 block.
+        dt_limit: the smallest and the largest Δ of a Mamba-2 block; no limits if None.
         eos_token_id: the token, or tokens, that end a text; None if there is none.
 
     Raises:
@@ -64,6 +66,7 @@ class MambaConfig:
     selective: tuple[str, ...] = ("delta", "B", "C")
     head_dim: int = 64
     n_groups: int = 1
+    dt_limit: tuple[float, float] | None = None
     eos_token_id: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +83,9 @@ class MambaConfig:
             refuse("selective", "names among 'delta', 'B' and 'C'", repr(self.selective))
         # A tuple compares equal to what a config.json, which has lists, gives back.
         object.__setattr__(self, "selective", tuple(self.selective))
+        if self.dt_limit is not None:
+            dt_limit = tuple(check_dt_limit(self.dt_limit))
+            object.__setattr__(self, "dt_limit", None if dt_limit == NO_LIMIT else dt_limit)
         if isinstance(self.eos_token_id, list):
             object.__setattr__(self, "eos_token_id", tuple(self.eos_token_id))
         end_ids = () if self.eos_token_id is None else self.eos_token_id
@@ -94,9 +100,10 @@ class MambaConfig:
         else:
             self._check_layers()
             object.__setattr__(self, "n_layer", len(self.layers))
-        if self.dt_rank == "broadcast" and "M" in self.layer_pattern:
+        letters = self.layers or "M"
+        if self.dt_rank == "broadcast" and "M" in letters:
             refuse("dt_rank", "a whole number from 1 up or 'auto', of a Mamba block", "'broadcast'")
-        if "2" in self.layer_pattern:
+        if "2" in letters:
             self._check_heads()
 
     def _check_layers(self) -> None:
@@ -125,5 +132,11 @@ class MambaConfig:
 
     @property
     def is_all_mamba(self) -> bool:
-        """Whether all layers are Mamba blocks."""
-        return set(self.layer_pattern) == {"M"}
+        """Whether all layers are Mamba or Mamba-2 blocks, whose caches do not grow."""
+        return set(self.layer_pattern) <= {"M", "2"}
+
+    @property
+    def only_block(self) -> Literal["M", "2"] | None:
+        """The letter of all layers if they are blocks of one kind, Mamba or Mamba-2, else None."""
+        letters = set(self.layer_pattern)
+        return letters.pop() if letters in ({"M"}, {"2"}) else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from minimamba.arguments import refuse
 from minimamba.nn.mamba import MambaCache
+from minimamba.nn.mamba2 import Mamba2Cache
 
 if TYPE_CHECKING:
     from minimamba.lm import MambaLM
@@ -27,7 +28,7 @@ class GraphedStep:
     is written there.
 
     Args:
-        model: a `MambaLM` of Mamba blocks alone, on a GPU.
+        model: a `MambaLM` of Mamba and Mamba-2 blocks alone, on a GPU.
         batch: the number of sequences.
     """
 
@@ -65,7 +66,7 @@ class GraphedStep:
         return (len(self.input_ids) == batch and self.stream == stream
                 and self.places == self._places())
 
-    def load_cache(self, cache: list[MambaCache]) -> None:
+    def load_cache(self, cache: list[MambaCache | Mamba2Cache]) -> None:
         """Copy a cache into that of the graph.
 
         Args:
@@ -94,12 +95,12 @@ class GraphedStep:
 
 
 @contextmanager
-def graphed_steps(model: "MambaLM",
-                  cache: list[MambaCache]) -> Iterator[Callable[[Tensor], Tensor]]:
+def graphed_steps(model: "MambaLM", cache: list[MambaCache | Mamba2Cache]
+                  ) -> Iterator[Callable[[Tensor], Tensor]]:
     """Use a graph for the steps of one generation, which alone has it meanwhile.
 
     Args:
-        model: a `MambaLM` of Mamba blocks alone, on a GPU.
+        model: a `MambaLM` of Mamba and Mamba-2 blocks alone, on a GPU.
         cache: one per layer, to go on from; it is copied.
 
     Yields:

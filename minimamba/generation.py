@@ -406,17 +406,17 @@ def _encode(model: "MambaLM", texts: Sequence[str]) -> list[Tensor]:
 def _check_model(model: "MambaLM") -> None:
     if not all(hasattr(model, name) for name in ("config", "hidden_states", "parameters")):
         refuse("model", "a MambaLM", type(model).__name__)
-    if any(weight.is_meta for weight in model.parameters()):
-        refuse("model", "weights that hold numbers", "some on the meta device")
 
 
 def _check_weights(model: "MambaLM") -> None:
-    """Check that the weights are finite.
+    """Check that there are weights, and that they are finite.
 
     That reads every weight once, as each token does, and waits for a GPU once.
     """
+    weights = list(model.parameters())
+    if any(weight.is_meta for weight in weights):
+        refuse("model", "weights that hold numbers", "some on the meta device")
     with torch.no_grad():
-        weights = list(model.parameters())
         # NaN if one is. Together on a GPU, where each by itself would take longer to launch.
         largest = get_total_norm(weights, inf, foreach=weights[0].is_cuda or None)
     if largest.isfinite():

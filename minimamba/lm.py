@@ -56,16 +56,27 @@ from minimamba.nn.s6 import S6, SelectiveSSM
 from minimamba.ops.linear import linear_layer, weight_of
 from minimamba.s4.layers import S4D
 from minimamba.scan import METHODS
+from minimamba.ssd import METHODS as SSD_METHODS
+from minimamba.ssd.checks import NO_LIMIT
 from minimamba.tokenizer import ByteTokenizer, FileTokenizer, load_tokenizer
 
 ModelCache = list[LayerCache]
 """The caches of all layers."""
 
+
+def _mamba2(config: MambaConfig) -> Mamba2:
+    block = Mamba2(config.d_model, config.d_state, config.d_conv, expand=config.expand,
+                   headdim=config.head_dim, ngroups=config.n_groups, bias=config.bias,
+                   conv_bias=config.conv_bias, dt_limit=config.dt_limit or NO_LIMIT)
+    # As in transformers. The official constructor has no argument for it.
+    block.norm.eps = config.norm_epsilon
+    return block
+
+
 MIXERS: dict[str, Callable[[MambaConfig], Mixer]] = {
     "M": lambda c: Mamba(c.d_model, c.d_state, c.d_conv, c.expand, c.dt_rank, bias=c.bias,
                          conv_bias=c.conv_bias),
-    "2": lambda c: Mamba2(c.d_model, c.d_state, c.d_conv, expand=c.expand, headdim=c.head_dim,
-                          ngroups=c.n_groups, bias=c.bias, conv_bias=c.conv_bias),
+    "2": _mamba2,
     "A": lambda c: Attention(c.d_model, c.n_heads, rotary=c.rotary),
     "F": lambda c: MLP(c.d_model),
     "L": lambda c: LSTM(c.d_model),
@@ -167,10 +178,11 @@ class MambaLM(nn.Module):
         Args:
             folder: where; created if it does not exist. Weights that are there already are
                 replaced.
-            layout: "transformers" (Hugging Face's MambaForCausalLM), "mamba_ssm" (the official
-                package) or "minimamba" (any layer pattern). If None, "transformers" for a model
-                of Mamba blocks alone, and "minimamba" for any other. That of the official package
-                has no place for `eos_token_id`, which is lost.
+            layout: "transformers" (Hugging Face's MambaForCausalLM or Mamba2ForCausalLM),
+                "mamba_ssm" (the official package) or "minimamba" (any layer pattern). If None,
+                "transformers" for a model of Mamba blocks alone or of Mamba-2 blocks alone, and
+                "minimamba" for any other. That of the official package has no place for
+                `eos_token_id`, which is lost.
 
         Raises:
             ValueError: for an unknown layout, or one that can't hold this model; for weights that
@@ -179,7 +191,7 @@ class MambaLM(nn.Module):
             OSError: if the folder can't be written to, or the disk is full.
         """
         if layout is None:
-            layout = "transformers" if self.config.is_all_mamba else "minimamba"
+            layout = "transformers" if self.config.only_block else "minimamba"
         weights = self.state_dict()
         checkpoint.check_weights(self.config, weights, self._expected_weights(self.config))
         checkpoint.write(folder, self.config, weights, layout, self.tokenizer)
@@ -220,21 +232,27 @@ class MambaLM(nn.Module):
         return [layer.mixer.init_cache(batch) for layer in self.layers]
 
     def use_scan_method(self, method: str) -> "MambaLM":
-        """Choose how the selective scans of all layers are computed.
+        """Choose how the scans of all layers are computed.
 
         Args:
-            method: "auto", or a name from `minimamba.scan.methods()`.
+            method: "auto"; or a name from `minimamba.scan.methods()`, for Mamba blocks and S6, and
+                from `minimamba.ssd.methods()`, for Mamba-2 blocks: both have "reference", "chunked"
+                and "triton".
 
         Returns:
             The model itself.
 
         Raises:
-            ValueError: for an unknown name.
+            ValueError: for an unknown name, or one that is not a method of each of its scans. No
+                layer is changed then.
         """
-        check_one_of("method", method, ("auto", *METHODS))
-        for module in self.modules():
-            if isinstance(module, SelectiveSSM):
-                module.scan_method = method
+        check_one_of("method", method, dict.fromkeys(("auto", *METHODS, *SSD_METHODS)))
+        scans = [module for module in self.modules() if isinstance(module, (SelectiveSSM, Mamba2))]
+        for scan in scans:
+            known = SSD_METHODS if isinstance(scan, Mamba2) else METHODS
+            check_one_of("method", method, ("auto", *known))
+        for scan in scans:
+            scan.scan_method = method
         return self
 
     @overload
@@ -354,7 +372,7 @@ class MambaLM(nn.Module):
     def step_(self, input_ids: Tensor, cache: ModelCache) -> Tensor:
         """Process one token per sequence and write the new cache over the old one.
 
-        For models of Mamba blocks alone; a CUDA graph needs it.
+        For models of Mamba and Mamba-2 blocks alone; a CUDA graph needs it.
 
         Args:
             input_ids: (batch,), int64.
@@ -368,7 +386,7 @@ class MambaLM(nn.Module):
         """
         self._check_ids(input_ids, 1, "(batch,)")
         if not self.config.is_all_mamba:
-            refuse("step_", "a model of Mamba blocks alone",
+            refuse("step_", "a model of Mamba and Mamba-2 blocks alone",
                    f"layers {self.config.layer_pattern!r}")
         residual = self.embedding(input_ids)
         hidden_states = torch.zeros_like(residual)

@@ -371,28 +371,50 @@ def test_settings_go_from_the_browser_to_python_and_back(lab):
         "Blelloch, level 2 of 5: 6 of 12 combine operations done, 3 of 9 states complete.")
 
 
-def test_the_hippo_explorer_gets_a_new_picture_for_every_setting(lab):
+def test_an_explorer_fits_beside_the_sidebar_at_200_percent(lab):
+    """JupyterLab zoomed to 200 % on a screen of 1,280 × 1,600 has half of both."""
+    lab.set_viewport_size({"width": 640, "height": 1600})
+    try:
+        assert lab.locator("#jp-left-stack").is_visible()
+        lab.wait_for_function("""() => document.querySelectorAll(".minimamba-explorer").length
+            && [...document.querySelectorAll(".minimamba-explorer")].every((explorer) =>
+                explorer.querySelector(".picture").clientWidth < 400)""")
+        for explorer in lab.locator(EXPLORER).all():
+            output = explorer.locator("xpath=ancestor::*[contains(@class, 'jp-OutputArea-output')]")
+            assert explorer.bounding_box()["width"] <= output.last.bounding_box()["width"]
+            sizes = explorer.locator("svg text, label, p, button").evaluate_all(
+                "all => all.map((text) => parseFloat(getComputedStyle(text).fontSize))")
+            assert min(sizes) >= 11
+    finally:
+        lab.set_viewport_size({"width": 1400, "height": 2400})
+
+
+def test_values_and_presets_keep_their_keys_from_jupyterlab(lab):
+    cells = lab.locator(".jp-Cell").count()
+    explorer = lab.locator(".minimamba-roofline-explorer")
+    reader = explorer.locator(".reader")
+    reader.focus()
+    reader.press("ArrowRight")                          # in JupyterLab, arrows choose a cell
+    assert "per byte" in reader.get_attribute("aria-valuetext")
+    before = described(explorer)
+    explorer.get_by_role("button", name="half fused").press("Enter")
+    assert "moves 80 bytes" in changed(explorer, before)
+    in_python(lab, "RooflineExplorer.passes", "1")
+    explorer.get_by_role("button", name="Reset").press(" ")
+    in_python(lab, "RooflineExplorer.passes", "15")
+    assert lab.locator(".jp-Cell").count() == cells
+
+
+def test_the_hippo_explorer_is_drawn_by_the_browser_and_known_to_python(lab):
     explorer = lab.locator(".minimamba-hippo-explorer")
-    image = explorer.get_by_role("img")
     assert "N = 33, the last 6.00 s" in described(explorer)
-
-    def press(label, key, expected):
-        source, before = image.get_attribute("src"), described(explorer)
-        explorer.get_by_label(label).press(key)
-        assert expected in changed(explorer, before)
-        assert image.get_attribute("src") != source
-        assert explorer.locator(".caption").inner_text() == described(explorer)
-
-    press("state dimension N", "ArrowRight", "N = 35")
-    press("current time, s", "ArrowLeft", "5.95 s")
-    slider = explorer.get_by_label("current time, s")
-    drag(slider, 0.6, 0.2)
-    time, text = slider.input_value(), described(explorer)
-    while f"the last {float(time):.2f} s" not in text:      # in the end it is where the pointer is
-        text = changed(explorer, text)
-    press("LegS, whole past", "ArrowRight", "the last 2.00 s (160 samples)")
-    in_python(lab, "HippoExplorer.value", f"{{'d_state': 35, 'time': {time}, 'measure': 'legt'}}")
-    text = described(explorer)
+    explorer.get_by_label("state dimension N").press("ArrowRight")
+    drag(explorer.get_by_label("current time, s"), 0.6, 0.2)
+    explorer.get_by_label("LegS, whole past").press("ArrowRight")
+    text, time = described(explorer), explorer.get_by_label("current time, s").input_value()
+    assert "N = 35, the last 2.00 s (160 samples)" in text
+    in_python(lab, "HippoExplorer.value, HippoExplorer.caption",
+              f"{{'d_state': 35, 'time': {time}, 'measure': 'legt'}} {text}")
     execute(lab, "HippoExplorer.d_state = 9")
     assert "N = 9" in changed(explorer, text)
     assert explorer.get_by_label("state dimension N").input_value() == "9"

@@ -5,7 +5,10 @@ keyboard and pointer, in light and in dark.
 """
 
 import base64
+import itertools
 import json
+import math
+import re
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import torch
 from matplotlib.colors import to_rgba
 from PIL import Image
 
-from minimamba.course import weights, widgets
+from minimamba.course import plots, weights, widgets
 from minimamba.course.plots.states import VISIBLE
 from minimamba.course.widgets import javascript, kernel_explorer
 from minimamba.course.widgets.browser_explorer import BrowserExplorer
@@ -104,11 +107,6 @@ def show(page):
 @pytest.fixture(scope="module")
 def code_model():
     return MambaLM.from_pretrained(weights.CODE)
-
-
-@pytest.fixture(scope="module")
-def hippo_explorer():
-    return widgets.HippoExplorer()
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +204,19 @@ def test_the_scan_stepper_has_the_orders_of_the_library(show, order):
                             for level in range(len(expected) + 1)]
 
 
+@pytest.mark.parametrize("step", range(5))
+def test_the_duality_explorer_lights_what_python_does(show, step):
+    page = show(widgets.DualityExplorer(step=step))
+    for size in (1, 3, 4, 16):
+        found = page.evaluate("""([size, step]) => Array.from({length: 16}, (_, t) =>
+            Array.from({length: 16}, (_, s) => module.isLit(t, s, size, step)))""", [size, step])
+        assert found == plots.lit_entries(16, size, step).tolist()
+        for decay in (0.5, 0.83, 1):
+            expected = widgets.DualityExplorer(decay, size, step).caption
+            found = page.evaluate("given => module.caption(...given)", [decay, size, step])
+            assert found == expected
+
+
 def test_the_stability_explorer_has_the_poles_of_the_library(show):
     page = show(widgets.StabilityExplorer())
     for real in (-4.0, -2.0, -0.55, 0.0, 1.0, 2.0):
@@ -293,6 +304,59 @@ def test_the_token_explorer_computes_what_the_library_computes(show):
         set_values(page, explorer)
         assert caption(page) == explorer.caption
         assert page.locator(".fraction").count() == expected.numel()
+
+
+@pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
+def test_the_hippo_explorer_computes_what_the_library_computes(show, measure):
+    page = show(widgets.HippoExplorer())
+    for d_state, time in ((3, 0.5), (17, 6.05), (33, 2.0), (65, 10.0)):
+        explorer = widgets.HippoExplorer(d_state, time, measure)
+        expected = explorer.compute()
+        found = page.evaluate("""settings => {
+            const recording = model.get("recording");
+            return module.compute(module.unpack(recording), recording.step, ...settings);
+        }""", [measure, d_state, time])
+        assert (found["start"], found["now"]) == pytest.approx(expected.window)
+        for name in ("times", "reconstruction", "c"):
+            assert found[name] == pytest.approx(getattr(expected, name).tolist(), abs=1e-7), name
+        assert found["error"] == pytest.approx(expected.error, abs=1e-7)
+        set_values(page, explorer)
+        assert caption(page) == explorer.caption
+        assert page.locator(".coefficient").count() == d_state
+
+
+def test_the_shape_explorer_knows_which_numbers_are_multiplied(show):
+    """Two numbers are multiplied where the mixed second derivative is not 0; by autograd."""
+    page = show(widgets.ShapeExplorer())
+    explorer = widgets.ShapeExplorer(1, 3, 2, 2)
+    sizes = dict(zip("bldn", (1, 3, 2, 2), strict=True))
+    shapes = {name: shape[shape[0] == 1:] for name, shape in explorer.shapes().items()}
+    factors = [name for name in shapes if name != "y"]
+    places = [(name, index) for name in factors
+              for index in itertools.product(*map(range, shapes[name]))]
+
+    def products(flat):
+        parts = flat.split([math.prod(shapes[name]) for name in factors])
+        x, delta, B, C, A, decay, h = (
+            part.view(shapes[name]) for part, name in zip(parts, factors, strict=True))
+        return (torch.einsum("ld,dn->", delta, A) + torch.einsum("ld,ln,ld->", delta, B, x)
+                + torch.einsum("ldn,ldn->", decay[1:], h[:-1]) + torch.einsum("ln,ldn->", C, h))
+
+    hessian = torch.autograd.functional.hessian(products, torch.rand(len(places)) + 1)
+    axes = {"x": "ld", "Δ": "ld", "B": "ln", "C": "ln", "A": "dn", "exp(ΔA)": "ldn", "h": "ldn"}
+    for (name, index), row in zip(places, hessian, strict=True):
+        found = page.evaluate("given => module.partners(...given)", [
+            name, dict(zip(axes[name], index, strict=True)), sizes])
+        partners = {(other, tuple(cell[axis] for axis in axes[other]))
+                    for other, cell in found["factors"]}
+        assert partners == {place for place, value in zip(places, row, strict=True) if value}
+    for settings in ((3, 1, 5, 4), (1, 6, 1, 1)):
+        explorer = widgets.ShapeExplorer(*settings)
+        set_values(page, explorer)
+        assert caption(page) == explorer.caption
+        assert page.locator(".cell").count() == sum(
+            math.prod(shape) // (explorer.batch if name != "A" else 1)
+            for name, shape in explorer.shapes().items())
 
 
 # What belongs to one explorer.
@@ -398,71 +462,22 @@ def test_a_setting_from_python_is_drawn(show):
 
 # Explorers that need Python.
 
-@pytest.mark.parametrize(("name", "moves"), [
-    ("hippo_explorer", [("state dimension N", "ArrowRight", "d_state", 35, "35"),
-                        ("current time, s", "ArrowLeft", "time", 5.95, "5.95")]),
-    ("state_explorer", [("layer", "End", "layer", 1, "1"),
-                        ("channel", "End", "channel", 255, "255")])])
-def test_a_setting_is_sent_to_python(show, request, name, moves):
-    explorer = request.getfixturevalue(name)
-    page = show(explorer)
+def test_a_setting_is_sent_to_python(show, state_explorer):
+    page = show(state_explorer)
     for theme in ("light", "dark"):
         page.evaluate("theme => document.body.dataset.theme = theme", theme)
-        for label, key, setting, value, text in moves:
+        for setting, value in (("layer", 1), ("channel", 255)):
             saves = page.evaluate("model.saves")
-            slider = page.get_by_role("slider", name=label)
+            slider = page.get_by_role("slider", name=setting)
             slider.focus()
             assert slider.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
-            slider.press(key)
-            assert values(page, setting) == pytest.approx([value])
-            assert slider.get_attribute("aria-valuetext") == text
+            slider.press("End")
+            assert values(page, setting) == [value]
+            assert slider.get_attribute("aria-valuetext") == str(value)
             assert page.evaluate("model.saves") == saves + 1
             page.evaluate("([name, value]) => model.set(name, value)",     # Python sets it back
-                          [setting, explorer.value[setting]])
-            assert slider.get_attribute("aria-valuetext") != text
-
-
-def test_a_measure_is_chosen_by_its_name(show, hippo_explorer):
-    page = show(hippo_explorer)
-    assert page.get_by_role("radiogroup", name="measure").inner_text().split("\n")[1:] == [
-        "LegS, whole past", "LegT, last 2 s", "FouT, last 2 s"]
-    page.get_by_label("LegS, whole past").press("ArrowRight")
-    assert values(page, "measure") == ["legt"]
-    assert page.get_by_label("LegT, last 2 s").is_checked()
-    page.get_by_label("FouT, last 2 s").check()
-    assert values(page, "measure") == ["fout"]
-
-
-def test_the_latest_picture_is_shown_with_its_caption_and_the_others_are_released(
-        show, hippo_explorer):
-    page = show(hippo_explorer)
-    image, text = page.get_by_role("img"), page.locator(".caption")
-    loaded = """async image => {
-        await image.decode();
-        const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
-        return [image.src, bytes.length, image.naturalWidth];
-    }"""
-    first, size, width = image.evaluate(loaded)
-    assert (size, width) == (len(hippo_explorer.picture), 810)
-    assert image.get_attribute("alt") == text.inner_text() == hippo_explorer.caption
-    assert text.get_attribute("aria-live") == "polite"
-    page.evaluate("""() => {
-        window.released = [];
-        URL.revokeObjectURL = (url) => released.push(url);
-    }""")
-    other = widgets.HippoExplorer(d_state=9).picture
-    assert len(other) != size
-    page.evaluate("""picture => {
-        model.set("caption", 'a "b" <c> & d');
-        model.set("picture", decoded(picture));
-    }""", encoded(other))
-    second, size, _ = image.evaluate(loaded)
-    assert size == len(other)
-    assert image.get_attribute("alt") == text.inner_text() == 'a "b" <c> & d'
-    # The browser keeps a picture in memory until its address is revoked.
-    assert page.evaluate("released") == [first]
-    page.evaluate("cleanup()")
-    assert page.evaluate("released") == [first, second]
+                          [setting, state_explorer.value[setting]])
+            assert slider.get_attribute("aria-valuetext") != str(value)
 
 
 def cells(bitmap, rows, columns):
@@ -595,8 +610,10 @@ def test_states_are_drawn_only_when_python_has_computed_them(show, state_explore
     }""", encoded({"caption": other.caption, "maps": other.maps}))
     assert caption(page) == other.caption
     assert page.locator(".character").all_text_contents() == ["x"]
-    assert page.locator("text", has_text="layer").all_text_contents() == [
-        "layer 1, all channels", "layer 1, channel 9"]
+    assert page.locator("text", has_text=re.compile("^(layer|channel) ")).all_text_contents() == [
+        "layer 1, Δ of all channels: bright = writes, forgets",
+        "layer 1, their states: bright = large", "channel 9, its decays: bright = keeps",
+        "channel 9, its state: the two signs"]
 
 
 def test_text_for_the_model_is_cleaned_without_moving_it_under_the_cursor(show, state_explorer):
@@ -618,6 +635,9 @@ def test_text_for_the_model_is_cleaned_without_moving_it_under_the_cursor(show, 
 DRAWN = {
     "KernelExplorer": (".bar", ["time step t", "decay per step |Ā|", "angle of Ā", "input x"]),
     "DeltaExplorer": (".state", ["step size Δ", "decay rate |A|", "input x"]),
+    "DualityExplorer": (".entry.lit", ["decay per step α", "chunk size Q", "show"]),
+    "HippoExplorer": (".coefficient", ["state dimension N", "current time, s", "measure"]),
+    "ShapeExplorer": (".cell", ["batch", "length", "d_inner", "d_state"]),
     "ScanStepper": (".position.complete", ["order", "length", "level"]),
     "StabilityExplorer": (".powers", ["Re Δλ", "Im Δλ"]),
     "RooflineExplorer": (".bar", ["passes over the states", "state dimension N",
@@ -649,7 +669,7 @@ def test_every_control_changes_the_drawing_by_keyboard_and_pointer(show, name):
     box, before = slider.bounding_box(), drawing(page)
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + box["height"] / 2)
     page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2, steps=5)
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
     assert drawing(page) != before
     assert page.locator("svg").get_attribute("aria-label") == caption(page)
@@ -674,9 +694,179 @@ OUTSIDE = """() => {
             || box.top < frame.top || box.bottom > frame.bottom);
     }).map((text) => text.textContent);
 }"""
+# What can't be read: small text, text on text (boxes may touch), what the page hides at its right.
+ILLEGIBLE = """() => {
+    const svg = document.querySelector("svg");
+    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+    const size = (element) => parseFloat(getComputedStyle(element).fontSize)
+        * (svg.contains(element) ? scale : 1);
+    const all = [...document.querySelectorAll("#here :is(text, p, b, label, span, button)")];
+    const texts = [...svg.querySelectorAll("text")].filter((text) => text.textContent.trim());
+    const boxes = texts.map((text) => text.getBoundingClientRect());
+    const meet = (one, other) => Math.min(one.right, other.right) > Math.max(one.left, other.left)
+        + 2 && Math.min(one.bottom, other.bottom) > Math.max(one.top, other.top) + 5;
+    return [
+        ...all.filter((element) => size(element) < 11)
+            .map((element) => `too small: ${element.textContent}`),
+        ...boxes.flatMap((box, i) => boxes.slice(0, i).flatMap((other, j) => meet(box, other)
+            ? [`on each other: ${texts[j].textContent} and ${texts[i].textContent}`] : [])),
+        ...(document.documentElement.scrollWidth > innerWidth ? ["wider than the page"] : []),
+    ];
+}"""
 
 
-@pytest.mark.parametrize("name", [*DRAWN, "StateExplorer"])
+@pytest.mark.parametrize("name", widgets.__all__)
+def test_an_explorer_is_legible_from_a_phone_to_a_wide_screen(show, name):
+    page = show(getattr(widgets, name)())
+    try:
+        for width in (320, 700, 1600):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function("""() => {
+                const [svg, picture] = ["svg", ".picture"].map((name) =>
+                    document.querySelector(name));
+                return svg.viewBox.baseVal.width >= picture.clientWidth;
+            }""")
+            assert page.evaluate(ILLEGIBLE) == [], width
+            assert page.evaluate(OUTSIDE) == [], width
+            for slider in page.locator(".row input[type=range]").all():
+                widths = []
+                for key in ("Home", "End"):
+                    slider.press(key)
+                    widths.append(slider.bounding_box()["width"])
+                assert widths[0] == widths[1] > 0.25 * min(width, 920)
+    finally:
+        page.set_viewport_size({"width": 1000, "height": 900})
+
+
+# Settings with which each task is done.
+SOLUTIONS = {
+    "DeltaExplorer": {"delta": 0.07, "decay_rate": 1.0},
+    "HippoExplorer": {"measure": "legt"},
+    "KernelExplorer": {"input": "impulse", "decay": 1, "angle": 180},
+    "RecallExplorer": {"d_state": 16, "pairs": 32},
+    "RooflineExplorer": {"passes": 0},
+    "ScanStepper": {"order": "Hillis-Steele", "length": 16, "level": 4},
+    "ShapeExplorer": {"length": 2, "d_state": 3},
+    "StabilityExplorer": {"real": 1.5, "imaginary": 2},
+    "TokenExplorer": {"position": 10, "position_delta": 0.001},
+}
+
+
+@pytest.mark.parametrize("name", SOLUTIONS)
+def test_a_task_is_done_by_its_solution_and_by_no_preset(show, name):
+    explorer = getattr(widgets, name)()
+    page = show(explorer)
+    task, found = page.locator(".task"), page.locator(".done")
+    picture = page.locator("svg").bounding_box()
+    page.evaluate("settings => Object.entries(settings).forEach(([name, value]) => "
+                  "model.set(name, value))", SOLUTIONS[name])
+    assert task.inner_text().startswith("✓ Done:")
+    assert found.inner_text().startswith("✓ ")
+    assert page.locator("svg").bounding_box()["y"] == picture["y"]      # what is dragged stays
+    presets = task.get_by_role("button").all()
+    assert 3 <= len(presets) <= 4
+    for preset in presets:                                              # the last is "Reset"
+        preset.click()
+        assert task.inner_text().startswith("Try it:")
+        assert not found.is_visible()
+        settings = dict(zip(explorer.settings, values(page, *explorer.settings), strict=True))
+        explorer.set_state(settings)                                    # Python accepts it
+        assert (explorer.value, explorer.message) == (settings, "")
+        assert caption(page) == explorer.caption
+    assert explorer.value == getattr(widgets, name)().value
+
+
+@pytest.mark.parametrize("name", [*SOLUTIONS, "StateExplorer"])
+def test_values_are_read_by_keyboard_and_pointer(show, name):
+    page = show(getattr(widgets, name)())
+    reader, bubble = page.locator(".reader"), page.locator(".reading text").last
+    reader.focus()
+    assert reader.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    said = []
+    for key in ("Home", "ArrowRight", "ArrowDown", "End"):
+        reader.press(key)
+        said.append(reader.get_attribute("aria-valuetext"))
+        assert bubble.text_content() == said[-1]
+        assert page.evaluate(OUTSIDE) == []
+    assert len({*said}) >= 3
+    assert reader.get_attribute("aria-valuenow") == reader.get_attribute("aria-valuemax")
+    x, y = middles(page.locator(".reading circle"))[0]
+    reader.blur()
+    assert page.locator(".reading").count() == 0
+    page.mouse.move(x, y)
+    assert bubble.text_content() == said[-1]
+    page.mouse.move(1, 1)
+    assert page.locator(".reading").count() == 0
+
+
+def test_a_key_is_announced_once_when_the_hand_rests(show):
+    explorer = widgets.RooflineExplorer(passes=3)
+    page = show(explorer)
+    page.evaluate("""() => {
+        window.announced = [];
+        for (const region of document.querySelectorAll(
+            "[aria-live], [role=status], [role=alert], output")) {
+            new MutationObserver(() => announced.push(region.textContent)).observe(region,
+                {childList: true, characterData: true, subtree: true});
+        }
+    }""")
+    slider = page.get_by_label("passes over the states")
+    for _ in range(3):
+        slider.press("ArrowLeft")
+    page.wait_for_function("announced.length > 0")
+    assert page.evaluate("announced") == [
+        f"{page.locator('.done').inner_text()} {caption(page)}"]
+    assert caption(page) == widgets.RooflineExplorer(passes=0).caption
+
+
+@pytest.mark.parametrize(("name", "start", "end", "setting", "expected"), [
+    ("KernelExplorer", 25, 9, "step", 9), ("HippoExplorer", 6, 9.3, "time", 9.3)])
+def test_a_handle_is_dragged(show, name, start, end, setting, expected):
+    page = show(getattr(widgets, name)())
+    panel = page.locator(".drag-area").bounding_box()
+    x, y = middles(page.locator(".handle circle"))[0]
+    unit = panel["width"] / {"KernelExplorer": 32.2, "HippoExplorer": 10}[name]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + (end - start) * unit, y + 40, steps=3)
+    page.mouse.up()
+    assert values(page, setting) == pytest.approx([expected])
+
+
+def test_a_pointer_picks_a_channel_in_its_map(show, state_explorer):
+    page = show(state_explorer)
+    for handle, panel in zip(page.locator(".handle circle").all(),
+                             page.locator(".drag-area").all(), strict=True):
+        box, (x, y) = panel.bounding_box(), middles(handle)[0]
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 30, box["y"] + 128.5 / 256 * box["height"], steps=3)
+        page.mouse.up()
+        assert values(page, "channel") == [128]
+        page.evaluate("model.set('channel', 0)")
+
+
+def test_the_task_of_the_state_explorer_is_done_at_a_channel_that_steps_at_a_quote(
+        show, code_model):
+    explorer = widgets.StateExplorer('names = ["a"]', 1, 0, model=code_model)
+    page = show(explorer)
+    delta = explorer.compute().delta
+    for channel in (0, next(c for c in range(256) if explorer.text[delta[c].argmax()] == '"')):
+        other = widgets.StateExplorer(explorer.text, 1, channel, model=code_model)
+        page.evaluate("maps => model.set('maps', decoded(maps))", encoded(other.maps))
+        assert page.locator(".done").is_visible() == (channel != 0)
+
+
+def test_a_drawing_whose_size_is_its_own_scrolls_where_it_does_not_fit(show):
+    page = show(widgets.ScanStepper(length=16))
+    page.locator("#here").evaluate("e => { e.style.width = '300px'; }")
+    page.wait_for_function("document.querySelector('.picture').clientWidth < 300")
+    picture = page.locator(".picture")
+    assert picture.evaluate("e => e.scrollWidth > e.clientWidth + 100")
+    assert page.evaluate(OUTSIDE) == []
+
+
+@pytest.mark.parametrize("name", widgets.__all__)
 def test_text_has_contrast_in_light_and_dark_and_stays_within_the_drawing(show, name):
     page = show(getattr(widgets, name)())
     assert page.evaluate(OUTSIDE) == []

@@ -22,14 +22,23 @@ CONFIGS = {
     "defaults": {},
     "other sizes": {"state_size": 8, "time_step_rank": 3, "conv_kernel": 3, "expand": 3},
     "other flags": {"use_bias": True, "use_conv_bias": False, "tie_word_embeddings": False},
-    "bfloat16 residual": {"residual_in_fp32": False, "layer_norm_epsilon": 1e-3}}
+    "bfloat16 residual": {"residual_in_fp32": False, "layer_norm_epsilon": 1e-3},
+    "Mamba-2": {"num_heads": 6, "head_dim": 8, "n_groups": 2, "state_size": 8, "chunk_size": 16},
+    "Mamba-2, other sizes and flags": {
+        "num_heads": 6, "head_dim": 12, "n_groups": 1, "expand": 3, "conv_kernel": 3,
+        "use_bias": True, "use_conv_bias": False, "tie_word_embeddings": True,
+        "layer_norm_epsilon": 1e-2, "eos_token_id": 5},
+    "Mamba-2, limited steps": {"num_heads": 3, "head_dim": 16, "n_groups": 3, "state_size": 8,
+                               "time_step_limit": (0.01, 0.1), "chunk_size": 16}}
 
 
 def transformers_model(name="defaults"):
     torch.manual_seed(0)
-    config = transformers.MambaConfig(vocab_size=40, hidden_size=24, num_hidden_layers=3,
-                                      **CONFIGS[name])
-    model = transformers.MambaForCausalLM(config).eval()
+    config_class, model_class = (
+        (transformers.Mamba2Config, transformers.Mamba2ForCausalLM) if name.startswith("Mamba-2")
+        else (transformers.MambaConfig, transformers.MambaForCausalLM))
+    config = config_class(vocab_size=40, hidden_size=24, num_hidden_layers=3, **CONFIGS[name])
+    model = model_class(config).eval()
     perturb(model, 0.1)
     return model
 
@@ -62,12 +71,27 @@ def test_logits_and_gradients_equal_those_of_transformers(pair):
 def test_greedy_generation_equals_that_of_transformers(pair):
     theirs, ours = pair
     prompt = random_ids(length=12)
-    options = {"attention_mask": torch.ones_like(prompt), "do_sample": False, "pad_token_id": 0}
-    assert ours.config.eos_token_id == 0                     # the default of transformers
-    assert torch.equal(ours.generate(prompt, 60), theirs.generate(
-        prompt, max_new_tokens=60, **options))
-    assert torch.equal(ours.generate(prompt, 60, eos_token_id=()), theirs.generate(
-        prompt, max_new_tokens=60, eos_token_id=None, **options))
+    assert ours.config.eos_token_id == theirs.config.eos_token_id
+    # In transformers, a step ignores time_step_limit, so all is computed again for each token.
+    has_limits = ours.config.dt_limit is not None
+    count = 15 if has_limits else 60
+    options = {"attention_mask": torch.ones_like(prompt), "do_sample": False,
+               "pad_token_id": ours.config.eos_token_id, "use_cache": not has_limits}
+    assert torch.equal(ours.generate(prompt, count), theirs.generate(
+        prompt, max_new_tokens=count, **options))
+    assert torch.equal(ours.generate(prompt, count, eos_token_id=()), theirs.generate(
+        prompt, max_new_tokens=count, eos_token_id=None, **options))
+
+
+def test_200_greedy_tokens_of_a_mamba2_model_equal_those_of_transformers(tmp_path):
+    theirs = transformers_model("Mamba-2")
+    theirs.save_pretrained(tmp_path)
+    prompt = random_ids(length=12)
+    expected = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), do_sample=False,
+                               max_new_tokens=200, eos_token_id=None, pad_token_id=0)
+    given = MambaLM.from_pretrained(tmp_path).generate(prompt, 200, eos_token_id=())
+    assert torch.equal(given, expected)
+    assert len(set(given[0, 12:].tolist())) > 5              # not the same token over and over
 
 
 def test_bfloat16_model_is_as_accurate_as_that_of_transformers(tmp_path):
@@ -103,9 +127,11 @@ def test_save_and_load_give_back_the_same_bits_and_config(pair, layout, tmp_path
 def test_transformers_loads_what_we_save(pair, tmp_path):
     theirs, ours = pair
     ours.save_pretrained(tmp_path / "saved")
-    loaded = transformers.MambaForCausalLM.from_pretrained(tmp_path / "saved").eval()
-    assert torch.equal(loaded(random_ids()).logits, theirs(random_ids()).logits)
-    assert loaded.config.eos_token_id == 0
+    loaded = type(theirs).from_pretrained(tmp_path / "saved").eval()
+    for name, weight in theirs.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    torch.testing.assert_close(loaded(random_ids()).logits, theirs(random_ids()).logits)
+    assert loaded.config.eos_token_id == theirs.config.eos_token_id
 
 
 def test_transformers_loads_a_whole_number_for_epsilon_and_several_dtypes(tmp_path):
@@ -165,6 +191,8 @@ def test_hybrid_is_saved_in_the_own_layout_alone(tmp_path):
     for layout in ("transformers", "mamba_ssm"):
         with pytest.raises(ValueError, match=rf"^layout: expected 'minimamba' .+'{layout}' for 'M"):
             model.save_pretrained(tmp_path, layout=layout)
+        with pytest.raises(ValueError, match=rf"^layout: .+ alone, got '{layout}' for '2M'"):
+            small_model(layers="2M", head_dim=8).save_pretrained(tmp_path, layout=layout)
     model.save_pretrained(tmp_path)
     loaded = MambaLM.from_pretrained(tmp_path)
     assert loaded.config == model.config

@@ -22,8 +22,21 @@ def test_layer_pattern_sets_the_number_of_layers():
     assert config.n_layer == 4
     assert config.layer_pattern == "MMMA"
     assert not config.is_all_mamba
+    assert config.only_block is None
     assert MambaConfig(layers="MM", n_layer=2) == MambaConfig(layers="MM")
     assert MambaConfig(n_layer=2).layer_pattern == "MM"
+
+
+def test_pattern_says_which_blocks_are_in_it_alone():
+    for pattern, only_block in (("MM", "M"), ("22", "2"), ("2M", None)):
+        config = MambaConfig(layers=pattern)
+        assert config.is_all_mamba
+        assert config.only_block == only_block
+
+
+def test_no_limits_of_the_step_compare_equal_however_they_are_given():
+    assert MambaConfig(dt_limit=[0, float("inf")]) == MambaConfig()
+    assert MambaConfig(dt_limit=[0.1, 1]) == MambaConfig(dt_limit=(0.1, 1.0))
 
 
 def test_every_letter_has_a_name_and_a_mixer():
@@ -46,6 +59,7 @@ def test_equal_configs_compare_equal_however_selective_is_given():
     ({"layers": "2", "n_groups": 5},
      "^n_groups: expected a divisor of the 24 heads of a Mamba-2 block, got 5$"),
     ({"head_dim": 0}, "^head_dim: "), ({"n_groups": 1.0}, "^n_groups: "),
+    ({"dt_limit": (1, 0.5)}, "^dt_limit: expected a largest step of at least 1, got 0.5$"),
     ({"layers": 3}, "^layers: .+ got 3$"), ({"layers": ("M",)}, "^layers: "),
     ({"vocab_size": 0}, "^vocab_size: expected a whole number from 1 up, got 0$"),
     ({"n_layer": 0}, "^n_layer: "), ({"n_layer": 2.0}, "^n_layer: "), ({"d_model": -1}, "^d_model"),

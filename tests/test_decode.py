@@ -225,8 +225,9 @@ def test_step_in_place_equals_step_and_writes_into_the_cache(use_kernels, monkey
 
 
 @gpu
-def test_graphed_steps_equal_steps_and_one_graph_is_recorded():
-    model = small_model().to("cuda", torch.float32)
+@pytest.mark.parametrize("pattern", ["MM", "M2"])
+def test_graphed_steps_equal_steps_and_one_graph_is_recorded(pattern):
+    model = small_model(layers=pattern, head_dim=8).to("cuda", torch.float32)
     with torch.no_grad():
         _, cache = model(random_ids().cuda(), return_cache=True)
         with graphed_steps(model, cache) as graphed:
@@ -310,8 +311,9 @@ def test_graph_recorded_in_inference_mode_can_be_used_outside_of_it():
 
 
 @gpu
-def test_generation_on_a_gpu_equals_recomputing_everything():
-    model = small_model().to("cuda", torch.float32)
+@pytest.mark.parametrize("pattern", ["MM", "22", "2A"])
+def test_generation_on_a_gpu_equals_recomputing_everything(pattern):
+    model = small_model(layers=pattern, head_dim=8, n_heads=2).to("cuda", torch.float32)
     input_ids = random_ids().cuda()
     expected = input_ids
     with torch.no_grad():

@@ -90,7 +90,7 @@ FUNCTIONS = {
     associative.covered: {"length": 4, "levels": associative.blelloch(4)},
     compat.selective_scan_fn: {"u": ones(2, 4, 5), **{
         name: t.mT if isinstance(t, Tensor) and t.ndim == 3 else t for name, t in SCAN.items()}},
-    ssd_package.why_not: {"method": "chunked"},
+    ssd_package.why_not: {"method": "chunked", "x": ones(2, 5, 4, 2), "d_state": 3},
     ssd: {**SSD, "dt_softplus": False, "initial_state": ones(2, 4, 2, 3),
           "return_final_state": True, "chunk_size": 2, "method": "chunked"},
     compat.mamba_chunk_scan_combined: {
@@ -267,7 +267,7 @@ ACCEPTED = (
     (r"Layer\.|MambaLM\.logits", "half, bfloat16, single", "x hidden_states residual"),
     (r"S4D?\.", "half, bfloat16", "x"),
     # Questions and options that have more answers.
-    (r"scan\.why_not", "meta, empty, NaN, inf, int, half, bfloat16, single, complex", "x"),
+    (r"s(can|sd)\.why_not", "meta, empty, NaN, inf, int, half, bfloat16, single, complex", "x"),
     (r".*(sampler|generate|stream)", "zero", "seed eos_token_id"),
     (r".*sampler", "None", "top_k seed"),
     (r".*(generate|stream)", "in a list", "eos_token_id"),

@@ -43,7 +43,7 @@ def without_cache(model, prompt, count, choose=lambda logits, ids: logits.argmax
     return ids
 
 
-every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA", "2M"])
+every_pattern = pytest.mark.parametrize("pattern", ["MM", "MMMA", "AFAF", "L46MA", "2M", "2A"])
 
 
 @every_pattern
@@ -58,8 +58,10 @@ def test_generation_with_a_cache_equals_generation_without(pattern, double):
         assert torch.equal(row, without_cache(model, prompt[None], 6)[0])
 
 
+@pytest.mark.parametrize("pattern", ["MM", "2M"])
 @pytest.mark.parametrize("chunk", [1, 7, 30, 100])
-def test_prefill_in_chunks_equals_forward(model, chunk):
+def test_prefill_in_chunks_equals_forward(pattern, chunk, double):
+    model = small_model(layers=pattern, head_dim=8)
     mask = torch.arange(30) >= torch.tensor([[0], [17]])
     logits, cache = prefill(model, random_ids(), mask, chunk)
     expected, last = model(random_ids(), attention_mask=mask, return_cache=True)

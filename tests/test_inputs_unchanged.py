@@ -130,6 +130,9 @@ def run_triton():
                                    for shape in ((1, 9, 5), (5, 4), (5,), (1, 3, 5)))
     check(torch.ops.minimamba.causal_conv1d_silu, x, weight, bias, conv_state)
     check(causal_conv1d._apply, x, weight, bias, conv_state)
+    check(ssd, **{name: value.to(DEVICE, torch.float32 if value.is_floating_point() else None)
+                  for name, value in ssd_arguments().items()},
+          dt_softplus=True, return_final_state=True, method="triton")
 
 
 def run_chunks():
@@ -159,11 +162,15 @@ def run_compat():
     check(compat.selective_scan_fn, u, delta, A, B, C, D, z, bias, True, return_last_state=True)
 
 
+def ssd_arguments():
+    return {"x": randn(2, 9, 4, 3), "dt": randn(2, 9, 4, seed=1), "A": -uniform(0.5, 2, 4),
+            "B": randn(2, 9, 2, 5, seed=2), "C": randn(2, 9, 2, 5, seed=3), "D": randn(4),
+            "z": randn(2, 9, 4, 3, seed=4), "dt_bias": randn(4, seed=5),
+            "seq_idx": torch.arange(9).expand(2, -1) // 5, "initial_state": randn(2, 4, 3, 5)}
+
+
 def run_ssd(method):
-    given = {"x": randn(2, 9, 4, 3), "dt": randn(2, 9, 4, seed=1), "A": -uniform(0.5, 2, 4),
-             "B": randn(2, 9, 2, 5, seed=2), "C": randn(2, 9, 2, 5, seed=3), "D": randn(4),
-             "z": randn(2, 9, 4, 3, seed=4), "dt_bias": randn(4, seed=5), "dt_softplus": True,
-             "seq_idx": torch.arange(9).expand(2, -1) // 5, "initial_state": randn(2, 4, 3, 5)}
+    given = ssd_arguments() | {"dt_softplus": True}
     check(ssd, **given, chunk_size=4, return_final_state=True, method=method)
     given["initial_states"] = given.pop("initial_state")
     check(compat.mamba_chunk_scan_combined, **given, chunk_size=4, dt_limit=(0.1, 1.0))

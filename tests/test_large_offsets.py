@@ -11,12 +11,14 @@ import pytest
 import torch
 from systems import randn
 
-from minimamba import selective_scan
+from minimamba import selective_scan, ssd
 from minimamba.ops import causal_conv1d, decode
 from minimamba.scan import why_not
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
 from minimamba.scan.triton.plan import ScanShape, make_plan
+from minimamba.ssd.triton import operator as ssd_operator
+from minimamba.ssd.triton import plan as ssd_plan
 
 pytestmark = [
     pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton"))),
@@ -60,7 +62,7 @@ def last_programs(monkeypatch):
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
     for remembered in (operator._forward_launches, operator._backward_launches,
-                       causal_conv1d._launcher):
+                       causal_conv1d._launcher, ssd_operator._forward_launches):
         remembered.cache_clear()
 
 
@@ -90,6 +92,92 @@ def test_convolution_and_its_gradients():
     torch.testing.assert_close(dx[-1:, -tail:, -channels:].float(), d_inputs, **half)
     torch.testing.assert_close(sums[-1, -1, :width, -channels:].T, d_weight)
     torch.testing.assert_close(sums[-1, -1, width, -channels:], d_bias)
+
+
+def test_state_space_duality(monkeypatch):
+    batch, n_heads, head_dim, d_state, tail = 2, 80, 16, 16, 11
+    length = 2**24 + tail
+    monkeypatch.setattr(ssd_operator, "choose_plan", lambda shape, itemsize, _: ssd_plan.make_plan(
+        shape, ssd_plan.choose_tiles(head_dim, d_state, itemsize), 2**18))
+    x, y = (reserve(batch, length, n_heads, head_dim, dtype=torch.float16) for _ in range(2))
+    dt = reserve(batch, length, n_heads, dtype=torch.float16)
+    B, C = (reserve(batch, length, 1, d_state, dtype=torch.float16) for _ in range(2))
+    cums, lows = (reserve(batch, n_heads, 2**24 + 64) for _ in range(2))
+    assert min(x.numel(), cums.numel()) > 2**31
+    last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C)]
+    for seed, t in enumerate(last):
+        t[:] = random(*t.shape, seed=seed).abs()
+    A = -random(n_heads, seed=5).abs()
+    entering = random(batch, n_heads, 2, head_dim, d_state, seed=6)
+    final_state = torch.empty(batch, n_heads, head_dim, d_state)
+    launches = ssd_operator._forward_launches(
+        ssd_plan.SSDShape(*x.shape, 1, d_state),
+        tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, *[None] * 3)), None,
+        False, True, CPU, (torch.float16,))
+    launches.sum_decays(dt, A, None, None, cums, lows, None)
+    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state, None, None, None)
+
+    last_x, last_dt, last_B, last_C = (t.float() for t in last)
+    expected, expected_state = ssd(last_x, last_dt, A[-1:], last_B, last_C, method="reference",
+                                   initial_state=entering[-1:, -1:, 1], return_final_state=True)
+    half = {"rtol": 2**-8, "atol": 2**-8}
+    torch.testing.assert_close(y[-1:, -tail:, -1:].float(), expected, **half)
+    torch.testing.assert_close(final_state[-1:, -1:], expected_state, **half)
+
+
+def test_gradients_of_state_space_duality():
+    """The last programs over chunks and heads have the last chunk. That of the walk back has the
+    first, since it goes from the end to the beginning; there nothing decays."""
+    batch, n_heads, head_dim, d_state, tail = 2, 80, 16, 16, 11
+    shape = ssd_plan.SSDShape(batch, 2**24 + tail, n_heads, head_dim, 1, d_state)
+    plan = ssd_plan.make_backward_plan(
+        shape, ssd_plan.choose_backward_tiles(head_dim, d_state, 2), 2**18, 1)
+    chunk, chunks = plan.tiles.chunk, plan.chunks
+    x, dy, dx = (reserve(*shape[:4], dtype=torch.float16) for _ in range(3))
+    dt, d_dt = (reserve(*shape[:3], dtype=torch.float16) for _ in range(2))
+    B, C, dB, dC = (reserve(*shape[:2], 1, d_state, dtype=torch.float16) for _ in range(4))
+    cums, lows, deltas, rows, columns, aheads, directs = (
+        reserve(batch, n_heads, chunks * chunk) for _ in range(7))
+    states = reserve(batch, chunks, n_heads, head_dim, d_state, dtype=torch.float16)
+    dCB = reserve(batch * chunks, chunk, chunk, dtype=torch.float16)
+    overlaps, sums = reserve(batch, n_heads, chunks, 1), reserve(2, batch, chunks, n_heads)
+    assert min(x.numel(), cums.numel(), states.numel(), dCB.numel()) > 2**31
+    last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C, dy)]
+    for seed, t in enumerate((*last, dy[-1:, :chunk, -1:], C[-1:, :chunk], states[-1, 0, -1])):
+        t[:] = random(*t.shape, seed=seed)
+    last[1].abs_()
+    A = -random(n_heads, seed=8).abs()
+    entering, leaving = random(2, batch, n_heads, 2, head_dim, d_state, seed=9).half().float()
+    leaves = [t.float().clone().requires_grad_() for t in (*last[:2], A[-1:], *last[2:4])]
+    y, final_state = ssd(*leaves, method="reference", return_final_state=True,
+                         initial_state=entering[-1:, -1:, 1])
+    expected = torch.autograd.grad((y, final_state), leaves,
+                                   (last[4].float(), leaving[-1:, -1:, 0]))
+
+    launches = ssd_operator._backward_launches(
+        shape, plan, tuple(None if t is None else t.stride()
+                           for t in (x, dt, B, C, None, dy, dx, dB, dC)), None, False, (), CPU)
+    launches.sum_decays(dt, A, None, None, cums, lows, deltas)
+    launches.save_states(x, B, cums, lows, entering, None, states, None, None)
+    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
+    first, d_initial_state = states[-1, 0, -1].float(), torch.empty_like(entering[:, :, 0])
+    launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps, d_initial_state)
+    overlaps[-1, -1, -1] = cums[-1, -1, -1].exp2() * (
+        leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
+    states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last
+    launches.write(x, B, C, dy, None, cums, deltas, states, dCB, aheads, directs, dx, dB, None)
+    launches.step(dt, A, None, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
+
+    found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[0, -1, -1, -1:],
+             *(t[-1:, -tail:] for t in (dB, dC))]
+    after_first = leaving[-1, -1, 1]
+    added = dy[-1, :chunk, -1].float().mT @ C[-1, :chunk, 0].float()
+    for given, wanted in [*zip(found, expected, strict=True),
+                          (states[-1, 0, -1], after_first),
+                          (overlaps[-1, -1, 0, 0], (first * after_first).sum()),
+                          (d_initial_state[-1, -1], after_first + added)]:
+        error = (given.float() - wanted).norm() / wanted.norm()
+        assert error <= 2**-9, (tuple(given.shape), error)
 
 
 @pytest.fixture

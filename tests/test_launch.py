@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minimamba import scan, selective_scan
+from minimamba import Mamba, arguments, scan, selective_scan
 from minimamba.compat import selective_scan_fn
+from minimamba.ops import causal_conv1d
 from minimamba.ops.launch import Launcher
 from minimamba.scan.triton import operator
 
@@ -104,6 +105,8 @@ def counted(monkeypatch):
     return count
 
 
+VIEWS = {"split", "t", "view", "_unsafe_view", "squeeze", "split_with_sizes", "slice", "transpose",
+         "permute", "select", "unsqueeze"}
 IN_INTERPRETER = pytest.mark.skipif(bool(scan.why_not("triton")) or torch.cuda.is_available(),
                                     reason="counted where a plan has as few programs as possible")
 
@@ -116,17 +119,16 @@ def test_a_call_of_the_scan_does_nothing_that_it_could_leave_out(counted):
     given = [x, delta, -torch.rand(6, 4), B, C, torch.randn(6), z]
     options = {"delta_bias": torch.randn(6), "delta_softplus": True, "method": "triton"}
     # y, the last state; and, empty, the states of chunks and the packed B and C.
-    assert counted(lambda: selective_scan(*given, **options)) == (
-        1, {"empty_like": 1, "new_empty": 3})
     leaves = [t.detach().requires_grad_() for t in given]
-    assert counted(lambda: selective_scan(*leaves, **options)) == (
-        1, {"empty_like": 1, "new_empty": 3, "detach": 2})
+    for tensors in (given, leaves):
+        assert counted(lambda tensors=tensors: selective_scan(*tensors, **options)) == (
+            1, {"empty_like": 1, "new_empty": 3})
     y = selective_scan(*leaves, **options)
     dy = torch.ones_like(y)
     # The scan, and what adds up its parts. Room for the gradients of what is as long as x, of B and
     # C, of the rest, and for the parts; only those of dB and dC must begin with 0.
     assert counted(lambda: torch.autograd.grad(y, leaves, dy)) == (
-        2, {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1, "detach": 2})
+        2, {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1})
 
 
 @IN_INTERPRETER
@@ -137,15 +139,42 @@ def test_a_call_in_the_official_layout_copies_and_transposes_nothing(counted, mo
     given = [u, delta, -torch.rand(6, 4), B, C, torch.randn(6), z, torch.randn(6), True]
     leaves = [t.requires_grad_() if isinstance(t, torch.Tensor) else t for t in given]
     selective_scan_fn(*leaves)                               # checks, once per signature
-    room = {"empty_like": 1, "new_empty": 3, "unbind": 1}
+    room = {"empty_like": 1, "new_empty": 3, "select": 1}
     # B and C are packed, since their states lie apart; then the scan.
     with torch.no_grad():
-        assert counted(lambda: selective_scan_fn(*given)) == (2, room)
-    assert counted(lambda: selective_scan_fn(*leaves)) == (2, room | {"detach": 2})
+        assert counted(lambda: selective_scan_fn(*leaves)) == (2, room)
+    assert counted(lambda: selective_scan_fn(*leaves)) == (2, room)
     y = selective_scan_fn(*leaves)
     assert y.is_contiguous()
     dy = torch.ones_like(y)
     launches, operations = counted(lambda: torch.autograd.grad(y, leaves[:-1], dy))
     assert launches == 2
     assert operations == {"empty_like": 5, "new_empty": 5, "split_with_sizes": 1, "new_zeros": 1,
-                          "unbind": 1, "detach": 2}
+                          "select": 1}
+
+
+@IN_INTERPRETER
+def test_a_block_computes_and_converts_nothing_that_it_could_leave_out(counted, monkeypatch):
+    monkeypatch.setattr(causal_conv1d, "can_use_kernels", lambda _: True)
+    monkeypatch.setattr(arguments, "can_read_values", lambda _: False)
+    block, u = Mamba(16, dtype=torch.bfloat16), torch.randn(2, 70, 16).bfloat16()
+    # Five products, of which two are in_proj's; A; room for what the kernels write. The cache's
+    # part of the convolution's input is copied, and nothing else.
+    forward = {"mm": 5, "exp": 1, "neg_": 1, "empty_like": 2, "new_empty": 3}
+    with torch.no_grad():
+        assert counted_without_views(counted, lambda: block(u, return_cache=True)) == (
+            2, forward | {"_to_copy": 1})
+    assert counted_without_views(counted, lambda: block(u)) == (2, forward)
+    y, parameters = block(u), list(block.parameters())
+    dy = torch.ones_like(y)
+    # Three of the products again, and two for each of five; two of these are added to others. What
+    # is converted are the gradients of the convolution and of Δ's bias, summed in float32.
+    assert counted_without_views(counted, lambda: torch.autograd.grad(y, parameters, dy)) == (
+        4, {"mm": 11, "addmm_": 2, "cat": 1, "sum": 1, "mul": 1, "exp": 1, "neg_": 1,
+            "empty_like": 7, "new_empty": 7, "new_zeros": 1, "clone": 1, "_to_copy": 2})
+
+
+def counted_without_views(counted, call):
+    """Launches, and operations that allocate or compute."""
+    launches, operations = counted(call)
+    return launches, {name: count for name, count in operations.items() if name not in VIEWS}

@@ -26,6 +26,20 @@ TRANSFORMERS = {
     "time_step_rank": 48, "time_step_scale": 1.0, "torch_dtype": "float32",
     "transformers_version": "4.39.0.dev0", "use_bias": False, "use_cache": True,
     "use_conv_bias": True, "vocab_size": 50280}
+MAMBA2_OFFICIAL = OFFICIAL | {
+    "ssm_cfg": {"layer": "Mamba2"}, "d_intermediate": 0, "attn_layer_idx": [], "attn_cfg": {},
+    "pad_vocab_size_multiple": 16, "tie_embeddings": True}
+MAMBA2 = {
+    "architectures": ["Mamba2ForCausalLM"], "bos_token_id": 0, "chunk_size": 256, "conv_kernel": 4,
+    "eos_token_id": 0, "expand": 2, "head_dim": 64, "hidden_act": "silu", "hidden_size": 4096,
+    "initializer_range": 0.1, "intermediate_size": 8192, "layer_norm_epsilon": 1e-05,
+    "model_type": "mamba2", "n_groups": 8, "norm_before_gate": True, "num_heads": 128,
+    "num_hidden_layers": 64, "pad_token_id": 0, "rescale_prenorm_residual": False,
+    "residual_in_fp32": True, "rms_norm": True, "state_size": 128, "tie_word_embeddings": False,
+    "time_step_floor": 0.0001, "time_step_init_scheme": "random", "time_step_limit": [
+        0.0, float("inf")], "time_step_max": 0.1, "time_step_min": 0.001, "time_step_rank": 256,
+    "time_step_scale": 1.0, "torch_dtype": "bfloat16", "transformers_version": "4.44.0",
+    "use_bias": False, "use_cache": True, "use_conv_bias": True, "vocab_size": 32768}
 OWN = describe_config(MambaConfig(40, 12, 2), {}, "minimamba")
 
 
@@ -34,11 +48,20 @@ def test_published_configs_are_those_of_the_130m_model():
     assert parse_config(TRANSFORMERS) == MambaConfig(n_layer=24, dt_rank=48, eos_token_id=0)
 
 
+def test_configs_of_mamba2_models_are_read_in_both_layouts():
+    assert parse_config(MAMBA2_OFFICIAL) == MambaConfig(50288, layers="2" * 24, d_state=128)
+    assert parse_config(MAMBA2) == MambaConfig(
+        32768, 4096, layers="2" * 64, d_state=128, n_groups=8, tie_embeddings=False,
+        eos_token_id=0)
+
+
 def test_an_absent_key_has_the_default_of_its_own_layout():
     assert parse_config({"d_model": 64}) == MambaConfig(50280, 64, 64)
     assert parse_config({"ssm_cfg": {}}) == MambaConfig(50280, 2560, 64)
     assert parse_config({"model_type": "mamba"}) == MambaConfig(50280, 768, 32, eos_token_id=0)
     assert parse_config({"model_type": "minimamba"}) == MambaConfig()
+    assert parse_config({"ssm_cfg": {"layer": "Mamba2"}}) == MambaConfig(
+        50280, 2560, layers="2" * 64, d_state=128)
 
 
 def test_defaults_are_those_of_the_config_of_transformers():
@@ -47,6 +70,10 @@ def test_defaults_are_those_of_the_config_of_transformers():
     assert parse_config(every_key) == MambaConfig(n_layer=32, dt_rank=48, eos_token_id=0)
     without_rank = {key: value for key, value in every_key.items() if key != "time_step_rank"}
     assert parse_config(without_rank) == parse_config({"model_type": "mamba"})
+    mamba2 = parse_config(transformers.Mamba2Config().to_dict())
+    assert mamba2 == parse_config({"model_type": "mamba2"}) == MambaConfig(
+        32768, 4096, layers="2" * 64, d_state=128, n_groups=8, tie_embeddings=False,
+        eos_token_id=2)
 
 
 @pytest.mark.parametrize(("vocab_size", "multiple", "padded"), [
@@ -72,6 +99,18 @@ def test_every_value_that_our_model_has_is_honoured():
         "fused_add_norm": False, "residual_in_fp32": False, "tie_embeddings": False,
     }) == MambaConfig(n_layer=24, d_state=8, d_conv=3, expand=3, dt_rank=5, bias=True,
                       conv_bias=False, residual_in_fp32=False, tie_embeddings=False)
+    ssm_cfg = {"layer": "Mamba2", "d_state": 8, "headdim": 96, "ngroups": 4, "d_ssm": None,
+               "dt_limit": [0.01, 0.2], "rmsnorm": True, "D_has_hdim": False, "conv_init": 0.1,
+               "norm_before_gate": False, "A_init_range": [1, 8], "chunk_size": 64}
+    assert parse_config(MAMBA2_OFFICIAL | {"ssm_cfg": ssm_cfg}) == MambaConfig(
+        50288, layers="2" * 24, d_state=8, head_dim=96, n_groups=4, dt_limit=(0.01, 0.2))
+
+
+@pytest.mark.parametrize(("limit", "read"), [
+    ([0.0, {"__float__": "Infinity"}], None), ([0.0, float("inf")], None), ([0.01, 1], (0.01, 1)),
+    ([0.01, {"__float__": "Infinity"}], (0.01, float("inf")))], ids=str)
+def test_infinite_largest_step_is_read_however_transformers_writes_it(limit, read):
+    assert parse_config(MAMBA2 | {"time_step_limit": limit}).dt_limit == read
 
 
 def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
@@ -104,13 +143,24 @@ def test_several_end_tokens_end_a_text_and_are_saved(tmp_path):
     (TRANSFORMERS, {"eos_token_id": 50280}, "^eos_token_id in config.json: .+ got 50280$"),
     (TRANSFORMERS, {"eos_token_id": [0, 10**30]}, "^eos_token_id in config.json: "),
     (TRANSFORMERS, {"a\nb" * 100: "x\n" * 10**5}, "^config.json: expected no key .{,200}$"),
-    ({"model_type": "mamba2"}, OFFICIAL, "^model_type in config.json: .+, got 'mamba2'$"),
+    ({"model_type": "mamba3"}, OFFICIAL, "^model_type in config.json: .+, got 'mamba3'$"),
+    *((MAMBA2, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
+        "num_heads": 64, "head_dim": 60, "n_groups": 3, "hidden_act": "gelu", "rms_norm": False,
+        "architectures": ["MambaForCausalLM"], "num_hidden_layers": "64", "state_size": 0,
+        "time_step_limit": [0.1, 0.01], "intermediate_size": 4096}.items()),
+    (MAMBA2, {"num_hidden_layers": 10**18}, "^num_hidden_layers in config.json: .+ at most 10000"),
+    (MAMBA2, {"d_ssm": 64}, "^config.json: expected no key .+, got 'd_ssm' = 64$"),
+    *((OFFICIAL, {"ssm_cfg": {"layer": "Mamba2", key: value}},
+       rf"^{key} in config.json: expected .+, got ") for key, value in {
+        "d_ssm": 64, "D_has_hdim": True, "rmsnorm": False, "norm_before_gate": True,
+        "headdim": 100, "ngroups": 5, "dt_limit": 1}.items()),
+    (OFFICIAL, {"ssm_cfg": {"layer": "Mamba2", "dt_rank": 4}}, "^config.json: .+ 'dt_rank' = 4$"),
     *((OFFICIAL, {key: value}, rf"^{key} in config.json: expected .+, got ") for key, value in {
         "rms_norm": False, "d_intermediate": 1024, "attn_layer_idx": [3], "ssm_cfg": [],
         "attn_cfg": {"causal": True}, "pad_vocab_size_multiple": 0, "vocab_size": "50277",
         "d_model": 2.5, "n_layer": "24", "tie_embeddings": "yes"}.items()),
     *((OFFICIAL, {"ssm_cfg": {key: value}}, rf"^{key} in config.json: expected .+, got ")
-      for key, value in {"layer": "Mamba2", "d_state": "16", "dt_rank": "broadcast"}.items()),
+      for key, value in {"layer": "Mamba3", "d_state": "16", "dt_rank": "broadcast"}.items()),
     (OFFICIAL, {"ssm_cfg": {"headdim": 64}}, "^config.json: expected no key .+ 'headdim' = 64$"),
     (OFFICIAL, {"norm_epsilon": 1e-3}, "^config.json: expected no key .+ got 'norm_epsilon'"),
     (OWN, {"dropout": 0.1}, "^config.json: expected no key .+ got 'dropout' = 0.1$"),
@@ -153,6 +203,17 @@ def official_shapes(config):
         shapes |= {"conv1d.bias": (e,)} if conv_bias else {}
         return shapes | ({"in_proj.bias": (2 * e,), "out_proj.bias": (d,)} if bias else {})
 
+    def block2(d_state=128, d_conv=4, expand=2, headdim=64, ngroups=1, conv_bias=True, bias=False,
+               dt_limit=None):
+        e = expand * d
+        heads, conv_channels = e // headdim, e + 2 * ngroups * d_state
+        features = e + conv_channels + heads
+        shapes = {"in_proj.weight": (features, d), "conv1d.weight": (conv_channels, 1, d_conv),
+                  "dt_bias": (heads,), "A_log": (heads,), "D": (heads,), "norm.weight": (e,),
+                  "out_proj.weight": (d, e)}
+        shapes |= {"conv1d.bias": (conv_channels,)} if conv_bias else {}
+        return shapes | ({"in_proj.bias": (features,), "out_proj.bias": (d,)} if bias else {})
+
     d, vocab_size, multiple = config.d_model, config.vocab_size, config.pad_vocab_size_multiple
     if vocab_size % multiple:
         vocab_size += multiple - vocab_size % multiple
@@ -160,14 +221,18 @@ def official_shapes(config):
               "lm_head.weight": (vocab_size, d)}
     for layer in range(config.n_layer):
         shapes[f"backbone.layers.{layer}.norm.weight"] = (d,)
+        options = dict(config.ssm_cfg)
+        block_shapes = block2 if options.pop("layer", "Mamba1") == "Mamba2" else block
         shapes |= {f"backbone.layers.{layer}.mixer.{name}": shape
-                   for name, shape in block(**config.ssm_cfg).items()}
+                   for name, shape in block_shapes(**options).items()}
     return shapes
 
 
 @pytest.mark.parametrize("changes", [
     {}, {"vocab_size": 41}, {"tie_embeddings": False, "residual_in_fp32": False},
-    {"bias": True, "conv_bias": False}, {"d_state": 5, "d_conv": 3, "expand": 3, "dt_rank": 2}],
+    {"bias": True, "conv_bias": False}, {"d_state": 5, "d_conv": 3, "expand": 3, "dt_rank": 2},
+    {"layers": "22", "head_dim": 4, "n_groups": 3, "d_state": 5, "dt_limit": (0.01, 0.1)},
+    {"layers": "22", "head_dim": 18, "expand": 3, "bias": True, "conv_bias": False, "d_conv": 3}],
     ids=str)
 def test_official_package_opens_what_is_saved_in_its_layout(changes, tmp_path):
     model = small_model(**changes)

@@ -59,9 +59,9 @@ def test_hidden_states_and_logits_equal_forward(pattern, double):
 
 
 @pytest.mark.skipif(bool(compiled.why_not()), reason=str(compiled.why_not()))
-@pytest.mark.parametrize("batch", [1, 2])
-def test_compiled_steps_equal_steps(double, batch):
-    model = small_model(bias=True)
+@pytest.mark.parametrize(("batch", "pattern"), [(1, "MM"), (2, "M2")])
+def test_compiled_steps_equal_steps(double, batch, pattern):
+    model = small_model(bias=True, layers=pattern, head_dim=8)
     cache = compiled_cache = model.init_cache(batch)
     with torch.inference_mode():
         for ids in random_ids(batch, 5).unbind(1):
@@ -71,13 +71,24 @@ def test_compiled_steps_equal_steps(double, batch):
     caches_close(compiled_cache, cache)
 
 
-def test_in_place_steps_equal_steps(model):
+@pytest.mark.parametrize("pattern", ["MM", "M2"])
+def test_in_place_steps_equal_steps(pattern, double):
+    model = small_model(layers=pattern, head_dim=8)
     cache, own = model.init_cache(2), model.init_cache(2)
     with torch.no_grad():
         for ids in random_ids(2, 5).unbind(1):
             logits, cache = model.step(ids, cache)
             assert torch.equal(model.step_(ids, own), logits)
     caches_close(own, cache)
+
+
+@pytest.mark.parametrize("pattern", ["MM", "M2"])
+def test_in_place_step_reads_no_values_so_that_a_graph_can_hold_it(pattern):
+    model = small_model(layers=pattern, head_dim=8).to("meta")
+    cache = model.init_cache(2)
+    with torch.no_grad():
+        logits = model.step_(random_ids()[:, 0].to("meta"), cache)
+    assert logits.shape == (2, 40)
 
 
 @every_pattern
@@ -213,6 +224,19 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
         model.use_scan_method("fast")
 
 
+def test_scan_method_is_that_of_mamba2_blocks_too(double):
+    model = hybrid("M2A")
+    expected = model(random_ids())
+    for method in ("reference", "chunked", "auto"):
+        close(model.use_scan_method(method)(random_ids()), expected)
+        assert [layer.mixer.scan_method for layer in model.layers[:2]] == [method, method]
+    for method in ("associative", "quadratic"):              # a method of one of the two alone
+        with pytest.raises(ValueError, match=rf"^method: expected 'auto', .+ got '{method}'$"):
+            model.use_scan_method(method)
+        assert model.layers[0].mixer.scan_method == model.layers[1].mixer.scan_method == "auto"
+    close(hybrid("22").use_scan_method("quadratic")(random_ids()), hybrid("22")(random_ids()))
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda m: m(random_ids().float()),
      r"^input_ids: expected dtype int64, got float32$"),
@@ -257,7 +281,7 @@ def test_scan_method_is_that_of_all_selective_scans(monkeypatch, double):
     (lambda m: m.step(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
     (lambda m: m.step_(random_ids(), m.init_cache(2)), r"^input_ids: expected shape \(batch,\)"),
     (lambda m: hybrid("MA").step_(random_ids()[:, 0], None),
-     "^step_: expected a model of Mamba blocks alone, got layers 'MA'$"),
+     "^step_: expected a model of Mamba and Mamba-2 blocks alone, got layers 'MA'$"),
 ])
 def test_bad_input_is_refused_by_name(model, call, message):
     with pytest.raises(ValueError, match=message):

@@ -170,15 +170,18 @@ def functions(source):
     return found
 
 
-def test_the_kernels_of_the_workshop_are_those_of_the_library():
-    library = (ROOT / "minimamba/scan/triton_minimal.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("file", "chapters", "of"), [
+    ("scan/triton_minimal.py", ("07", "08"), {"forward_kernel", "backward_kernel"}),
+    ("ssd/triton_minimal.py", ("12",), {"ssd_kernel"})])
+def test_the_kernels_of_the_workshop_are_those_of_the_library(file, chapters, of):
+    library = (ROOT / "minimamba" / file).read_text(encoding="utf-8")
     kernels = {name: code for name, code in functions(library).items()
                if code.startswith("@triton.jit")}
-    assert {"forward_kernel", "backward_kernel"} < kernels.keys()
-    taught = {code for name in NAMES if name.startswith(("07", "08"))
+    assert of <= kernels.keys()
+    taught = {code for name in NAMES if name.startswith(chapters)
               for cell in cells(name, "code") for code in functions(cell["source"]).values()}
     missing = [name for name, code in kernels.items() if code not in taught]
-    assert not missing, "in neither chapter 07 nor 08"
+    assert not missing, f"in no chapter of {chapters}"
 
 
 def test_chapter_00_maps_every_chapter():

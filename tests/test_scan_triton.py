@@ -250,6 +250,19 @@ def test_results_do_not_depend_on_which_axis_is_contiguous(monkeypatch, length, 
             torch.testing.assert_close(t, expected[name], rtol=1e-5, atol=1e-5)
 
 
+def test_D_and_the_bias_may_have_half_precision_and_so_do_their_gradients():
+    found = []
+    for dtype in (torch.bfloat16, torch.float32):
+        tensors = {name: t.to(dtype if name in ("D", "delta_bias") else torch.float32)
+                   .requires_grad_() for name, t in inputs(9).items()}
+        with chunks_of(CHUNK if DEVICE == "cuda" else 8):
+            y, _ = operator.scan(**tensors, delta_softplus=True)
+            found.append([y, *torch.autograd.grad(y.square().sum(), list(tensors.values()))])
+        assert [t.dtype for t in found[-1][1:]] == [t.dtype for t in tensors.values()]
+    for half, single in zip(*found, strict=True):
+        torch.testing.assert_close(half, single.to(half.dtype))
+
+
 def test_array_may_begin_anywhere_where_time_is_contiguous():
     x, delta = randn(2, 1, 2, 8).bfloat16().to(DEVICE)
     A, B, C = -torch.ones(2, 4, device=DEVICE), *randn(2, 1, 4, 8).float().to(DEVICE)

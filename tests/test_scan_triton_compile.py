@@ -121,6 +121,71 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
             assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
 """
 
+COMPILE_SSD = """
+import sys
+sys.path.append("benchmarks")
+import triton
+from predict_kernels import disassembled
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.ssd.triton import backward, forward
+from minimamba.ssd.triton.plan import choose_backward_tiles, choose_tiles
+
+HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
+                                   "states", "dCB", "d_dt")}
+OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
+            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
+OVER_HEADS = backward.read_gradients, backward.write_gradients
+NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
+
+def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True):
+    is_backward = kernel.fn.__module__ == backward.__name__
+    is_walk = kernel is backward.walk_states
+    tiles = (choose_backward_tiles if is_backward else choose_tiles)(
+        64, d_state, 4 if dtype == "fp32" else 2)
+    constants = {"head_dim": 64, "d_state": d_state, "D_PER_HEAD": True, "CHUNK": tiles.chunk,
+                 "N": tiles.states, "BLOCK": tiles.block,
+                 "COLUMNS": tiles.columns if is_backward else 0,
+                 "STAGES": tiles.walk_stages if is_walk else tiles.stages, "SOFTPLUS": True,
+                 "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
+                 "TILES": 2, **dict.fromkeys(without)}
+    names = kernel.arg_names
+    constants = {name: constants[name] for name in names if name in constants}
+    types = dict.fromkeys(HALF, f"*{dtype}") | {"seq_idx_ptr": "*i64"}
+    signature = {name: "constexpr" if name in constants else types.get(
+                     name, "*fp32" if name.endswith("_ptr") else "i32") for name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names)
+               if signature[name] != "constexpr" and name not in backward.RUNTIME_SIZES}
+    return triton.compile(ASTSource(kernel, signature, constants, aligned),
+                          target=GPUTarget("cuda", capability, 32),
+                          options={"num_warps": tiles.walk_warps if is_walk else tiles.warps})
+
+for kernel, d_state, options in (
+        (forward.sum_decays, 128, {"without": ()}), (forward.add_up, 128, {"without": ()}),
+        (forward.carry, 128, {"without": ["initial_ptr"]}),
+        (forward.walk, 64, {}), (forward.walk, 128, {}),
+        (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
+        (forward.walk, 256, {"without": ()}),
+        (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
+        (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
+        (backward.read_gradients, 128, {"without": ()}),
+        (backward.write_gradients, 128, {"without": ()}),
+        (backward.step_gradients, 128, {"without": ()})):
+    compiled = compile(kernel, d_state, **options)
+    instructions, _ = disassembled(compiled.asm["cubin"])
+    spills = sum(at.text.startswith(("LDL", "STL")) for at in instructions)
+    assert spills <= (100 if kernel in OVER_HEADS else 0), (kernel, spills)
+    if kernel not in (forward.sum_decays, forward.carry, backward.step_gradients):
+        at_once = 8 // compiled.metadata.num_warps
+        assert at_once * (compiled.metadata.shared / 1024 + 1) <= 228, "KB of an H100"
+        texts = " ".join(at.text for at in instructions)
+        assert "UTMALDG" in texts, "no tile is copied by a descriptor"
+        assert "HGMMA" in texts, "no tensor core multiplies"
+for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
+                        (backward.read_gradients, ()), (backward.write_gradients, ())):
+    compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -149,6 +214,10 @@ def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
 
 def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
     run(tmp_path, "-c", COMPILE_DECODING)
+
+
+def test_kernels_of_mamba_2_compile_without_spills_for_tensor_cores_and_descriptors(tmp_path):
+    run(tmp_path, "-c", COMPILE_SSD)
 
 
 def test_machine_code_needs_the_cycles_that_the_plan_is_based_on(tmp_path):

@@ -12,18 +12,27 @@ import re
 import sys
 import threading
 from html import unescape
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 import minimamba
+from minimamba.course import plots
+from minimamba.course.plots import style
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools" / "site"))
 import build
 import docstrings
+import libraries
+import links
+import pictures
 import prose
 from api import Reference
 from cells import WIDGET, Body
@@ -116,8 +125,58 @@ def undocumented_and_long(first_argument: int, second_argument: dict[str, int], 
 ''',
     "_private.py": '"""Not for users."""\n',
 }
+# What learners ask, and the section that must be among the first three results.
+QUERIES = """
+what is delta                     | glossary.html#Δ
+Δ                                 | glossary.html#Δ
+step size                         | 02_discretization_and_delta.html#Δ-is-time
+why is A negative                 | 04_s4.html#6.-Why-A-is-minus-an-exponential,-and-where-it-starts
+vanishing gradients               | 00_start_here.html#So-why-not-an-RNN?
+selctive scan                     | 07_a_fused_kernel.html#7.-The-fused-selective-scan
+parallel scan                     | 06_the_scan.html#06-·-The-scan
+bf16                              | glossary.html#bfloat16
+kv cache                          | glossary.html#cache
+key-value cache                   | glossary.html#cache
+S4 vs S6                          | 05_selectivity.html#2.-S4-beside-S6
+discretise                        | glossary.html#discretization
+dicretization                     | glossary.html#discretization
+time constants                    | glossary.html#time-constant
+zoh                               | glossary.html#zero-order-hold
+zero order hold                   | glossary.html#zero-order-hold
+why does the code use delta B     | 02_discretization_and_delta.html#6.-Why-does-the-code-use-ΔB,\
+-and-not-zero-order-hold-for-B?
+which rules explode               | 02_discretization_and_delta.html#3.-Which-rules-can-explode?
+discount factor                   | glossary.html#discount-factor
+hippo                             | 01_continuous_state_spaces.html#6.-HiPPO:-a-state-that-keeps-\
+a-window
+impulse responses                 | glossary.html#impulse-response
+what is a hidden state            | glossary.html#hidden-state
+dimension of the state            | glossary.html#state-dimension
+shapes of A B C delta             | questions.html#What-shapes-have-A,-B,-C-and-Δ?
+broadcasting                      | 05_selectivity.html#9.-What-"broadcast"-means-for-Δ,-and-why-\
+the-code-projects
+fft convolution                   | 03_recurrence_and_convolution.html#3.-Convolve-by-FFT,-with-p\
+adding
+LSTM                              | 02_discretization_and_delta.html#Is-that-a-GRU?-An-LSTM?
+gated recurrent neural network    | 02_discretization_and_delta.html#8.-A-selective-state-is-a-ga\
+ted-RNN
+kernel fusion                     | glossary.html#fusion
+roofline                          | glossary.html#roofline
+bakward kernel                    | 08_the_backward_kernel.html#6.-The-backward-kernel
+recomputing                       | glossary.html#recomputation
+race conditions                   | glossary.html#race-condition
+what does the short convolution do| 09_the_mamba_block.html#4.-What-is-the-short-convolution-for,-\
+and-does-it-shift-tokens?
+packed sequences                  | 09_the_mamba_block.html#7.-Packed-and-left-padded-sequences
+step by step generation           | 09_the_mamba_block.html#6.-All-at-once,-or-step-by-step?
+length generalisation             | 10_training_mamba.html#4.-Beyond-the-lengths-it-was-trained-on
+why is A not selective            | questions.html#Why-is-A-not-selective?-Why-not-learn-Ā-and-B̄-\
+directly?
+phone book                        | 11_what_a_state_forgets.html#5.-To-copy,-and-to-use-a-phone-book
+jamba                             | 11_what_a_state_forgets.html#8.-How-Jamba-is-laid-out
+"""
 SCREEN = {"width": 1280, "height": 900}
-PHONE = {"width": 400, "height": 800}
+PHONE = {"width": 390, "height": 800}
 pytestmark = pytest.mark.browser
 
 
@@ -287,7 +346,7 @@ def test_text_contrasts_with_its_background_in_both_themes(site, page):
 
 
 def test_formulas_are_typeset_in_the_font_of_the_site(small_site, page):
-    page.goto(f"{small_site.as_uri()}/index.html")
+    page.goto(f"{small_site.as_uri()}/00_widget.html")
     assert page.evaluate("document.fonts.ready.then(() => "
                          "document.fonts.check('16px \"Course Math\"', 'Δ'))")
     fraction = page.locator("mfrac").first.bounding_box()
@@ -304,17 +363,123 @@ def test_first_tab_stop_skips_to_the_main_content(site, page):
     assert page.evaluate("document.activeElement.tagName") == "MAIN"
 
 
-def test_solutions_are_folded_on_screen_and_printed_on_paper(small_site, page):
-    page.goto(f"{small_site.as_uri()}/index.html")
-    solution = page.locator("main details pre").first
+def test_solutions_are_folded_on_screen_and_not_printed(small_site, page):
+    page.goto(f"{small_site.as_uri()}/00_widget.html")
+    solution = page.locator("main details.solution pre").first
     assert not solution.is_visible()
     page.locator("main summary").first.click()
     assert solution.is_visible()
-    page.locator("main summary").first.click()
     page.emulate_media(media="print")
-    assert solution.is_visible()
+    assert not solution.is_visible()
+    assert page.locator("main h2").first.is_visible()
     assert not page.locator("header, nav").first.is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+# The first page
+
+def test_first_page_has_a_live_widget_and_every_chapter(site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/index.html")
+    assert page.locator("h1").bounding_box()["y"] < 300
+    page.locator(".widget input").first.fill("..z..")
+    page.locator(".widget", has_text="..z..").wait_for()
+    links = page.locator(".chapters a").evaluate_all("all => all.map(a => a.getAttribute('href'))")
+    assert links == [*(f"{name}.html" for name in CHAPTERS), "questions.html", "glossary.html"]
+    assert page.locator(".chapters span").count() == len(CHAPTERS)
+    assert fits_a_phone(page)
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("repository", [None, "https://github.com/someone/a-course",
+                                        "https://example.org/git/a-course"])
+def test_pages_link_to_the_repository_if_there_is_one(tmp_path, repository):
+    small_build(tmp_path, TITLE, name="00_a.ipynb", repository=repository)
+    for page in ("index.html", "00_a.html"):
+        html = (tmp_path / "site" / page).read_text(encoding="utf-8")
+        assert (f'href="{repository}"' in html) == bool(repository)
+        clone = f"git clone {repository} &amp;&amp; cd a-course &amp;&amp; make course"
+        assert (clone in html) == bool(repository)
+        assert "None" not in html
+    links = re.findall(r'<a href="(https://[^"]*)">(\w+)</a>', html)
+    on_github = repository and "github" in repository
+    assert [name for _, name in links] == (["Colab", "Kaggle", "Binder"] if on_github else [])
+    for url, _ in links:
+        assert "someone/a-course" in url
+        assert url.endswith("notebooks/00_a.ipynb")
+    assert 'href="notebooks/00_a.ipynb" download' in html
+
+
+def test_repository_is_the_one_of_the_project_s_urls(tmp_path):
+    project = tmp_path / "pyproject.toml"
+    project.write_text("[project]\nname = 'a'\n")
+    assert links.repository(project) is None
+    project.write_text("[project.urls]\nDocumentation = 'https://a.b'\n")
+    assert links.repository(project) is None
+    project.write_text("[project.urls]\nRepository = 'https://a.b/c'\n")
+    assert links.repository(project) == "https://a.b/c"
+
+
+# Figures, formulas and tables
+
+def test_nothing_moves_while_a_page_loads(site, page):
+    """The figures arrive when the text has been painted, as over a network."""
+    def painted_first(route):
+        painted = "performance.getEntriesByName('first-contentful-paint').length"
+        page.wait_for_function(painted)
+        route.continue_()
+
+    page.route("**/figures/*", painted_first)
+    page.add_init_script("""window.shift = 0;
+        new PerformanceObserver(list => list.getEntries().forEach(one => window.shift += one.value))
+            .observe({ type: "layout-shift", buffered: true });""")
+    for size in (PHONE, SCREEN):
+        page.set_viewport_size(size)
+        for name in ("index", "02_discretization_and_delta"):
+            page.goto(f"{site.as_uri()}/{name}.html", wait_until="load")
+            assert page.locator("img:not([width][height])").count() == 0
+            page.wait_for_function("[...document.querySelectorAll('.still')].every(e => e.hidden)")
+            assert page.evaluate("window.shift") < 0.01
+
+
+def test_wide_formulas_and_tables_scroll_with_a_hint_and_can_be_focused(site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
+    table = page.locator(".wide.more-right").first
+    table.focus()
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == (
+        "Table, scrolls sideways")
+    assert table.evaluate("e => getComputedStyle(e).boxShadow") != "none"
+    page.keyboard.press("ArrowRight")
+    page.locator(".wide.more-left").first.wait_for()
+    assert page.locator(".formula.more-right[tabindex='0']").count() >= 1
+    page.set_viewport_size({"width": 1900, "height": 900})
+    page.wait_for_function("!document.querySelector('.wide[tabindex]')")
+
+
+def test_figures_follow_the_theme_and_are_printed_on_white(site, page):
+    def darkness():
+        png = page.locator("main figure img[src$='.svg']").first.screenshot()
+        return 255 - np.asarray(Image.open(BytesIO(png)).convert("L")).mean()
+
+    page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
+    seen = []
+    for scheme, media in (("light", "screen"), ("dark", "screen"), ("dark", "print")):
+        page.emulate_media(color_scheme=scheme, media=media)
+        seen.append(darkness())
+    light, dark, printed = seen
+    assert light < 40
+    assert dark > 200
+    assert printed < 40
+
+
+def test_numbers_on_a_heat_map_keep_their_colours_in_both_themes(tmp_path):
+    table = torch.tensor([[0.0, 100.0], [50.0, 70.0]])
+    figure = plots.annotated_heatmaps({"a": table}, ["p", "q"], ["r", "s"], "x", "y", "z")
+    style._write_svg(figure, tmp_path, "map", "a map")
+    themed = pictures.themed((tmp_path / "map.svg").read_text(encoding="utf-8"))
+    fixed = re.findall(r'<g fill="#000000" id="text_\d+">\s*<!-- (\S+) -->', themed)
+    assert sorted(fixed) == ["0", "100", "50", "70"]
 
 
 # Search
@@ -355,21 +520,46 @@ def test_search_finds_the_entries_of_the_glossary(site, page):
     assert page.errors == []
 
 
-@pytest.mark.parametrize(("words", "first"), [
-    ("selective_scan", "api/scan.html#selective_scan"),
-    ("minimamba.selective_scan", "api/scan.html#selective_scan"),
-    ("attention_mask", None),
-])
-def test_search_finds_the_api_reference_beside_the_chapters(served, page, words, first):
+def test_search_finds_what_learners_ask_for_among_the_first_three(site, page):
+    page.goto(f"{site.as_uri()}/glossary.html")
+    queries = dict(map(str.strip, line.rsplit("|", 1)) for line in QUERIES.strip().splitlines())
+    assert len(queries) == 40
+    found = page.evaluate("""async (queries) => {
+        const find = await finder();
+        return queries.map(words => find(words).slice(0, 3).map(({ section }) => section.url));
+    }""", [*queries, "mamba 2"])
+    assert re.search(r"mamba-?2|^12_", found.pop()[0], re.I)
+    assert {words: urls for (words, url), urls in zip(queries.items(), found, strict=True)
+            if url not in urls} == {}
+
+
+def test_search_finds_the_api_reference_beside_the_chapters(served, page):
     page.goto(f"{served}/api/lti.html")                # from a page in a folder of its own
-    status, found = search(page, words)
-    assert re.fullmatch(r"\d+ sections?, \d+ API entr(y|ies)", status)
-    assert any(url.startswith("api/") for url in found)
-    assert any(url[:2].isdigit() for url in found)
-    assert first in (found[0], None)
+    for words in ("attention_mask", "minimamba.selective_scan", "selective_scan"):
+        page.get_by_role("searchbox").fill("")
+        status, found = search(page, words)
+        assert re.fullmatch(r"\d+ sections?, \d+ API entr(y|ies)", status)
+        assert any(url.startswith("api/") for url in found)
+        assert any(url[:2].isdigit() for url in found)
+        if "scan" in words:
+            assert found[0] == "api/scan.html#selective_scan"
     page.keyboard.press("Enter")
     page.wait_for_url(f"{served}/{found[0]}")
     assert page.errors == []
+
+
+def test_search_results_lie_within_the_screen_and_mark_synonyms_and_stems(site, page):
+    page.goto(f"{site.as_uri()}/glossary.html")
+    search(page, "delta discretise")
+    marks = {mark.lower() for mark in page.locator("mark").all_inner_texts()}
+    assert {"δ", "discretization"} <= marks
+    for width in (320, 390, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        for part in ("[role=status]", "ol", "li >> nth=0"):
+            box = page.locator("form[role=search]").locator(part).bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
+            assert box["width"] > min(280, width)
 
 
 # The API reference
@@ -446,7 +636,7 @@ def test_api_page_shows_every_part_of_a_docstring(small_site, page):
 
 
 def test_code_in_a_chapter_links_to_the_api_reference(small_site, page):
-    page.goto((small_site / "index.html").as_uri())
+    page.goto((small_site / "00_widget.html").as_uri())
     assert page.locator("main p a.api").get_attribute("href") == "api/filters.html#smooth"
     assert page.locator("h2 a").count() == 0
 
@@ -476,20 +666,66 @@ def check_widget_counts(page):
 
 
 def test_widget_responds_to_key_and_mouse_in_a_page_opened_from_a_disk(small_site, page):
-    page.goto((small_site / "index.html").as_uri())
+    page.goto((small_site / "00_widget.html").as_uri())
     check_widget_counts(page)
     assert loads_only_files(page)
 
 
 def test_without_javascript_a_widget_shows_its_still_picture(small_site, browser):
     page = browser.new_context(java_script_enabled=False).new_page()
-    page.goto((small_site / "index.html").as_uri())
+    page.goto((small_site / "00_widget.html").as_uri())
     assert page.locator(".widget .still img").is_visible()
     assert not page.get_by_role("search").is_visible()
     page.context.close()
 
 
 # The build
+
+class Registry:
+    """Stands in for urllib: answers with some bytes, or fails."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.calls = 0
+
+    def urlopen(self, url, timeout):
+        self.calls += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return BytesIO(self.answer)
+
+
+@pytest.mark.parametrize(("answer", "calls", "reason"), [
+    (OSError("no route to host"), 3, "could not be fetched from https://registry.npmjs.org/stemmer/"
+                                     "-/stemmer-2.0.1.tgz: no route to host. Connect"),
+    (b"other", 1, "expected the package whose SHA-512 is bkWv"),
+])
+def test_a_library_that_cannot_be_had_is_named_in_one_line(tmp_path, monkeypatch, answer, calls,
+                                                          reason):
+    registry = Registry(answer)
+    monkeypatch.setattr(libraries, "VENDOR", tmp_path / "vendor")
+    monkeypatch.setattr(libraries.urllib.request, "urlopen", registry.urlopen)
+    monkeypatch.setattr(libraries.time, "sleep", lambda seconds: None)
+    with pytest.raises(ValueError, match=re.escape(reason)) as refusal:
+        libraries.STEMMER.files()
+    assert "\n" not in str(refusal.value)
+    assert registry.calls == calls
+    assert not (tmp_path / "vendor").exists()
+
+
+def test_a_library_is_fetched_once_and_checked_each_time(tmp_path, monkeypatch):
+    libraries.STEMMER.files()
+    kept, = libraries.VENDOR.glob("stemmer-*.tgz")
+    registry = Registry(kept.read_bytes())
+    monkeypatch.setattr(libraries, "VENDOR", tmp_path / "vendor")
+    monkeypatch.setattr(libraries.urllib.request, "urlopen", registry.urlopen)
+    first = libraries.STEMMER.files()
+    assert libraries.STEMMER.files() == first
+    assert registry.calls == 1
+    (tmp_path / "vendor" / kept.name).write_bytes(b"damaged")
+    assert libraries.STEMMER.files() == first
+    assert registry.calls == 2
+
 
 def test_formula_that_cannot_be_converted_stops_the_build():
     with pytest.raises(Exception, match="nosuchcommand"):
@@ -616,14 +852,14 @@ def test_a_build_that_fails_leaves_the_earlier_site(tmp_path, monkeypatch):
     assert (site / "index.html").read_text() == "keep"
 
 
-def small_build(tmp_path, *cells, name="a.ipynb", site=None):
+def small_build(tmp_path, *cells, name="a.ipynb", site=None, repository=None):
     """Build the site of one notebook and of an empty package."""
     notebooks = folder_of(tmp_path / "notebooks")
     package = folder_of(tmp_path / "package", "__init__.py")
     (package / "__init__.py").write_text('"""A package."""\n')
     notebooks.mkdir(exist_ok=True)
     nbformat.write(nbformat.v4.new_notebook(cells=[*cells]), notebooks / name)
-    build.build(site or tmp_path / "site", notebooks, package, {}.get)
+    build.build(site or tmp_path / "site", notebooks, package, {}.get, repository)
 
 
 TITLE = nbformat.v4.new_markdown_cell("# Title")
@@ -663,7 +899,7 @@ def test_a_file_that_is_no_notebook_is_named_in_one_line(tmp_path, text):
 
 def test_a_site_may_lie_beside_what_it_is_made_of(tmp_path, monkeypatch):
     figures = folder_of(tmp_path / "figures", "drawn by hand.svg")
-    (tmp_path / "CITATION.cff").write_text("title: none")
+    (tmp_path / "README.md").write_text("no chapters")
     monkeypatch.setattr(build, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
     for folder in (figures, tmp_path / "notebooks"):
@@ -681,7 +917,7 @@ def test_a_notebook_cannot_bring_another_file_into_the_site(module):
     body = Body({})
     with pytest.raises(ValueError, match=r"^module: expected the name of a JavaScript file, got "):
         body.output(output)
-    assert body.modules == set()
+    assert body.widgets == {}
 
 
 def test_no_tag_in_a_widget_s_data_ends_or_hides_the_page():

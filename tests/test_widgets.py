@@ -21,11 +21,13 @@ from minimamba.course import plots, weights, widgets
 from minimamba.course.inspect import trace_states
 from minimamba.course.widgets import (
     DeltaExplorer,
+    DualityExplorer,
     HippoExplorer,
     KernelExplorer,
     RecallExplorer,
     RooflineExplorer,
     ScanStepper,
+    ShapeExplorer,
     StabilityExplorer,
     StateExplorer,
     TokenExplorer,
@@ -37,6 +39,7 @@ from minimamba.course.widgets.hippo_explorer import _recording, _states
 from minimamba.course.widgets.state_explorer import StateMaps, _levels
 from minimamba.lm import MambaLM
 from minimamba.s4 import hippo
+from minimamba.scan import selective_scan
 
 JS = Path(widgets.__file__).parent / "js"
 EXPLORERS = [getattr(widgets, name) for name in widgets.__all__]
@@ -59,27 +62,20 @@ def code_model():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Figures are replaced by the arguments of the function that would draw them."""
-    for name in ("associative_recall", "convolution", "layer_states", "roofline", "scalar_ssm",
-                 "scan_order", "stability", "token_states"):
+    for name in ("associative_recall", "convolution", "layer_states", "reconstructed_past",
+                 "roofline", "scalar_ssm", "scan_order", "ssm_shapes", "stability", "token_states"):
         monkeypatch.setattr(plots, name, lambda *arguments, **options: (arguments, options))
-    monkeypatch.setattr(plots.HippoExplorerFigure, "png",
-                        lambda self, *arguments: pickle.dumps(arguments))
-
-
-def drawn(explorer):
-    """What the picture of an explorer is drawn from."""
-    if isinstance(explorer, HippoExplorer):
-        return explorer.picture
-    return pickle.dumps(explorer._figure())
 
 
 @pytest.mark.parametrize(("explorer", "settings"), [
     (DeltaExplorer, {"delta": 0.1, "decay_rate": 4.0, "input": "EEG"}),
+    (DualityExplorer, {"decay": 0.9, "chunk_size": 5, "step": 3}),
     (HippoExplorer, {"d_state": 9, "time": 3.0, "measure": "legt"}),
     (KernelExplorer, {"step": 9, "decay": 0.5, "angle": 90, "input": "step"}),
     (RecallExplorer, {"d_state": 4, "pairs": 9, "query": 3}),
     (RooflineExplorer, {"passes": 1, "d_state": 64, "dtype": "bfloat16"}),
     (ScanStepper, {"order": "sequential", "length": 5, "level": 2}),
+    (ShapeExplorer, {"batch": 1, "length": 6, "d_inner": 5, "d_state": 4}),
     (StabilityExplorer, {"real": 1.5, "imaginary": -2.0}),
     (StateExplorer, {"layer": 1, "channel": 99, "text": "def f(x):\n    return x\n"}),
     (TokenExplorer, {"tokens": "a.b", "letter_delta": 2.0, "noise_delta": 0.5, "position": 2,
@@ -89,21 +85,24 @@ def test_each_setting_changes_the_value_and_the_picture(undrawn, explorer, setti
     assert list(explorer.value) == list(explorer.settings)
     assert set(settings) == set(explorer.settings)
     for name, setting in settings.items():
-        before = drawn(explorer)
+        before = pickle.dumps(explorer._figure())
         setattr(explorer, name, setting)
         assert explorer.value[name] == setting
-        assert drawn(explorer) != before, name
+        assert pickle.dumps(explorer._figure()) != before, name
 
 
 @pytest.mark.parametrize(("explorer", "bad"), [
     (DeltaExplorer, {"delta": [0.0, 11, "1", True], "decay_rate": [-1.0, math.nan],
                      "input": ["noise", None]}),
+    (DualityExplorer, {"decay": [0.4, 1.01, math.nan], "chunk_size": [0, 17, 4.0],
+                       "step": [-1, 5, True]}),
     (HippoExplorer, {"d_state": [4, 67, 9.0], "time": [0.0, 10.5], "measure": ["lmu"]}),
     (KernelExplorer, {"step": [32, 3.0], "decay": [1.1], "angle": [-1, math.nan],
                       "input": ["neuron"]}),
     (RecallExplorer, {"d_state": [1, 65, "8"], "pairs": [0, 65, "8"], "query": [0, 25, True]}),
     (RooflineExplorer, {"passes": [17, 1.0], "d_state": [0], "dtype": ["int8"]}),
     (ScanStepper, {"order": ["Kogge"], "length": [1, 17, 4.0], "level": [6, -1, True]}),
+    (ShapeExplorer, {"batch": [0, 4], "length": [7], "d_inner": [6, 1.0], "d_state": [5, True]}),
     (StabilityExplorer, {"real": [2.5], "imaginary": [None]}),
     (StateExplorer, {"text": ["", "é", "a\tb", 81 * "a", 3], "layer": [2, -1],
                      "channel": [256, 1.0, True, None]}),
@@ -182,17 +181,19 @@ def test_settings_that_are_refused_together_all_stay():
 
 
 @pytest.mark.parametrize(("explorer", "text", "size"), [
-    (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 414)),
-    (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 432)),
-    (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 450)),
-    (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 432)),
-    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 340)),
-    (ScanStepper, "ScanStepper('Blelloch', length=8, level=5)", (810, 415)),
-    (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 440)),
+    (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 436)),
+    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 495)),
+    (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 454)),
+    (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 472)),
+    (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 454)),
+    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 365)),
+    (ScanStepper, "ScanStepper('Blelloch', length=8, level=5)", (810, 438)),
+    (ShapeExplorer, "ShapeExplorer(batch=2, length=4, d_inner=3, d_state=2)", (700, 466)),
+    (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 465)),
     (StateExplorer, r"StateExplorer('    for name in names:  # one by one\n', layer=0, channel=0)",
-     (810, 648)),
+     (810, 670)),
     (TokenExplorer, "TokenExplorer('..a...b..c....', letter_delta=3, noise_delta=0.01)",
-     (810, 432))])
+     (810, 454))])
 def test_a_page_without_a_kernel_gets_a_still_picture_and_text(explorers, explorer, text, size):
     data, metadata = explorers[explorer]._repr_mimebundle_()
     picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))
@@ -205,9 +206,11 @@ def test_a_page_without_a_kernel_gets_a_still_picture_and_text(explorers, explor
 
 
 @pytest.mark.parametrize(("explorer", "size"), [
-    (DeltaExplorer(0.1), 80_000), (KernelExplorer(3, 0.5), 4_000), (RecallExplorer(), 9_000),
-    (RooflineExplorer(), 400), (ScanStepper(), 200), (StabilityExplorer(), 200),
-    (TokenExplorer("ä."), 400)], ids=lambda it: it if isinstance(it, int) else type(it).__name__)
+    (DeltaExplorer(0.1), 80_000), (DualityExplorer(0.5), 200),
+    (HippoExplorer(), 5_000), (KernelExplorer(3, 0.5), 4_000),
+    (RecallExplorer(), 9_000), (RooflineExplorer(), 400), (ScanStepper(), 200),
+    (ShapeExplorer(), 200), (StabilityExplorer(), 200), (TokenExplorer("ä."), 400)],
+    ids=lambda it: it if isinstance(it, int) else type(it).__name__)
 def test_a_page_without_a_kernel_gets_all_that_the_drawing_needs(explorer, size, monkeypatch):
     monkeypatch.setattr(type(explorer), "_still", lambda self: base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5C"
@@ -320,13 +323,6 @@ def test_every_input_of_the_delta_explorer_is_a_recording(name):
 
 # HippoExplorer.
 
-def test_a_setting_from_the_browser_is_answered_with_picture_and_caption():
-    explorer, expected = HippoExplorer(), HippoExplorer(d_state=9)
-    explorer.set_state({"d_state": 9})
-    assert explorer.value == expected.value
-    assert (explorer.picture, explorer.caption) == (expected.picture, expected.caption)
-
-
 @pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
 def test_a_larger_state_dimension_reconstructs_more_of_the_past(measure):
     captions = [HippoExplorer(d_state, 8.0, measure).caption for d_state in (5, 17, 65)]
@@ -353,13 +349,9 @@ def test_the_first_components_of_a_legs_state_are_those_of_a_smaller_state():
 
 @pytest.mark.parametrize("measure", ["legs", "legt", "fout"])
 @pytest.mark.parametrize("time", [1.0, 6.0])
-def test_the_hippo_explorer_draws_the_reconstruction_from_its_state(measure, time, monkeypatch):
-    drawn = []
-    png = plots.HippoExplorerFigure.png
-    monkeypatch.setattr(plots.HippoExplorerFigure, "png",
-                        lambda self, *arguments: drawn.append(arguments) or png(self, *arguments))
-    figure = HippoExplorer(9, time, measure)._drawing
-    title, middle, reconstruction, now, start, c = drawn[-1]
+def test_the_hippo_explorer_draws_the_reconstruction_from_its_state(measure, time):
+    explorer = HippoExplorer(9, time, measure)
+    (start, now), middle, reconstruction, c, found = explorer.compute()
     t, signal, _ = _recording()
     k = round(80 * time) - 1                                # t[k] = (k + 1) / 80
     window = None if measure == "legs" else 2.0
@@ -372,19 +364,18 @@ def test_the_hippo_explorer_draws_the_reconstruction_from_its_state(measure, tim
     assert torch.allclose(reconstruction, hippo.basis(measure, 9, age) @ c)
     expected = signal[samples]
     error = (reconstruction - expected).square().mean() / expected.var(correction=0)
-    assert title.endswith(f"RMSE {error.sqrt():.0%}")
-    assert figure.title.get_text() == title
-    for line, points in ((figure.reconstruction, (middle, reconstruction)),
-                         (figure.coefficients, (torch.arange(9), c)),
-                         (figure.now, ([now, now], [0, 1])),
-                         (figure.window, ([start, start], [0, 1]))):
+    assert found == pytest.approx(error.sqrt().item())
+    past, state = explorer._figure().axes
+    assert past.texts[0].get_text().endswith(f"RMSE {found:.0%}")
+    _, drawn, at_now, at_start = past.lines
+    for line, points in ((drawn, (middle, reconstruction)), (at_now, ([now, now], [0, 1])),
+                         (at_start, ([start, start], [0, 1])),
+                         (state.lines[1], (torch.arange(9), c))):
         for coordinates, values in zip(line.get_data(), points, strict=True):
             assert [*coordinates] == [*values]
 
 
-def test_every_time_on_the_slider_is_a_sample(monkeypatch):
-    # Only captions count here: drawing 191 pictures would take seconds.
-    monkeypatch.setattr(plots.HippoExplorerFigure, "png", lambda self, *arguments: b"")
+def test_every_time_on_the_slider_is_a_sample():
     explorer = HippoExplorer(d_state=3)
     for steps in range(10, 201):
         explorer.time = steps * 0.05
@@ -518,6 +509,44 @@ def test_the_still_of_the_recall_explorer_shows_what_it_computes():
     assert list(every.lines[2].get_xdata()) == [4, 4]
 
 
+# DualityExplorer.
+
+@pytest.mark.parametrize("size", [1, 3, 4, 16])
+def test_the_entries_that_each_step_lights_are_those_from_which_the_mask_follows(size):
+    explorer = DualityExplorer(0.7, size)
+    within, added, between, entering = (torch.from_numpy(plots.lit_entries(16, size, step))
+                                        for step in (1, 2, 3, 4))
+    mask = explorer.mask()
+    assert torch.equal(within | entering, mask > 0)
+    assert not (within & entering).any()
+    ends = range(size - 1, 15, size)
+    assert added.any(1).nonzero()[:, 0].tolist() == list(ends)
+    assert between.nonzero().tolist() == [[t, s] for t in ends for s in ends if s <= t]
+    for t, s in entering.nonzero().tolist():                # column · number · row
+        end, start = s // size * size + size - 1, t // size * size
+        assert added[end, s]
+        assert between[start - 1, end]
+        product = mask[t, start - 1] * mask[start - 1, end] * mask[end, s]
+        torch.testing.assert_close(product, mask[t, s])
+
+
+def test_the_duality_explorer_counts_in_words():
+    explorer = DualityExplorer(0.5, 4, 1)
+    assert explorer.caption == "Step 1, within chunks: 40 of 136 entries, all at once."
+    explorer.step = 2
+    assert "12 weights, the least 0.125." in explorer.caption
+    explorer.step = 3
+    assert "3 to hand on" in explorer.caption
+    assert "0.0625 of the state" in explorer.caption
+    explorer.step = 4
+    assert "96 of 136 entries" in explorer.caption
+    explorer.chunk_size = 16                                # one chunk: masked attention
+    assert "0 of 136 entries" in explorer.caption
+    explorer.step = 0
+    assert explorer.caption == ("Chunks of 16: 1 in 16 steps. Of step 1, 3.05e-05 is left at step "
+                                "16.")
+
+
 # ScanStepper.
 
 def test_the_scan_stepper_counts_combine_operations_and_complete_states():
@@ -543,6 +572,22 @@ def test_the_scan_stepper_counts_combine_operations_and_complete_states():
     assert stepper.value == {"order": "sequential", "length": 5, "level": 2}
     with pytest.raises(ValueError, match=r"^level: expected a whole number from 0 to 4, got 5"):
         stepper.level = 5
+
+
+# ShapeExplorer.
+
+def test_the_shapes_are_those_of_the_scan():
+    explorer = ShapeExplorer(3, 5, 4, 2)
+    arrays = {name: torch.rand(shape) for name, shape in explorer.shapes().items()}
+    y, last_state = selective_scan(*(arrays[name] for name in ("x", "Δ", "A", "B", "C")),
+                                   return_last_state=True)
+    assert y.shape == arrays["y"].shape
+    assert last_state.shape == arrays["h"][:, -1].shape
+    assert torch.exp(torch.einsum("bld,dn->bldn", arrays["Δ"], arrays["A"])).shape == (
+        arrays["exp(ΔA)"].shape)
+    assert explorer.caption == (
+        "x, Δ and y have the shape (3, 5, 4), B and C (3, 5, 2), A (4, 2). exp(ΔA) and h have "
+        "(3, 5, 4, 2): 120 values over all steps. The state after one step has 24, and x has 60.")
 
 
 # StabilityExplorer.

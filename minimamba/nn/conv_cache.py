@@ -61,11 +61,13 @@ def last_inputs(x: Tensor, conv_state: Tensor | None, d_conv: int, like: Tensor)
         (batch, d_conv − 1, channels), in the dtype of the weight, under autocast too.
     """
     kept = d_conv - 1
-    if conv_state is None:
-        conv_state = like.new_zeros(len(x), kept, x.shape[2])
-    recent = torch.cat([conv_state, x[:, max(0, x.shape[1] - kept):]], 1).to(like.dtype)
-    # Not recent[:, -kept:], which would be all of it for d_conv = 1.
-    return recent[:, recent.shape[1] - kept:]
+    if x.shape[1] < kept:
+        x = torch.cat([like.new_zeros(len(x), kept, x.shape[2]) if conv_state is None
+                       else conv_state, x], 1)
+    # Not x[:, -kept:], which would be all of it for d_conv = 1. Copied, for the cache would keep
+    # the whole of x in memory.
+    return x[:, x.shape[1] - kept:].to(like.dtype, copy=True,
+                                       memory_format=torch.contiguous_format)
 
 
 def move_padding(x: Tensor, conv_state: Tensor | None, d_conv: int,

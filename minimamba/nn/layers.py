@@ -71,7 +71,8 @@ class Layer(nn.Module):
         """
         self._check("x", x, "batch, length")
         check_bool("return_cache", return_cache)
-        normed = self.norm(x.to(self.norm.weight.dtype))
+        norm = self.norm
+        normed = norm(x.to(norm.weight.dtype))
         y = self.mixer(normed, cache, attention_mask=attention_mask, return_cache=return_cache)
         if not return_cache:
             return self._residual(x) + y
@@ -126,7 +127,7 @@ class Layer(nn.Module):
 
     def _check(self, name: str, x: Tensor, axes: str) -> None:
         weight = self.norm.weight
-        check_features(name, x, axes, len(weight), weight, any_dtype=True)
+        check_features(name, x, axes, weight.shape[0], weight, any_dtype=True)
 
     def _residual(self, x: Tensor) -> Tensor:
         """x in the dtype of the residual stream."""

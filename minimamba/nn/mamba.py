@@ -136,7 +136,8 @@ class Mamba(SelectiveSSM):
         Raises:
             ValueError: naming the argument, what was expected and what was given.
         """
-        check_input(x, self.d_model, weight_of(self.conv1d))
+        weight = weight_of(self.conv1d)
+        check_input(x, self.d_model, weight)
         check_bool("return_cache", return_cache)
         batch, length, _ = x.shape
         conv_state, ssm_state = None, None
@@ -160,7 +161,7 @@ class Mamba(SelectiveSSM):
             output = linear_layer(self.out_proj, y)
         if not return_cache:
             return output
-        conv_state = last_inputs(conv_input, conv_state, self.d_conv, weight_of(self.conv1d))
+        conv_state = last_inputs(conv_input, conv_state, self.d_conv, weight)
         return output, MambaCache(conv_state, ssm_state)
 
     def step(self, x: Tensor, cache: MambaCache) -> tuple[Tensor, MambaCache]:

@@ -119,7 +119,7 @@ def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Te
     _, step_blocks = _blocks(d_inner, length)
     sums = x.new_empty(batch, step_blocks, width + 1, d_inner, dtype=torch.float32)
     launch(x, weight, bias, conv_state, dy, dx, d_conv_state, sums)
-    d_weight, d_bias = sums.sum((0, 1)).to(weight.dtype).split([width, 1])
+    d_weight, d_bias = sums.sum((0, 1)).to(weight.dtype).split_with_sizes((width, 1))
     # Cloned, for no output of an operator may share its memory with another.
     return [dx, d_weight.T.clone(memory_format=torch.contiguous_format), d_bias[0],
             d_conv_state]

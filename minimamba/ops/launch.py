@@ -40,6 +40,9 @@ class Launcher:
 
     def __init__(self, kernel: Callable, grid: tuple[int, int, int], constants: dict[str, object],
                  **options: int) -> None:
+        from triton.runtime import driver
+
+        self._driver = driver
         self._run_anew = kernel[grid]
         self._grid = grid
         self._constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -63,10 +66,8 @@ class Launcher:
             compiled = self._run_anew(*tensors, **self._constants, **self._options)
             self._compiled = compiled if is_aligned else self._compiled
             return
-        from triton.runtime import driver
-
         compiled = self._compiled
-        stream = driver.active.get_current_stream(device.index)
+        stream = self._driver.active.get_current_stream(device.index)
         # As Triton's JITFunction.run does, without its hooks for profilers.
         compiled.run(*self._grid, stream, compiled.function, compiled.packed_metadata, None, None,
                      None, *addresses, *self._constants.values())

@@ -80,8 +80,8 @@ def is_plain(layer: nn.Module) -> bool:
 
 def _has_global_hooks() -> bool:
     """Say whether somebody looks at all modules."""
-    return any((module._global_forward_hooks, module._global_forward_pre_hooks,
-                module._global_backward_hooks, module._global_backward_pre_hooks))
+    return bool(module._global_forward_hooks or module._global_forward_pre_hooks
+                or module._global_backward_hooks or module._global_backward_pre_hooks)
 
 
 def weight_of(layer: nn.Module) -> Tensor:

@@ -77,10 +77,11 @@ def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool)
         return False
     needs_grad = _needs_grad(u, weights)
     projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
+    batch, length, _ = u.shape
+    d_inner, d_state = weights.A_log.shape
     return (weights.conv.shape[2] <= causal_conv1d.MAX_D_CONV
-            and weights.A_log.shape[1] <= operator.MAX_D_STATE
-            and len(weights.A_log) <= operator.MAX_D_INNER
-            and len(u) <= operator.MAX_BATCH and u.shape[1] <= operator.MAX_LENGTH
+            and d_state <= operator.MAX_D_STATE and d_inner <= operator.MAX_D_INNER
+            and batch <= operator.MAX_BATCH and length <= operator.MAX_LENGTH
             and (torch.is_autocast_enabled(u.device.type)
                  or all(weight.dtype == u.dtype for weight in projections))
             # Where only some are learned, gradients of the others would be for nothing.
@@ -149,7 +150,8 @@ def _forward(u: Tensor, weights: BlockWeights, conv_state: Tensor | None,
              needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Kept]:
     """The output, the inputs of the convolution, the last state, and what the backward needs."""
     conv_input, z = _in_branches(u, weights)
-    x = causal_conv1d.forward_pass(conv_input, weights.conv[:, 0], weights.conv_bias, conv_state)
+    x = causal_conv1d.forward_pass(conv_input, weights.conv.squeeze(1), weights.conv_bias,
+                                   conv_state)
     projected = linear(x, weights.x_proj)
     dt, B, C = _scan_inputs(projected, weights)
     y, last_state, chunk_states, BC = operator.forward_pass(
@@ -163,7 +165,8 @@ def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tens
     kept = Kept(*saved[:len(Kept._fields)])
     weights = _converted(BlockWeights(*saved[len(Kept._fields):]), dtype)
     conv_input, z = _in_branches(kept.u, weights)
-    x = causal_conv1d.forward_pass(conv_input, weights.conv[:, 0], weights.conv_bias, None)
+    conv = weights.conv.squeeze(1)
+    x = causal_conv1d.forward_pass(conv_input, conv, weights.conv_bias, None)
     dt, B, C = _scan_inputs(kept.projected, weights)
     A = _A(weights)
     d_output = d_output.to(dtype)
@@ -173,20 +176,20 @@ def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tens
         x, dt, A, B, C, weights.D, z, weights.dt_bias, True, kept.chunk_states, kept.BC,
         d_output @ weights.out_proj, None, False, y_again=y)
     d_out_proj = _rows(d_output).mT @ _rows(y)
-    d_projected = torch.cat([d_dt @ weights.dt_proj, dB, dC], -1)
+    d_projected = _rows(torch.cat([d_dt @ weights.dt_proj, dB, dC], -1))
     low_rank_dt = kept.projected[..., :weights.dt_proj.shape[1]]
     d_dt_proj = _rows(d_dt).mT @ _rows(low_rank_dt)
-    d_x_proj = _rows(d_projected).mT @ _rows(x)
-    _rows(dx).addmm_(_rows(d_projected), weights.x_proj)
+    d_x_proj = d_projected.mT @ _rows(x)
+    _rows(dx).addmm_(d_projected, weights.x_proj)
     dx, d_conv, d_conv_bias, _ = causal_conv1d.backward_pass(
-        conv_input, weights.conv[:, 0], weights.conv_bias, None, dx)
+        conv_input, conv, weights.conv_bias, None, dx)
     to_x, to_z = weights.in_proj.chunk(2)
-    du = dx @ to_x
-    _rows(du).addmm_(_rows(dz), to_z)
+    u, dx, dz = _rows(kept.u), _rows(dx), _rows(dz)
+    du = (dx @ to_x).addmm_(dz, to_z).view(kept.u.shape)
     d_in_proj = torch.empty_like(weights.in_proj)
     d_to_x, d_to_z = d_in_proj.chunk(2)
-    torch.mm(_rows(dx).mT, _rows(kept.u), out=d_to_x)
-    torch.mm(_rows(dz).mT, _rows(kept.u), out=d_to_z)
+    torch.mm(dx.mT, u, out=d_to_x)
+    torch.mm(dz.mT, u, out=d_to_z)
     # A = −exp(A_log) is its own derivative.
     return [du, d_in_proj, d_conv[:, None], None if weights.conv_bias is None else d_conv_bias,
             d_x_proj, d_dt_proj, d_bias, dA * A, dD, d_out_proj]
@@ -202,7 +205,8 @@ def _in_branches(u: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor]:
 def _scan_inputs(projected: Tensor, weights: BlockWeights) -> tuple[Tensor, Tensor, Tensor]:
     """dt, B and C from (Δ_low, B, C)."""
     d_state = weights.A_log.shape[1]
-    low_rank_dt, B, C = projected.split([weights.dt_proj.shape[1], d_state, d_state], -1)
+    sizes = weights.dt_proj.shape[1], d_state, d_state
+    low_rank_dt, B, C = projected.split_with_sizes(sizes, -1)
     return linear(low_rank_dt, weights.dt_proj), B, C
 
 
@@ -211,11 +215,12 @@ def _A(weights: BlockWeights) -> Tensor:
 
 
 def _converted(weights: BlockWeights, dtype: torch.dtype) -> BlockWeights:
-    """The weights of the projections in the dtype of the block; A, D and Δ's bias in float32."""
+    """The weights of the projections in the dtype of the block, and A_log in float32. The kernels
+    convert the others."""
     return weights._replace(
         in_proj=weights.in_proj.to(dtype), x_proj=weights.x_proj.to(dtype),
-        dt_proj=weights.dt_proj.to(dtype), dt_bias=weights.dt_bias.float(),
-        A_log=weights.A_log.float(), D=weights.D.float(), out_proj=weights.out_proj.to(dtype))
+        dt_proj=weights.dt_proj.to(dtype), A_log=weights.A_log.float(),
+        out_proj=weights.out_proj.to(dtype))
 
 
 def _rows(t: Tensor) -> Tensor:

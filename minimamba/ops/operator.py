@@ -58,8 +58,8 @@ def _refuse_again(instead: str, *_: object) -> NoReturn:
 
 
 def differentiable(name: str, forward: Callable, backward: Callable, *, save: Callable,
-                   gradients: Callable, fake: Callable, fake_backward: Callable,
-                   instead: str) -> Callable:
+                   gradients: Callable, fake: Callable, fake_backward: Callable, instead: str,
+                   results: int | None = None) -> Callable:
     """Make a differentiable function from a forward and a backward that launch kernels.
 
     Args:
@@ -73,6 +73,8 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
         fake: as `forward`, but returns uninitialized tensors of the right shapes.
         fake_backward: the same for `backward`.
         instead: what to do for a second derivative, which there is none of; a sentence.
+        results: how many of the tensors that `forward` returns are wanted; all if None. Those
+            after them are for `save` alone, and eager code is not given them.
 
     Returns:
         A function with the arguments of `forward`.
@@ -88,7 +90,7 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
     def eager_forward(ctx, *arguments):
         output = forward(*arguments)
         save(ctx, arguments, output)
-        return output
+        return output if results is None else output[:results]
 
     eager = type(name, (torch.autograd.Function,), {
         "forward": staticmethod(eager_forward),

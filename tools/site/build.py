@@ -16,9 +16,11 @@ from html import escape, unescape
 from itertools import pairwise
 from pathlib import Path
 
+import libraries
+import links
 import nbformat
+import pictures
 import prose
-import yaml
 from api import Reference
 from cells import Body
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -31,7 +33,10 @@ changed them, are the next build's to delete, and no others."""
 NAME = re.compile(r"(?!index\.)[\w.-]+\.ipynb")
 """Names of notebooks that need no escape in an address."""
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
-ENTRY = re.compile(r"<tr>\s*<td>(.*?)</td>(.*?)</tr>", re.S)
+ROW = re.compile(r"<tr>(\s*<td.*?)</tr>", re.S)
+CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.S)
+TOPIC = re.compile(r"^\| \w\d \| \[[^]]*\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|$", re.M)
+LANDING_WIDGET = "token_explorer.js"
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 
 
@@ -43,7 +48,8 @@ def module_of_library(name: str) -> str:
 
 
 def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT / "minimamba",
-          module: Callable[[str], str] = module_of_library) -> None:
+          module: Callable[[str], str] = module_of_library,
+          repository: str | None = links.repository(ROOT / "pyproject.toml")) -> None:
     """Write the whole site, and then put it in the place of an earlier one.
 
     Args:
@@ -51,15 +57,17 @@ def build(site: Path, notebooks: Path = ROOT / "notebooks", package: Path = ROOT
         notebooks: the folder of the chapters, of questions.md and of glossary.md.
         package: the folder of the package that the API reference describes.
         module: gives the JavaScript of a widget by its file name.
+        repository: the address to which pages link, such as "https://github.com/name/minimamba".
 
     Raises:
         ValueError: if `site` is a file or a link, or holds a file that no build wrote; for a
-            notebook that can't be shown, with its name.
+            notebook that can't be shown, with its name; if the libraries of the search can't be
+            fetched.
     """
     check_replaceable(site)
     site.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=site.resolve().parent, prefix=".minimamba-") as folder:
-        write(Path(folder), notebooks, package, module)
+        write(Path(folder), notebooks, package, module, repository)
         replace(site, Path(folder))
 
 
@@ -107,16 +115,19 @@ def replace(site: Path, new: Path) -> None:
         path.replace(site / path.name)
 
 
-def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], str]) -> None:
+def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], str],
+          repository: str | None) -> None:
     """Write the whole site into an empty folder."""
     # Files alone, since the site may lie in one of these folders.
     books = sorted(path for path in notebooks.glob("*.ipynb") if path.is_file())
-    for name, paths in (("figures", (ROOT / "figures").glob("*.svg")), ("notebooks", books)):
-        (site / name).mkdir()
-        for path in paths:
-            shutil.copy(path, site / name)
-    for name in ("style.css", "search.js", "widgets.js", "math.woff2", "math.txt"):
+    (site / "notebooks").mkdir()
+    for path in books:
+        shutil.copy(path, site / "notebooks")
+    sizes = write_figures(site / "figures")
+    for name in ("style.css", "search.js", "finding.js", "scrolling.js", "widgets.js",
+                 "math.woff2", "math.txt"):
         shutil.copy(HERE / name, site)
+    (site / "search-libraries.js").write_text(libraries.script(), "utf-8")
 
     environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=StrictUndefined)
@@ -125,21 +136,45 @@ def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], st
     chapters = []
     for path in books:
         with errors_of(path):
-            chapters.append(chapter(path, body))
-    for name, page in (("questions.md", questions), ("glossary.md", glossary)):
+            chapters.append(chapter(path, body, repository))
+    for name, title in (("questions.md", "Questions"), ("glossary.md", "Glossary")):
         if (notebooks / name).exists():
             with errors_of(notebooks / name):
-                chapters.append(page(notebooks / name, reference))
+                chapters.append(tables(notebooks / name, title, reference))
     if not chapters:
         raise ValueError(f"{notebooks}: expected notebooks, got none")
     modules = reference.pages(environment)
+    for page in (*chapters, *modules):
+        page["html"] = pictures.with_sizes(page["html"], sizes)
     tabs = [("Chapters", chapters), ("API reference", modules)]
     for tab in tabs:
         write_pages(site, environment, tabs, tab)
-    shutil.copy(site / chapters[0]["url"], site / "index.html")
+    landing = environment.get_template("landing.html")
+    (site / "index.html").write_text(landing.render(
+        tabs=tabs, tab=None, root="", title="Mamba, built step by step", chapters=chapters,
+        topics=topics(), widget=pictures.with_sizes(body.widgets.get(LANDING_WIDGET, ""), sizes),
+        repository=repository, clone=repository and links.clone(repository)), "utf-8")
     write_script(site / "index.js", "COURSE", [
         section for page in (*chapters, *modules) for section in page["sections"]])
-    write_script(site / "modules.js", "MODULES", {n: module(n) for n in sorted(body.modules)})
+    write_script(site / "modules.js", "MODULES", {n: module(n) for n in sorted(body.widgets)})
+
+
+def write_figures(folder: Path) -> dict[str, tuple[float, float] | None]:
+    """Write all figures, in the colours of both themes; the size of each by its file name."""
+    folder.mkdir()
+    sizes = {}
+    for path in (ROOT / "figures").glob("*.svg"):
+        if path.is_file():
+            svg = path.read_text("utf-8")
+            (folder / path.name).write_text(pictures.themed(svg), "utf-8")
+            sizes[path.name] = pictures.size(svg)
+    return sizes
+
+
+def topics() -> dict[str, str]:
+    """What each chapter shows, by the name of its notebook: the table in README.md."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    return {name: prose.text(prose.render(words)) for name, words in TOPIC.findall(readme)}
 
 
 def captions() -> dict[str, str]:
@@ -163,7 +198,7 @@ def errors_of(path: Path) -> Iterator[None]:
         raise ValueError(f"{path.name}: {reason}") from error
 
 
-def chapter(path: Path, body: Body) -> dict:
+def chapter(path: Path, body: Body, repository: str | None) -> dict:
     """The page of a notebook."""
     if not NAME.fullmatch(path.name):
         raise ValueError("name: expected letters, digits, '_', '.' and '-', and not index.ipynb")
@@ -172,39 +207,33 @@ def chapter(path: Path, body: Body) -> dict:
     if first is None:
         raise ValueError("expected a heading, which names the page, got none")
     page = {"url": f"{path.stem}.html", "title": prose.text(first.group(3)), "html": html,
-            "source": source(path.name)}
+            "source": source(path.name, repository)}
     return page | {"sections": sections(page), "contents": contents(page)}
 
 
-def questions(path: Path, reference: Reference) -> dict:
-    """The page of questions, each with a link to its answer."""
-    html = prose.render(path.read_text("utf-8"), reference.find)
-    page = {"url": f"{path.stem}.html", "title": "Questions", "html": html, "source": None}
-    return page | {"sections": sections(page), "contents": contents(page)}
-
-
-def glossary(path: Path, reference: Reference) -> dict:
-    """The page of symbols and terms; each has an id and an entry of its own in the search."""
+def tables(path: Path, title: str, reference: Reference) -> dict:
+    """The page of the questions or of the glossary: each row has an id and can be found."""
     found = []
 
     def entry(row: re.Match) -> str:
-        title = prose.text(row.group(1))
-        name = title.replace(" ", "-")
-        found.append({"url": f"{path.stem}.html#{name}", "chapter": "Glossary", "title": title,
-                      "text": prose.text(row.group(2)), "level": 3})
-        return f'<tr id="{escape(name)}"><td>{row.group(1)}</td>{row.group(2)}</tr>'
+        name, *others = [text for text in map(prose.text, CELL.findall(row.group(1)))
+                         if not text.isdigit()]                 # the number of a question
+        address = name.replace(" ", "-")
+        found.append({"url": f"{path.stem}.html#{address}", "chapter": title, "title": name,
+                      "text": " ".join(others), "level": 3})
+        return f'<tr id="{escape(address)}">{row.group(1)}</tr>'
 
-    html = ENTRY.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
-    page = {"url": f"{path.stem}.html", "title": "Glossary", "html": html, "source": None}
+    html = ROW.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
+    page = {"url": f"{path.stem}.html", "title": title, "html": html, "source": None}
     titles = [section | {"text": ""} for section in sections(page)]
     return page | {"sections": titles + found, "contents": contents(page)}
 
 
-def source(name: str) -> str:
-    """The notebook in the repository if CITATION.cff names one, else the copy in the site."""
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    repository = citation.get("repository-code")
-    return f"{repository}/blob/main/notebooks/{name}" if repository else f"notebooks/{name}"
+def source(name: str, repository: str | None) -> dict:
+    """Where to get a notebook and where to run it: the copy in the site, and the services."""
+    path = f"notebooks/{name}"
+    return {"file": path, "services": links.services(repository, path),
+            "repository": repository, "clone": repository and links.clone(repository)}
 
 
 def sections(page: dict) -> list[dict]:
@@ -230,8 +259,8 @@ def write_pages(site: Path, environment: Environment, tabs: list[tuple[str, list
         path = site / page["url"]
         path.parent.mkdir(exist_ok=True)
         path.write_text(template.render(
-            tabs=tabs, tab=name, pages=pages, page=page, before=before, after=after,
-            root="../" * page["url"].count("/")), encoding="utf-8")
+            tabs=tabs, tab=name, title=page["title"], pages=pages, page=page, before=before,
+            after=after, root="../" * page["url"].count("/")), encoding="utf-8")
 
 
 def write_script(path: Path, name: str, value: object) -> None:

@@ -28,8 +28,8 @@ class Body:
     """The file in figures/ of each caption."""
     find: Callable[[str], str | None] | None = None
     """Gives the address of what a code span names."""
-    modules: set[str] = field(default_factory=set)
-    """The JavaScript files of the widgets found so far."""
+    widgets: dict[str, str] = field(default_factory=dict)
+    """The HTML of the first widget found so far of each JavaScript file."""
 
     def render(self, book: NotebookNode) -> str:
         return "\n".join(map(self.cell, book.cells))
@@ -40,7 +40,8 @@ class Body:
         source = str(highlighted(cell.source)) if cell.source else ""
         outputs = "".join(map(self.output, cell.outputs))
         if "solution" in cell.metadata.get("tags", []):
-            html = f"<details><summary>Solution</summary>{source}{outputs}</details>"
+            html = (f'<details class="solution"><summary>Solution</summary>'
+                    f"{source}{outputs}</details>")
         elif cell.metadata.get("jupyter", {}).get("source_hidden"):
             title = escape(cell.source.split("\n")[0].removeprefix("# "))
             html = f"<details><summary>{title}</summary>{source}</details>{outputs}"
@@ -98,11 +99,12 @@ class Body:
         name = widget["module"]
         if not isinstance(name, str) or not MODULE.fullmatch(name):
             raise ValueError(f"module: expected the name of a JavaScript file, got {name!r}")
-        self.modules.add(name)
         state = json.dumps(widget["state"]).replace("<", r"\u003c")  # HTML sees no tag in it
-        return (f'<div class="widget" data-module="{name}">'
+        html = (f'<div class="widget" data-module="{name}">'
                 f'<script type="application/json">{state}</script>'
                 f'<div class="still">{still}</div></div>')
+        self.widgets.setdefault(name, html)
+        return html
 
 
 def highlighted(code: str) -> Markup:

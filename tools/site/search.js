@@ -1,5 +1,6 @@
 // Search without a server. index.js holds the text of every section and every entry of the API
-// reference; it is loaded at the first search.
+// reference; it is loaded when the search box is first used, with what finds sections in it.
+"use strict";
 
 const form = document.querySelector("form[role=search]");
 const box = form.querySelector("input");
@@ -8,42 +9,40 @@ const list = form.querySelector("ol");
 const MOST_SECTIONS = 12;
 const MOST_API_ENTRIES = 8;
 const site = new URL(".", document.currentScript.src);
-let index;
-form.hidden = false;
+let finding;
 
-function load() {
-  index ??= new Promise((resolve, reject) => {
+function load(name) {
+  return new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    script.src = new URL("index.js", site);
-    script.onload = () => resolve(window.COURSE);
+    script.src = new URL(name, site);
+    script.async = false;  // they run in this order, whichever comes first
+    script.onload = resolve;
     script.onerror = reject;
     document.head.append(script);
   });
-  return index;
 }
 
-function count(text, word) {
-  return text.toLowerCase().split(word).length - 1;
+// The function that finds the sections for a query; made at the first call.
+function finder() {
+  finding ??= Promise.all(["search-libraries.js", "index.js", "finding.js"].map(load))
+    .then(() => window.makeFinder(window.COURSE));
+  return finding;
 }
 
-// Every word must occur. A match in a title counts more than one in the text; a whole title, as for
-// the name of a function, counts most.
-function score(section, words) {
-  let sum = 0;
-  for (const word of words) {
-    const found = 20 * count(section.title, word) + 5 * count(section.chapter, word)
-      + Math.min(count(section.text, word), 5) + 100 * (section.title.toLowerCase() === word);
-    if (!found) return 0;
-    sum += found;
-  }
-  return sum;
+const words = (text) => text.split(/([\p{L}\p{M}\p{N}_'’]+)/u);
+
+// The piece of a text that begins shortly before the first word that was found.
+function piece(text, result) {
+  const parts = words(text);
+  const first = parts.findIndex((part, place) => place % 2 && result.matches(part));
+  const from = parts.slice(0, first).join("").length > 50 ? first - 10 : 0;
+  return parts.slice(Math.max(from, 0)).join("").slice(0, 150).replace(/\S*$/, "");
 }
 
-function marked(text, words) {
-  const escaped = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+function marked(text, result) {
   const span = document.createElement("span");
-  text.split(new RegExp(`(${escaped.join("|")})`, "i")).forEach((part, place) => {
-    if (place % 2 === 0) return span.append(part);
+  words(text).forEach((part, place) => {
+    if (place % 2 === 0 || !result.matches(part)) return span.append(part);
     const mark = document.createElement("mark");
     mark.textContent = part;
     span.append(mark);
@@ -51,15 +50,13 @@ function marked(text, words) {
   return span;
 }
 
-function item(section, words) {
-  const places = words.map((word) => section.text.toLowerCase().indexOf(word));
-  const first = Math.min(...places.filter((place) => place >= 0));
-  const from = first > 50 && first < Infinity ? section.text.indexOf(" ", first - 50) + 1 : 0;
+function item(result) {
+  const { section } = result;
   const link = document.createElement("a");
   link.href = new URL(encodeURI(section.url), site);
   const where = section.level === 1 && !section.api ? section.title
     : `${section.chapter} › ${section.title}`;
-  link.append(marked(where, words), marked(section.text.slice(from, from + 150), words));
+  link.append(marked(where, result), marked(piece(section.text, result), result));
   const entry = document.createElement("li");
   entry.append(link);
   return entry;
@@ -70,22 +67,17 @@ function number(found, singular, plural) {
 }
 
 async function search() {
-  // The paths in the index leave out the name of the package.
-  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean)
-    .map((word) => word.replace(/^minimamba\.(?=.)/, ""));
-  const sections = await load();
-  if (!words.length) return clear();
-  const found = sections.map((section) => [score(section, words), section])
-    .filter(([points]) => points > 0).sort(([a], [b]) => b - a);
-  const sectionsFound = found.filter(([, section]) => !section.api);
-  const entriesFound = found.filter(([, section]) => section.api);
-  said.textContent = [number(sectionsFound, "section", "sections"),
-    number(entriesFound, "API entry", "API entries")].filter(Boolean).join(", ")
-    || "No results";
-  const shown = new Set([...sectionsFound.slice(0, MOST_SECTIONS),
-    ...entriesFound.slice(0, MOST_API_ENTRIES)]);
-  list.replaceChildren(...found.filter((one) => shown.has(one))
-    .map(([, section]) => item(section, words)));
+  const find = await finder();
+  const query = box.value;
+  if (!query.trim()) return clear();
+  const found = find(query);
+  const sections = found.filter(({ section }) => !section.api);
+  const entries = found.filter(({ section }) => section.api);
+  said.textContent = [number(sections, "section", "sections"),
+    number(entries, "API entry", "API entries")].filter(Boolean).join(", ") || "No results";
+  const shown = new Set([...sections.slice(0, MOST_SECTIONS),
+    ...entries.slice(0, MOST_API_ENTRIES)]);
+  list.replaceChildren(...found.filter((one) => shown.has(one)).map(item));
 }
 
 function clear() {
@@ -93,7 +85,7 @@ function clear() {
   list.replaceChildren();
 }
 
-box.addEventListener("focus", load);
+box.addEventListener("focus", finder);
 box.addEventListener("input", search);
 
 // ↓ and ↑ move through the results, Enter opens one (from the box: the first), Escape closes.
@@ -124,10 +116,3 @@ document.addEventListener("keydown", (event) => {
     box.focus();
   }
 });
-
-// On a narrow screen the list of pages starts closed.
-const narrow = matchMedia("(max-width: 60rem)");
-const contents = document.querySelector(".contents details");
-const fold = () => { contents.open = !narrow.matches; };
-narrow.addEventListener("change", fold);
-fold();

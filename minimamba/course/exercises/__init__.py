@@ -22,8 +22,8 @@ from minimamba.course.exercises.stubs import published_stub
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
-WITH_TRITON = ("07", "08", "A2")
-"""Chapters whose exercises are Triton kernels."""
+WITH_TRITON = ("07", "08", "A2", "12.1")
+"""Chapters whose exercises are Triton kernels, and single exercises that are."""
 _given: Counter[str] = Counter()
 """How many steps of each exercise `hint` has given."""
 
@@ -102,6 +102,10 @@ def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
         return answer
     print(f"{name}: what follows runs with the library's function, until yours is correct")
     return otherwise
+
+
+_given: Counter[str] = Counter()
+"""How many steps of each exercise `hint` has given."""
 
 
 def hint(name: str) -> None:

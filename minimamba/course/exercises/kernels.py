@@ -38,7 +38,8 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         given = inputs(**case)
         if not isinstance(answer, KernelInterface):
             return answer(*given)
-        empty = {name: torch.full(output.shape, 0.0 if name in added_to else float("nan"))
+        empty = {name: torch.full_like(output, 0.0 if name in added_to else float("nan"),
+                                       memory_format=torch.contiguous_format)
                  for name, output in definition(*given).items()}
         return _run(lambda *tensors: launch(answer, *tensors), given, empty)
 

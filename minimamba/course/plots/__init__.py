@@ -10,6 +10,7 @@ from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
 from minimamba.course.plots.carried_tiles import carried_tiles
 from minimamba.course.plots.channels import layer_of_channels
+from minimamba.course.plots.chunk_program import chunk_program
 from minimamba.course.plots.chunk_recomputation import chunk_recomputation
 from minimamba.course.plots.chunked_scan import chunked_scan, saved_states
 from minimamba.course.plots.coefficients import weighted_curves
@@ -20,7 +21,8 @@ from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.discrete_parameters import discrete_parameters
-from minimamba.course.plots.explorers import HippoExplorerFigure
+from minimamba.course.plots.duality_forms import duality_forms
+from minimamba.course.plots.factored_block import factored_block
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.gradient_flow import gradient_flow
@@ -36,8 +38,11 @@ from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.load_timelines import load_timelines
 from minimamba.course.plots.lost_update import lost_update
+from minimamba.course.plots.mamba2_block import mamba2_block
 from minimamba.course.plots.maps import matrix_times_input
+from minimamba.course.plots.mask_blocks import lit_entries, mask_blocks
 from minimamba.course.plots.masked_load import masked_load
+from minimamba.course.plots.masked_scores import masked_scores
 from minimamba.course.plots.memory_hierarchy import memory_hierarchy
 from minimamba.course.plots.mixing import dense_beside_diagonal
 from minimamba.course.plots.modes import two_modes
@@ -60,6 +65,7 @@ from minimamba.course.plots.projections import broadcast_beside_projection, ssm_
 from minimamba.course.plots.query_scores import query_scores
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recomputed_states import recomputed_states
+from minimamba.course.plots.reconstructed_past import reconstructed_past
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
@@ -72,6 +78,7 @@ from minimamba.course.plots.scanned_tile import scanned_tile
 from minimamba.course.plots.seeds import every_seed
 from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.selective_steps import selective_steps
+from minimamba.course.plots.shared_decay import shared_decay
 from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.split_passes import split_passes
@@ -88,24 +95,26 @@ from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
-__all__ = ["COLOURS", "DASHES", "HippoExplorerFigure", "annotated_heatmaps", "associative_recall",
+__all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
-           "broadcast_beside_projection", "carried_tiles", "chunk_recomputation", "chunked_scan",
-           "combined_steps", "compact", "compensated_sums", "continuous_loop", "convolution",
-           "curves", "dense_beside_diagonal", "discrete_parameters", "eigenvalues", "every_run",
-           "every_seed", "forward_and_backward", "gated_recurrences", "gradient_flow",
-           "grouped_bars", "handed_state", "hbm_traffic", "held_input", "hippo_projection",
-           "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts", "lane_sums",
-           "layer_of_channels", "layer_states", "load_timelines", "lost_update", "mamba_block",
-           "masked_load", "matrices", "matrix_structures", "matrix_times_input", "mean_and_range",
-           "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank", "one_step",
-           "operation_traffic", "pasts_of_one_state", "powers", "program_sums", "program_tiles",
-           "query_scores", "recomputed_states", "recurrence_steps", "reverse_programs", "road",
-           "roofline", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
-           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
-           "selective_layer", "selective_steps", "show", "sliding_kernel", "split_passes",
-           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "step_gradients", "strides", "text_heatmaps", "threads_and_blocks", "timeline",
-           "token_channels", "token_sequences", "token_states", "traces", "two_bases", "two_modes",
-           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
-           "wrapped_convolution"]
+           "broadcast_beside_projection", "carried_tiles", "chunk_program", "chunk_recomputation",
+           "chunked_scan", "combined_steps", "compact", "compensated_sums", "continuous_loop",
+           "convolution", "curves", "dense_beside_diagonal", "discrete_parameters", "duality_forms",
+           "eigenvalues", "every_run", "every_seed", "factored_block", "forward_and_backward",
+           "gated_recurrences", "gradient_flow", "grouped_bars", "handed_state", "hbm_traffic",
+           "held_input", "hippo_projection", "hold_and_reset", "images", "kernel_and_spectrum",
+           "lane_layouts", "lane_sums", "layer_of_channels", "layer_states", "lit_entries",
+           "load_timelines", "lost_update", "mamba2_block", "mamba_block", "mask_blocks",
+           "masked_load", "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
+           "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
+           "one_step", "operation_traffic", "pasts_of_one_state", "powers", "program_sums",
+           "program_tiles", "query_scores", "recomputed_states", "reconstructed_past",
+           "recurrence_steps", "reverse_programs", "road", "roofline", "s4_beside_s6", "s4_block",
+           "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
+           "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
+           "shared_decay", "show", "sliding_kernel",
+           "split_passes", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
+           "stacked_bars", "step_gradients", "strides", "text_heatmaps", "threads_and_blocks",
+           "timeline", "token_channels", "token_sequences", "token_states", "traces", "two_bases",
+           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
+           "work_and_depth", "wrapped_convolution"]

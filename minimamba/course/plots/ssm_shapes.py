@@ -14,20 +14,24 @@ HEIGHT = 0.8
 
 
 @styled
-def ssm_shapes(length: int, d_inner: int, d_state: int) -> Figure:
+def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1) -> Figure:
     """Draw x, Δ, B, C and A of one sequence, and the decays exp(ΔA) of all steps.
 
     Args:
         length: the number of steps, four or so.
         d_inner: the number of channels.
         d_state: the state dimension.
+        batch: the number of sequences, of which one is drawn.
 
     Returns:
         The figure.
     """
-    figure, ax = draw.drawing(16, UNIT * (length + d_inner) + 5.2, unit=7 / 16)
     gap, top = 1.3, 1.3
-    x = (16 - UNIT * (2 * d_inner + 3 * d_state) - 4 * gap) / 2
+    stride = d_state * UNIT + gap
+    flat = UNIT * (2 * d_inner + 3 * d_state) + 4 * gap
+    width = max(16, flat + 2, stride * length + 5)
+    figure, ax = draw.drawing(width, UNIT * (length + d_inner) + 5.2, unit=7 / 16)
+    x = (width - flat) / 2
     for name, columns, axis, colour in (("x", d_inner, "d", draw.INPUT),
                                         ("Δ", d_inner, "d", draw.STEP),
                                         ("B", d_state, "n", draw.STEP),
@@ -36,15 +40,15 @@ def ssm_shapes(length: int, d_inner: int, d_state: int) -> Figure:
         x += columns * UNIT + gap
     draw.array(ax, x, top, d_inner, d_state, "A", ("d", "n"), unit=UNIT)
     lower = top + UNIT * length + 2.1
-    stride = d_state * UNIT + gap
-    x = (16 - stride * length + gap) / 2
+    x = (width - stride * length + gap) / 2
     draw.words(ax, x - gap - 0.4, lower + UNIT * d_inner / 2, r"$\exp(\Delta A)$", align="right",
                size=11)
     for step in range(length):
         draw.array(ax, x + stride * step, lower, d_inner, d_state, f"l = {step}", ("d", "n"),
                    draw.STATE, unit=UNIT)
-    draw.words(ax, 8, lower + UNIT * d_inner + 1.0,
-               "l: step      d: channel      n: component of the channel's state",
+    sequences = f"      b: one of {batch} sequences" if batch > 1 else ""
+    draw.words(ax, width / 2, lower + UNIT * d_inner + 1.0,
+               f"l: step      d: channel      n: component of the channel's state{sequences}",
                colour=draw.QUIET)
     return figure
 

@@ -7,10 +7,13 @@ from io import BytesIO
 import anywidget
 import traitlets
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from minimamba.arguments import check_number, check_one_of, refuse
 from minimamba.course import plots
 
+STILL = "A still picture. In Jupyter, run the cell, and it moves."
+"""Written into the picture that is shown in place of an explorer, and nowhere else."""
 MAX_MESSAGE = 200
 """Characters; a refused value may be long."""
 
@@ -178,9 +181,14 @@ class Explorer(anywidget.AnyWidget):
         raise NotImplementedError
 
     def _still(self) -> bytes:
-        """The figure for the current settings, as a PNG."""
+        """The figure for the current settings, and below it that it is a still, as a PNG."""
         file = BytesIO()
-        self._figure().savefig(file, format="png")
+        figure = self._figure()
+        width, height = figure.get_size_inches()
+        strip = 0.25
+        figure.text(0.995, -0.7 * strip / height, STILL, ha="right", fontsize=8, color="#555555")
+        figure.savefig(file, format="png",
+                       bbox_inches=Bbox.from_bounds(0, -strip, width, height + strip))
         return file.getvalue()
 
     def _repr_mimebundle_(self, **kwargs: object) -> tuple[dict, dict]:

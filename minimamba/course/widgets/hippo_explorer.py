@@ -1,17 +1,21 @@
-"""Set the state dimension and the time, and see what a HiPPO state holds of an EEG's past."""
+"""Set the state dimension and the time, and see what a HiPPO state holds of an EEG's past.
+
+The drawing is made by js/hippo_explorer.js.
+"""
 
 from functools import lru_cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import torch
 import traitlets
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from minimamba.arguments import refuse
 from minimamba.course import corpora, plots
+from minimamba.course.widgets.browser_explorer import BrowserExplorer
 from minimamba.course.widgets.explorer import Setting, one_of, real_number
 from minimamba.course.widgets.javascript import bundle
-from minimamba.course.widgets.python_explorer import PythonExplorer
 from minimamba.s4 import hippo
 
 DIMENSIONS = tuple(range(3, 66, 2))
@@ -21,9 +25,20 @@ WINDOW = 2.0
 
 @lru_cache
 def _recording() -> corpora.Recording:
-    """The EEG, with each sample at the end of the interval before it."""
+    """The EEG, with each sample at the end of the interval before it.
+
+    It is rounded because the browser gets it as text.
+    """
     recording = corpora.eeg()
-    return recording._replace(t=recording.t + recording.t[1])
+    return recording._replace(t=recording.t + recording.t[1],
+                              x=recording.x.mul(100).round() / 100)
+
+
+def _packed_recording() -> dict[str, object]:
+    """The EEG as text for the browser."""
+    t, x, unit = _recording()
+    return {"step": t[0].item(), "unit": unit,
+            "samples": " ".join(f"{sample:g}" for sample in x.tolist())}
 
 
 @lru_cache
@@ -48,7 +63,22 @@ def _check_d_state(name: str, d_state: object) -> None:
         refuse(name, "an odd number from 3 to 65", repr(d_state))
 
 
-class HippoExplorer(PythonExplorer):
+class HippoResult(NamedTuple):
+    """What a HippoExplorer shows."""
+
+    window: tuple[float, float]
+    """The start of the window and its end, which is now, in seconds."""
+    times: Tensor
+    """(points,), the middle of each sample's interval in the window, in seconds."""
+    reconstruction: Tensor
+    """(points,), the signal as the state has it."""
+    c: Tensor
+    """(N,), the state."""
+    error: float
+    """The root mean square error, relative to the signal's standard deviation in the window."""
+
+
+class HippoExplorer(BrowserExplorer):
     """An explorer of HiPPO: an EEG, its state at one time, and the past reconstructed from it.
 
     Args:
@@ -63,41 +93,52 @@ class HippoExplorer(PythonExplorer):
     module = "hippo_explorer.js"
     _esm = bundle(module)
     settings = ("d_state", "time", "measure")
+    data = ("recording",)
     d_state = Setting(_check_d_state)
     """The state dimension N."""
     time = real_number(0.5, 10)
     """The current time, in seconds."""
     measure = one_of(get_args(hippo.Measure))
     """The HiPPO measure."""
-    picture = traitlets.Bytes().tag(sync=True)
-    """The figure for the current settings, a PNG."""
+    recording = traitlets.Dict().tag(sync=True)
+    """The EEG, packed for the browser."""
 
     def __init__(self, d_state: int = 33, time: float = 6.0, measure: str = "legs") -> None:
-        self._drawing = plots.HippoExplorerFigure(*_recording(), DIMENSIONS[-1])
-        super().__init__(d_state=d_state, time=time, measure=measure)
+        super().__init__(d_state=d_state, time=time, measure=measure,
+                         recording=_packed_recording())
 
-    def _update(self) -> dict[str, object]:
+    def compute(self) -> HippoResult:
+        """Compute what is shown, with the library's functions."""
         t, x, _ = _recording()
         k = int(torch.searchsorted(t, self.time - 1e-9))
         now = t[k].item()
-        window = now if self.measure == "legs" else WINDOW
-        span = min(window, now)
+        length = now if self.measure == "legs" else WINDOW
+        start = now - min(length, now)
         c = _states(self.measure, self.d_state)[k]
         # A sample is held until the next one; the comparison is in the middle of each interval.
         middle = (t[:k] + t[1:k + 1]) / 2
-        inside = now - middle < span
-        basis = hippo.basis(self.measure, self.d_state, (now - middle[inside]) / window)
+        inside = middle > start
+        basis = hippo.basis(self.measure, self.d_state, (now - middle[inside]) / length)
         reconstruction = basis @ c
         signal = x[:k][inside]
         error = (reconstruction - signal).square().mean().sqrt() / signal.std(correction=0)
-        words = (f"N = {self.d_state}, the last {span:.2f} s ({int(inside.sum())} samples): "
-                 f"normalized RMSE {error.item():.0%}")
-        return {
-            "picture": self._drawing.png(words, middle[inside], reconstruction, now, now - span, c),
-            "caption": f"An EEG and its reconstruction from a HiPPO state. {words}."}
+        return HippoResult((start, now), middle[inside], reconstruction, c, error.item())
 
-    def _still(self) -> bytes:
-        return self.picture
+    @property
+    def caption(self) -> str:
+        """What is shown, in words."""
+        return f"An EEG and its reconstruction from a HiPPO state. {self._words()}."
+
+    def _words(self) -> str:
+        """How much of the past is reconstructed, and how well."""
+        (start, now), times, _, _, error = self.compute()
+        return (f"N = {self.d_state}, the last {now - start:.2f} s ({len(times)} samples): "
+                f"normalized RMSE {error:.0%}")
+
+    def _figure(self) -> Figure:
+        window, times, reconstruction, c, _ = self.compute()
+        return plots.reconstructed_past(*_recording(), self._words(), times, reconstruction,
+                                        window, c, DIMENSIONS[-1])
 
     def __repr__(self) -> str:
         return (f"HippoExplorer(d_state={self.d_state}, time={self.time:g}, "

@@ -11,7 +11,7 @@ otherwise x, and all that has its shape, is (batch, d_inner, length), with a mul
 | x, delta, z, y and their gradients | (batch, length, d_inner) | any float |
 | A | (d_inner, N) | float32 |
 | B, C | (batch, length or steps, groups, N) | any float |
-| D, delta_bias | (d_inner,) | float32 |
+| D, delta_bias | (d_inner,) | any float |
 | initial_state, last_state and their gradients | (batch, d_inner, N) | float32 |
 """
 
@@ -82,7 +82,7 @@ def load_per_channel(pointer, block):
     """One number per channel, as a tile; zeros if the pointer is None."""
     vector = tl.zeros(block.channels.shape, tl.float32)
     if pointer is not None:
-        vector = tl.load(pointer + block.channels, block.exists, 0.0)
+        vector = tl.load(pointer + block.channels, block.exists, 0.0).to(tl.float32)
     return vector
 
 

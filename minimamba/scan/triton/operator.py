@@ -10,7 +10,6 @@ import os
 from functools import lru_cache
 from importlib.util import find_spec
 from math import gcd, lcm
-from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -78,7 +77,9 @@ def failure() -> str | None:
     from minimamba.scan.triton import trial
 
     is_tried = trial.failure.cache_info().currsize > 0
-    return trial.failure() if is_tried or not torch.cuda.is_current_stream_capturing() else None
+    if not is_tried and (interpreted() or torch.cuda.is_current_stream_capturing()):
+        return None
+    return trial.failure()
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
@@ -92,7 +93,7 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
         The reason in a few words, or None if they can run.
     """
     is_on_gpu = x is not None and x.is_cuda
-    reason = failure() if is_on_gpu and TRITON and not interpreted() else _why_not_here()
+    reason = failure() if is_on_gpu and TRITON else _why_not_here()
     if reason or x is None:
         return reason
     if x.dtype == torch.float64:
@@ -130,9 +131,9 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         A: (d_inner, d_state), float32.
         B: (batch, length, d_state) or (batch, length, groups, d_state), in x's dtype or float32.
         C: as B; the number of groups may differ.
-        D: (d_inner,), the skip connection, float32; none if None.
+        D: (d_inner,), the skip connection, in x's dtype or float32; none if None.
         z: (batch, length, d_inner), the gate; in x's dtype or float32; none if None.
-        delta_bias: (d_inner,), added to delta, float32; none if None.
+        delta_bias: (d_inner,), added to delta, in x's dtype or float32; none if None.
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state), float32; zeros if None.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second;
@@ -151,8 +152,8 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
         return y, last_state
     inputs = x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
+    needs_grad = torch.is_grad_enabled() and any(
+        isinstance(t, Tensor) and t.requires_grad for t in inputs)
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
     y, last_state, *_ = run(*inputs, needs_grad, time_last)
@@ -198,17 +199,24 @@ class _Forward(NamedTuple):
     """None if the scan reads B and C as they are."""
     carry: Launcher | None
     scan: Launcher
+    BC: tuple[int, ...]
+    """The shape of the packed B and C, empty if they are not packed."""
+    chunk_states: tuple[int, ...]
+    """The shape of the states that are saved, empty if none are."""
 
 
 class _Backward(NamedTuple):
     """The launches of a backward pass."""
 
     plan: Plan
-    parts: int
-    """Parts of dB and dC for each group of channels."""
+    is_packed: bool
     carry: Launcher | None
     scan: Launcher
     finish: Launcher
+    scratch: list[int]
+    """The sizes of dA_parts, dD_parts, d_bias_parts, and what the scan takes after them."""
+    dBC_parts: tuple[int, ...]
+    """The shape of the parts of dB and dC."""
 
 
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -243,17 +251,17 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     launches = _forward_launches(
         sizes, delta_softplus, x.device, needs_grad,
         dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
-    shape = sizes.kernel
-    BC = _room_for_packed(A, sizes)
+    BC = A.new_empty(launches.BC)
     if launches.pack:
         launches.pack(B, C, BC)
-        B, C = BC.unbind(3)
+        B = BC                                # which begins with it
+        C = BC.select(3, 1)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(x, delta, A, B, delta_bias, piece_states, piece_deltas)
     y = torch.empty_like(x)
-    last_state = A.new_empty(shape.batch, *A.shape)
-    chunk_states = A.new_empty(shape.batch, shape.chunks if needs_grad else 0, *A.shape)
+    last_state = A.new_empty(sizes.kernel.batch, *A.shape)
+    chunk_states = A.new_empty(launches.chunk_states)
     launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
                   last_state, chunk_states if needs_grad else None, y)
     return y, _without_padding(last_state, sizes.d_state), chunk_states, BC
@@ -276,7 +284,8 @@ def _forward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
     return _Forward(
         plan, packing,
         _launcher(forward.carry, plan.carry, constants, SOFTPLUS=delta_softplus),
-        _launcher(forward.forward, plan.kernel, constants, SOFTPLUS=delta_softplus))
+        _launcher(forward.forward, plan.kernel, constants, SOFTPLUS=delta_softplus),
+        _packed_shape(sizes), _chunk_states_shape(shape, needs_grad))
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -330,26 +339,25 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
         sizes, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
         has_initial_state,
         dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
-    shape = sizes.kernel
     BC_given = B, C
-    if sizes.is_packed:
-        B, C = BC.unbind(3)
+    if launches.is_packed:
+        B = BC                                # which begins with it
+        C = BC.select(3, 1)
     piece_states, piece_deltas = _pieces(launches.plan.carry, A)
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
-    _, splits, batch = launches.plan.kernel.grid
-    per_step, per_state = batch * shape.sections * shape.d_inner, batch * splits * A.numel()
-    dA_parts, dD_parts, d_bias_parts, *scratch = _scratch(
-        A, per_state, per_step, per_step, *_sizes_of_scratch(shape, splits))
-    dBC_parts = A.new_zeros(batch, shape.groups * launches.parts, shape.chunks * shape.chunk, 2,
-                            shape.d_state)
+    # In one piece of memory: to ask for each by itself would take longer.
+    dA_parts, dD_parts, d_bias_parts, *scratch = A.new_empty(
+        sum(launches.scratch)).split_with_sizes(launches.scratch)
+    dBC_parts = A.new_zeros(launches.dBC_parts)
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
     d_delta = torch.empty_like(delta) if y_again is None else delta
     dz = d_out
     if y_again is None:
         dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    d_initial_state = A.new_empty(batch if has_initial_state else 0, *A.shape)
+    shape = sizes.kernel
+    d_initial_state = A.new_empty(shape.batch if has_initial_state else 0, *A.shape)
     launches.scan(
         x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
         piece_deltas, *scratch, dx, d_delta, dA_parts, dBC_parts, dD_parts,
@@ -384,12 +392,16 @@ def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device
         pack.finish, (sum(programs.values()) + batch * sizes.C_groups * row_blocks, 1, 1),
         {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
          "dA_rows": batch * splits, "sum_rows": batch * shape.sections})
+    per_state = batch * splits * shape.d_inner * shape.d_state
+    per_step = batch * shape.sections * shape.d_inner
+    scratch = [per_state, per_step, per_step, *_sizes_of_scratch(shape, splits)]
     return _Backward(
-        plan, parts,
+        plan, sizes.is_packed,
         _launcher(backward.carry_back, plan.carry, constants, SOFTPLUS=delta_softplus),
         _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
                   plan.kernel, constants, SOFTPLUS=delta_softplus, ATOMIC=not is_deterministic),
-        finish)
+        finish, [-(-size // 4) * 4 for size in scratch],         # each begins at 16 bytes
+        (batch, shape.groups * parts, shape.chunks * shape.chunk, 2, shape.d_state))
 
 
 def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> Launcher | None:
@@ -426,33 +438,30 @@ def _save(ctx, inputs, output):
     x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last = inputs
     _, _, chunk_states, BC = output
     ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states, BC)
-    ctx.delta_softplus = delta_softplus
-    ctx.time_last = time_last
-    ctx.is_given = [tensor is not None for tensor in (D, z, delta_bias, initial_state)]
+    ctx.options = delta_softplus, initial_state is not None, time_last
     ctx.set_materialize_grads(False)
 
 
 def _gradients(backward, ctx, d_out, d_last_state, *_):
-    *inputs, chunk_states, BC = ctx.saved_tensors
-    d_out = torch.zeros_like(inputs[0]) if d_out is None else d_out
+    x, delta, A, B, C, D, z, delta_bias, chunk_states, BC = ctx.saved_tensors
+    delta_softplus, has_initial_state, time_last = ctx.options
+    d_out = torch.zeros_like(x) if d_out is None else d_out
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.delta_softplus, chunk_states, BC, d_out, d_last_state, ctx.is_given[-1],
-        ctx.time_last)
-    dD, dz, d_bias, d_initial_state = (
-        gradient if given else None for gradient, given
-        in zip((dD, dz, d_bias, d_initial_state), ctx.is_given, strict=True))
-    return *required, dD, dz, d_bias, None, d_initial_state, None, None
+        x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out, d_last_state,
+        has_initial_state, time_last)
+    return (*required, None if D is None else dD, None if z is None else dz,
+            None if delta_bias is None else d_bias, None,
+            d_initial_state if has_initial_state else None, None, None)
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad,
           time_last=False):
     x, _, _ = _in_one_layout(x, delta, z)
-    sizes = _sizes(x, _pad_states(A), B, C, time_last)
-    shape = sizes.kernel
-    return (torch.empty_like(x), A.new_empty(shape.batch, *A.shape),
-            A.new_empty(shape.batch, shape.chunks if needs_grad else 0, shape.d_inner,
-                        shape.d_state),
-            _room_for_packed(A, sizes))
+    # Not looked up, for some of its sizes may be symbols.
+    sizes = _sizes_of.__wrapped__(*_layout(x, _pad_states(A), B, C, time_last))
+    return (torch.empty_like(x), A.new_empty(sizes.kernel.batch, *A.shape),
+            A.new_empty(_chunk_states_shape(sizes.kernel, needs_grad)),
+            A.new_empty(_packed_shape(sizes)))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
@@ -465,18 +474,31 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
 
 
 _apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_gradients,
-                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD)
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2)
 
 
 def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> _Sizes:
     """The sizes of a call, with A already padded, and x as `_in_one_layout` gives it."""
-    batch, length, d_inner = _time_second(x.shape, time_last)
-    _, _, B_groups, d_state = _of_four_axes(B.shape, time_last, 1)
-    _, _, C_groups, _ = _of_four_axes(C.shape, time_last, 1)
-    shape = ScanShape(batch, length, d_inner, A.shape[1], lcm(B_groups, C_groups))
-    is_time_contiguous = x.is_contiguous() == time_last
-    return _Sizes(shape, B_groups, C_groups, d_state, _of_four_axes(B.stride(), time_last, 0),
-                  _of_four_axes(C.stride(), time_last, 0),
+    return _sizes_of(*_layout(x, A, B, C, time_last))
+
+
+def _layout(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> tuple:
+    """What the sizes follow from."""
+    return (x.shape, x.is_contiguous(), A.shape[1], B.shape, B.stride(), C.shape, C.stride(),
+            time_last)
+
+
+@lru_cache(maxsize=LAUNCHES)
+def _sizes_of(x_shape: tuple[int, ...], is_contiguous: bool, N: int, B_shape: tuple[int, ...],
+              B_stride: tuple[int, ...], C_shape: tuple[int, ...], C_stride: tuple[int, ...],
+              time_last: bool) -> _Sizes:
+    batch, length, d_inner = _time_second(x_shape, time_last)
+    _, _, B_groups, d_state = _of_four_axes(B_shape, time_last, 1)
+    _, _, C_groups, _ = _of_four_axes(C_shape, time_last, 1)
+    shape = ScanShape(batch, length, d_inner, N, lcm(B_groups, C_groups))
+    is_time_contiguous = is_contiguous == time_last
+    return _Sizes(shape, B_groups, C_groups, d_state, _of_four_axes(B_stride, time_last, 0),
+                  _of_four_axes(C_stride, time_last, 0),
                   gcd(length, LONGEST_RUN) if is_time_contiguous else 0, time_last)
 
 
@@ -508,13 +530,6 @@ def _without_padding(states: Tensor, d_state: int) -> Tensor:
     return states if states.shape[-1] == d_state else states[..., :d_state].contiguous()
 
 
-def _scratch(like: Tensor, *sizes: int) -> tuple[Tensor, ...]:
-    """Uninitialized vectors of at least these sizes, in one piece of memory: to ask for each by
-    itself would take longer."""
-    aligned = [-(-size // 4) * 4 for size in sizes]
-    return like.new_empty(sum(aligned)).split_with_sizes(aligned)
-
-
 def _sizes_of_scratch(shape: ScanShape, splits: int) -> list[int]:
     """Of what `backward` or `backward_in_parts` takes between `piece_deltas` and `dx`."""
     channels = shape.batch * splits * shape.d_inner
@@ -525,11 +540,15 @@ def _sizes_of_scratch(shape: ScanShape, splits: int) -> list[int]:
     return [dh_states * shape.chunk // CHUNK, tile_states, dh_states, channels * 3 * CHUNK]
 
 
-def _room_for_packed(A: Tensor, sizes: _Sizes) -> Tensor:
-    """For BC, empty if B and C are not packed."""
+def _packed_shape(sizes: _Sizes) -> tuple[int, ...]:
+    """The shape of BC."""
     shape = sizes.kernel
-    return A.new_empty(shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk,
-                       shape.groups, 2, shape.d_state)
+    return (shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk, shape.groups, 2,
+            shape.d_state)
+
+
+def _chunk_states_shape(shape: ScanShape, needs_grad: bool) -> tuple[int, ...]:
+    return shape.batch, shape.chunks if needs_grad else 0, shape.d_inner, shape.d_state
 
 
 def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:

@@ -20,7 +20,8 @@ function inputElement(attributes, tag = "input") {
 export function slider(model, name, { label, min, max, step, log = false, format = String,
                                       update = (value) => ({ [name]: value }) }) {
   const input = inputElement({ type: "range", id: uniqueId(name), min, max, step });
-  const output = html("output", { for: input.id });
+  // Not an output element, which a screen reader would announce besides the slider's own text.
+  const output = html("span", { class: "value", "aria-hidden": "true" });
   const show = () => {
     const value = model.get(name);
     input.value = log ? Math.log10(value) : value;
@@ -77,6 +78,7 @@ export function textField(model, name, { label, rows = 1, clean, hint,
     if (clean(input.value) !== model.get(name)) input.value = model.get(name);
   });
   input.value = model.get(name);
-  return html("div", { class: "row" }, html("label", { for: input.id }, label), input,
-    html("output", { for: input.id }, hint));
+  const note = html("span", { class: "value", id: uniqueId("hint") }, hint);
+  input.setAttribute("aria-describedby", note.id);
+  return html("div", { class: "row" }, html("label", { for: input.id }, label), input, note);
 }

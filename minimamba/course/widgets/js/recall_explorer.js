@@ -1,9 +1,10 @@
 // Store key-value pairs in one state and see them interfere.
 
-import { axes, label } from "./axes.js";
+import { axes, label, legend, marks } from "./axes.js";
 import { slider } from "./controls.js";
 import { svg } from "./elements.js";
 import { explorer } from "./explorer.js";
+import { flow } from "./layout.js";
 import { withMinus } from "./numbers.js";
 
 const [MAX_PAIRS, ANSWERS, CHANNELS] = [64, 128, 128];
@@ -79,8 +80,6 @@ export function caption({ scores, correct }, d_state, pairs, query) {
     + "answers are correct.";
 }
 
-const captionAt = (canvas, x, y, text) => canvas.append(label(x, y, text, { anchor: "start" }));
-
 /** Bars that stand on zero or hang from it. */
 function bars({ X, Y, add }, heights, look) {
   const width = 0.8 * (X(1) - X(0));
@@ -88,77 +87,97 @@ function bars({ X, Y, add }, heights, look) {
     x: X(i + 1) - width / 2, y: Y(Math.max(0, height)), height: Math.abs(Y(height) - Y(0)) })));
 }
 
-const ROW = { top: 54, height: 160 };
+const disc = (cx, cy) => svg("circle", { class: "area green correct", cx, cy, r: 5 });
+const diamond = (x, y) => svg("path", { class: "area red wrong",
+  d: `M${x} ${y - 6}l6 6l-6 6l-6 -6z` });
 
-function draw(canvas, data, d_state, pairs, query) {
-  const found = recall(data, d_state, pairs, query);
-  drawOverlaps(canvas, found.overlaps, query);
-  drawScores(canvas, found.scores, query);
-  drawAccuracy(canvas, found.correct, d_state, pairs);
+const DASHED = "5 4";
+const ABOVE = 34 + 36;                                      // a heading, and two lines of a legend
+const keyMarks = () => [[marks.square("blue"), "with itself: 1"],
+                        [marks.square("red"), "with the others: interference"]];
+const answerMarks = () => [[disc(11, 0), "correct answer"], [diamond(11, 0), "best wrong answer"]];
+const accuracyMarks = (correct, pairs) => [[marks.disc("red"), `now: ${correct} of ${pairs}`],
+  [marks.line("grey", DASHED), "n = N: limit of exact recall"]];
+
+function draw(canvas, width, found, d_state, pairs, query) {
+  const { boxes: [keys, answers, all], height } = flow(width, [
+    { width: 210, height: 150, top: ABOVE }, { width: 210, height: 150, top: ABOVE, grow: 1.15 },
+    { width: width - 70, height: 120, top: ABOVE }]);
+  canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  drawOverlaps(canvas, keys, found.overlaps, query);
+  drawScores(canvas, answers, found.scores, query);
+  drawAccuracy(canvas, all, found.correct, d_state, pairs);
   return caption(found, d_state, pairs, query);
 }
 
-function drawOverlaps(canvas, overlaps, query) {
-  const keys = axes(canvas, { ...ROW, left: 62, width: 348, xlim: [0.2, MAX_PAIRS + 0.8],
-    ylim: [-1.05, 1.05], xticks: [1, 16, 32, 48, 64], yticks: [-1, 0, 1],
-    xlabel: "pair i (1 is the oldest)", ylabel: "⟨kᵢ, kⱼ⟩" });
-  bars(keys, overlaps, (i) => (i === query - 1 ? "blue queried" : "red overlap"));
-  captionAt(canvas, 62, 16, `overlap of each key with key ${query}, the query`);
-  canvas.append(svg("rect", { class: "area blue", x: 62, y: 27, width: 11, height: 11 }),
-    svg("rect", { class: "area red", x: 224, y: 27, width: 11, height: 11 }));
-  captionAt(canvas, 79, 37, "with itself (always 1)");
-  captionAt(canvas, 241, 37, "with the others: interference");
+/** A heading above a panel, and its legend below that. */
+function heading(canvas, { left, top }, text, entries) {
+  canvas.append(label(left - 50, top - ABOVE + 16, text, { anchor: "start" }));
+  legend(canvas, { left: left - 50, top: top - ABOVE + 22, width: 0 }, entries);
 }
 
-function drawScores(canvas, scores, query) {
+function drawOverlaps(canvas, box, overlaps, query) {
+  const keys = axes(canvas, { ...box, xlim: [0.2, MAX_PAIRS + 0.8], ylim: [-1.05, 1.05],
+    xticks: [1, 16, 32, 48, 64], yticks: [-1, 0, 1], xlabel: "pair i (1 is the oldest)",
+    ylabel: "⟨kᵢ, kⱼ⟩" });
+  bars(keys, overlaps, (i) => (i === query - 1 ? "blue queried" : "red overlap"));
+  keys.values(overlaps.map((_, i) => i + 1), overlaps, (i) =>
+    `pair ${i + 1}: ${withMinus(overlaps[i], 2)}`);
+  heading(canvas, box, `overlap of each key with key ${query}, the query`, keyMarks());
+}
+
+function drawScores(canvas, box, scores, query) {
   const own = query - 1;
   const other = argmax(scores, own);
   const limit = 1.08 * Math.max(1.2, ...scores.map(Math.abs));
-  const answers = axes(canvas, { ...ROW, left: 482, width: 400, xlim: [0, ANSWERS + 1],
-    ylim: [-limit, limit], xticks: [1, 32, 64, 96, 128], xlabel: "possible answer",
-    ylabel: "score" });
+  const answers = axes(canvas, { ...box, xlim: [0, ANSWERS + 1], ylim: [-limit, limit],
+    xticks: [1, 32, 64, 96, 128], xlabel: "possible answer", ylabel: "score" });
   const { X, Y, add } = answers;
   const margin = scores[own] - scores[other];
   const [high, low] = [Math.max(scores[own], scores[other]), Math.min(scores[own], scores[other])];
   add(svg("rect", { class: `area ${margin > 0 ? "green" : "red"} margin`, "fill-opacity": 0.25,
-                    x: answers.left, y: Y(high), width: 400, height: Y(low) - Y(high) }));
+                    x: box.left, y: Y(high), width: box.width, height: Y(low) - Y(high) }));
   bars(answers, scores, (i) => ({ [own]: "green", [other]: "red" })[i] ?? "grey score");
   add(disc(X(own + 1), Y(scores[own])), diamond(X(other + 1), Y(scores[other])));
-  captionAt(canvas, 482, 16, `scores of the answers to query ${query}: margin `
-    + `${withMinus(margin, 2)}, ${margin > 0 ? "correct" : "incorrect"}`);
-  canvas.append(disc(488, 33), diamond(618, 33));
-  captionAt(canvas, 500, 37, "correct answer");
-  captionAt(canvas, 630, 37, "best wrong answer");
+  answers.values(scores.map((_, i) => i + 1), scores, (i) =>
+    `answer ${i + 1}: ${withMinus(scores[i], 2)}`);
+  heading(canvas, box, `scores for query ${query}: margin ${withMinus(margin, 2)}, `
+    + `${margin > 0 ? "correct" : "incorrect"}`, answerMarks());
 }
 
-function drawAccuracy(canvas, correct, d_state, pairs) {
+function drawAccuracy(canvas, box, correct, d_state, pairs) {
   const accuracy = correct.map((count, i) => (100 * count) / (i + 1));
-  const all = axes(canvas, { left: 62, top: 304, width: 820, height: 120,
-    xlim: [0.2, MAX_PAIRS + 0.8], ylim: [0, 105], xticks: [1, 8, 16, 24, 32, 40, 48, 56, 64],
-    yticks: [0, 50, 100], xlabel: "pairs stored, n", ylabel: "accuracy, %" });
-  all.add(svg("path", { class: "line grey exact", "stroke-dasharray": "5 4",
+  const all = axes(canvas, { ...box, xlim: [0.2, MAX_PAIRS + 0.8], ylim: [0, 105],
+    xticks: [1, 16, 32, 48, 64], yticks: [0, 50, 100], xlabel: "pairs stored, n",
+    ylabel: "accuracy, %" });
+  all.add(svg("path", { class: "line grey exact", "stroke-dasharray": DASHED,
                         d: `M${all.X(d_state)} ${all.top}V${all.bottom}` }));
   all.line(accuracy.map((_, i) => i + 1), accuracy, "blue accuracy");
   all.add(svg("circle", { class: "area red current", cx: all.X(pairs),
                           cy: all.Y(accuracy[pairs - 1]), r: 6 }));
-  captionAt(canvas, 62, 286, `accuracy over all queries, at state dimension N = ${d_state}`);
-  canvas.append(svg("circle", { class: "area red", cx: 530, cy: 282, r: 5 }),
-    svg("path", { class: "line grey", "stroke-dasharray": "5 4", d: "M666 282h24" }));
-  captionAt(canvas, 542, 286, `now: ${correct[pairs - 1]} of ${pairs}`);
-  captionAt(canvas, 697, 286, "n = N: limit of exact recall");
+  all.values(accuracy.map((_, i) => i + 1), accuracy, (i) =>
+    `${i + 1} pair${i ? "s" : ""}: ${correct[i]} correct`);
+  heading(canvas, box, `accuracy over all queries, N = ${d_state}`,
+    accuracyMarks(correct[pairs - 1], pairs));
 }
-
-const disc = (cx, cy) => svg("circle", { class: "area green correct", cx, cy, r: 5 });
-const diamond = (x, y) => svg("path", { class: "area red wrong",
-  d: `M${x} ${y - 6}l6 6l-6 6l-6 -6z` });
 
 export default {
   render({ model, el }) {
     const data = unpack(model.get("random_data"));
     const querySlider = slider(model, "query", { label: "query, pair j", min: 1, max: MAX_PAIRS,
                                                  step: 1 });
+    let found;
     explorer({ model, el }, "recall", {
-      traits: ["d_state", "pairs", "query"], width: 900, height: 466,
+      traits: ["d_state", "pairs", "query"],
+      task: {
+        ask: "store at least 16 pairs, twice as many as N, and answer every query correctly.",
+        done: "They interfere, but each correct answer still has the highest score.",
+        reached: () => model.get("pairs") >= Math.max(16, 2 * model.get("d_state"))
+          && found.correct[model.get("pairs") - 1] === model.get("pairs"),
+        presets: { "room to spare": { d_state: 32, pairs: 16, query: 1 },
+                   "crowded": { d_state: 8, pairs: 24, query: 1 },
+                   "overfull": { d_state: 4, pairs: 64, query: 1 } },
+      },
       controls: [
         slider(model, "d_state", { label: "state dimension N", min: 2, max: MAX_PAIRS, step: 1 }),
         // Only a pair that is stored can be queried.
@@ -166,13 +185,15 @@ export default {
           update: (pairs) => ({ query: Math.min(model.get("query"), pairs), pairs }) }),
         querySlider,
       ],
-      draw: (canvas) => {
+      draw: (canvas, width) => {
         const input = querySlider.querySelector("input");
         input.max = model.get("pairs");
         // Python sets the pairs first: until it has set the query, that may be too high.
         const shown = Math.min(model.get("query"), model.get("pairs"));
         input.value = shown;
-        return draw(canvas, data, model.get("d_state"), model.get("pairs"), shown);
+        const [d_state, pairs] = [model.get("d_state"), model.get("pairs")];
+        found = recall(data, d_state, pairs, shown);
+        return draw(canvas, width, found, d_state, pairs, shown);
       },
     });
   },

@@ -1,9 +1,10 @@
 // Remove passes over GPU memory and see what bounds the time of a scan.
 
-import { axes, label } from "./axes.js";
+import { axes, label, legend, legendHeight, marks } from "./axes.js";
 import { choices, slider } from "./controls.js";
 import { svg } from "./elements.js";
 import { explorer } from "./explorer.js";
+import { flow } from "./layout.js";
 import { formatGeneral } from "./numbers.js";
 
 /**
@@ -25,17 +26,23 @@ export function caption({ bytes, memory, arithmetic }, d_state) {
     + `${memory > arithmetic ? "memory" : "compute"}-bound.`;
 }
 
-function draw(canvas, gpu, bytesPerNumber, d_state, passes) {
+const pointMarks = () => [[marks.disc("red"), "these settings"],
+                          [marks.ring("blue"), "fused: no passes"]];
+
+function draw(canvas, width, gpu, bytesPerNumber, d_state, passes) {
   const found = estimate(gpu, bytesPerNumber, d_state, passes);
-  drawRoofline(canvas, gpu, found, estimate(gpu, bytesPerNumber, d_state, 0));
-  drawTimes(canvas, found);
+  const { boxes: [roofline, times], height } = flow(width, [
+    { left: 62, width: 208, height: 220, grow: 1.6, top: 34 + legendHeight(270, pointMarks()) },
+    { left: 96, width: 150, right: 40, height: 90, top: 28 }]);
+  canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  drawRoofline(canvas, roofline, gpu, found, estimate(gpu, bytesPerNumber, d_state, 0));
+  drawTimes(canvas, times, found);
   return caption(found, d_state);
 }
 
-function drawRoofline(canvas, gpu, found, fused) {
-  const roof = axes(canvas, { left: 66, top: 30, width: 420, height: 230, xlog: true, ylog: true,
-    xlim: [0.004, 40], ylim: [1e10, 1e13], title: "roofline of an H200",
-    xlabel: "exponentials per byte moved", ylabel: "exponentials per second" });
+function drawRoofline(canvas, box, gpu, found, fused) {
+  const roof = axes(canvas, { ...box, xlog: true, ylog: true, xlim: [0.004, 40],
+    ylim: [1e10, 1e13], xlabel: "exponentials per byte moved", ylabel: "exponentials per second" });
   const ridge = gpu.exponentials / gpu.bandwidth;
   const ends = [0.001, ridge, 100];
   roof.line(ends, ends.map((x) => Math.min(x * gpu.bandwidth, gpu.exponentials)), "grey");
@@ -43,23 +50,26 @@ function drawRoofline(canvas, gpu, found, fused) {
                            r: 8 }),
     svg("circle", { class: "area red point", cx: roof.X(found.intensity), cy: roof.Y(found.rate),
                     r: 5 }));
-  canvas.append(svg("circle", { class: "area red", cx: 290, cy: 226, r: 5 }),
-    label(302, 230, "these settings", { anchor: "start" }),
-    svg("circle", { class: "line blue", cx: 290, cy: 246, r: 7 }),
-    label(302, 250, "fused: no passes", { anchor: "start" }));
+  const both = [found, fused];
+  roof.values(both.map(({ intensity }) => intensity), both.map(({ rate }) => rate), (i) =>
+    `${formatGeneral(both[i].intensity, 3)} per byte: ${formatGeneral(both[i].rate, 3)} per s`);
+  canvas.append(label(4, 16, "roofline of an H200", { anchor: "start" }));
+  legend(canvas, { left: 4, top: 22, width: 270 }, pointMarks());
 }
 
-function drawTimes(canvas, { memory, arithmetic }) {
-  const time = axes(canvas, { left: 610, top: 30, width: 270, height: 110, xlog: true, yticks: [],
-    xlim: [0.003, 100], ylim: [1.5, -0.5], title: "lower bound on the time", xlabel: "time, ms" });
-  [["memory", memory, "red"], ["exponentials", arithmetic, "green"]].forEach(
-    ([name, ms, colour], i) => {
-      canvas.append(label(602, time.Y(i) + 4, name, { class: "tick", anchor: "end" }));
-      time.add(svg("rect", { class: `area ${colour} bar`, x: time.left, y: time.Y(i) - 16,
-        height: 32, width: Math.max(0, time.X(ms) - time.left) }),
-        label(Math.min(time.X(ms) + 6, 836), time.Y(i) + 4, formatGeneral(ms, 3),
-          { anchor: "start" }));
-    });
+function drawTimes(canvas, box, { memory, arithmetic }) {
+  const time = axes(canvas, { ...box, xlog: true, yticks: [], xlim: [0.003, 100],
+    ylim: [1.5, -0.5], title: "lower bound on the time", xlabel: "time, ms" });
+  const bounds = [["memory", memory, "red"], ["exponentials", arithmetic, "green"]];
+  bounds.forEach(([name, ms, colour], i) => {
+    canvas.append(label(time.left - 8, time.Y(i) + 4, name, { class: "tick", anchor: "end" }),
+      label(Math.min(time.X(ms) + 6, time.left + time.width), time.Y(i) + 4, formatGeneral(ms, 3),
+        { anchor: "start" }));
+    time.add(svg("rect", { class: `area ${colour} bar`, x: time.left, y: time.Y(i) - 16,
+      height: 32, width: Math.max(0, time.X(ms) - time.left) }));
+  });
+  time.values(bounds.map(([, ms]) => ms), [0, 1], (i) =>
+    `${bounds[i][0]}: ${formatGeneral(bounds[i][1], 3)} ms`);
 }
 
 export default {
@@ -67,15 +77,27 @@ export default {
     const gpu = model.get("gpu");
     const bytesPerNumber = model.get("bytes_per_number");
     explorer({ model, el }, "roofline", {
-      traits: ["passes", "d_state", "dtype"], width: 900, height: 310,
+      traits: ["passes", "d_state", "dtype"],
+      task: {
+        ask: "bring the point to the roof, where arithmetic is the limit.",
+        done: "No pass is left: the states never leave the chip.",
+        reached: () => {
+          const { memory, arithmetic } = estimate(gpu, bytesPerNumber[model.get("dtype")],
+            model.get("d_state"), model.get("passes"));
+          return memory < arithmetic;
+        },
+        presets: { "PyTorch": { passes: 15, d_state: 16, dtype: "float32" },
+                   "half fused": { passes: 1, d_state: 16, dtype: "float32" },
+                   "larger state": { passes: 15, d_state: 128, dtype: "float32" } },
+      },
       controls: [
         slider(model, "passes", { label: "passes over the states", min: 0, max: 16, step: 1 }),
         slider(model, "d_state", { label: "state dimension N", min: 1, max: 128, step: 1 }),
         choices(model, "dtype", { label: "dtype in GPU memory",
                                   options: Object.keys(bytesPerNumber) }),
       ],
-      draw: (canvas) => draw(canvas, gpu, bytesPerNumber[model.get("dtype")], model.get("d_state"),
-        model.get("passes")),
+      draw: (canvas, width) => draw(canvas, width, gpu, bytesPerNumber[model.get("dtype")],
+        model.get("d_state"), model.get("passes")),
     });
   },
 };

@@ -3,7 +3,8 @@
 import { axes } from "./axes.js";
 import { setTraits, slider } from "./controls.js";
 import { svg } from "./elements.js";
-import { drag, explorer } from "./explorer.js";
+import { drag, explorer, handle } from "./explorer.js";
+import { flow } from "./layout.js";
 import { formatGeneral, withMinus } from "./numbers.js";
 
 const STEPS = 24;
@@ -53,9 +54,6 @@ export function caption(real, imaginary) {
     + `|Ā| by rule: ${rules.join(", ")}.`;
 }
 
-const left = (i) => 50 + 218 * i;
-const SQUARE = { top: 28, width: 186, height: 186 };
-
 /** Where a rule's state decays, as a path on its plane. */
 function stableRegion(rule, { X, Y }) {
   const radius = X(1) - X(0);
@@ -65,63 +63,93 @@ function stableRegion(rule, { X, Y }) {
   return { Euler: circle(-1), "backward Euler": box(-9, 9) + circle(1) }[rule] ?? box(-9, 0);
 }
 
-function draw(canvas, real, imaginary) {
+const POWERS = { gap: 78, height: 100 };
+
+function draw(canvas, boxes, real, imaginary) {
   poles(real, imaginary).forEach((pole, i) => {
     const [rule, { colour }] = Object.entries(RULES)[i];
-    drawPlane(canvas, i, rule, colour, real, imaginary);
-    drawPowers(canvas, i, pole, colour);
+    drawPlane(canvas, boxes[i], rule, colour, real, imaginary);
+    drawPowers(canvas, boxes[i], pole, colour);
   });
   return caption(real, imaginary);
 }
 
-function drawPlane(canvas, i, rule, colour, real, imaginary) {
-  const plane = axes(canvas, { ...SQUARE, ...PLANE, left: left(i), title: rule, xlabel: "Re Δλ",
-    xticks: [-4, -2, 0, 2], ylabel: i ? "" : "Im Δλ" });
+/** The planes, each with its powers below. */
+function layout(width) {
+  const columns = width >= 4 * 150 ? 4 : 2;
+  const side = width / columns - 61;
+  return flow(width, Array(4).fill({ left: 50, width: side, right: 11, height: side,
+    bottom: POWERS.gap + POWERS.height + 44 }));
+}
+
+function drawPlane(canvas, box, rule, colour, real, imaginary) {
+  const plane = axes(canvas, { ...box, ...PLANE, title: rule, xlabel: "Re Δλ",
+    xticks: [-4, -2, 0, 2], yticks: [-2, 0, 2], ylabel: "Im Δλ" });
   const region = stableRegion(rule, plane);
   plane.add(
     svg("path", { class: `area ${colour}`, "fill-opacity": 0.3, "fill-rule": "evenodd",
                   d: region }),
     svg("path", { class: `line ${colour}`, d: region }),
-    svg("path", { class: "axis", d: `M${plane.X(0)} 0V500` }),
-    svg("circle", { class: "area ink point", cx: plane.X(real), cy: plane.Y(imaginary), r: 6 }),
-    svg("rect", { class: "drag-area", x: left(i), y: SQUARE.top, width: SQUARE.width,
-                  height: SQUARE.height }));
+    svg("path", { class: "axis", d: `M${plane.X(0)} 0V${plane.bottom}` }),
+    svg("rect", { class: "drag-area", x: box.left, y: box.top, width: box.width,
+                  height: box.height }));
+  canvas.append(handle(plane.X(real), plane.Y(imaginary), "✥"));
 }
 
-function drawPowers(canvas, i, pole, colour) {
+function drawPowers(canvas, box, pole, colour) {
   const growth = magnitude(pole);
-  const steps = axes(canvas, { left: left(i), top: 292, width: 186, height: 110,
-    xlim: [0, STEPS], ylim: [-1.5, 1.5], xlabel: "step n", ylabel: i ? "" : "Re Āⁿ",
+  const steps = axes(canvas, { ...box, top: box.top + box.height + POWERS.gap,
+    height: POWERS.height, xlim: [0, STEPS], ylim: [-1.5, 1.5], xlabel: "step n", ylabel: "Re Āⁿ",
     title: `|Ā| = ${formatGeneral(growth, 3)}: ${behaviour(growth)}`, xticks: [0, 10, 20],
     yticks: [-1, 0, 1] });
   // A diverging line leaves the panel; far beyond it, a browser can't draw it.
-  const drawn = powers(pole).map((value) => Math.max(-99, Math.min(99, value)));
+  const values = powers(pole);
+  const drawn = values.map((value) => Math.max(-99, Math.min(99, value)));
   steps.line(drawn.keys(), drawn, `${colour} powers`);
   drawn.forEach((value, n) => steps.add(svg("circle", {
     class: `area ${colour}`, cx: steps.X(n), cy: steps.Y(value), r: 2.6 })));
+  steps.values([...drawn.keys()], drawn, (n) =>
+    `step ${n}: ${withMinus(Number(formatGeneral(values[n], 3)))}`);
 }
 
 /** A press on one of the planes takes hold of the point, which is the same on all of them. */
-function grab(model, x, y) {
-  const i = [0, 1, 2, 3].find((k) => x >= left(k) && x <= left(k) + SQUARE.width);
-  if (i === undefined || y < SQUARE.top || y > SQUARE.top + SQUARE.height) return null;
+function grab(model, boxes, x, y) {
+  const box = boxes.find(({ left, top, width, height }) =>
+    x >= left && x <= left + width && y >= top && y <= top + height);
+  if (!box) return null;
   const clamp = (value, [low, high]) => Math.round(20 * Math.max(low, Math.min(high, value))) / 20;
   return (px, py) => setTraits(model, {
-    real: clamp(-4 + (6 * (px - left(i))) / SQUARE.width, PLANE.xlim),
-    imaginary: clamp(3 - (6 * (py - SQUARE.top)) / SQUARE.height, PLANE.ylim) });
+    real: clamp(-4 + (6 * (px - box.left)) / box.width, PLANE.xlim),
+    imaginary: clamp(3 - (6 * (py - box.top)) / box.height, PLANE.ylim) });
 }
 
 export default {
   render({ model, el }) {
     const format = (value) => withMinus(value, 2);
+    let boxes;
     const canvas = explorer({ model, el }, "stability", {
-      traits: ["real", "imaginary"], width: 900, height: 446,
+      traits: ["real", "imaginary"],
+      task: {
+        ask: "find a point whose exact mode grows, and which backward Euler makes decay.",
+        done: "An unstable mode, and backward Euler hides it.",
+        reached: () => {
+          const [re, im] = [model.get("real"), model.get("imaginary")];
+          return re > 0 && magnitude(poles(re, im)[1]) < 1;
+        },
+        presets: { "oscillating": { real: -0.1, imaginary: 1.5 },
+                   "undamped": { real: 0, imaginary: 1 }, "stiff": { real: -4, imaginary: 0 } },
+      },
       controls: [
         slider(model, "real", { label: "Re Δλ", min: -4, max: 2, step: 0.05, format }),
         slider(model, "imaginary", { label: "Im Δλ", min: -3, max: 3, step: 0.05, format }),
       ],
-      draw: (svgElement) => draw(svgElement, model.get("real"), model.get("imaginary")),
+      draw: (svgElement, width) => {
+        const found = layout(width);
+        boxes = found.boxes;
+        svgElement.setAttribute("viewBox", `0 0 ${width} ${found.height}`);
+        return draw(svgElement, boxes, model.get("real"), model.get("imaginary"));
+      },
     });
-    drag(canvas, (x, y) => grab(model, x, y));
+    drag(canvas, (x, y) => grab(model, boxes, x, y));
   },
 };

@@ -1,0 +1,1 @@
+"""Mamba-2's scan as Triton kernels for NVIDIA GPUs."""

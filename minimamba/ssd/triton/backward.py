@@ -1,0 +1,346 @@
+"""The backward kernels: `walk_states` forward, `read_gradients`, `walk_states` back,
+`write_gradients`, `step_gradients`.
+
+The forward pass saves nothing; the sums of decays and the states are computed again. With H the
+state before a chunk, G the gradient of the one after it, dy that of y (before gate), and for one
+head, in the notation of `forward.py`,
+
+    dC_t = Σ_s≤t Δ_s L_ts ⟨dy_t, x_s⟩ B_s + 2^cum_t Hᵀ dy_t             L_ts = 2^(cum_t − cum_s)
+    dx_s = Δ_s u_s + D dy_s,    u_s = Σ_t≥s L_ts ⟨C_t, B_s⟩ dy_t + 2^(total − cum_s) G B_s
+    dB_s = Δ_s (Σ_t≥s L_ts ⟨dy_t, x_s⟩ C_t + 2^(total − cum_s) Gᵀ x_s)
+    dΔ_s = ⟨x_s, u_s⟩ + A da_s,    gradient before the chunk = 2^total G + Σ_t 2^cum_t dy_t C_tᵀ
+
+where a_t = Δ_t A decays all that goes from before step t to t or later, so that da_t has four
+parts: what steps s < t of the chunk add to y at t and later in it, what the state before the chunk
+adds there, what the steps s < t add to the state after the chunk, and 2^total ⟨G, H⟩. The first is
+a double sum; it is the sum over t' ≥ t of what t' reads from other steps less what others read from
+it, which are row sums and column sums of one matrix below its diagonal. No sum runs over more than
+a chunk, and the diagonal, which does not depend on decays, is in none of them: so strong decay
+leaves no rounding errors of large sums, and weak decay has them in float32 only. With weak decay
+the last part is a sum over all pairs of earlier and later steps, so the errors of H and G are those
+of the gradient of A: in half precision `walk_states` adds what is rounded off the weighted x too.
+With a gate, dy is rounded to x's dtype before it gets here, for the tensor cores; in bfloat16 that
+leaves errors of 10⁻³ in the gradients of A and dt_bias. Only D's needs no product of matrices:
+`walk` sums it up before dy is rounded.
+
+B and C belong to a group of heads: `read_gradients` and `write_gradients` take one chunk and the
+heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
+adds up. No two programs write to one place, so the result never varies.
+
+| array, float32 unless said otherwise | shape | contents |
+|---|---|---|
+| states, x's dtype | (batch · chunks, n_heads, blocks · BLOCK, N) | H, then G |
+| overlaps | (batch · n_heads, chunks, tiles of a state) | 2^total ⟨G, H⟩ by tile |
+| rows | (batch · n_heads · blocks, chunks · CHUNK) | what t reads of steps s < t and of H |
+| columns | as rows | what steps t > s read of s, without Δ_s |
+| aheads | as rows | 2^(total − cum_s) ⟨x_s, G B_s⟩ |
+| directs | as rows | ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
+| dCB, x's dtype | (programs, CHUNK, CHUNK) | the gradient of C Bᵀ, with Δ and L, over heads |
+| dD | (batch · chunks, n_heads, blocks or head_dim) | the gradient of D by chunk, without a gate |
+| sums | (2, batch · chunks, n_heads) | the gradients of A and dt_bias by chunk |
+"""
+
+import triton
+import triton.language as tl
+
+from minimamba.scan.triton.lanes import sigmoid
+from minimamba.ssd.triton import forward
+from minimamba.ssd.triton.forward import PRECISION, describe, locate, state_tile
+
+RUNTIME_SIZES = [*forward.RUNTIME_SIZES, "parts"]
+"""Kernel arguments whose values don't trigger a new compilation."""
+
+
+@triton.jit
+def describe_states(ptr, batch, chunks, n_heads, head_dim, N: tl.constexpr, BLOCK: tl.constexpr,
+                    COLUMNS: tl.constexpr):
+    """A descriptor of `states`, for tiles (BLOCK, COLUMNS)."""
+    features = tl.cdiv(head_dim, BLOCK) * BLOCK
+    head = (features * N).to(tl.int64)
+    return tl.make_tensor_descriptor(ptr, [batch * chunks, n_heads, features, N],
+                                     [n_heads * head, head, N, 1], [1, 1, BLOCK, COLUMNS])
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, states_ptr,
+                overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
+                splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group,
+                head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
+                N: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
+                STAGES: tl.constexpr, BACK: tl.constexpr):
+    """Walk through a split: a program of grid (batch · heads · tiles of a state, splits).
+
+    With `states`, write down the state before each chunk, from the one that enters the split;
+    without, what the split adds to the state, and its span, as `add_up` does. If BACK, x and B are
+    dy and C, and the walk is from the last chunk to the first: each G takes the place of H, and the
+    gradient of the initial state goes to `last`.
+    """
+    columns: tl.constexpr = N // COLUMNS
+    tiles = tl.cdiv(head_dim, BLOCK) * columns
+    sequence, head, group, p_first = locate(tl.program_id(0) // columns, n_heads, n_groups,
+                                            head_dim, BLOCK)
+    n_first = tl.program_id(0) % columns * COLUMNS
+    split = tl.program_id(1)
+    x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
+                       BLOCK)
+    B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
+                       COLUMNS)
+    row = (sequence * n_heads + head).to(tl.int64)
+    place = row * splits + split
+    state = tl.zeros((BLOCK, COLUMNS), tl.float32)
+    span = 0.0
+    if states_ptr is not None:
+        state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK,
+                                      COLUMNS)
+        if entering_ptr is not None:
+            offsets, exists = state_tile(place, p_first, n_first, head_dim, d_state, BLOCK,
+                                         COLUMNS)
+            state += tl.load(entering_ptr + offsets, exists, 0.0)
+    end = tl.minimum((split + 1) * split_chunks, chunks)
+    for walked in tl.range(split * split_chunks, end, num_stages=STAGES):
+        chunk = walked
+        if BACK:
+            chunk = chunks - 1 - walked
+        t = chunk * CHUNK
+        x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
+        steps = row * chunks * CHUNK + t + tl.arange(0, CHUNK)
+        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        if states_ptr is not None:
+            at = sequence * chunks + chunk
+            if BACK:
+                before = state_tiles.load([at, head, p_first, n_first]).reshape(BLOCK, COLUMNS)
+                overlap = tl.sum(tl.sum(state * before.to(tl.float32), 1), 0) * tl.exp2(total)
+                tile = tl.program_id(0) % tiles
+                tl.store(overlaps_ptr + (row * chunks + chunk) * tiles + tile, overlap)
+            state_tiles.store([at, head, p_first, n_first],
+                              state.to(x.dtype).reshape(1, 1, BLOCK, COLUMNS))
+        if BACK:
+            weight = tl.exp2(tl.load(cums_ptr + steps))
+        else:
+            weight = tl.exp2(total - tl.load(lows_ptr + steps))
+        weighted = x.T.to(tl.float32) * weight[None, :]
+        rounded = weighted.to(x.dtype)
+        state = tl.dot(rounded, B, state * tl.exp2(total), input_precision=PRECISION)
+        if x.dtype != tl.float32:
+            rest = (weighted - rounded.to(tl.float32)).to(x.dtype)
+            state = tl.dot(rest, B, state)
+        span += total
+    if states_ptr is None:
+        offsets, exists = state_tile(place + 1, p_first, n_first, head_dim, d_state, BLOCK,
+                                     COLUMNS)
+        tl.store(entering_ptr + offsets, state, exists)
+        tl.store(spans_ptr + place, span)
+    elif last_ptr is not None and split == splits - 1:
+        offsets, exists = state_tile(row, p_first, n_first, head_dim, d_state, BLOCK, COLUMNS)
+        tl.store(last_ptr + offsets, state, exists)
+
+
+@triton.jit
+def locate_chunk(chunks, n_heads, n_groups, parts, blocks):
+    """The sequence, chunk, group, part and the blocks of heads [first, end) of a program of grid
+    (batch · chunks · groups · parts,)."""
+    part = tl.program_id(0) % parts
+    group = tl.program_id(0) // parts % n_groups
+    chunk = tl.program_id(0) // parts // n_groups % chunks
+    sequence = tl.program_id(0) // parts // n_groups // chunks
+    of_group = n_heads // n_groups * blocks
+    of_part = tl.cdiv(of_group, parts)
+    first = group * of_group + part * of_part
+    return (sequence, chunk, group, part, first,
+            tl.minimum(first + of_part, (group + 1) * of_group))
+
+
+@triton.jit
+def decay_since(later, earlier, cum_later, cum_earlier):
+    """L for all pairs of steps, 0 where `later` is the earlier one."""
+    return tl.exp2(tl.where(later >= earlier, cum_later - cum_earlier, float("-inf")))
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, rows_ptr,
+                   columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
+                   x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
+                   C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
+                   head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
+                   N: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+    """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s)."""
+    blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
+    sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
+                                                            blocks)
+    x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
+                       BLOCK)
+    dy_tiles = describe(dy_ptr, batch, n_heads, length, head_dim, dy_sequence, dy_step, dy_head,
+                        CHUNK, BLOCK)
+    B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
+                       N)
+    C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
+                       N)
+    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, N)
+    i = tl.arange(0, CHUNK)
+    t = chunk * CHUNK
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    CB = tl.dot(C, B.T, input_precision=PRECISION)
+    CB = tl.where(i[:, None] > i[None, :], CB, 0.0)
+    dCB = tl.zeros((CHUNK, CHUNK), tl.float32)
+    dC = tl.zeros((CHUNK, N), tl.float32)
+    for block in tl.range(first, end, num_stages=STAGES):
+        head = block // blocks
+        p_first = block % blocks * BLOCK
+        x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+        row = (sequence * n_heads + head).to(tl.int64)
+        cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+        delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+        from_start = tl.exp2(cum)
+        # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
+        rows = tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
+        dC += tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
+        weights = tl.dot(dy, x.T, input_precision=PRECISION)
+        weights *= decay_since(i[:, None], i[None, :], cum[:, None], cum[None, :])
+        dCB += weights * delta[None, :]
+        weights *= CB
+        rows += tl.sum(weights * delta[None, :], 1)
+        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
+        tl.store(rows_ptr + steps, rows)
+        tl.store(columns_ptr + steps, tl.sum(weights, 0))
+    dCB = dCB.to(C.dtype)
+    dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
+    own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+    tl.store(own + i[:, None] * CHUNK + i[None, :], dCB)
+    dC_tiles = describe(dC_ptr, batch * parts, n_groups, length, d_state, dC_sequence, dC_step,
+                        dC_group, CHUNK, N)
+    dC_tiles.store([part * batch + sequence, group, t, 0],
+                   dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, N))
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr, dCB_ptr,
+                    aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch, length, n_heads,
+                    n_groups, chunks, parts, x_sequence, x_step, x_head, B_sequence, B_step,
+                    B_group, C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head,
+                    dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
+                    head_dim: tl.constexpr, d_state: tl.constexpr, D_PER_HEAD: tl.constexpr,
+                    CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+                    STAGES: tl.constexpr):
+    """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
+    Tiles are (s, t)."""
+    blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
+    sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
+                                                            blocks)
+    x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
+                       BLOCK)
+    dy_tiles = describe(dy_ptr, batch, n_heads, length, head_dim, dy_sequence, dy_step, dy_head,
+                        CHUNK, BLOCK)
+    dx_tiles = describe(dx_ptr, batch, n_heads, length, head_dim, dx_sequence, dx_step, dx_head,
+                        CHUNK, BLOCK)
+    B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
+                       N)
+    C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
+                       N)
+    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, N)
+    i = tl.arange(0, CHUNK)
+    t = chunk * CHUNK
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    BC = tl.dot(B, C.T, input_precision=PRECISION)
+    diagonal = tl.sum(tl.where(i[:, None] == i[None, :], BC, 0.0), 1)
+    dB = tl.zeros((CHUNK, N), tl.float32)
+    for block in tl.range(first, end, num_stages=STAGES):
+        head = block // blocks
+        p_first = block % blocks * BLOCK
+        x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+        row = (sequence * n_heads + head).to(tl.int64)
+        cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+        delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        to_end = tl.exp2(total - cum)
+        weighted = (x.to(tl.float32) * (delta * to_end)[:, None]).to(x.dtype)
+        dB = tl.dot(weighted, G, dB, input_precision=PRECISION)
+        u = tl.dot(B, G.T, input_precision=PRECISION) * to_end[:, None]
+        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
+        ahead = tl.sum(u * x.to(tl.float32), 1)
+        tl.store(aheads_ptr + steps, ahead)
+        xdy = x.to(tl.float32) * dy.to(tl.float32)
+        along = tl.sum(xdy, 1)
+        tl.store(directs_ptr + steps, ahead + along * diagonal)
+        scores = BC * decay_since(i[None, :], i[:, None], cum[None, :], cum[:, None])
+        u = tl.dot(scores.to(dy.dtype), dy, u, input_precision=PRECISION)
+        dx = u * delta[:, None]
+        if D_ptr is not None:
+            of_chunk = (sequence * chunks + chunk).to(tl.int64) * n_heads + head
+            if D_PER_HEAD:
+                dx += tl.load(D_ptr + head) * dy.to(tl.float32)
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * blocks + block % blocks, tl.sum(along, 0))
+            else:
+                p = p_first + tl.arange(0, BLOCK)
+                D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
+                dx += D[None, :] * dy.to(tl.float32)
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
+        dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
+    own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+    dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
+    dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
+    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
+                        dB_group, CHUNK, N)
+    dB_tiles.store([part * batch + sequence, group, t, 0],
+                   dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, N))
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, aheads_ptr,
+                   directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, batch, length, n_heads, chunks,
+                   dt_sequence, dt_step, dt_head, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr,
+                   HEADS: tl.constexpr, BLOCKS: tl.constexpr, TILES: tl.constexpr):
+    """Compute the gradients of dt, and of A and dt_bias by chunk, for one chunk and HEADS heads: a
+    program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
+    parts = tl.cdiv(n_heads, HEADS)
+    head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
+    of_chunk = tl.program_id(0) // parts
+    chunk = of_chunk % chunks
+    sequence = (of_chunk // chunks).to(tl.int64)
+    i = tl.arange(0, CHUNK)[:, None]
+    t = chunk * CHUNK + i
+    is_head = (head < n_heads)[None, :]
+    here = is_head & (i >= 0)
+    after_first = is_head & (i > 0)
+    row = sequence * n_heads + head
+    steps = row[None, :] * chunks * CHUNK + t
+    delta = tl.load(deltas_ptr + steps, here, 0.0)
+    rows = tl.zeros((CHUNK, HEADS), tl.float32)
+    columns = tl.zeros((CHUNK, HEADS), tl.float32)
+    directs = tl.zeros((CHUNK, HEADS), tl.float32)
+    before = tl.zeros((CHUNK, HEADS), tl.float32)
+    for block in tl.static_range(BLOCKS):
+        at = (row[None, :] * BLOCKS + block) * chunks * CHUNK + t
+        rows += tl.load(rows_ptr + at, here, 0.0)
+        columns += tl.load(columns_ptr + at, here, 0.0)
+        directs += tl.load(directs_ptr + at, here, 0.0)
+        before += tl.load(aheads_ptr + at - 1, after_first, 0.0)
+    overlap = tl.zeros((HEADS,), tl.float32)
+    for tile in tl.static_range(TILES):
+        overlap += tl.load(overlaps_ptr + (row * chunks + chunk) * TILES + tile, head < n_heads,
+                           0.0)
+    before *= tl.load(deltas_ptr + steps - 1, after_first, 0.0)
+    d_decay = tl.cumsum(rows - delta * columns, 0, reverse=True) + tl.cumsum(before, 0)
+    d_decay += overlap[None, :]
+    d_dt = columns + directs + d_decay * tl.load(A_ptr + head, head < n_heads, 0.0)[None, :]
+    exists = (t < length) & is_head
+    if SOFTPLUS:
+        dt = tl.load(dt_ptr + sequence * dt_sequence + t.to(tl.int64) * dt_step
+                     + head[None, :] * dt_head, exists, 0.0).to(tl.float32)
+        if bias_ptr is not None:
+            dt += tl.load(bias_ptr + head, head < n_heads, 0.0)[None, :]
+        d_dt *= sigmoid(dt)
+    d_dt = tl.where(exists, d_dt, 0.0)
+    tl.store(d_dt_ptr + (sequence * length + t) * n_heads + head[None, :],
+             d_dt.to(d_dt_ptr.dtype.element_ty), exists)
+    sums = sums_ptr + of_chunk.to(tl.int64) * n_heads + head
+    tl.store(sums, tl.sum(d_decay * delta, 0), head < n_heads)
+    tl.store(sums + batch.to(tl.int64) * chunks * n_heads, tl.sum(d_dt, 0), head < n_heads)

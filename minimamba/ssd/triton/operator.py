@@ -1,0 +1,467 @@
+"""Mamba-2's scan by Triton kernels: what they take, allocation, launches, and the operator.
+
+`plan.py` says how the work is divided; `forward.py` and `backward.py` hold the kernels. The forward
+pass saves nothing for the backward pass but its arguments: the states before all chunks, larger
+than x by a factor of d_state / chunk, exist during the backward pass only.
+"""
+
+from functools import lru_cache
+from operator import attrgetter
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from minimamba.arguments import is_transformed
+from minimamba.ops.launch import ALIGNMENT, LAUNCHES, Launcher, dtypes_of
+from minimamba.ops.operator import differentiable
+from minimamba.scan.chunked import INSTEAD
+from minimamba.scan.triton import operator as selective_scan
+from minimamba.ssd.triton.plan import (
+    BackwardPlan,
+    Plan,
+    SSDShape,
+    choose_backward_plan,
+    choose_plan,
+    multiprocessors_of,
+)
+
+MAX_LENGTH = 2**30
+"""Steps of a sequence, which the kernels count in 32 bits; together they may be more."""
+MAX_D_STATE = 256
+MAX_PROGRAMS = 2**31 - 1
+"""CUDA's limit to the first side of a grid."""
+HEADS = 8
+"""Heads that one program of `sum_decays` takes."""
+WIDTH = 1024
+"""Components of a state that one program of `carry` takes."""
+
+
+def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
+    """Say why the kernels can't run here, or can't take an input.
+
+    Args:
+        x: the scan's input (batch, length, n_heads, head_dim); None to ask about this machine
+            alone.
+        d_state: the state dimension, considered together with x.
+
+    Returns:
+        The reason in a few words, or None if they can run.
+    """
+    is_on_gpu = x is not None and x.is_cuda
+    is_compiled = selective_scan.TRITON and not selective_scan.interpreted()
+    reason = selective_scan.failure() if is_on_gpu and is_compiled else selective_scan.why_not()
+    if reason:
+        return reason
+    if is_transformed():
+        return "torch.func, torch.jit and forward_ad can't transform a kernel"
+    if x is None:
+        return None
+    if x.dtype == torch.float64:
+        return "float64, which the kernels don't have"
+    if d_state > MAX_D_STATE:
+        return f"d_state = {d_state}; the kernels take up to {MAX_D_STATE}"
+    batch, length, n_heads, head_dim = x.shape
+    if length > MAX_LENGTH:
+        return f"length = {length}; the kernels take up to {MAX_LENGTH}"
+    if batch * n_heads * head_dim > MAX_PROGRAMS:
+        return (f"batch · n_heads · head_dim = {batch * n_heads * head_dim}; the kernels take up "
+                f"to {MAX_PROGRAMS}")
+    if not is_on_gpu and not selective_scan.interpreted():
+        return f"tensors on {x.device}; the kernels run on CUDA"
+    return None
+
+
+def is_chosen(x: Tensor, d_state: int) -> bool:
+    """Say whether the kernels compute a scan for which no method was asked.
+
+    Args:
+        x: the scan's input.
+        d_state: the state dimension.
+    """
+    return x.is_cuda and why_not(x, d_state) is None
+
+
+def scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+         z: Tensor | None, *, dt_bias: Tensor | None, dt_softplus: bool,
+         initial_state: Tensor | None, seq_idx: Tensor | None,
+         needs_final_state: bool) -> tuple[Tensor, Tensor]:
+    """Run the scan by the kernels.
+
+    Args:
+        x: (batch, length, n_heads, head_dim), float32, bfloat16 or float16.
+        dt: (batch, length, n_heads), before bias and softplus; in x's dtype or float32.
+        A: (n_heads,), float32.
+        B: (batch, length, n_groups, d_state), in x's dtype or float32. If x, B and C differ, all
+            is computed in float32.
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), float32; none if None.
+        z: (batch, length, n_heads, head_dim), the gate; in x's dtype or float32; none if None.
+        dt_bias: (n_heads,), float32; none if None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), float32; zeros if None.
+        seq_idx: (batch, length), integers or bools; None for one sequence.
+        needs_final_state: whether to compute the final state.
+
+    Returns:
+        y, in x's shape and dtype, and the final state (batch, n_heads, head_dim, d_state),
+        float32, empty if it isn't needed.
+    """
+    dtype = x.dtype
+    if not x.dtype == B.dtype == C.dtype:
+        x, B, C = x.float(), B.float(), C.float()
+    inputs = x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx
+    tensors = [t for t in inputs if isinstance(t, Tensor)]
+    needs_grad = torch.is_grad_enabled() and any(map(attrgetter("requires_grad"), tensors))
+    # Without gradients, an autograd.Function would only take time.
+    run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
+    y, final_state = run(*inputs, needs_final_state)
+    return (y if y.dtype == dtype else y.to(dtype)), final_state
+
+
+class _Forward(NamedTuple):
+    """The launches of a forward pass."""
+
+    plan: Plan
+    sum_decays: Launcher
+    add_up: Launcher
+    """Launched if there is more than one split; and so is `carry`."""
+    carry: Launcher
+    walk: Launcher
+
+
+def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                 z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
+                 initial_state: Tensor | None, seq_idx: Tensor | None,
+                 needs_final_state: bool) -> tuple[Tensor, Tensor]:
+    """Run the kernels.
+
+    Args:
+        x: (batch, length, n_heads, head_dim), float32, bfloat16 or float16.
+        dt: (batch, length, n_heads), in x's dtype or float32.
+        A: (n_heads,), float32.
+        B: (batch, length, n_groups, d_state), in x's dtype.
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), float32, or None.
+        z: (batch, length, n_heads, head_dim), in x's dtype or float32, or None.
+        dt_bias: (n_heads,), float32, or None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), float32, or None.
+        seq_idx: (batch, length), integers or bools, or None.
+        needs_final_state: whether to compute the final state.
+
+    Returns:
+        What `scan` returns.
+    """
+    y, final_state, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+                             needs_final_state)
+    return y, final_state
+
+
+def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+         z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
+         initial_state: Tensor | None, seq_idx: Tensor | None, needs_final_state: bool,
+         d_out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Run the forward kernels: for y and the final state, or, if d_out, the gradient of y after its
+    gate, is given, for the gradients of z, of y before the gate, and of D by chunk."""
+    x, B, C, z, d_out = (_addressable(t) for t in (x, B, C, z, d_out))
+    A, D, dt_bias, initial_state = (
+        t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state))
+    seq_idx = _without_bools(seq_idx)
+    shape = SSDShape(*x.shape, *B.shape[2:])
+    y = _room(x if d_out is None else z, x.shape)
+    dy = None if d_out is None else _room(x, x.shape)
+    launches = _forward_launches(
+        shape, _strides(x, dt, B, C, z, y, seq_idx, d_out, dy), None if D is None else D.ndim,
+        dt_softplus, needs_final_state, x.device,
+        dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_out))
+    plan = launches.plan
+    if x.is_cuda:
+        _lend_memory_to_triton()
+    cums, lows = A.new_empty(2, shape.batch, shape.n_heads, plan.chunks * plan.tiles.chunk)
+    launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, None)
+    entering = initial_state
+    if plan.splits > 1:
+        entering = A.new_empty(shape.batch, shape.n_heads, plan.splits, shape.head_dim,
+                               shape.d_state)
+        spans = A.new_empty(shape.batch, shape.n_heads, plan.splits)
+        launches.add_up(x, B, cums, lows, entering, spans)
+        launches.carry(entering, spans, initial_state)
+    final_state = A.new_empty(shape.batch if needs_final_state else 0, shape.n_heads,
+                              shape.head_dim, shape.d_state)
+    dD = None
+    if d_out is not None and D is not None:
+        dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
+    launches.walk(x, B, C, D, z, cums, lows, entering, y,
+                  final_state if needs_final_state else None, d_out, dy, dD)
+    return y.contiguous(), final_state, dy, dD
+
+
+@lru_cache(maxsize=LAUNCHES)
+def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_softplus: bool,
+                      needs_final_state: bool, device: torch.device, dtypes: tuple) -> _Forward:
+    """Plan a forward pass. The last arguments decide which code Triton compiles."""
+    from minimamba.ssd.triton import forward
+
+    plan = choose_plan(shape, dtypes[0].itemsize, multiprocessors_of(device))
+    tiles = plan.tiles
+    constants = {
+        **_constants(shape, plan, dt_softplus, D_axes),
+        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
+    rows = shape.batch * shape.n_heads
+    return _Forward(
+        plan,
+        Launcher(forward.sum_decays,
+                 (shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1), constants),
+        Launcher(forward.add_up, (rows * plan.blocks, plan.splits - 1, 1), constants,
+                 num_warps=tiles.warps),
+        Launcher(forward.carry, (rows, -(-constants["SIZE"] // WIDTH), 1), constants),
+        Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), constants,
+                 num_warps=tiles.warps))
+
+
+class _Backward(NamedTuple):
+    """The launches of a backward pass."""
+
+    sum_decays: Launcher
+    add_up: Launcher
+    """Launched if there is more than one split; and so are `carry`, `add_up_back` and
+    `carry_back`."""
+    carry: Launcher
+    save_states: Launcher
+    read: Launcher
+    add_up_back: Launcher
+    carry_back: Launcher
+    walk_back: Launcher
+    write: Launcher
+    step: Launcher
+
+
+def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                  z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
+                  initial_state: Tensor | None, seq_idx: Tensor | None, d_out: Tensor,
+                  d_final_state: Tensor | None) -> list[Tensor]:
+    """Compute the gradients of `forward_pass`.
+
+    Args:
+        x: (batch, length, n_heads, head_dim), what `forward_pass` was given, and so are those up to
+            `seq_idx`.
+        dt: (batch, length, n_heads).
+        A: (n_heads,).
+        B: (batch, length, n_groups, d_state).
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), or None.
+        z: (batch, length, n_heads, head_dim), or None.
+        dt_bias: (n_heads,), or None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), or None.
+        seq_idx: (batch, length), or None.
+        d_out: of x's shape and dtype, the gradient of y.
+        d_final_state: (batch, n_heads, head_dim, d_state), that of the final state; zeros if None.
+
+    Returns:
+        The gradients of x, dt, A, B, C, D, z, dt_bias and initial_state, in the dtypes of these;
+        those of D, z and initial_state are empty if these are not given.
+    """
+    per_head = D is None or D.ndim == 1
+    dz = dD = A.new_empty(0)
+    if z is not None:
+        dz, _, d_out, dD = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+                                False, d_out)
+        dD = A.new_empty(0) if D is None else dD.sum((0, 2, 3) if per_head else (0, 2))
+    x, B, C, dy = (_addressable(t) for t in (x, B, C, d_out))
+    A, D, dt_bias, initial_state, d_final_state = (
+        t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state, d_final_state))
+    seq_idx = _without_bools(seq_idx)
+    shape = SSDShape(*x.shape, *B.shape[2:])
+    batch, length, n_heads, head_dim, n_groups, d_state = shape
+    plan = choose_backward_plan(shape, x.element_size(), multiprocessors_of(x.device))
+    tiles, parts = plan.tiles, plan.parts
+    dx = _room(x, x.shape)
+    dB, dC = (_room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
+              for _ in range(2))
+    launches = _backward_launches(
+        shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx, dB, dC), None if D is None else D.ndim,
+        dt_softplus, dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state),
+        x.device)
+    if x.is_cuda:
+        _lend_memory_to_triton()
+    padded_length = plan.chunks * tiles.chunk
+    cums, lows, deltas = A.new_empty(3, batch, n_heads, padded_length)
+    launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, deltas)
+
+    def carried(add_up: Launcher, carry: Launcher, x: Tensor, B: Tensor,
+                first: Tensor | None) -> Tensor | None:
+        """The states that enter the splits, whatever the direction."""
+        if plan.splits == 1:
+            return first
+        entering = A.new_empty(batch, n_heads, plan.splits, head_dim, d_state)
+        spans = A.new_empty(batch, n_heads, plan.splits)
+        add_up(x, B, cums, lows, entering, spans, None, None, None)
+        carry(entering, spans, first)
+        return entering
+
+    states = x.new_empty(batch * plan.chunks, n_heads, plan.blocks * tiles.block, tiles.states)
+    entering = carried(launches.add_up, launches.carry, x, B, initial_state)
+    launches.save_states(x, B, cums, lows, entering, None, states, None, None)
+    rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
+    dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
+    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
+    overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
+    d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
+    leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
+    launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps,
+                       None if initial_state is None else d_initial_state)
+    needs_dD = D is not None and z is None
+    if needs_dD:
+        dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
+    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx, dB,
+                   dD if needs_dD else None)
+    d_dt = torch.empty_like(dt, memory_format=torch.contiguous_format)
+    sums = A.new_empty(2, batch * plan.chunks, n_heads)
+    launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
+    dA, d_bias = (part.sum(0) for part in sums)
+    if needs_dD:
+        dD = dD.sum((0, 2) if per_head else 0)
+    if parts > 1:
+        dB, dC = (t.unflatten(0, (parts, batch)).sum(0).to(x.dtype) for t in (dB, dC))
+    return [dx.contiguous(), d_dt, dA, dB.contiguous(), dC.contiguous(), dD, dz, d_bias,
+            d_initial_state]
+
+
+@lru_cache(maxsize=LAUNCHES)
+def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_axes: int | None,
+                       dt_softplus: bool, dtypes: tuple, device: torch.device) -> _Backward:
+    """Work out the launches. The last two arguments decide which code Triton compiles."""
+    from minimamba.ssd.triton import backward, forward
+
+    tiles = plan.tiles
+    names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC"
+    constants = {
+        **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
+        "parts": plan.parts, "COLUMNS": tiles.columns, "BLOCKS": plan.blocks,
+        "TILES": plan.state_tiles}
+    forth = {**constants, "STAGES": tiles.walk_stages, "BACK": False}
+    _, _, _, C, _, dy, *_ = strides
+    back = {**forth, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
+    by_heads = shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1
+    by_group = shape.batch * plan.chunks * shape.n_groups * plan.parts, 1, 1
+    rows = shape.batch * shape.n_heads
+    all_but_one = rows * plan.state_tiles, plan.splits - 1, 1
+    walk = rows * plan.state_tiles, plan.splits, 1
+    by_state = rows, -(-constants["SIZE"] // WIDTH), 1
+
+    def walker(grid: tuple[int, int, int], constants: dict) -> Launcher:
+        return Launcher(backward.walk_states, grid, constants, num_warps=tiles.walk_warps)
+
+    return _Backward(
+        Launcher(forward.sum_decays, by_heads, constants),
+        walker(all_but_one, forth), Launcher(forward.carry, by_state, constants),
+        walker(walk, forth),
+        Launcher(backward.read_gradients, by_group, constants, num_warps=tiles.warps),
+        walker(all_but_one, back), Launcher(forward.carry, by_state, constants),
+        walker(walk, back),
+        Launcher(backward.write_gradients, by_group, constants, num_warps=tiles.warps),
+        Launcher(backward.step_gradients, by_heads, constants))
+
+
+def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
+               D_axes: int | None) -> dict:
+    """What kernels are given besides tensors and strides; each takes what it needs."""
+    tiles = plan.tiles
+    return {**shape._asdict(), "chunks": plan.chunks, "split_chunks": plan.split_chunks,
+            "splits": plan.splits, "SOFTPLUS": dt_softplus, "D_PER_HEAD": D_axes == 1,
+            "CHUNK": tiles.chunk, "N": tiles.states, "BLOCK": tiles.block,
+            "STAGES": tiles.stages, "HEADS": HEADS, "SIZE": shape.head_dim * shape.d_state,
+            "WIDTH": WIDTH}
+
+
+def _strides(*tensors: Tensor | None) -> tuple[tuple[int, ...] | None, ...]:
+    return tuple([None if t is None else t.stride() for t in tensors])
+
+
+def _named_strides(names: tuple[str, ...], strides: tuple[tuple[int, ...] | None, ...]) -> dict:
+    """Strides as the kernels call them; 0 where there is no tensor."""
+    named = {}
+    for name, given in zip(names, strides, strict=True):
+        sequence, step, *rest = given or (0, 0, 0)
+        part = "group" if name[-1] in "BC" else "head"
+        named |= {f"{name}_sequence": sequence, f"{name}_step": step,
+                  f"{name}_{part}": rest[0] if rest else 0}
+    return named
+
+
+def _save(ctx, inputs, output):
+    *tensors, dt_softplus, initial_state, seq_idx, _ = inputs
+    ctx.save_for_backward(*tensors, initial_state, seq_idx)
+    ctx.dt_softplus = dt_softplus
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(backward, ctx, d_out, d_final_state):
+    *inputs, initial_state, seq_idx = ctx.saved_tensors
+    x, _, _, _, _, D, z, dt_bias = inputs
+    d_out = torch.zeros_like(x) if d_out is None else d_out
+    if d_final_state is not None and d_final_state.shape[0] == 0:
+        d_final_state = None  # it wasn't needed
+    *required, dD, dz, d_bias, d_initial_state = backward(
+        *inputs, ctx.dt_softplus, initial_state, seq_idx, d_out, d_final_state)
+    dD, dz, d_bias, d_initial_state = (
+        None if given is None else gradient for gradient, given
+        in zip((dD, dz, d_bias, d_initial_state), (D, z, dt_bias, initial_state), strict=True))
+    return *required, dD, dz, d_bias, None, d_initial_state, None, None
+
+
+def _fake(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, needs_final_state):
+    batch, _, n_heads, head_dim = x.shape
+    return (torch.empty_like(x, memory_format=torch.contiguous_format),
+            A.new_empty(batch if needs_final_state else 0, n_heads, head_dim, B.shape[3]))
+
+
+def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, d_out,
+                   d_final_state):
+    x, dt, A, B, C, D, z, initial_state = (
+        A.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
+        for t in (x, dt, A, B, C, D, z, initial_state))
+    return [x, dt, A, B, C, D, z, torch.empty_like(A), initial_state]
+
+
+_apply = differentiable("ssd", forward_pass, backward_pass, save=_save, gradients=_gradients,
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD)
+
+
+def _addressable(t: Tensor | None) -> Tensor | None:
+    """A tensor that descriptors can address, a copy if need be: all but the last stride, and where
+    it begins, are multiples of 16 bytes."""
+    if t is None:
+        return None
+    aligned = ALIGNMENT // t.element_size()
+    *strides, last = t.stride()
+    if (last == 1 and t.data_ptr() % ALIGNMENT == 0
+            and all(stride > 0 and stride % aligned == 0 for stride in strides)):
+        return t
+    return _room(t, t.shape).copy_(t)
+
+
+def _room(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """An uninitialized tensor of this shape that descriptors can address."""
+    aligned = ALIGNMENT // like.element_size()
+    *others, size = shape
+    return like.new_empty(*others, -(-size // aligned) * aligned)[..., :size]
+
+
+def _without_bools(seq_idx: Tensor | None) -> Tensor | None:
+    """seq_idx in a dtype that kernels can load."""
+    is_bool = seq_idx is not None and seq_idx.dtype == torch.bool
+    return seq_idx.view(torch.int8) if is_bool else seq_idx
+
+
+def _lend_memory_to_triton() -> None:
+    """Let Triton take the memory for the descriptors that kernels make from PyTorch."""
+    import triton
+
+    triton.set_allocator(_allocate)
+
+
+def _allocate(size: int, alignment: int, stream: int | None) -> Tensor:
+    return torch.empty(size, dtype=torch.int8, device="cuda")

@@ -1,0 +1,278 @@
+"""How Mamba-2's scan is divided among the programs of a GPU.
+
+| word | meaning in this package |
+|---|---|
+| program | one instance of a kernel, of several warps |
+| chunk | consecutive steps whose masked attention a program computes at once |
+| block | the neighboring features of one head that a program computes |
+| split | whole chunks that one program of `walk` or `walk_states` takes one after another |
+| part | the heads of a group that one program of the backward pass takes one after another |
+
+One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
+More splits cost a pass over x and B, for the states that enter them (`forward.py`).
+
+The tiles were chosen for NVIDIA's H100 and H200. By the machine code: no walk spills registers but
+that of the gate's backward pass. And, in half precision, by the GPU time on an H200: in bfloat16,
+without a gate, with head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads. On any other GPU
+tiles change the time, but the result only by rounding.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+
+SMALLEST = 16
+"""Rows or columns of the smallest matrix that `tl.dot` multiplies."""
+WARPS_THAT_FIT = 8
+"""Warps on a multiprocessor whose lanes use all the registers that they can address."""
+PASS_COST = 0.35
+"""Time of the pass before `walk`, as a fraction of its own."""
+PASS_CHUNKS = 2
+"""Chunks that `walk` could compute while that pass is launched."""
+WALK_WARPS_THAT_FIT = 16
+"""Warps of `walk_states` on a multiprocessor."""
+WALKS_THAT_FILL = 2
+"""Programs of `walk_states` on a multiprocessor, from which on wider tiles are faster than more of
+them. Measured on 132 multiprocessors: 192 programs took longer than 384 of half the width, by 35 %
+of forward + backward at d_state 128 and by 25 % at 64; 640 were faster than 1280, by 3 %."""
+NARROWEST = 32
+"""Components of the state of a program of `walk_states`, where there are more than that."""
+WALK_PASS_COST = 0.6
+"""Time of the pass before `walk_states` writes states, as a fraction of its own."""
+PART_BLOCKS = 3
+"""Blocks of heads that a program could compute while it reads B and C and adds up dB or dC."""
+MAX_WAVES = 4
+"""Times all programs that fit run at once; beyond, more splits only cost."""
+
+
+class SSDShape(NamedTuple):
+    """The sizes of a scan."""
+
+    batch: int
+    length: int
+    n_heads: int
+    head_dim: int
+    n_groups: int
+    d_state: int
+
+
+class Tiles(NamedTuple):
+    """What a program of `walk` computes at once."""
+
+    chunk: int
+    """Steps."""
+    block: int
+    """Features of a head; a power of two."""
+    states: int
+    """d_state, filled up to a power of two."""
+    warps: int
+    stages: int
+    """Chunks whose tensors are in shared memory."""
+
+
+class BackwardTiles(NamedTuple):
+    """What programs of the backward pass compute at once."""
+
+    chunk: int
+    """Steps, and so on as in `Tiles`."""
+    block: int
+    states: int
+    columns: int
+    """Components of the state, for each of the features, of a program of `walk_states`: the most
+    that it takes."""
+    warps: int
+    stages: int
+    walk_warps: int
+    walk_stages: int
+    """Of `walk_states`."""
+
+
+class BackwardPlan(NamedTuple):
+    """How the work of the backward pass is divided."""
+
+    tiles: BackwardTiles
+    blocks: int
+    """Blocks of a head."""
+    state_tiles: int
+    """Tiles of a state, for each of which `walk_states` has a program."""
+    chunks: int
+    split_chunks: int
+    splits: int
+    parts: int
+    """Parts of the heads of a group, for each of which there are programs."""
+
+
+class Plan(NamedTuple):
+    """How the work is divided."""
+
+    tiles: Tiles
+    blocks: int
+    """Blocks of a head."""
+    chunks: int
+    """Chunks of the length; the last may have fewer steps."""
+    split_chunks: int
+    splits: int
+
+
+def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
+    """Choose the sizes of tiles by what fits in registers and shared memory.
+
+    Args:
+        head_dim: features of a head.
+        d_state: the state dimension.
+        itemsize: bytes of an element of x.
+    """
+    features, states = _filled_up(head_dim), _filled_up(d_state)
+    if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
+        return Tiles(32, min(features, 32 if states <= 128 else 16), states, 8, 1)
+    if states > 128:
+        return Tiles(16, min(features, 64), states, 4, 3)
+    return Tiles(64, min(features, 64), states, 4, 2 if states > 64 else 3)
+
+
+@lru_cache
+def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> Plan:
+    """Choose the number of splits with which `walk` should end first.
+
+    Args:
+        shape: sizes of the scan.
+        itemsize: bytes of an element of x.
+        multiprocessors: of the GPU; None for Triton's interpreter, which runs the programs one
+            after another, so that the fewest are best.
+    """
+    tiles = choose_tiles(shape.head_dim, shape.d_state, itemsize)
+    chunks = -(-shape.length // tiles.chunk)
+    if multiprocessors is None:
+        return make_plan(shape, tiles, chunks)
+    programs = shape.batch * shape.n_heads * -(-shape.head_dim // tiles.block)
+    that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
+    return make_plan(shape, tiles, _choose_split_chunks(programs, chunks, that_fit, PASS_COST))
+
+
+def _choose_split_chunks(programs: int, chunks: int, that_fit: int, pass_cost: float) -> int:
+    """Choose the chunks of a split, with which a walk and the pass before it end first."""
+    candidates = [(programs_chunks(programs, chunks, chunks, that_fit), 1, chunks)]
+    for splits in range(2, min(chunks, MAX_WAVES * that_fit // programs) + 1):
+        split_chunks = -(-chunks // splits)
+        cost = programs_chunks(programs, chunks, split_chunks, that_fit)
+        candidates.append((PASS_CHUNKS + (1 + pass_cost) * cost, splits, split_chunks))
+    _, _, split_chunks = min(candidates)
+    return split_chunks
+
+
+def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
+    """Work out the plan with these choices.
+
+    Args:
+        shape: sizes of the scan.
+        tiles: sizes of tiles.
+        split_chunks: chunks of a split.
+    """
+    chunks = -(-shape.length // tiles.chunk)
+    return Plan(tiles, -(-shape.head_dim // tiles.block), chunks, split_chunks,
+                -(-chunks // split_chunks))
+
+
+def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> BackwardTiles:
+    """Choose the sizes of tiles for the backward pass, as `choose_tiles` does for the forward.
+
+    Args:
+        head_dim: features of a head.
+        d_state: the state dimension.
+        itemsize: bytes of an element of x.
+    """
+    features, states = _filled_up(head_dim), _filled_up(d_state)
+    if itemsize == 4:
+        return BackwardTiles(32, min(features, 32), states, min(states, 64), 8, 1, 4, 1)
+    if states > 128:
+        return BackwardTiles(64, min(features, 64), states, 64, 8, 2, 4, 3)
+    return BackwardTiles(64, min(features, 64), states, states, 4, 2, 4, 3)
+
+
+@lru_cache
+def choose_backward_plan(shape: SSDShape, itemsize: int,
+                         multiprocessors: int | None) -> BackwardPlan:
+    """Choose the numbers of splits and parts with which the backward pass should end first.
+
+    Args:
+        shape: sizes of the scan.
+        itemsize: bytes of an element of x.
+        multiprocessors: of the GPU; None for Triton's interpreter.
+    """
+    tiles = choose_backward_tiles(shape.head_dim, shape.d_state, itemsize)
+    chunks = -(-shape.length // tiles.chunk)
+    if multiprocessors is None:
+        return make_backward_plan(shape, tiles, chunks, 1)
+    blocks = -(-shape.head_dim // tiles.block)
+    rows = shape.batch * shape.n_heads * blocks
+    tiles = tiles._replace(columns=_choose_columns(rows, tiles, multiprocessors))
+    walks = rows * (tiles.states // tiles.columns)
+    split_chunks = _choose_split_chunks(
+        walks, chunks, multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps, WALK_PASS_COST)
+    programs = shape.batch * chunks * shape.n_groups
+    that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
+    of_group = shape.n_heads // shape.n_groups * blocks
+    parts = min(range(1, min(of_group, max(1, MAX_WAVES * that_fit // programs)) + 1),
+                key=lambda parts: -(-programs * parts // that_fit) * (
+                    PART_BLOCKS + -(-of_group // parts)))
+    return make_backward_plan(shape, tiles, split_chunks, parts)
+
+
+def _choose_columns(rows: int, tiles: BackwardTiles, multiprocessors: int) -> int:
+    """Choose the widest tiles of a state, at least NARROWEST, that fill the GPU with programs; the
+    widest of all if none does, since then the splits of the length fill it."""
+    columns = tiles.columns
+    while columns >= NARROWEST:
+        if rows * (tiles.states // columns) >= WALKS_THAT_FILL * multiprocessors:
+            return columns
+        columns //= 2
+    return tiles.columns
+
+
+def make_backward_plan(shape: SSDShape, tiles: BackwardTiles, split_chunks: int,
+                       parts: int) -> BackwardPlan:
+    """Work out the plan of the backward pass with these choices.
+
+    Args:
+        shape: sizes of the scan.
+        tiles: sizes of tiles.
+        split_chunks: chunks of a split.
+        parts: parts of the heads of a group.
+    """
+    blocks = -(-shape.head_dim // tiles.block)
+    chunks = -(-shape.length // tiles.chunk)
+    return BackwardPlan(tiles, blocks, blocks * (tiles.states // tiles.columns), chunks,
+                        split_chunks, -(-chunks // split_chunks), parts)
+
+
+def programs_chunks(programs: int, chunks: int, split_chunks: int, that_fit: int) -> int:
+    """Count the chunks until all programs are done; those that don't fit wait for a next wave.
+
+    Args:
+        programs: how many there are for one split.
+        chunks: of the length.
+        split_chunks: chunks of a split.
+        that_fit: programs that run at once.
+    """
+    splits = -(-chunks // split_chunks)
+    return -(-programs * splits // that_fit) * split_chunks
+
+
+def multiprocessors_of(device: torch.device) -> int | None:
+    """Count the multiprocessors of a GPU.
+
+    Args:
+        device: the GPU, or the CPU for Triton's interpreter.
+
+    Returns:
+        Their number; None for the CPU.
+    """
+    if device.type != "cuda":
+        return None
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _filled_up(size: int) -> int:
+    """The power of two, from SMALLEST up, that a size is filled up to with zeros."""
+    return max(SMALLEST, 1 << (size - 1).bit_length())

@@ -1,0 +1,366 @@
+"""Mamba-2's scan by Triton kernels against the loop in float64: in Triton's interpreter, or on a
+GPU if there is one. The interpreter multiplies matrices of bfloat16 wrongly, so half precision is
+float16 here."""
+
+import re
+from math import prod
+from unittest.mock import patch
+
+import pytest
+import torch
+from systems import F64, randn, uniform
+
+from minimamba import ssd
+from minimamba.ops.launch import Launcher
+from minimamba.ops.operator import AGAIN
+from minimamba.ssd import why_not
+from minimamba.ssd.triton import operator
+from minimamba.ssd.triton.plan import (
+    SSDShape,
+    choose_backward_plan,
+    choose_backward_tiles,
+    choose_plan,
+    choose_tiles,
+    make_backward_plan,
+    make_plan,
+)
+
+pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLERANCE = ({torch.float32: 2e-6, torch.float16: 1e-3} if DEVICE == "cpu" else
+             {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3})
+"""Errors, relative to the norm of the result."""
+GRADIENT_TOLERANCE = ({torch.float32: 5e-5, torch.float16: 1e-3} if DEVICE == "cpu" else
+                      {torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2})
+PER_HEAD = ("A", "D", "dt_bias", "initial_state")
+"""Arguments that are in float32 where x has half precision."""
+OPTIONS = ("D", "z", "dt_bias", "initial_state")
+H100_MULTIPROCESSORS = 132
+
+
+@pytest.fixture(autouse=True)
+def _no_plan_is_remembered():
+    """By an earlier test, which may have chosen another one."""
+    operator._forward_launches.cache_clear()
+
+
+@pytest.fixture
+def nothing_is_left_unwritten():
+    """New tensors hold NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def one_split(monkeypatch):
+    """As the interpreter has it; a GPU that is far from full takes more."""
+    monkeypatch.setattr(operator, "multiprocessors_of", lambda _: None)
+
+
+@pytest.fixture
+def splits_of_two_chunks(monkeypatch):
+    """And two parts of the heads of a group."""
+    monkeypatch.setattr(operator, "choose_plan", lambda shape, itemsize, _: make_plan(
+        shape, choose_tiles(shape.head_dim, shape.d_state, itemsize), 2))
+    monkeypatch.setattr(operator, "choose_backward_plan", lambda shape, itemsize, _: (
+        make_backward_plan(shape, choose_backward_tiles(shape.head_dim, shape.d_state, itemsize),
+                           2, 2)))
+
+
+def inputs(length, *, batch=1, n_heads=3, head_dim=5, n_groups=1, d_state=7, options=OPTIONS,
+           D=None, dtype=torch.float32):
+    """Arguments for softplus, rounded to float16 so that they are the same in each precision."""
+    sequence, state = (batch, length, n_heads, head_dim), (batch, length, n_groups, d_state)
+    shapes = {"x": sequence, "dt": sequence[:3], "A": (n_heads,), "B": state, "C": state,
+              "D": D or (n_heads, head_dim), "z": sequence, "dt_bias": (n_heads,),
+              "initial_state": (batch, n_heads, head_dim, d_state)}
+    given = {name: randn(*shape, seed=length + i) for i, (name, shape) in enumerate(shapes.items())
+             if name not in OPTIONS or name in options}
+    given["A"] = -uniform(0.1, 2, n_heads, seed=length)
+    return {name: t.half().to(torch.float32 if name in PER_HEAD else dtype).to(DEVICE)
+            for name, t in given.items()}
+
+
+def run(arguments, *, method="triton", **options):
+    return ssd(**arguments, return_final_state=True, method=method,
+               **{"dt_softplus": True, **options})
+
+
+def differentiate(arguments, *, run=run, **options):
+    """y, the final state, and the gradients of a weighted sum of both."""
+    leaves = {name: t.detach().requires_grad_() for name, t in arguments.items()}
+    y, final_state = run(leaves, **options)
+    weights = [randn(*t.shape, seed=i).half().to(t) for i, t in enumerate((y, final_state))]
+    gradients = torch.autograd.grad((y, final_state), list(leaves.values()), weights)
+    return {"y": y, "final state": final_state, **dict(zip(leaves, gradients, strict=True))}
+
+
+def check(arguments, *, tolerance=0.0, **options):
+    """Compare y, the final state and all gradients with those of the loop."""
+    __tracebackhide__ = True
+    given = differentiate(arguments, **options)
+    exact = {name: t.to(F64) for name, t in arguments.items()}
+    outputs = {"y": arguments["x"].dtype, "final state": torch.float32}
+    wanted = differentiate(exact, method="reference", **options)
+    for name, other in wanted.items():
+        one = given[name]
+        assert one.shape == other.shape
+        assert one.dtype == (outputs[name] if name in outputs else arguments[name].dtype)
+        assert one.isfinite().all(), name
+        error = ((one.to(F64) - other).norm() / other.norm()).item()
+        allowed = (TOLERANCE if name in outputs else GRADIENT_TOLERANCE)[arguments["x"].dtype]
+        assert error <= max(tolerance, allowed), f"{name}: {error:.1e}"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 130])
+@pytest.mark.usefixtures("nothing_is_left_unwritten")
+def test_kernels_match_reference_at_any_length(length, dtype):
+    check(inputs(length, dtype=dtype))
+
+
+@pytest.mark.parametrize(("n_heads", "n_groups", "head_dim", "d_state"), [
+    (2, 1, 16, 130), (2, 2, 80, 16), (4, 2, 17, 40), (9, 1, 1, 1)])
+@pytest.mark.usefixtures("nothing_is_left_unwritten")
+def test_kernels_match_reference_for_any_heads_groups_and_sizes(n_heads, n_groups, head_dim,
+                                                                d_state):
+    check(inputs(70, batch=2, n_heads=n_heads, n_groups=n_groups, head_dim=head_dim,
+                 d_state=d_state, D=(n_heads,)))
+
+
+@pytest.mark.parametrize(("options", "D"), [
+    ((), None), (("D",), (3,)), (("D",), (3, 5)), (("z",), None), (("dt_bias",), None),
+    (("initial_state",), None)])
+def test_every_option_may_come_alone(options, D):
+    arguments = inputs(40, options=options, D=D)
+    check(arguments)
+    y, _ = run(arguments)
+    assert torch.equal(ssd(**arguments, dt_softplus=True, method="triton"), y)
+
+
+def test_steps_need_no_softplus_and_may_be_zero():
+    arguments = inputs(70)
+    arguments["dt"] = arguments["dt"].abs()
+    arguments["dt"][:, 20:60:2] = 0
+    arguments["dt_bias"] = arguments["dt_bias"].abs() * 0
+    check(arguments, dt_softplus=False)
+
+
+@pytest.mark.usefixtures("splits_of_two_chunks", "nothing_is_left_unwritten")
+@pytest.mark.parametrize("options", [OPTIONS, ()])
+@pytest.mark.parametrize("length", [65, 150])
+def test_splits_carry_the_state(length, options):
+    check(inputs(length, batch=2, n_heads=3 if options else 2, options=options))
+
+
+@pytest.mark.parametrize("seq_idx", [
+    torch.tensor([[4] * 40 + [0] * 24 + [1] * 86, [0] + [3] * 149]),
+    torch.arange(150).expand(2, -1) > 70])
+@pytest.mark.usefixtures("splits_of_two_chunks")
+def test_packed_sequences_start_from_zero(seq_idx):
+    check(inputs(150, batch=2, n_heads=2), seq_idx=seq_idx.to(DEVICE), tolerance=1e-4)
+
+
+def test_state_with_hardly_any_decay_keeps_its_digits():
+    check(inputs(300, n_heads=1) | {"A": torch.full((1,), -0.01, device=DEVICE)})
+
+
+def test_strong_decay_leaves_the_present_alone():
+    arguments = inputs(130) | {"A": torch.tensor([-1e2, -1e10, -1e37], device=DEVICE)}
+    check(arguments, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_parts_of_one_projection_are_read_where_they_lie(offset):
+    """With an offset, no tensor begins at a multiple of 16 bytes, and each must be copied."""
+    arguments = inputs(70, batch=2, head_dim=8, d_state=16)
+    names = ["x", "B", "C", "z", "dt"]
+    sizes = [prod(arguments[name].shape[2:]) for name in names]
+    projection = torch.zeros(2, 70, sum(sizes) + 5, device=DEVICE)
+    parts = projection[..., offset:offset + sum(sizes)].split(sizes, -1)
+    strided = {}
+    for name, part in zip(names, parts, strict=True):
+        strided[name] = part.unflatten(-1, arguments[name].shape[2:])
+        strided[name].copy_(arguments[name])
+    assert (operator._addressable(strided["x"]) is strided["x"]) == (offset == 0)
+    for given, wanted in zip(run(arguments | strided), run(arguments), strict=True):
+        assert torch.equal(given, wanted)
+
+
+@pytest.mark.parametrize("D", [(3,), (3, 5)])
+def test_gradient_of_D_is_summed_before_rounding(D):
+    """Behind a gate, too, whose backward pass rounds the gradient of y to x's dtype."""
+    for options in (("D",), ("D", "z")):
+        arguments = inputs(70, options=options, D=D, dtype=torch.float16)
+        exact = {name: t.to(F64) for name, t in arguments.items()}
+        given, wanted = (differentiate(given, method=method)["D"] for given, method in (
+            (arguments, "triton"), (exact, "reference")))
+        assert (given - wanted).norm() <= 1e-6 * wanted.norm()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter compiles nothing")
+def test_gradients_with_and_without_a_gate_take_turns():
+    """Each needs kernels of its own: behind a gate, D's gradient is another kernel's task."""
+    for options in (("D",), ("D", "z"), ("D",)):
+        check(inputs(20, options=options))
+
+
+def test_dtypes_that_differ_are_computed_in_float32():
+    arguments = inputs(40)
+    mixed = arguments | {"x": arguments["x"].half(), "z": arguments["z"].half()}
+    y, final_state = run(mixed)
+    wanted_y, wanted_state = run(arguments)
+    assert torch.equal(y, wanted_y.half())
+    assert torch.equal(final_state, wanted_state)
+
+
+FORWARD = ["sum_decays", "add_up", "carry", "walk"]
+BACKWARD = ["sum_decays", "add_up", "carry", "save_states", "read", "add_up_back", "carry_back",
+            "walk_back", "write", "step"]
+
+
+@pytest.mark.parametrize("options", [(), ("z",)])
+@pytest.mark.parametrize("is_split", [False, True])
+def test_kernels_launched(request, monkeypatch, is_split, options):
+    """A pass before each walk if there are splits; the forward pass once more for z's gradient."""
+    if is_split:
+        request.getfixturevalue("splits_of_two_chunks")
+    else:
+        request.getfixturevalue("one_split")
+    names = {}
+
+    def naming(plan_launches):
+        def plan_and_name(*key):
+            launches = plan_launches(*key)
+            names.update({launcher: name for name, launcher in launches._asdict().items()})
+            return launches
+        return plan_and_name
+
+    for function in ("_forward_launches", "_backward_launches"):
+        monkeypatch.setattr(operator, function, naming(getattr(operator, function)))
+    launched = []
+    with patch.object(Launcher, "__call__", lambda launcher, *_: launched.append(launcher)):
+        differentiate(inputs(150, options=options))
+    wanted = [*FORWARD, *(FORWARD if options else []), *BACKWARD]
+    splitting = ("add_up", "carry", "add_up_back", "carry_back")
+    assert [names[launcher] for launcher in launched] == [
+        name for name in wanted if is_split or name not in splitting]
+
+
+def test_operator_is_registered_for_torch_compile():
+    arguments = inputs(40)
+    given = [arguments[name] for name in ("x", "dt", "A", "B", "C", "D", "z", "dt_bias")]
+    given = [t.requires_grad_() for t in given]
+    torch.library.opcheck(
+        torch.ops.minimamba.ssd.default, (*given, True, arguments["initial_state"], None, True),
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"))
+    compiled = torch.compile(run, backend="aot_eager", fullgraph=True)
+    wanted = differentiate(arguments)
+    for name, one in differentiate(arguments, run=compiled).items():
+        torch.testing.assert_close(one, wanted[name])
+
+
+def test_auto_takes_the_kernels_on_a_gpu():
+    arguments = inputs(40)
+    chosen = "triton" if DEVICE == "cuda" else "chunked"
+    wanted = differentiate(arguments, method=chosen)
+    for name, one in differentiate(arguments, method="auto").items():
+        assert torch.equal(one, wanted[name])
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter runs one program after another")
+def test_gradients_are_the_same_each_time():
+    arguments = inputs(200, batch=2)
+    first = differentiate(arguments)
+    for name, one in differentiate(arguments).items():
+        assert torch.equal(one, first[name])
+
+
+def test_gradient_of_one_output_alone():
+    given = inputs(33, n_heads=1, options=())
+    arguments = {name: t.requires_grad_() for name, t in given.items()}
+    leaves = [arguments[name] for name in ("x", "dt", "A", "B")]
+    for i in range(2):
+        given, wanted = (torch.autograd.grad(run(arguments, method=method)[i].sum(), leaves)
+                         for method in ("triton", "chunked"))
+        for one, other in zip(given, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    alone = ssd(**arguments, dt_softplus=True, method="triton")
+    given = torch.autograd.grad(alone.sum(), leaves)
+    wanted = torch.autograd.grad(run(arguments)[0].sum(), leaves)
+    for one, other in zip(given, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_second_derivative_is_refused():
+    arguments = inputs(9, options=())
+    x = arguments["x"].requires_grad_()
+    gradient, = torch.autograd.grad(run(arguments)[0].square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match=f"^{re.escape(AGAIN)}"):
+        gradient.sum().backward()
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (lambda t: {name: part.double() for name, part in t.items()}, "float64, .+"),
+    (lambda t: t | dict.fromkeys("BC", torch.ones(1, 9, 1, 257, device=DEVICE)) | {
+        "initial_state": None}, "d_state = 257; the kernels take up to 256")])
+def test_input_that_the_kernels_cannot_take_is_refused(change, reason):
+    with pytest.raises(ValueError, match="^method: expected one that can run with these inputs, "
+                                         f"such as 'chunked', got 'triton': {reason}$"):
+        run(change(inputs(9)))
+
+
+def test_longest_input_is_told():
+    x = torch.empty(1, device=DEVICE).expand(1, 2**30 + 1, 1, 1)
+    assert why_not("triton", x=x) == "length = 1073741825; the kernels take up to 1073741824"
+    x = torch.empty(1, device=DEVICE).expand(2**16, 1, 2**15, 1)
+    assert why_not("triton", x=x, d_state=3).startswith("batch · n_heads · head_dim = 2147483648;")
+
+
+def test_negative_step_is_refused_where_values_can_be_read():
+    if DEVICE == "cpu":
+        with pytest.raises(ValueError, match=r"^dt: expected steps of at least 0"):
+            run(inputs(9), dt_softplus=False)
+
+
+@pytest.mark.parametrize("shape", [
+    SSDShape(8, 2048, 24, 64, 1, 128), SSDShape(1, 65536, 24, 64, 1, 128),
+    SSDShape(1, 100_003, 3, 80, 1, 256), SSDShape(1, 1, 1, 16, 1, 16),
+    SSDShape(4, 100, 1000, 128, 8, 16)])
+def test_plan_covers_the_length_once_and_splits_it_only_to_fill_the_gpu(shape):
+    plan = choose_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert plan.chunks * plan.tiles.chunk >= shape.length
+    assert (plan.splits - 1) * plan.split_chunks < plan.chunks <= plan.splits * plan.split_chunks
+    that_fit = H100_MULTIPROCESSORS * 8 // plan.tiles.warps
+    programs = shape.batch * shape.n_heads * plan.blocks
+    assert plan.splits == 1 or programs * plan.splits <= that_fit
+    if shape.length > 50_000:
+        assert programs * plan.splits > 0.9 * that_fit
+    assert choose_plan(shape, 2, None).splits == 1
+
+
+@pytest.mark.parametrize(("shape", "columns"), [
+    (SSDShape(8, 2048, 24, 64, 1, 128), 64), (SSDShape(8, 2048, 80, 64, 1, 128), 128),
+    (SSDShape(1, 65536, 24, 64, 1, 128), 128), (SSDShape(8, 2048, 24, 64, 1, 64), 32),
+    (SSDShape(8, 2048, 12, 128, 1, 128), 64), (SSDShape(8, 2048, 24, 64, 1, 256), 64)])
+def test_walks_are_as_wide_as_was_fastest(shape, columns):
+    plan = choose_backward_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert plan.tiles.columns == columns
+    assert plan.state_tiles == shape.head_dim // 64 * shape.d_state // columns
+    assert (plan.splits == 1) == (shape.batch > 1)
+
+
+@pytest.mark.parametrize("shape", [
+    SSDShape(8, 2048, 24, 64, 1, 128), SSDShape(1, 65536, 24, 64, 1, 128),
+    SSDShape(1, 100_003, 3, 80, 1, 256), SSDShape(1, 1, 1, 16, 1, 16),
+    SSDShape(4, 100, 1000, 128, 8, 16)])
+def test_backward_plan_splits_length_and_heads_only_to_fill_the_gpu(shape):
+    plan = choose_backward_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert plan.chunks * plan.tiles.chunk >= shape.length
+    assert (plan.splits - 1) * plan.split_chunks < plan.chunks <= plan.splits * plan.split_chunks
+    programs = shape.batch * plan.chunks * shape.n_groups
+    assert 1 <= plan.parts <= shape.n_heads // shape.n_groups * plan.blocks
+    assert plan.parts == 1 or programs < 2 * H100_MULTIPROCESSORS
+    whole = choose_backward_plan(shape, 2, None)
+    assert whole.splits == whole.parts == 1
