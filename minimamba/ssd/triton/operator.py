@@ -264,11 +264,11 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         those of D, z and initial_state are empty if these are not given.
     """
     per_head = D is None or D.ndim == 1
-    dz = dD = A.new_empty(0)
+    dz, dD = A.new_empty(0), A.new_empty(0)
     if z is not None:
-        dz, _, d_out, dD = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-                                False, d_out)
-        dD = A.new_empty(0) if D is None else dD.sum((0, 2, 3) if per_head else (0, 2))
+        dz, _, d_out, by_chunk = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state,
+                                      seq_idx, False, d_out)
+        dD = dD if D is None else by_chunk.sum((0, 2, 3) if per_head else (0, 2))
     x, B, C, dy = (_addressable(t) for t in (x, B, C, d_out))
     A, D, dt_bias, initial_state, d_final_state = (
         t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state, d_final_state))
