@@ -104,10 +104,6 @@ def use(name: str, answer: Callable, otherwise: Callable) -> Callable:
     return otherwise
 
 
-_given: Counter[str] = Counter()
-"""How many steps of each exercise `hint` has given."""
-
-
 def hint(name: str) -> None:
     """Print one step on the way to the solution; each call prints the next one.
 
