@@ -741,6 +741,7 @@ def test_an_explorer_is_legible_from_a_phone_to_a_wide_screen(show, name):
 # Settings with which each task is done.
 SOLUTIONS = {
     "DeltaExplorer": {"delta": 0.07, "decay_rate": 1.0},
+    "DualityExplorer": {"chunk_size": 16, "step": 4},
     "HippoExplorer": {"measure": "legt"},
     "KernelExplorer": {"input": "impulse", "decay": 1, "angle": 180},
     "RecallExplorer": {"d_state": 16, "pairs": 32},

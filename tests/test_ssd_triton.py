@@ -196,7 +196,7 @@ def test_gradient_of_D_is_summed_before_rounding(D):
         exact = {name: t.to(F64) for name, t in arguments.items()}
         given, wanted = (differentiate(given, method=method)["D"] for given, method in (
             (arguments, "triton"), (exact, "reference")))
-        assert (given - wanted).norm() <= 1e-6 * wanted.norm()
+        assert (given - wanted).norm() <= 2e-6 * wanted.norm()
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter compiles nothing")
