@@ -179,8 +179,8 @@ STEPS = {
              "Writing outer(key, missing) is read back times keyᵀkey: divide by it."),
     "12.1": ("The decay from s to t is exp(cum[t] - cum[s]); where s > t, put −∞ in the exponent.",
              "Within the chunk: scores = decays · (C_c B_cᵀ), (Q, Q), and y = matmul(scores, x_c).",
-             "From before: add exp(cum) times matmul(C_c, h). Then h decays by exp(total), and each "
-             "step adds B xᵀ, decayed from that step to the end: exp(total - cum)."),
+             "From before: add exp(cum) times matmul(C_c, h). Then h decays by exp(total), and "
+             "each step adds B xᵀ, decayed from that step to the end: exp(total - cum)."),
     "12.2": ("L[t, s] is the product of the decays after s up to t; on the diagonal it is 1.",
              "Row t is row t − 1 times the decay of step t, with a 1 on the diagonal.",
              "That multiplies decays and subtracts nothing, so −∞ does no harm."),
@@ -191,8 +191,8 @@ STEPS = {
     "12.4": ("Run through the chunks with one state, which begins as h.",
              "Append the state before you update it: h ← total · h + added."),
     "12.5": ("Split all four tensors into chunks with `part.split(size)`; the last may be shorter.",
-             "C_c @ B_c.T is (t, s), without heads; the decays are (t, s, heads). Multiply them, and "
-             "sum over s by einsum.",
+             "C_c @ B_c.T is (t, s), without heads; the decays are (t, s, heads). Multiply them, "
+             "and sum over s by einsum.",
              "Add what comes from the state: exp(cum) times C_c h. Then update the state of each "
              "head as in 12.3 and 12.4."),
     "A1.1": ("K̂(ω) = Σ_l K_l ω^l.",
