@@ -635,7 +635,7 @@ def test_text_for_the_model_is_cleaned_without_moving_it_under_the_cursor(show, 
 DRAWN = {
     "KernelExplorer": (".bar", ["time step t", "decay per step |Ā|", "angle of Ā", "input x"]),
     "DeltaExplorer": (".state", ["step size Δ", "decay rate |A|", "input x"]),
-    "DualityExplorer": (".entry.lit", ["decay per step α", "chunk size Q", "show"]),
+    "DualityExplorer": (".entry.lit", ["chunk size Q", "decay per step α", "show"]),
     "HippoExplorer": (".coefficient", ["state dimension N", "current time, s", "measure"]),
     "ShapeExplorer": (".cell", ["batch", "length", "d_inner", "d_state"]),
     "ScanStepper": (".position.complete", ["order", "length", "level"]),

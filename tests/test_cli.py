@@ -392,6 +392,15 @@ def test_a_stopped_training_is_saved_and_says_how_to_go_on(sent, tmp_path, capsy
     assert f"; resuming after step {completed} of {completed + 2}" in capsys.readouterr().out
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C, also where nohup lets a process ignore it."""
+    outer = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, outer)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_before_the_first_step_and_at_a_second_ctrl_c_a_training_stops_at_once():
     with cli._StopRequest() as stop:
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -223,7 +223,7 @@ def test_defaults_are_those_that_the_course_states():
     assert defaults(S4) == {"d_state": 64, **deltas}
     assert defaults(S4Classifier) == {"d_model": 64, "n_layer": 2, "dropout": 0.1}
     assert defaults(train_steps) == {"weight_decay": 0.01, "bf16": True, "checkpoint": None,
-                                     "save_every": 1000}
+                                     "save_every": 1000, "stop": None}
 
 
 BAD = [

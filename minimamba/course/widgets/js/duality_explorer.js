@@ -90,8 +90,8 @@ export default {
                    "linear attention": { decay: 1, chunk_size: 4, step: 0 } },
       },
       controls: [
-        slider(model, "decay", { label: "decay per step α", min: 0.5, max: 1, step: 0.01 }),
         slider(model, "chunk_size", { label: "chunk size Q", min: 1, max: LENGTH, step: 1 }),
+        slider(model, "decay", { label: "decay per step α", min: 0.5, max: 1, step: 0.01 }),
         choices(model, "step", { label: "show", options: [0, 1, 2, 3, 4],
                                  format: (step) => STEPS[step] }),
       ],
