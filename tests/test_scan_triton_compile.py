@@ -21,7 +21,7 @@ for kernel, run, without in (
         (forward.carry, 0, ["bias_ptr"]), (backward.carry_back, 8, ["z_ptr", "bias_ptr"]),
         (forward.forward, 0, [*OPTIONAL, "initial_state", "chunk_states"]),
         (backward.backward, 0, [*OPTIONAL, "dz_ptr", "d_last_state", "y_again_ptr"]),
-        (forward.forward, 2, []), (backward.backward, 0, []), (backward.backward, 2, [])):
+        (forward.forward, 0, []), (backward.backward, 2, [])):
     capability, shared_memory = (80, 164) if without else (90, 228)  # of an A100; of an H100
     compiled = compile_kernel(kernel, 2, 2, dtype="fp32" if without else "bf16", without=without,
                               atomic=not without, is_packed=bool(without), run=run,
