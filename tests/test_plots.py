@@ -143,6 +143,10 @@ def test_every_run_is_a_line_of_its_own_and_the_median_a_thicker_one():
     widths = [line.get_linewidth() for line in ax.lines]
     assert max(widths[:3]) < 1 < widths[3]
     assert [text.get_text() for text in ax.get_legend().texts] == ["a (3 runs)", "b (1 runs)"]
+    ax = plots.every_run(torch.arange(2), {"a": runs, "b": runs[:1]}, "length", "accuracy",
+                         median=False).axes[0]
+    assert [line.get_ydata().tolist() for line in ax.lines] == [*runs.tolist(), [1.0, 2.0]]
+    assert [text.get_text() for text in ax.get_legend().texts] == ["a (3 runs)", "b (1 runs)"]
 
 
 def test_eigenvalues_have_their_real_parts_on_the_x_axis():

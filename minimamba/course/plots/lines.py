@@ -70,7 +70,7 @@ def curves(x: Tensor, lines: Lines, xlabel: str, ylabel: str, *, log: str = "",
 @styled
 def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = "",
               mark: Mapping[str, float] | None = None,
-              ylim: tuple[float, float] | None = None) -> Figure:
+              ylim: tuple[float, float] | None = None, median: bool = True) -> Figure:
     """Draw every run of each model as a thin line, and their median as a thick one.
 
     Args:
@@ -81,6 +81,7 @@ def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = ""
         log: the logarithmic axes: "", "x", "y" or "xy".
         mark: for each label an x at which to draw a vertical line.
         ylim: the limits of the y axis; by default it begins at 0 or below.
+        median: whether to draw it. Where runs fall into two groups, it lies where no run is.
 
     Returns:
         The figure.
@@ -91,10 +92,13 @@ def every_run(x: Tensor, runs: Lines, xlabel: str, ylabel: str, *, log: str = ""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     for label, y, colour, dash in coloured(runs):
-        at, each, median = arrays(x, y.mT, y.quantile(0.5, dim=0))
-        ax.plot(at, each, color=colour, linestyle="-", linewidth=0.6, alpha=0.6)
-        ax.plot(at, median, color=colour, linestyle=dash, linewidth=2.2,
-                label=f"{label} ({len(y)} runs)")
+        at, each, middle = arrays(x, y.mT, y.quantile(0.5, dim=0))
+        if median:
+            ax.plot(at, each, color=colour, linestyle="-", linewidth=0.6, alpha=0.6)
+            named, = ax.plot(at, middle, color=colour, linestyle=dash, linewidth=2.2)
+        else:
+            named, *_ = ax.plot(at, each, color=colour, linestyle=dash, linewidth=1.2)
+        named.set_label(f"{label} ({len(y)} runs)")
     _label(ax, x, xlabel, ylabel, log, mark, legend=True)
     if ylim is not None:
         ax.set_ylim(ylim)
