@@ -548,6 +548,6 @@ def _short(dtype: torch.dtype) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Cut off what is too long, and escape line ends and what would control a terminal."""
+    """Truncate what is too long, and escape line ends and what would control a terminal."""
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in cut)
