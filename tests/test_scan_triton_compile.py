@@ -108,6 +108,8 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
         constants |= OWN.get(kernel.__name__, {})
         types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
             "new_state": f"*{state}", "epsilon": "fp32", "dt_min": "fp32", "dt_max": "fp32"}
+        if kernel.__name__ == "ssd_step":
+            types |= dict.fromkeys(("dt", "B", "C"), "*bf16")
         signature = {name: "constexpr" if name in constants else types.get(name, "i32")
                      for name in kernel.arg_names}
         constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -122,6 +124,7 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
             assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
         if kernel.__name__ == "ssd_step":
             assert "ld.global.v4" in ptx, "the state is not loaded 16 bytes at a time"
+            assert compiled.metadata.shared < 1024, "threads exchange the state"
 """
 
 COMPILE_SSD = """

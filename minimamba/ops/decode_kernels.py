@@ -165,8 +165,7 @@ def ssd_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch
     channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     n = tl.arange(0, N)
     channel_exists = channel < head_dim
-    n_exists = n < d_state
-    exists = channel_exists[:, None] & n_exists[None, :]
+    exists = channel_exists[:, None] & (n < d_state)[None, :]
     offset = row.to(tl.int64) * (head_dim * d_state) + channel[:, None] * d_state + n[None, :]
     h = tl.load(ssm_state + offset, exists, 0.0)
     A_log2e = -LOG2_E * tl.exp2(tl.load(A_log + head).to(tl.float32) * LOG2_E)
@@ -176,16 +175,19 @@ def ssd_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch
     else:
         skip = tl.load(D + head * head_dim + channel, channel_exists, 0.0).to(tl.float32)
     wait_for_previous(OVERLAP)
-    delta = softplus(tl.load(dt + sequence * dt_batch + head).to(tl.float32) + bias)
-    delta = tl.clamp(delta, dt_min, dt_max, tl.PropagateNan.ALL)
+    dt_t = tl.load(dt + sequence * dt_batch + head).to(tl.float32)
     own = head * head_dim + channel
     x_t = tl.load(x + sequence * x_batch + own, channel_exists, 0.0).to(tl.float32)
-    group = head // (n_heads // n_groups) * d_state + n
-    B_t = tl.load(B + sequence * B_batch + group, n_exists, 0.0).to(tl.float32)
-    C_t = tl.load(C + sequence * C_batch + group, n_exists, 0.0).to(tl.float32)
-    h = decay(delta, A_log2e) * h + (delta * x_t)[:, None] * B_t[None, :]
+    # Once per channel, as x in `matvec`, and four at a time, as the state is: half precision would
+    # be loaded eight at a time, and threads would have to exchange the state.
+    group = head // (n_heads // n_groups) * d_state + tl.broadcast_to(n[None, :], (BLOCK, N))
+    group = tl.max_contiguous(group, (1, min(N, 4)))
+    B_t = tl.load(B + sequence * B_batch + group, exists, 0.0).to(tl.float32)
+    C_t = tl.load(C + sequence * C_batch + group, exists, 0.0).to(tl.float32)
+    delta = tl.clamp(softplus(dt_t + bias), dt_min, dt_max, tl.PropagateNan.ALL)
+    h = decay(delta, A_log2e) * h + (delta * x_t)[:, None] * B_t
     tl.store(new_state + offset, h, exists)
-    y_t = tl.sum(h * C_t[None, :], 1) + skip * x_t
+    y_t = tl.sum(h * C_t, 1) + skip * x_t
     if z is not None:
         gate = tl.load(z + sequence * z_batch + own, channel_exists, 0.0).to(tl.float32)
         y_t *= gate * sigmoid(gate)
