@@ -217,7 +217,7 @@ class Mamba2(nn.Module):
         is_token = None
         if attention_mask is not None:
             is_token = as_bool_mask(attention_mask, *x.shape[:2], x.device)
-        branches = self._branches(linear_layer(self.in_proj, x))
+        branches = self._branches(x)
         conv_input = branches.xBC
         if is_token is not None:
             conv_input, conv_state = move_padding(conv_input, conv_state, self.d_conv, is_token)
@@ -263,7 +263,7 @@ class Mamba2(nn.Module):
             check_writable("cache.ssm_state", cache.ssm_state)
         if self._can_step_by_kernels(x):
             return self._step_by_kernels(x, cache, in_place)
-        branches = self._branches(linear_layer(self.in_proj, x))
+        branches = self._branches(x)
         xBC, conv_state = convolve_step(self.conv1d, branches.xBC, cache.conv_state)
         # The cache may be wider than what is computed in autocast's dtype.
         branches = branches._replace(xBC=xBC.to(branches.xBC.dtype))
@@ -283,7 +283,8 @@ class Mamba2(nn.Module):
     def _step_by_kernels(self, x: Tensor, cache: Mamba2Cache,
                          in_place: bool) -> tuple[Tensor, Mamba2Cache]:
         """`_step` on a GPU. Between plain layers, no kernel writes what the next one preloads."""
-        branches = self._branches(decode.linear_step(self.in_proj, x))
+        projected = decode.linear_step(self.in_proj, x)
+        branches = Branches(*projected.split(self._branch_sizes(), -1))
         xBC, _, conv_state = decode.conv_step(
             branches.xBC, self.conv1d.weight[:, 0], self.conv1d.bias, cache.conv_state,
             in_place=in_place, preload=is_plain(self.in_proj))
@@ -295,8 +296,8 @@ class Mamba2(nn.Module):
         return (decode.linear_step(self.out_proj, y, preload=True),
                 Mamba2Cache(conv_state, ssm_state))
 
-    def _branches(self, projected: Tensor) -> Branches:
-        return Branches(*projected.split(self._branch_sizes(), -1))
+    def _branches(self, x: Tensor) -> Branches:
+        return Branches(*linear_layer(self.in_proj, x).split(self._branch_sizes(), -1))
 
     def _branch_sizes(self) -> list[int]:
         d_mlp = self.d_inner - self.d_ssm
