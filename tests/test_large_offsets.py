@@ -297,6 +297,18 @@ def test_decoding_step(shape):
         z[-1, -channels:])
     torch.testing.assert_close(y[-1, -channels:], expected)
 
+    n_heads = d_inner // channels
+    heads = batch, n_heads, channels
+    A_log, D, bias = random(3, n_heads, seed=10)
+    y, _ = decode.ssd_step(
+        x.view(heads), dt[:, -n_heads:], A_log, B[:, None], C[:, None], D, z.view(heads), bias,
+        ssm_state.view(*heads, d_state), dt_limit=(0, 10), in_place=True)
+    delta = torch.nn.functional.softplus(dt[-1, -1] + bias[-1])
+    h = torch.exp(-delta * A_log[-1].exp()) * h + delta * window[-1][:, None] * B[-1]
+    torch.testing.assert_close(ssm_state[-1, -channels:], h)
+    expected = (h @ C[-1] + D[-1] * window[-1]) * torch.nn.functional.silu(z[-1, -channels:])
+    torch.testing.assert_close(y[-1, -1], expected)
+
 
 @pytest.mark.parametrize(("groups", "strides"), [
     (1, (0, 2**30, 0, 1)), (3, (0, 4, 2**30, 1))], ids=["steps", "groups"])

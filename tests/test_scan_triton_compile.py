@@ -89,24 +89,27 @@ from triton.compiler import ASTSource
 from minimamba.ops import decode_kernels
 
 STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
+OWN = {"add_rms_norm": {"BLOCK": 1024}, "ssd_step": {"d_state": 128, "N": 128, "BLOCK": 16}}
 SIZES = {"features": 80, "FEATURES": 128, "WIDTH": 4, "BLOCK": 64, "d_state": 16, "N": 16,
          "dt_rank": 48, "RANKS": 64, "PARTS": 16, "d_model": 768, "inputs": 768, "ROWS": 4,
-         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True} | dict.fromkeys(STRIDES, 1)
+         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True, "n_heads": 24, "n_groups": 1,
+         "head_dim": 64, "D_PER_HEAD": True} | dict.fromkeys(STRIDES, 1)
 HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_weight",
         "hidden_states", "normed"}
 SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
 OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
 for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
-                                 ("scan_step", "fp32", 4), ("add_rms_norm", "", 1),
-                                 ("matvec", "", 1)):
+                                 ("scan_step", "fp32", 4), ("ssd_step", "fp32", 1),
+                                 ("add_rms_norm", "", 1), ("matvec", "", 1)):
     kernel = getattr(decode_kernels, kernel)
     for absent in (set(), OPTIONAL & set(kernel.arg_names)):
         constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
         constants |= {"features": 0, "dt_rank": 0} if absent else {}
-        if kernel.__name__ == "add_rms_norm":
-            constants["BLOCK"] = 1024
+        constants |= OWN.get(kernel.__name__, {})
         types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
-            "new_state": f"*{state}", "epsilon": "fp32"}
+            "new_state": f"*{state}", "epsilon": "fp32", "dt_min": "fp32", "dt_max": "fp32"}
+        if kernel.__name__ == "ssd_step":
+            types |= dict.fromkeys(("dt", "B", "C"), "*bf16")
         signature = {name: "constexpr" if name in constants else types.get(name, "i32")
                      for name in kernel.arg_names}
         constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -119,6 +122,9 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
         assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
         if sequences == 16 and not absent:
             assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
+        if kernel.__name__ == "ssd_step":
+            assert "ld.global.v4" in ptx, "the state is not loaded 16 bytes at a time"
+            assert compiled.metadata.shared < 1024, "threads exchange the state"
 """
 
 COMPILE_SSD = """
