@@ -43,7 +43,7 @@ def block(dtype=torch.float32, **options):
     return made.to(DEVICE, dtype)
 
 
-def inputs(length=70, dtype=torch.float32):
+def inputs(length=40, dtype=torch.float32):
     return randn(2, length, D_MODEL).to(DEVICE, dtype)
 
 
