@@ -192,6 +192,37 @@ for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADD
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
 """
 
+COMPILE_ROWS = """
+import sys
+sys.path.append("benchmarks")
+import triton
+from predict_kernels import disassembled
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.ops import causal_conv1d_kernels, gated_norm_kernels
+
+# Of a block with d_model 768: z and the convolution's input are slices of in_proj's output.
+CONSTANTS = {"x_row": 1536, "z_row": 3352, "dy_row": 1536, "dz_row": 3352, "groups": 1,
+             "SIZE": 1536, "BLOCK": 2048, "ROWS": 16, "EPSILON": 1e-5, "NORM_FIRST": False}
+CONVOLUTION = {"x_row": 3352, "dy_row": 1792, "dx_row": 3352, "WIDTH": 4, "STEPS": 64,
+               "CHANNELS": 64, "conv_state": None}
+for module, given, warps, load in ((gated_norm_kernels, CONSTANTS, 4, "LDG.E.128"),
+                                   (causal_conv1d_kernels, CONVOLUTION, 1, "LDG.E ")):
+    for kernel in (module.forward, module.backward):
+        names = kernel.arg_names
+        constants = {name: given[name] for name in names if name in given}
+        sizes = {"rows", "length", "d_inner", "channel_blocks", "step_blocks"}
+        signature = {name: "constexpr" if name in constants else "i32" if name in sizes else
+                     "*fp32" if name == "sums" else "*bf16" for name in names}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names)
+                   if signature[name].startswith("*") or name == "d_inner"}
+        compiled = triton.compile(ASTSource(kernel, signature, constants, aligned),
+                                  target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+        texts = [at.text for at in disassembled(compiled.asm["cubin"])[0]]
+        assert not any(text.startswith(("LDL", "STL")) for text in texts), "spills"
+        assert sum(text.startswith(load) for text in texts) >= 6, "loads are too narrow"
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -220,6 +251,10 @@ def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
 
 def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
     run(tmp_path, "-c", COMPILE_DECODING)
+
+
+def test_kernels_by_rows_compile_and_load_slices_in_wide_pieces(tmp_path):
+    run(tmp_path, "-c", COMPILE_ROWS)
 
 
 def test_kernels_of_mamba_2_compile_without_spills_for_tensor_cores_and_descriptors(tmp_path):

@@ -34,6 +34,12 @@ from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import NO_STEP, initial_dt_bias
 from minimamba.ops import decode
 from minimamba.ops.linear import is_plain, linear_layer, weight_of
+from minimamba.ops.mamba2_block import (
+    BlockWeights,
+    Options,
+    can_use_mamba2_block,
+    mamba2_block,
+)
 from minimamba.ssd import ssd
 from minimamba.ssd.checks import NO_LIMIT, check_dt_limit
 
@@ -210,6 +216,11 @@ class Mamba2(nn.Module):
         """
         check_input(x, self.d_model, weight_of(self.conv1d))
         check_bool("return_cache", return_cache)
+        if cache is None and attention_mask is None and not return_cache:
+            weights = self._block_weights()
+            if weights is not None and can_use_mamba2_block(x, weights, self.n_groups):
+                return mamba2_block(x, weights, Options(
+                    self.n_groups, self.norm.norm_before_gate, self.norm.eps))
         conv_state, ssm_state = None, None
         if cache is not None:
             self._check_cache(cache, len(x))
@@ -295,6 +306,17 @@ class Mamba2(nn.Module):
         y = self._output_features(y.flatten(-2), branches)
         return (decode.linear_step(self.out_proj, y, preload=True),
                 Mamba2Cache(conv_state, ssm_state))
+
+    def _block_weights(self) -> BlockWeights | None:
+        """The parameters as `mamba2_block` takes them; None if it can't be used with them."""
+        projections = self.in_proj, self.out_proj
+        if (self.scan_method not in ("auto", "triton") or self.dt_limit != NO_LIMIT
+                or self.d_ssm < self.d_inner or not is_plain(self.norm, (GatedRMSNorm,))
+                or not all(map(is_plain, (*projections, self.conv1d)))
+                or any(layer.bias is not None for layer in projections)):
+            return None
+        return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias, self.dt_bias,
+                            self.A_log, self.D, self.norm.weight, self.out_proj.weight)
 
     def _branches(self, x: Tensor) -> Branches:
         return Branches(*linear_layer(self.in_proj, x).split(self._branch_sizes(), -1))
