@@ -78,7 +78,7 @@ def test_convolution_and_its_gradients():
     weight, bias = random(d_inner, width, seed=3), random(d_inner, seed=4)
     for name, tensors in (("forward", (y,)),
                           ("backward", (dy, dx, reserve(batch, width - 1, d_inner), sums))):
-        causal_conv1d._launcher(name, x.shape, width, CPU, ("bfloat16", name))(
+        causal_conv1d._launcher(name, x.shape, width, (d_inner,) * 3, CPU, ("bfloat16", name))(
             x, weight, bias, None, *tensors)
 
     state, inputs = x[-1:, -tail - width + 1:, -channels:].float().split([width - 1, tail], 1)
@@ -155,8 +155,8 @@ def test_gradients_of_state_space_duality():
                                    (last[4].float(), leaving[-1:, -1:, 0]))
 
     launches = ssd_operator._backward_launches(
-        shape, plan, tuple(None if t is None else t.stride()
-                           for t in (x, dt, B, C, None, dy, dx, dB, dC)), None, False, (), CPU)
+        shape, plan, tuple(None if t is None else t.stride() for t in (
+            x, dt, B, C, None, dy, dx, dB, dC, d_dt)), None, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
     launches.save_states(x, B, cums, lows, entering, None, states, None, None)
     launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
@@ -297,6 +297,18 @@ def test_decoding_step(shape):
         z[-1, -channels:])
     torch.testing.assert_close(y[-1, -channels:], expected)
 
+    n_heads = d_inner // channels
+    heads = batch, n_heads, channels
+    A_log, D, bias = random(3, n_heads, seed=10)
+    y, _ = decode.ssd_step(
+        x.view(heads), dt[:, -n_heads:], A_log, B[:, None], C[:, None], D, z.view(heads), bias,
+        ssm_state.view(*heads, d_state), dt_limit=(0, 10), in_place=True)
+    delta = torch.nn.functional.softplus(dt[-1, -1] + bias[-1])
+    h = torch.exp(-delta * A_log[-1].exp()) * h + delta * window[-1][:, None] * B[-1]
+    torch.testing.assert_close(ssm_state[-1, -channels:], h)
+    expected = (h @ C[-1] + D[-1] * window[-1]) * torch.nn.functional.silu(z[-1, -channels:])
+    torch.testing.assert_close(y[-1, -1], expected)
+
 
 @pytest.mark.parametrize(("groups", "strides"), [
     (1, (0, 2**30, 0, 1)), (3, (0, 4, 2**30, 1))], ids=["steps", "groups"])
@@ -333,7 +345,8 @@ def test_all_launches_fit_a_grid(batch, length, d_inner, d_state, groups):
     sizes = operator._sizes(x, torch.empty(d_inner, d_state), B, B, False)
     forward = operator._forward_launches(sizes, False, CPU, True, ())
     backward = operator._backward_launches(sizes, False, CPU, False, False, ())
-    convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4, CPU, ())
+    convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4,
+                                            (d_inner,) * 3, CPU, ())
                     for name in ("forward", "backward")]
     for launch in (forward.pack, forward.scan, backward.scan, backward.finish, *convolutions):
         assert all(0 < side < limit for side, limit in zip(launch._grid, GRID, strict=True))
