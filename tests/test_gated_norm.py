@@ -14,6 +14,8 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OPERATOR = torch.ops.minimamba.gated_rms_norm
 KERNELS = {"operator": OPERATOR, "function": _apply}
 EPSILON = 1e-2
+HALF = [torch.float16] if DEVICE == "cpu" else [torch.float16, torch.bfloat16]
+"""The interpreter cuts numbers off to bfloat16, and doesn't round them."""
 
 
 def inputs(*shape, dtype=torch.float32):
@@ -42,12 +44,13 @@ def test_kernels_match_pytorch_in_output_and_gradients(shape, norm_before_gate, 
     arguments, options = inputs(*shape), (n_groups, norm_before_gate)
     given = output_and_gradients(KERNELS[how], arguments, options)
     exact = output_and_gradients(gated_rms_norm, [t.to(F64) for t in arguments], options)
-    assert max(errors(given, exact)) <= 5e-7
+    assert max(errors(given, exact)) <= 1e-6
 
 
 @pytest.mark.parametrize("norm_before_gate", [False, True])
-def test_half_precision_is_off_by_no_more_than_in_pytorch(norm_before_gate):
-    arguments, options = inputs(40, 12, dtype=torch.float16), (2, norm_before_gate)
+@pytest.mark.parametrize("dtype", HALF)
+def test_half_precision_is_off_by_no_more_than_in_pytorch(dtype, norm_before_gate):
+    arguments, options = inputs(40, 12, dtype=dtype), (2, norm_before_gate)
     exact = output_and_gradients(gated_rms_norm, [t.to(F64) for t in arguments], options)
     given = errors(output_and_gradients(OPERATOR, arguments, options), exact)
     cpu = [t.cpu() for t in arguments]

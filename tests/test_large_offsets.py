@@ -12,7 +12,7 @@ import torch
 from systems import randn
 
 from minimamba import selective_scan, ssd
-from minimamba.ops import causal_conv1d, decode
+from minimamba.ops import causal_conv1d, decode, gated_norm
 from minimamba.scan import why_not
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
@@ -62,7 +62,8 @@ def last_programs(monkeypatch):
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
     for remembered in (operator._forward_launches, operator._backward_launches,
-                       causal_conv1d._launcher, ssd_operator._forward_launches):
+                       causal_conv1d._launcher, gated_norm._launcher,
+                       ssd_operator._forward_launches):
         remembered.cache_clear()
 
 
@@ -92,6 +93,28 @@ def test_convolution_and_its_gradients():
     torch.testing.assert_close(dx[-1:, -tail:, -channels:].float(), d_inputs, **half)
     torch.testing.assert_close(sums[-1, -1, :width, -channels:].T, d_weight)
     torch.testing.assert_close(sums[-1, -1, width, -channels:], d_bias)
+
+
+def test_gated_norm_and_its_gradients():
+    rows, d, tail = 2**27 + 5, 24, 5                         # those of the last program
+    x, z, y, dy, dx, dz = (reserve(rows, d, dtype=torch.float16) for _ in range(6))
+    sums = reserve(gated_norm._blocks(x.shape), d)
+    assert x.numel() > 2**31
+    last = [t[-tail:, 12:] for t in (x, z, dy)]              # the second of two groups
+    for seed, t in enumerate(last):
+        t[:] = random(*t.shape, seed=seed)
+    weight = random(d, seed=3)
+    for name, tensors in (("forward", (y,)), ("backward", (dy, dx, dz, sums, None))):
+        gated_norm._launcher(name, x.shape, (d,) * 4, 2, False, 1e-5, CPU, (name,))(
+            x, z, weight, *tensors)
+
+    leaves = [t.float().clone().requires_grad_() for t in (*last[:2], weight[12:])]
+    expected = gated_norm.gated_rms_norm(*leaves, 1, False, 1e-5)
+    gradients = torch.autograd.grad(expected, leaves, last[2].float())
+    torch.testing.assert_close(y[-1, 12:].float(), expected[-1], rtol=2**-8, atol=1e-4)
+    for given, wanted in zip((dx[-tail:, 12:], dz[-tail:, 12:], sums[-1, 12:]), gradients,
+                             strict=True):
+        torch.testing.assert_close(given.float(), wanted, rtol=2**-8, atol=1e-3)
 
 
 def test_state_space_duality(monkeypatch):

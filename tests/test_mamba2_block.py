@@ -11,6 +11,8 @@ from minimamba.scan import why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLERANCE, HALF_TOLERANCE = (5e-6, 1e-3) if DEVICE == "cpu" else (1e-4, 3e-3)
+"""Errors of float32 and float16, relative to the norm of the result. Tensor cores add their own."""
 D_MODEL = 6
 ALIGNED = {"headdim": 4, "d_state": 4, "d_conv": 3}
 """Sizes with which the parts of each tensor begin at multiples of 16 bytes."""
@@ -63,7 +65,7 @@ def test_output_and_all_gradients_are_those_of_the_single_steps(is_fused, option
     assert is_fused == [True, False]
     for one, other in zip(given, expected, strict=True):
         assert one.shape == other.shape
-        assert (one - other).norm() <= 5e-6 * other.norm()
+        assert (one - other).norm() <= TOLERANCE * other.norm()
 
 
 def test_under_autocast_results_are_those_of_the_single_steps_to_rounding(is_fused):
@@ -78,7 +80,8 @@ def test_under_autocast_results_are_those_of_the_single_steps_to_rounding(is_fus
     assert is_fused == [True, False]
     for one, other, exact in zip(given, single, expected, strict=True):
         assert one.dtype == other.dtype
-        assert (one - exact).norm() <= 1.5 * (other - exact).norm() + 1e-3 * exact.norm()
+        error = (one - exact).norm()
+        assert error <= 1.5 * (other - exact).norm() + HALF_TOLERANCE * exact.norm()
 
 
 def test_only_the_input_and_y_are_kept_for_the_backward_pass(is_fused):

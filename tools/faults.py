@@ -511,8 +511,8 @@ FAULTS = [
     # The Mamba-2 block.
     Fault("the gate comes before the norm, always", "ops/gated_norm.py",
           "if not norm_before_gate:", "if True:", "test_mamba2.py equations"),
-    Fault("a norm is not by groups", "ops/gated_norm.py",
-          "y.unflatten(-1, (n_groups, -1))", "y.unflatten(-1, (1, -1))",
+    Fault("a norm is not by groups", "nn/gated_norm.py",
+          "self.weight, self.n_groups,", "self.weight, 1,",
           "test_mamba2.py equations"),
     Fault("a kernel's norm does not pass the gradient on through the mean square",
           "ops/gated_norm_kernels.py",

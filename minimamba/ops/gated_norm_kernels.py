@@ -70,7 +70,9 @@ def backward(x, z, weight, dy, dx, dz, sums, y_again, rows, x_row: tl.constexpr,
     exists = tl.arange(0, BLOCK) < SIZE
     weight_ = load(weight, feature, exists)
     d_weight = tl.zeros((BLOCK,), tl.float32)
-    for row in range(block * ROWS, tl.minimum(block * ROWS + ROWS, rows)):
+    first = block * ROWS
+    for i in range(0, tl.minimum(rows - first, ROWS)):
+        row = first + i
         own = row * (groups * SIZE) + feature
         x_ = load(x, row * x_row + feature, exists)
         z_ = load(z, row * z_row + feature, exists)
