@@ -40,6 +40,11 @@ def reserve(*shape, dtype=torch.float32):
     return torch.frombuffer(memory, dtype=dtype)[BEFORE:].view(shape)
 
 
+def array(memory, launcher, name, *shape):
+    """One of the arrays in the memory that a launcher takes last."""
+    return memory[launcher._places[name]:][:prod(shape)].view(shape)
+
+
 def random(*shape, seed):
     return randn(*shape, seed=seed).float()
 
@@ -233,29 +238,29 @@ def test_scan_and_its_gradients(two_splits, time_last):
     last(delta)[:] = last(delta).abs()
     A, D = -random(d_inner, N, seed=5).abs(), random(d_inner, seed=6)
     dC = long(N)
-    sizes = operator._sizes(x, A, dC, dC, time_last)         # dC has the layout of B and C
-    chunks = sizes.kernel.chunks
+    layout = operator._layout(x, A, dC, dC, time_last)       # dC has the layout of B and C
+    chunks = operator._sizes_of(*layout).kernel.chunks
     BC = reserve(batch, chunks * 16, 1, 2, N)
     BC[-1, -16:-16 + tail] = random(tail, 1, 2, N, seed=7)
     B, C = BC.unbind(3)
-    piece_states, piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
+    forward = operator._forward_launches(layout, False, CPU, True, ("bfloat16",))
+    pieces = reserve(forward.pieces)
+    piece_states = array(pieces, forward.scan, "piece_states", batch, 1, d_inner, N)
     piece_states[-1, 0, -channels:] = random(channels, N, seed=8)
     last_state, chunk_states = reserve(batch, d_inner, N), reserve(batch, chunks, d_inner, N)
-    dBC = reserve(batch, 1, chunks * 16, 2, N)
+    forward.scan(x, delta, A, B, C, D, z, None, None, last_state, chunk_states, y, pieces)
+    backward = operator._backward_launches(layout, False, CPU, False, False, ("bfloat16",))
+    scratch = reserve(backward.scratch)
+    dBC = array(scratch, backward.scan, "dBC_parts", batch, 1, chunks * 16, 2, N)
+    dA = array(scratch, backward.scan, "dA_parts", batch, 2, d_inner, N)
+    dD = array(scratch, backward.scan, "dD_parts", batch, chunks, d_inner)
+    d_pieces = array(scratch, backward.scan, "piece_states", batch, 1, d_inner, N)
     assert dBC[0].numel() > 2**31
-
-    forward = operator._forward_launches(sizes, False, CPU, True, ("bfloat16",))
-    forward.scan(x, delta, A, B, C, D, z, None, None, piece_states, piece_deltas, last_state,
-                 chunk_states, y)
-    backward = operator._backward_launches(sizes, False, CPU, False, False, ("bfloat16",))
-    tile_states, dA = reserve(batch, 2, 4, d_inner, N), reserve(batch, 2, d_inner, N)
-    dD, d_bias = reserve(batch, chunks, d_inner), reserve(batch, chunks, d_inner)
-    d_pieces, d_piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
-    backward.carry(dy, delta, A, C, z, None, d_pieces, d_piece_deltas)
-    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, d_pieces, d_piece_deltas,
-                  tile_states, dx, d_delta, dA, dBC, dD, dz, d_bias, None, y_again)
-    backward.finish(dA, dD, d_bias, dBC, reserve(d_inner, N), reserve(d_inner), reserve(d_inner),
-                    torch.empty_like(dC), dC)
+    backward.carry(dy, delta, A, C, z, None, scratch)
+    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
+                  y_again, scratch)
+    backward.finish(reserve(d_inner, N), reserve(d_inner), reserve(d_inner), torch.empty_like(dC),
+                    dC, scratch)
 
     leaves = [t.float().clone().requires_grad_() for t in (
         last(x), last(delta), A[-channels:], B[-1:, -16:-16 + tail], C[-1:, -16:-16 + tail],
@@ -284,9 +289,9 @@ def test_packing_of_many_groups_or_states_that_lie_apart(two_splits, axes):
     B[-1, -2:] = random(2, groups, N, seed=1)
     C[-1, -2:] = random(2, groups, N, seed=2)
     x = reserve(batch, length, groups, dtype=torch.bfloat16)
-    sizes = operator._sizes(x, torch.empty(groups, N), B, C, False)
+    layout = operator._layout(x, torch.empty(groups, N), B, C, False)
     BC = reserve(batch, length, groups, 2, N)
-    operator._forward_launches(sizes, False, CPU, False, ("bfloat16",)).pack(B, C, BC)
+    operator._forward_launches(layout, False, CPU, False, ("bfloat16",)).pack(B, C, BC)
     assert torch.equal(BC[-1, -2:], torch.stack([B[-1, -2:], C[-1, -2:]], 2).float())
 
 
@@ -355,7 +360,7 @@ def test_sizes_that_the_kernels_would_count_wrong_are_left_to_others():
 @pytest.mark.parametrize("d_state", [1, 4, 16, 32, 64, 256])
 def test_offsets_within_the_scratch_of_a_program_have_32_bits(d_state):
     shape = ScanShape(1, operator.MAX_LENGTH, operator.MAX_D_INNER, d_state, 1)
-    assert max(operator._sizes_of_scratch(shape, 1)) <= 2**31
+    assert max(operator._sizes_of_scratch(shape, 1).values()) <= 2**31
 
 
 @pytest.mark.parametrize(("batch", "length", "d_inner", "d_state", "groups"), [
@@ -365,9 +370,9 @@ def test_all_launches_fit_a_grid(batch, length, d_inner, d_state, groups):
     """For an x of up to 2³⁶ elements, as many as the largest GPU has memory for."""
     x = torch.empty(1).expand(batch, length, d_inner)
     B = torch.empty(1).expand(batch, length, groups, d_state)
-    sizes = operator._sizes(x, torch.empty(d_inner, d_state), B, B, False)
-    forward = operator._forward_launches(sizes, False, CPU, True, ())
-    backward = operator._backward_launches(sizes, False, CPU, False, False, ())
+    layout = operator._layout(x, torch.empty(d_inner, d_state), B, B, False)
+    forward = operator._forward_launches(layout, False, CPU, True, ())
+    backward = operator._backward_launches(layout, False, CPU, False, False, ())
     convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4,
                                             (d_inner,) * 3, CPU, ())
                     for name in ("forward", "backward")]
