@@ -33,7 +33,7 @@ SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
 """The tiles of `scan_step`."""
 # The state is read and written once, in float32, 1.6 MB per layer and sequence of a 130M model: at
 # large batches this bounds a step, for all else is small beside it.
-SSD_TILES = {1: Tile(1, 8, 4), 8: Tile(1, 16, 4)}
+SSD_TILES = {1: Tile(1, 4, 1), 8: Tile(1, 8, 4)}
 """The tiles of `ssd_step` with 128 states per channel; with others, as large as with 128."""
 MAX_STATES = 256
 """The largest state dimension of `ssd_step`, one program of which has all states of a channel."""
