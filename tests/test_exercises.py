@@ -125,14 +125,16 @@ def test_at_least_two_mistakes_get_hints_of_their_own(name):
 
 
 def test_an_unknown_mistake_gets_the_case_without_a_hint():
-    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 7.0)
-    assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7."
+    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 7.0 + delta)
+    assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7.1."
 
 
 def test_an_error_in_an_answer_is_reported():
     verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)
-    assert verdict == ("not yet. For delta = 0.1, A = -1 it raised ZeroDivisionError: "
-                       "division by zero")
+    assert verdict == (
+        "not yet. For delta = 0.1, A = -1 it raised ZeroDivisionError: division by zero, in "
+        '`verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)`. Something '
+        "is divided by 0. Which argument makes it 0?")
 
 
 def test_an_answer_that_is_not_implemented_is_not_tried_yet():

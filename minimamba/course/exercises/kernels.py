@@ -8,6 +8,7 @@ from torch import Tensor
 from triton.runtime import KernelInterface
 
 from minimamba.course.exercises import Exercise, WrongAnswer
+from minimamba.course.exercises.comparison import extent
 from minimamba.course.exercises.kernel_errors import describe_kernel_error
 
 GUARD = 4096
@@ -39,7 +40,7 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
     def call(answer: Callable, **case: object) -> dict[str, Tensor]:
         given = inputs(**case)
         if not isinstance(answer, KernelInterface):
-            return answer(*given)
+            return _defined(answer, given)
         empty = {name: torch.full_like(output, 0.0 if name in added_to else UNTOUCHED,
                                        memory_format=torch.contiguous_format)
                  for name, output in definition(*given).items()}
@@ -47,6 +48,15 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         return _run(lambda *tensors: launch(answer, *tensors), named, empty)
 
     return Exercise(definition, cases, mistakes or {}, call, lambda *pair: _explain(axes, *pair))
+
+
+def _defined(definition: Callable, given: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """What a definition in PyTorch computes; a kernel that isn't one takes more arguments."""
+    try:
+        return definition(*given)
+    except Exception as error:
+        raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit "
+                          "above it.") from error
 
 
 def _guarded(tensor: Tensor, guard: float) -> Tensor:
@@ -114,31 +124,5 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
             value = ("it was never written" if got[name][first].isnan() else
                      f"got {got[name][first]:.4g}")
             return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
-                    f"{_extent(name, names, wrong)}")
+                    f"{extent(name, names, wrong)}")
     return ""
-
-
-def _extent(name: str, axes: tuple[str, ...], wrong: Tensor) -> str:
-    """Which indices of each axis are right everywhere, or how many values are wrong."""
-    parts = []
-    for dim, axis in enumerate(axes):
-        others = [other for other in range(wrong.ndim) if other != dim]
-        along = wrong.any(others) if others else wrong
-        if not along.all():
-            parts.append(f"{axis} {_ranges(along)} wrong, {axis} {_ranges(~along)} right")
-    if parts:
-        return f"In {name}: {'; '.join(parts)}."
-    count = f"{wrong.sum()} of {wrong.numel()} values" if not wrong.all() else "All"
-    return f"{count} of {name} {'are' if count != 'All' else 'is'} wrong."
-
-
-def _ranges(chosen: Tensor) -> str:
-    """Indices as text, such as "0–15, 32"; at most three ranges."""
-    ranges: list[list[int]] = []
-    for index in chosen.nonzero().flatten().tolist():
-        if ranges and index == ranges[-1][1] + 1:
-            ranges[-1][1] = index
-        else:
-            ranges.append([index, index])
-    text = ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in ranges[:3])
-    return text + ", …" * (len(ranges) > 3)
