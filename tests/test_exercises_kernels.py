@@ -63,7 +63,14 @@ def before_the_first(x, y, length, BLOCK: tl.constexpr):
 @triton.jit
 def unmasked_sum(x, y, length, BLOCK: tl.constexpr):
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    tl.store(y + offsets, offsets * 0 + tl.sum(tl.load(x + offsets), 0), offsets < length)
+    tl.store(y + offsets, offsets * 0 + tl.sum(tl.load(x + offsets + length), 0), offsets < length)
+
+
+@triton.jit
+def nan_in_the_last_block(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    values = tl.load(x + offsets)
+    tl.store(y + offsets, values + 0 * tl.sum(values, 0), offsets < length)
 
 
 @triton.jit
@@ -90,7 +97,8 @@ def copy_in_python(x, y, length, BLOCK: tl.constexpr):
     (zeros, "All of y is wrong."),
     (one_too_many, "outside of y, one element too many."),
     (before_the_first, "outside of y, before its first element"),
-    (unmasked_sum, "came out as NaN."),
+    (unmasked_sum, "All that the kernel wrote is NaN."),
+    (nan_in_the_last_block, "got NaN. In y: element 8–9 wrong, element 0–7 right."),
     (indexed, "aren't indexed by numbers"),
     (of_another_signature, "Something is called with other arguments than it takes."),
     (copy_in_python, "@triton.jit")])

@@ -70,6 +70,14 @@ def _ids_swapped(x):
     return {"y": y}
 
 
+def _only_where(same):
+    """A copy of the elements whose row and column have something in common."""
+    def mistake(x):
+        row, column = (torch.arange(size) for size in x.shape)
+        return {"y": torch.where(same(row[:, None]) == same(column), x, NAN)}
+    return mistake
+
+
 def _first_blocks(axes):
     """Only the first block of some axes is copied."""
     def mistake(x):
@@ -117,14 +125,21 @@ def first_order_scan(a: Tensor, b: Tensor, *, reset: int | None = None, padded: 
             h = torch.zeros_like(h)
         h = (1 if raw and first else a[t]) * (h + carry) + b[t]
         states.append(h)
+    rows_left = -len(a) % CHUNK
     last = states[-1 if carried == -1 else (len(a) - 1) // CHUNK * CHUNK + carried]
-    return {"h": torch.stack(states), "last": last * padded if len(a) % CHUNK else last}
+    if rows_left:
+        last = last * padded + (rows_left * carry if everywhere else 0)
+    return {"h": torch.stack(states), "last": last}
 
 
 def _products(a, b):
     """The first result of the scan, the products of a, in place of the states."""
     products = torch.cat([tile.cumprod(0) for tile in a.split(CHUNK)])
     return {"h": products, "last": products[-1]}
+
+
+def _products_stored(a, b):
+    return {"h": _products(a, b)["h"], "last": first_order_scan(a, b)["last"]}
 
 
 def _last_unwritten(a, b):
@@ -211,6 +226,14 @@ def _scan_with(definition=selective_scan, **mistakes):
     return lambda *tensors: definition(*tensors, **mistakes)
 
 
+def _inputs_of_first_sequence(*tensors):
+    """All programs read sequence 0 and store to it; the states are stored where they belong."""
+    outputs = selective_scan(*tensors)
+    y = torch.full_like(outputs["y"], NAN)
+    y[0] = outputs["y"][0]
+    return {"y": y, "chunk_states": outputs["chunk_states"][:1].expand_as(outputs["chunk_states"])}
+
+
 def _skip_without_x(x, delta, A, B, C, D, z):
     outputs = selective_scan(x, delta, A, B, C, D, z)
     gate = silu(z.float()) if z.numel() else 1
@@ -251,6 +274,11 @@ EXERCISES = {
             _first_blocks((0, 1)),
          "The program ids are swapped: id 0 counts along the rows, id 1 along the columns.":
             _ids_swapped,
+         "Rows and columns depend on one program id. There are two: 0 for rows, 1 for columns.":
+            _only_where(lambda index: index // BLOCK),
+         "Rows and columns are taken in pairs. A tile needs a column of rows, [:, None], and a row "
+         "of columns, [None, :].":
+            _only_where(lambda index: index % BLOCK),
          "y is stored column by column: its strides are `columns` for a row, 1 for a column.":
             lambda x: {"y": x.T.reshape(x.shape)}}),
     "07.3": kernel_exercise(
@@ -288,6 +316,8 @@ EXERCISES = {
             _scan_with(first_order_scan, carried=0),
          "Those are the products of a, the first result of the scan. The states are the second.":
             _products,
+         "last is right, but h gets the products of a: store the scan's second result.":
+            _products_stored,
          "That is the running sum of b: a has to come in.":
             lambda a, b: first_order_scan(torch.ones_like(a), b),
          "Only the first block of channels is right: it depends on tl.program_id(0).":
@@ -316,6 +346,10 @@ EXERCISES = {
             lambda x, delta, A, B, C: scan_block(x, delta, A, torch.ones_like(B), C),
          "y is the sum over the state times C: C is missing.":
             lambda x, delta, A, B, C: scan_block(x, delta, A, B, torch.ones_like(C)),
+         "B is the same at every step: that of step t is at t * N.":
+            lambda x, delta, A, B, C: scan_block(x, delta, A, B[:1].expand_as(B), C),
+         "C is the same at every step: that of step t is at t * N.":
+            lambda x, delta, A, B, C: scan_block(x, delta, A, B, C[:1].expand_as(C)),
          "Only the first block of channels is right: keep the first line of the kernel.":
             first_only(scan_block, BLOCK, axis=1)}),
     "07.6": kernel_exercise(
@@ -325,7 +359,7 @@ EXERCISES = {
         ({"batch": 2, "length": 6, "d_inner": 5, "d_state": 3, "dtype": torch.bfloat16},
          {"batch": 1, "length": 4, "d_inner": 4, "d_state": 2, "softplus": False, "gate": False}),
         {"Only sequence 0 is right: step t of a sequence is row batch * length + t of x.":
-            first_only(selective_scan, 1, axis=0),
+            _inputs_of_first_sequence,
          "The skip D x is missing.": _scan_with(skip=False),
          "The gate is missing: multiply y by silu(z) if there is a z.": _scan_with(gate=False),
          "The gate multiplies the whole output, D x too.": _scan_with(gated_skip=False),
@@ -336,6 +370,10 @@ EXERCISES = {
          "The gate is silu(z), not z itself.": _scan_with(activation=lambda z: z),
          "The skip is D times x_t: x_t is missing.": _skip_without_x,
          "y_t reads the state after the update.": _scan_with(read_before=True),
+         "The state stays zero: h is what next_state returns.":
+            lambda x, delta, A, B, *rest: selective_scan(x, delta, A, 0 * B, *rest),
+         "B and C are swapped: B_t writes to the state, C_t reads it.":
+            lambda x, delta, A, B, C, *rest: selective_scan(x, delta, A, C, B, *rest),
          "y is right. For chapter 08 uncomment the three lines that save the states.":
             _scan_with(save=False),
          "Save the state before it is updated by the first step of a chunk, not after.":

@@ -130,6 +130,18 @@ def _over_components(dh, h, x, delta, dy):
     return {"dB": dB, "dC": dC}
 
 
+def _without_columns(dh, h, x, delta, dy):
+    """The factors of the channels stand along the components, since [:, None] is missing."""
+    tiles = triton.cdiv(len(dh), BLOCK) * BLOCK
+
+    def added(state, factor):
+        state, factor = (torch.cat([part, part.new_zeros(tiles - len(dh), *part.shape[1:])])
+                         for part in (state, factor))
+        row = factor.view(-1, 1, BLOCK)[..., :dh.shape[1]]
+        return (state.view(-1, BLOCK, dh.shape[1]) * row).sum((0, 1))
+    return {"dB": added(dh, delta * x), "dC": added(h, dy)}
+
+
 def _one_state(d_inner: int, d_state: int) -> tuple[Tensor, ...]:
     return (_random(d_inner, d_state), _random(d_inner, d_state, seed=1), _random(d_inner, seed=2),
             _random(d_inner, seed=3).abs(), _random(d_inner, seed=4))
@@ -159,8 +171,8 @@ def _launch_add_over_channels(function, *tensors):
 
 def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor,
              chunk_states: Tensor, dy: Tensor, *, saved: bool = True, gate: bool = True,
-             skip: bool = True, chain: bool = True, direct: bool = True, carried: bool = True,
-             sum_A: bool = True, sum_D: bool = True, after: bool = True,
+             skip: bool = True, direct: bool = True, carried: bool = True, sum_A: bool = True,
+             sum_D: bool = True, after: bool = True, slope=lambda raw, delta: raw.sigmoid(),
              gate_slope=lambda z: z.sigmoid() * (1 + z * (1 - z.sigmoid())),
              read_skip: bool = True, gated_early: bool = False) -> dict[str, Tensor]:
     """All gradients of the selective scan, by the chain rule. The options are mistakes.
@@ -192,8 +204,8 @@ def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
         d_exponent, dh_B = dh * A_bar * before[t], (dh * B[:, t, None]).sum(-1)
         dx[:, t] = delta[:, t] * dh_B + D * dy_t * skip
         d_delta[:, t] = (d_exponent * A).sum(-1) + x[:, t] * dh_B
-        if rectified and chain:
-            d_delta[:, t] *= raw[:, t].sigmoid()
+        if rectified:
+            d_delta[:, t] *= slope(raw[:, t], delta[:, t])
         dB[:, t] = (dh * write).sum(1)
         dC[:, t] = ((h if after else before[t]) * dy_t[..., None]).sum(1)
         dA += (d_exponent * delta[:, t, :, None]).sum(0) * sum_A
@@ -282,6 +294,8 @@ EXERCISES = {
          "x enters the state through B: multiply dh by B before the sum.":
             lambda dh, before, x, delta, A, B: gradients_of_step(
                 dh, before, x, delta, A, torch.ones_like(B)),
+         "x and Δ enter the state as a product: the part of d_delta through Δ x B has a factor x.":
+            lambda dh, before, x, *rest: gradients_of_step(dh, before, torch.ones_like(x), *rest),
          "dx and d_delta are swapped: dx is returned first.":
             _with(gradients_of_step, swapped=("dx", "d_delta")),
          "dA and d_before are swapped: dA is returned third.":
@@ -294,6 +308,8 @@ EXERCISES = {
          "tl.atomic_add.": _last_program,
          "These are sums over the components. The channels are axis 0 of the tiles.":
             _over_components,
+         "Δ x and dy are one number per channel: they need [:, None], to be columns.":
+            _without_columns,
          "The step adds Δ x B to the state, so dB has the factor Δ x.":
             _with(add_over_channels, stepped=False),
          "y_t is the state read with C_t, so dC has the state h as a factor, not dh.":
@@ -325,7 +341,12 @@ EXERCISES = {
          "x_t also reaches y_t directly, through D x_t: add D dy_t to dx_t.":
             _with(backward, skip=False),
          "Δ is softplus(raw): d_delta_t needs the factor sigmoid(raw).":
-            _with(backward, chain=False),
+            _with(backward, slope=lambda raw, delta: 1),
+         "The derivative of softplus is the sigmoid of raw, not of Δ itself.":
+            _with(backward, slope=lambda raw, delta: delta.sigmoid()),
+         "dB and dC are still zero: call add_over_channels.":
+            lambda x, delta, A, B, C, *rest: {**backward(x, delta, A, B, C, *rest),
+                                              "dB": torch.zeros_like(B), "dC": torch.zeros_like(C)},
          "dh is only from_later. What comes through y_t is missing: dy_t times C_t.":
             _with(backward, direct=False),
          "dh is only what comes through y_t. Add from_later.": _with(backward, carried=False),

@@ -35,27 +35,38 @@ def _and_leaving(added, total, h):
     return entering(torch.cat([added, added[:1]]), torch.cat([total, total[:1]]), h)
 
 
-def heads(x, log_decay, B, C, size, *, keep=True, read_decay=True, to_end=True, causal=True,
-          within=True, within_decay=True, handed_on=lambda decay: decay, transposed=False,
-          after=False, own_decay=True):
+def heads(x, log_decay, B, C, size, *, keep=True, read_decay=True, causal=True, within=True,
+          to_end=lambda masks, cum: masks[-1], within_decay=lambda masks: masks,
+          handed_on=lambda decay: decay, transposed=False, scores_transposed=False, after=False,
+          own_decay=True):
     """Compute y in chunks for several heads, with mistakes if asked for."""
     h, y = x.new_zeros(*x.shape[1:], B.shape[1]), []
     for x_c, a_c, B_c, C_c in zip(*(part.split(size) for part in (x, log_decay, B, C)),
                                   strict=True):
         cum = a_c.cumsum(0)
         masks = mask(a_c) if causal else (cum[:, None] - cum).exp()     # (t, s, heads)
-        weights = masks[-1] if to_end else torch.ones_like(masks[-1])
-        if not within_decay:
-            masks = (masks > 0).to(masks.dtype)
+        scores = B_c @ C_c.T if scores_transposed else C_c @ B_c.T
         from_start = cum.exp() if own_decay else (cum - a_c).exp()      # (t, heads)
-        added_c = torch.einsum("sh,shp,sn->hpn", weights, x_c, B_c)
+        added_c = torch.einsum("sh,shp,sn->hpn", to_end(masks, cum), x_c, B_c)
         next_h = keep * (handed_on(cum[-1].exp())[:, None, None] * h + added_c)
         entered = next_h if after else h
         read = torch.einsum("tn,hpn->thp", C_c, entered.mT if transposed else entered)
-        y.append(within * torch.einsum("tsh,shp->thp", masks * (C_c @ B_c.T)[..., None], x_c)
+        y.append(within * torch.einsum("tsh,shp->thp", within_decay(masks) * scores[..., None], x_c)
                  + (from_start[..., None] * read if read_decay else read))
         h = next_h
     return torch.cat(y)
+
+
+MISTAKES = {
+    "not decayed to the end": {"to_end": lambda masks, cum: torch.ones_like(cum)},
+    "decayed from the start": {"to_end": lambda masks, cum: cum.exp()},
+    "not decayed within": {"within_decay": lambda masks: (masks > 0).to(masks.dtype)},
+    "growing within": {"within_decay": lambda masks: torch.where(masks > 0, 1 / masks, 0)},
+    "without the diagonal": {"within_decay": lambda masks: masks * (masks < 1)},
+    "old state not decayed": {"handed_on": torch.ones_like},
+    "old state lost": {"handed_on": torch.zeros_like},
+}
+"""Mistakes that both the function and the kernel can make, as options of `heads`."""
 
 
 def _random(*shape):
@@ -152,15 +163,23 @@ EXERCISES = {
          "What the entering state adds decays from the start of the chunk up to each step.":
             lambda **case: heads(**case, read_decay=False),
          "What a chunk adds to the state decays to the chunk's end.":
-            lambda **case: heads(**case, to_end=False),
+            lambda **case: heads(**case, **MISTAKES["not decayed to the end"]),
+         "What a step adds decays from it to the chunk's end, not from the start to it.":
+            lambda **case: heads(**case, **MISTAKES["decayed from the start"]),
          "Over a chunk the old state decays too, by exp(cum[-1]).":
-            lambda **case: heads(**case, handed_on=torch.ones_like),
+            lambda **case: heads(**case, **MISTAKES["old state not decayed"]),
          "What a chunk adds replaces the state that entered, which must go on, decayed.":
-            lambda **case: heads(**case, handed_on=torch.zeros_like),
+            lambda **case: heads(**case, **MISTAKES["old state lost"]),
          "The steps of a chunk must see each other too: only the state that enters is read.":
             lambda **case: heads(**case, within=False),
          "Within a chunk the inputs decay as well, from their step to the output's.":
-            lambda **case: heads(**case, within_decay=False),
+            lambda **case: heads(**case, **MISTAKES["not decayed within"]),
+         "Within a chunk the inputs grow: the exponent is cum[t] − cum[s].":
+            lambda **case: heads(**case, **MISTAKES["growing within"]),
+         "A step must see its own input too: the mask has its diagonal.":
+            lambda **case: heads(**case, **MISTAKES["without the diagonal"]),
+         "The scores are (t, s), outputs before inputs: C_c times B_c transposed.":
+            lambda **case: heads(**case, scores_transposed=True),
          "Later steps of the chunk count too: above the diagonal the mask is 0.":
             lambda **case: heads(**case, causal=False),
          "That reads the state after the chunk, which has the chunk's inputs in it already.":
@@ -217,7 +236,9 @@ if importlib.util.find_spec("triton") is not None:
          "What the state adds to the outputs decays from the chunk's start: exp(cum).":
             _with(read_decay=False),
          "What a chunk adds to the state decays to the chunk's end: exp(total − cum).":
-            _with(to_end=False),
+            _with(**MISTAKES["not decayed to the end"]),
+         "What a step adds decays from it to the chunk's end, exp(total − cum), not from the "
+         "start to it.": _with(**MISTAKES["decayed from the start"]),
          "Later steps of the chunk count too: the exponent is −∞ above the diagonal.":
             _with(causal=False),
          "Only sequence 0 is right: step t of a sequence is row batch * length + t.":
@@ -229,13 +250,20 @@ if importlib.util.find_spec("triton") is not None:
          "The steps of the chunk must see each other too: add the scores times x_c.":
             _with(within=False),
          "Within the chunk the inputs decay as well: the scores have exp(cum[t] − cum[s]).":
-            _with(within_decay=False),
-         "Over the chunk the old state decays too: exp(total).": _with(handed_on=torch.ones_like),
+            _with(**MISTAKES["not decayed within"]),
+         "Within the chunk the inputs grow: the exponent is cum[t] − cum[s].":
+            _with(**MISTAKES["growing within"]),
+         "A step must see its own input too: the mask has its diagonal, i[:, None] >= i[None, :].":
+            _with(**MISTAKES["without the diagonal"]),
+         "The scores are (t, s), outputs before inputs: C_c times B_c transposed.":
+            _with(scores_transposed=True),
+         "Over the chunk the old state decays too: exp(total).":
+            _with(**MISTAKES["old state not decayed"]),
          "What the chunk adds replaces the state that entered, which must go on, decayed.":
-            _with(handed_on=torch.zeros_like),
+            _with(**MISTAKES["old state lost"]),
          "h is (N, P) here, transposed: it is read by matmul(C_c, h), without tl.trans.":
             _with(transposed=True),
          "That reads the state after the chunk: compute y_c before the next h.":
             _with(after=True),
-         "B and C are swapped: the scores are C_c times B_c transposed, and B_c writes to h.":
+         "B and C are swapped, in the scores and in what is added to h.":
             swapped})

@@ -3,6 +3,10 @@
 import re
 
 MEANINGS = {
+    r"'NoneType'":
+        "A None takes part in the calculation: an argument that isn't there in this case, or a "
+        "function that returns nothing.",
+    r"tuple index out of range": "Fewer results are returned than the kernel needs.",
     r"'int' object is not iterable|unsupported tensor index":
         "Pointers and tiles aren't indexed by numbers: tl.load(pointer + offsets) reads, and "
         "[:, None] or [None, :] adds an axis. A shape is a tuple, such as (BLOCK,).",

@@ -15,6 +15,10 @@ GUARD = 4096
 """Elements before and after each tensor, which no kernel may touch."""
 UNTOUCHED = -12345.0
 """What an output and its guards hold before the launch."""
+COMPUTED_NAN = torch.tensor(0x7FC00001, dtype=torch.int32).view(torch.float32)
+"""A NaN that a kernel wrote; in its bits it differs from that for what was never written."""
+WHENCE_NAN = ("NaN comes from beyond the edges of a tensor, by a load without a mask or with wrong "
+              "offsets, and from ∞ · 0.")
 
 
 def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
@@ -107,14 +111,12 @@ def _run(launch: Callable, inputs: dict[str, Tensor],
     results = {name: output.cpu() for name, output in outputs.items()}
     if all(torch.equal(results[name], empty[name]) for name in empty):
         return {name: torch.full_like(output, float("nan")) for name, output in empty.items()}
-    for name, output in results.items():
-        if output.isnan().any():
-            raise WrongAnswer(
-                f"{output.isnan().sum()} of the {output.numel()} values that belong into {name} "
-                "came out as NaN. Here NaN stands beyond the edges of each tensor: do all loads "
-                "have the right offsets, and a mask?")
-    return {name: output.masked_fill(output == UNTOUCHED, float("nan"))
-            for name, output in results.items()}
+    if all(output.isnan().all() for output in results.values()):
+        raise WrongAnswer(f"All that the kernel wrote is NaN. {WHENCE_NAN}")
+    for output in results.values():
+        output[output.isnan()] = COMPUTED_NAN
+        output[output == UNTOUCHED] = float("nan")
+    return results
 
 
 def _refuse_writes_outside(name: str, output: Tensor) -> None:
@@ -129,7 +131,7 @@ def _refuse_writes_outside(name: str, output: Tensor) -> None:
                           "numbered from 0, so the mask of tl.store has < rather than <=.")
     if after:
         raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
-                          "partly filled, so tl.store needs a mask.")
+                          "partly filled, so tl.store needs a mask; or are its offsets too large?")
 
 
 def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
@@ -140,8 +142,17 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
         if wrong.any():
             first = tuple(wrong.nonzero()[0].tolist())
             place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first, strict=True))
-            value = ("it was never written" if got[name][first].isnan() else
-                     f"got {got[name][first]:.4g}")
-            return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
-                    f"{extent(name, names, wrong)}")
+            return (f"{name} at {place}: expected {expected[name][first]:.4g}, "
+                    f"{_came_out(got[name][first])}. {extent(name, names, wrong)}"
+                    + (f" {WHENCE_NAN}" if _is_computed_nan(got[name]).any() else ""))
     return ""
+
+
+def _is_computed_nan(values: Tensor) -> Tensor:
+    return values.float().view(torch.int32) == COMPUTED_NAN.view(torch.int32)
+
+
+def _came_out(value: Tensor) -> str:
+    if value.isnan() and not _is_computed_nan(value):
+        return "it was never written"
+    return f"got {value:.4g}".replace("nan", "NaN")
