@@ -42,6 +42,10 @@ def empty(x, y, length, BLOCK: tl.constexpr):
     pass
 
 
+def without_jit(x, y, length, BLOCK):
+    raise AssertionError("is not launched")
+
+
 @triton.jit
 def of_another_signature(x, y):
     pass
@@ -51,8 +55,9 @@ def of_another_signature(x, y):
     (without_mask, "The kernel wrote outside of y."),
     (without_program_id, "In y: element 4–9 wrong, element 0–3 right. Every program copies"),
     (into_its_input, "The kernel changed one of its inputs."),
-    (doubled, "All of y is wrong."),
+    (doubled, "All of y is wrong. Everything is 2 times what it should be."),
     (empty, "not tried yet (the kernel writes nothing)"),
+    (without_jit, "a kernel needs @triton.jit above it."),
     (of_another_signature, "For length = 10 it raised")])
 def test_a_wrong_kernel_is_told_what_is_wrong(kernel, verdict):
     assert verdict in exercises.verdict(exercises.find("07.1"), kernel)

@@ -48,12 +48,14 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
 
 
 def _defined(definition: Callable, given: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """What a definition in PyTorch computes; a kernel that isn't one takes more arguments."""
+    """What a definition in PyTorch computes; a kernel without its decorator isn't one."""
     try:
-        return definition(*given)
+        outputs = definition(*given)
     except TypeError:
-        raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit "
-                          "above it.") from None
+        outputs = None
+    if not isinstance(outputs, dict):
+        raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit above it.")
+    return outputs
 
 
 def _guarded(tensor: Tensor, guard: float) -> Tensor:

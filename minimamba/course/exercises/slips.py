@@ -42,7 +42,7 @@ def changed_argument(before: dict, after: dict) -> str:
         A sentence, or "" if it changed none.
     """
     for name, value in before.items():
-        if not equal(after[name], value):
+        if isinstance(value, (Tensor, tuple, list)) and not equal(after[name], value):
             return (f"The function changes its argument {name} in place (by `+=`, `[…] =` or a "
                     "method that ends in _): make a new tensor instead.")
     return ""
