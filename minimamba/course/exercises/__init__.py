@@ -223,12 +223,14 @@ def _exercises(chapter: str) -> dict[str, Exercise]:
 def _hint(exercise: Exercise, answer: Callable, case: dict, given: dict) -> str:
     """The hint of the mistake that gives the same results as the answer in every case.
 
+    Cases in which the answer raises an error don't count.
+
     Without one, what is recognised in any exercise: first whether the answer modified the
     arguments of this case, which are `given` now.
     """
     results = [_call(exercise, answer, case) for case in exercise.cases]
     for hint, mistake in exercise.mistakes.items():
-        if all(equal(result, _call(exercise, mistake, case))
+        if all(result is None or equal(result, _call(exercise, mistake, case))
                for result, case in zip(results, exercise.cases, strict=True)):
             return hint
     expected = [exercise.call(exercise.solution, **case) for case in exercise.cases]
