@@ -213,7 +213,7 @@ def of_a_list(x, delta, B):
         ("05.4", lambda y: y.permute(1, 2, 0), "the axes are in another order"),
         ("05.4", lambda y: y.sum(-1), "summed over axis 2"),
         ("A1.1", lambda values: values.conj(), "complex conjugate")))])
-def test_a_slip_of_any_exercise_is_recognised(name, wrong, said):
+def test_a_slip_of_any_exercise_is_recognized(name, wrong, said):
     assert said in exercises.verdict(exercises.find(name), wrong)
 
 

@@ -226,7 +226,7 @@ def _hint(exercise: Exercise, answer: Callable, case: dict, given: dict) -> str:
 
     Cases in which the answer raises an error don't count.
 
-    Without one, what is recognised in any exercise: first whether the answer modified the
+    Without one, what is recognized in any exercise: first whether the answer modified the
     arguments of this case, which are `given` now.
     """
     results = [_call(exercise, answer, case) for case in exercise.cases]
