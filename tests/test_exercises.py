@@ -327,6 +327,8 @@ def test_an_answer_that_is_not_a_function_is_refused():
                                               * B_bar).sum(-1).real * 2, "without a conjugate"),
     ("A1.2", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
      "sign is wrong"),
+    ("A1.2", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) + torch.outer(p, q), b),
+     "a tensor of shape (18, 18) is made"),
     ("A1.2", lambda d, p, q, b: b / d, "diagonal only"),
     ("A1.2", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
 ])

@@ -3,9 +3,10 @@
 from functools import partial
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from minimamba import discretize
-from minimamba.course.exercises import Exercise
+from minimamba.course.exercises import Exercise, WrongAnswer
 from minimamba.s4 import dplr
 
 
@@ -18,6 +19,27 @@ def solve(d, p, q, b):
     """Solution of (diag(d) + p qᵀ) y = b by the Woodbury identity."""
     y, column = b / d, p / d
     return y - column * (q * y).sum() / (1 + (q * column).sum())
+
+
+class _NoMatrix(TorchDispatchMode):
+    """Raises an error where a tensor is made that is much larger than N."""
+
+    def __init__(self, N):
+        super().__init__()
+        self.limit = 4 * N
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for part in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(part, torch.Tensor) and part.numel() > self.limit:
+                raise WrongAnswer(f"Somewhere a tensor of shape {tuple(part.shape)} is made. "
+                                  "The result needs vectors only: p qᵀ acts by the number qᵀy.")
+        return made
+
+
+def _without_a_matrix(answer, **case):
+    with _NoMatrix(len(case["d"])):
+        return answer(**case)
 
 
 def s4_kernel(Lambda, P, B, C, delta, length):
@@ -94,7 +116,8 @@ EXERCISES = {
             lambda K, omega: K[0] / (1 - omega)}),
     "A1.2": Exercise(
         solve,
-        ({"d": D, "p": P, "q": Q, "b": B}, {"d": D, "p": Q, "q": P, "b": B.conj()}),
+        ({"d": D, "p": P, "q": Q, "b": B}, {"d": D, "p": Q, "q": P, "b": B.conj()},
+         {name: vector.repeat(6) for name, vector in zip("dpqb", (D, P, Q, B), strict=True)}),
         {"The sign is wrong: the low-rank term is added to the matrix, so the correction is "
          "subtracted, with the denominator 1 + qᵀD⁻¹p.":
             lambda d, p, q, b: b / d + p / d * (q * b / d).sum() / (1 - (q * p / d).sum()),
@@ -123,7 +146,8 @@ EXERCISES = {
          "qᵀ(…) is one number, a sum over the components; here they are still apart.":
             lambda d, p, q, b: b / d - p / d * (q * b / d) / (1 + (q * p / d).sum()),
          "That multiplies by the matrix. Asked for is the y that it maps to b.":
-            lambda d, p, q, b: d * b + p * (q * b).sum()}),
+            lambda d, p, q, b: d * b + p * (q * b).sum()},
+        _without_a_matrix),
     "A1.3": Exercise(
         s4_kernel,
         ({"Lambda": LAMBDA, "P": COLUMN, "B": INPUT, "C": OUTPUT, "delta": 0.3, "length": 6},
