@@ -126,6 +126,9 @@ EXERCISES = {
             lambda x, delta, B: _scan(torch.exp(-delta), torch.exp(-delta) * delta * B * x),
          "All steps use the first Δ. Each has its own, in each sequence.":
             lambda x, delta, B: selective_states(x, delta[:, :1].expand_as(delta), B),
+         "The first step is left out: the state before it is 0, and its input counts.":
+            lambda x, delta, B: _scan(torch.exp(-delta), torch.cat(
+                [torch.zeros_like(x[:, :1]), (delta * B * x)[:, 1:]], 1)),
          "The loop runs over the batch. The length is axis 1.":
             lambda x, delta, B: _scan(torch.exp(-delta).T, (delta * B * x).T).T}),
 }

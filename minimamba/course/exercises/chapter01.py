@@ -119,6 +119,8 @@ EXERCISES = {
             lambda A, B, t: torch.full_like(t, B / A),
          "That grows without end: the state decays while the input comes in.":
             lambda A, B, t: B * t,
+         "That is the input. The state follows it with a delay.":
+            lambda A, B, t: torch.ones_like(t),
          "The lower end of the integral is missing: h(0) has to be 0.":
             lambda A, B, t: torch.exp(A * t) / A * B,
          "Multiplied by A, instead of divided: the integral of exp(At) is exp(At)/A.":

@@ -101,6 +101,10 @@ EXERCISES = {
             lambda A: 2 / A.abs().min(),
          "At 1/|A| the state goes to zero in one step. It may overshoot, down to Ā = −1.":
             lambda A: 1 / A.abs().max(),
+         "The largest entry of A is the slowest mode, and negative. What counts is |A|.":
+            lambda A: 2 / A.max(),
+         "That is one Δ per mode, and negative: what counts is the largest |A|.":
+            lambda A: 2 / A,
          "Turn it upside down: a larger |A| needs a smaller Δ.":
             lambda A: A.abs().max() / 2,
          "A larger |A| needs a smaller Δ: divide by it.":
@@ -196,6 +200,9 @@ EXERCISES = {
             lambda A, B, delta, x: _run(torch.exp(delta[:, None] * A),
                                         torch.exp(delta[:, None] * A)
                                         * torch.expm1(delta[:, None] * A) / A * B, x),
+         "The first step is left out: the state before it is 0, and its input counts.":
+            lambda A, B, delta, x: discretize_and_run(
+                A, B, delta, torch.cat([torch.zeros_like(x[:1]), x[1:]])),
          "The input comes in one step late: x_t goes into h_t.":
             lambda A, B, delta, x: discretize_and_run(
                 A, B, delta, torch.cat([torch.zeros_like(x[:1]), x[:-1]])),

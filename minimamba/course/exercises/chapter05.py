@@ -132,13 +132,13 @@ EXERCISES = {
         tuple({"delta": delta} for delta in (0.001, 0.1, 3.0, 2e-16, 800.0)),
         {"That is softplus; the question asks for its inverse.":
             lambda delta: math.log1p(math.exp(-delta)) + delta,
+         "e^Δ − 1 loses its digits for a small Δ and overflows for a large one: rewrite it as "
+         "e^Δ (1 − e^(−Δ)).":
+            lambda delta: (torch.tensor(delta, dtype=torch.float64).exp() - 1).log().item(),
          "For a small Δ, e^Δ − 1 loses its digits: expm1 keeps them.":
             lambda delta: math.log(1 - math.exp(-delta)) + delta,
          "A large Δ overflows in e^Δ: take it out of the logarithm, Δ + ln(1 − e^(−Δ)).":
             lambda delta: torch.tensor(delta, dtype=torch.float64).expm1().log().item(),
-         "e^Δ − 1 loses its digits for a small Δ and overflows for a large one: rewrite it as "
-         "e^Δ (1 − e^(−Δ)).":
-            lambda delta: (torch.tensor(delta, dtype=torch.float64).exp() - 1).log().item(),
          "That is ln Δ, the inverse for small Δ only.":
             lambda delta: math.log(delta),
          "That is Δ itself, the inverse for large Δ only.":
@@ -191,6 +191,9 @@ EXERCISES = {
             lambda x, delta, A, B, C: scan(x, delta, torch.zeros_like(A), B, C),
          "Each y has only its own token: the decayed state before it is missing.":
             lambda x, delta, A, B, C: (B * C).sum(-1, keepdim=True) * delta * x,
+         "The first token is left out: the state before it is 0, and it is written too.":
+            lambda x, delta, A, B, C: scan(
+                torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:]], 1), delta, A, B, C),
          "The state goes on from one sequence to the next. Each starts at 0.":
             _one_long_sequence}),
 }
