@@ -1,6 +1,7 @@
 """Exercises whose answer is a Triton kernel: launched on guarded tensors, judged in words."""
 
 from collections.abc import Callable
+from inspect import signature
 
 import torch
 from torch import Tensor
@@ -8,11 +9,12 @@ from triton.runtime import KernelInterface
 
 from minimamba.course.exercises import Exercise, WrongAnswer
 from minimamba.course.exercises.comparison import extent
+from minimamba.course.exercises.kernel_errors import describe_kernel_error
 
 GUARD = 4096
 """Elements before and after each tensor, which no kernel may touch."""
 UNTOUCHED = -12345.0
-"""What the guards of an output hold."""
+"""What an output and its guards hold before the launch."""
 
 
 def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
@@ -29,8 +31,8 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         axes: for each output, what its axes are, such as ("step", "channel").
         cases: the arguments for `inputs`.
         mistakes: for each hint, a definition of what the wrong kernel computes.
-        added_to: the outputs that a kernel adds to: they hold 0 before the launch. The others
-            hold NaN, so that what was never written shows.
+        added_to: the outputs that a kernel adds to: they hold 0 before the launch. In the others
+            what was never written is NaN after it.
 
     Returns:
         The exercise.
@@ -39,10 +41,11 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
         given = inputs(**case)
         if not isinstance(answer, KernelInterface):
             return _defined(answer, given)
-        empty = {name: torch.full_like(output, 0.0 if name in added_to else float("nan"),
+        empty = {name: torch.full_like(output, 0.0 if name in added_to else UNTOUCHED,
                                        memory_format=torch.contiguous_format)
                  for name, output in definition(*given).items()}
-        return _run(lambda *tensors: launch(answer, *tensors), given, empty)
+        named = dict(zip(signature(definition).parameters, given, strict=False))
+        return _run(lambda *tensors: launch(answer, *tensors), named, empty)
 
     return Exercise(definition, cases, mistakes or {}, call, lambda *pair: _explain(axes, *pair))
 
@@ -51,7 +54,7 @@ def _defined(definition: Callable, given: tuple[Tensor, ...]) -> dict[str, Tenso
     """What a definition in PyTorch computes; a kernel without its decorator isn't one."""
     try:
         outputs = definition(*given)
-    except TypeError:
+    except Exception:
         outputs = None
     if not isinstance(outputs, dict):
         raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit above it.")
@@ -70,23 +73,46 @@ def _guarded(tensor: Tensor, guard: float) -> Tensor:
     return buffer.as_strided(tensor.shape, tensor.stride(), GUARD).copy_(tensor)
 
 
-def _run(launch: Callable, inputs: tuple[Tensor, ...],
+def _run(launch: Callable, inputs: dict[str, Tensor],
          empty: dict[str, Tensor]) -> dict[str, Tensor]:
-    given = [_guarded(tensor, float("nan")) for tensor in inputs]
+    """The outputs of a kernel, NaN where it never wrote; WrongAnswer for what it must not do."""
+    given = [_guarded(tensor, float("nan")) for tensor in inputs.values()]
     outputs = {name: _guarded(tensor, UNTOUCHED) for name, tensor in empty.items()}
-    launch(*given, *outputs.values())
+    try:
+        launch(*given, *outputs.values())
+    except Exception as error:
+        raise WrongAnswer(describe_kernel_error(error)) from error
     for name, output in outputs.items():
-        whole = output.as_strided((output.numel() + 2 * GUARD,), (1,), 0)
-        if (whole[:GUARD] != UNTOUCHED).any() or (whole[-GUARD:] != UNTOUCHED).any():
-            raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
-                              "partly filled, so tl.store needs a mask.")
-    for before, after in zip(inputs, given, strict=True):
+        _refuse_writes_outside(name, output)
+    for (name, before), after in zip(inputs.items(), given, strict=True):
         if not torch.equal(before, after.cpu()):
-            raise WrongAnswer("The kernel changed one of its inputs.")
+            raise WrongAnswer(f"The kernel changed its input {name}. Only outputs are stored to.")
     results = {name: output.cpu() for name, output in outputs.items()}
-    if all(torch.equal(results[name].nan_to_num(), empty[name].nan_to_num()) for name in empty):
+    if all(torch.equal(results[name], empty[name]) for name in empty):
         return {name: torch.full_like(output, float("nan")) for name, output in empty.items()}
-    return results
+    for name, output in results.items():
+        if output.isnan().any():
+            raise WrongAnswer(
+                f"{output.isnan().sum()} of the {output.numel()} values that belong into {name} "
+                "came out as NaN. Here NaN stands beyond the edges of each tensor: do all loads "
+                "have the right offsets, and a mask?")
+    return {name: output.masked_fill(output == UNTOUCHED, float("nan"))
+            for name, output in results.items()}
+
+
+def _refuse_writes_outside(name: str, output: Tensor) -> None:
+    whole = output.as_strided((output.numel() + 2 * GUARD,), (1,), 0)
+    before = (whole[:GUARD] != UNTOUCHED).sum().item()
+    after = (whole[-GUARD:] != UNTOUCHED).sum().item()
+    if before:
+        raise WrongAnswer(f"The kernel wrote outside of {name}, before its first element: an "
+                          "offset is negative.")
+    if after == 1:
+        raise WrongAnswer(f"The kernel wrote outside of {name}, one element too many. They are "
+                          "numbered from 0, so the mask of tl.store has < rather than <=.")
+    if after:
+        raise WrongAnswer(f"The kernel wrote outside of {name}. The last program is only "
+                          "partly filled, so tl.store needs a mask.")
 
 
 def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
@@ -97,7 +123,7 @@ def _explain(axes: dict[str, tuple[str, ...]], got: dict[str, Tensor],
         if wrong.any():
             first = tuple(wrong.nonzero()[0].tolist())
             place = ", ".join(f"{axis} {index}" for axis, index in zip(names, first, strict=True))
-            value = ("it was never written, or is NaN" if got[name][first].isnan() else
+            value = ("it was never written" if got[name][first].isnan() else
                      f"got {got[name][first]:.4g}")
             return (f"{name} at {place}: expected {expected[name][first]:.4g}, {value}. "
                     f"{extent(name, names, wrong)}")
