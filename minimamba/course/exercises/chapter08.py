@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from minimamba.course.exercises import Exercise
-from minimamba.course.exercises.kernels import kernel_exercise
+from minimamba.course.exercises.kernels import first_only, kernel_exercise
 
 BLOCK = 4
 """Channels of one program."""
@@ -26,14 +26,18 @@ def _with(definition, **mistake):
 # 08.1
 
 def adjoint(delta: Tensor, A: Tensor, C: Tensor, dy: Tensor, *, carried: bool = True,
-            own_decay: bool = False, decay=torch.exp, backward: bool = True) -> dict[str, Tensor]:
+            own_decay: bool = False, decay=torch.exp, backward: bool = True,
+            whole: bool = True, stored_after: bool = False) -> dict[str, Tensor]:
     """The gradient of every state, by the reverse scan. The options are mistakes."""
     steps = range(len(dy))
     dh, from_later = torch.zeros(len(dy), *A.shape), torch.zeros_like(A)
     for t in reversed(steps) if backward else steps:
         A_bar = decay(delta[t][:, None] * A)
         dh[t] = dy[t][:, None] * C[t] + (A_bar * from_later if own_decay else from_later)
-        from_later = (dh[t] if own_decay else A_bar * dh[t]) * carried
+        carry = dh[t] if whole else dy[t][:, None] * C[t]
+        from_later = (carry if own_decay else A_bar * carry) * carried
+        if stored_after:
+            dh[t] = from_later
     return {"dh": dh}
 
 
@@ -52,16 +56,20 @@ def _launch_adjoint(kernel, delta, A, C, dy, dh):
 
 def gradients_of_step(dh: Tensor, before: Tensor, x: Tensor, delta: Tensor, A: Tensor, B: Tensor,
                       *, stepped: bool = True, from_input: bool = True, from_decay: bool = True,
-                      exponential: bool = True, rate: bool = True,
-                      decayed: bool = True) -> dict[str, Tensor]:
+                      exponential: bool = True, rate: bool = True, decayed: bool = True,
+                      state: bool = True, through_A: bool = True,
+                      swapped: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """The gradients of x_t, Δ_t, A and h_{t−1}, from that of h_t. The options are mistakes."""
     A_bar = torch.exp(delta[:, None] * A)
-    d_exponent = dh * before * (A_bar if exponential else 1)
+    d_exponent = dh * (before if state else 1) * (A_bar if exponential else 1)
     dh_B = (dh * B).sum(1)
-    return {"dx": (delta if stepped else 1) * dh_B,
-            "d_delta": from_decay * (d_exponent * A).sum(1) + from_input * x * dh_B,
-            "dA": d_exponent * (delta[:, None] if rate else 1),
-            "d_before": (A_bar if decayed else 1) * dh}
+    by_decay = (d_exponent * (A if through_A else 1)).sum(1)
+    gradients = {"dx": (delta if stepped else 1) * dh_B,
+                 "d_delta": from_decay * by_decay + from_input * x * dh_B,
+                 "dA": d_exponent * (delta[:, None] if rate else 1),
+                 "d_before": (A_bar if decayed else 1) * dh}
+    swap = dict(zip(swapped, reversed(swapped), strict=True))
+    return {name: gradients[swap.get(name, name)] for name in gradients}
 
 
 def _one_step(d_inner: int, d_state: int) -> tuple[Tensor, ...]:
@@ -101,6 +109,11 @@ def add_over_channels(dh: Tensor, h: Tensor, x: Tensor, delta: Tensor, dy: Tenso
     """The gradients of B_t and C_t, summed over channels. The options are mistakes."""
     return {"dB": (dh * ((delta if stepped else 1) * x)[:, None]).sum(0),
             "dC": ((dh if of_gradient else h) * dy[:, None]).sum(0)}
+
+
+def _with_other(name, summands):
+    """The right gradients but for one, whose summands are others."""
+    return lambda *tensors: {**add_over_channels(*tensors), name: summands(*tensors).sum(0)}
 
 
 def _last_program(dh, h, x, delta, dy):
@@ -147,7 +160,9 @@ def _launch_add_over_channels(function, *tensors):
 def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor,
              chunk_states: Tensor, dy: Tensor, *, saved: bool = True, gate: bool = True,
              skip: bool = True, chain: bool = True, direct: bool = True, carried: bool = True,
-             sum_A: bool = True, sum_D: bool = True, after: bool = True) -> dict[str, Tensor]:
+             sum_A: bool = True, sum_D: bool = True, after: bool = True,
+             gate_slope=lambda z: z.sigmoid() * (1 + z * (1 - z.sigmoid())),
+             read_skip: bool = True, gated_early: bool = False) -> dict[str, Tensor]:
     """All gradients of the selective scan, by the chain rule. The options are mistakes.
 
     A Δ with negative values goes through softplus; an empty z is no gate.
@@ -169,9 +184,10 @@ def backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tenso
         h = A_bar * before[t] + write * B[:, t, None]
         dy_t = dy[:, t]
         if z.numel():
-            y_t, gate_t = (h * C[:, t, None]).sum(-1) + D * x[:, t], z[:, t].sigmoid()
-            dz[:, t] = dy_t * y_t * gate_t * (1 + z[:, t] * (1 - gate_t))
-            dy_t = dy_t * silu(z[:, t]) if gate else dy_t
+            y_t = (h * C[:, t, None]).sum(-1) + D * x[:, t] * read_skip
+            gated = dy_t * silu(z[:, t])
+            dz[:, t] = (gated if gated_early else dy_t) * y_t * gate_slope(z[:, t])
+            dy_t = gated if gate else dy_t
         dh = from_later * carried + dy_t[..., None] * C[:, t, None] * direct
         d_exponent, dh_B = dh * A_bar * before[t], (dh * B[:, t, None]).sum(-1)
         dx[:, t] = delta[:, t] * dh_B + D * dy_t * skip
@@ -219,9 +235,23 @@ def states_held(length: int, chunk: int) -> int:
 EXERCISES = {
     "08.1": kernel_exercise(
         adjoint, _launch_adjoint, _one_sequence, {"dh": ("step", "channel", "state component")},
-        ({"length": 5, "d_inner": 6, "d_state": 4}, {"length": 1, "d_inner": 4, "d_state": 2}),
+        ({"length": 5, "d_inner": 6, "d_state": 2}, {"length": 1, "d_inner": 4, "d_state": 4}),
         {"That is only what comes through y_t. h_t also enters h_{t+1}: add from_later.":
             _with(adjoint, carried=False),
+         "Only what came through y_t is handed on to step t − 1: it needs all of dh_t, decayed.":
+            _with(adjoint, whole=False),
+         "dh_t is stored too late: that is from_later already, the gradient of h_{t−1}.":
+            _with(adjoint, stored_after=True),
+         "The steps are in reverse order: store dh_t at step t, not at `back`.":
+            lambda *tensors: {"dh": adjoint(*tensors)["dh"].flip(0)},
+         "y_t is read with C_t: what comes through it is dy_t C_t, and C_t is missing.":
+            lambda delta, A, C, dy: adjoint(delta, A, torch.ones_like(C), dy),
+         "What comes through y_t is dy_t C_t: dy_t is missing.":
+            lambda delta, A, C, dy: adjoint(delta, A, C, torch.ones_like(dy)),
+         "What comes from the later step decays: it is multiplied by exp(Δ A).":
+            _with(adjoint, decay=torch.ones_like),
+         "Only the first block of channels is right: keep the lines that are given.":
+            first_only(adjoint, BLOCK, axis=1),
          "What comes from step t + 1 decays with that step's Ā, not with Ā_t.":
             _with(adjoint, own_decay=True),
          "The decay is exp(Δ A): the exponential is missing.":
@@ -232,7 +262,7 @@ EXERCISES = {
         gradients_of_step, _launch_gradients_of_step, _one_step,
         {"dx": ("channel",), "d_delta": ("channel",), "dA": ("channel", "state component"),
          "d_before": ("channel", "state component")},
-        ({"d_inner": 6, "d_state": 4}, {"d_inner": 3, "d_state": 2}),
+        ({"d_inner": 6, "d_state": 2}, {"d_inner": 3, "d_state": 4}),
         {"The step adds Δ x B to the state, so dx has a factor Δ.":
             _with(gradients_of_step, stepped=False),
          "Δ stands in the decay and in Δ x B. The part of d_delta through Δ x B is missing.":
@@ -244,7 +274,18 @@ EXERCISES = {
          "The exponent is Δ A, so dA is d_exponent times Δ.":
             _with(gradients_of_step, rate=False),
          "h_{t−1} is multiplied by the decay, so its gradient is A_bar times dh.":
-            _with(gradients_of_step, decayed=False)}),
+            _with(gradients_of_step, decayed=False),
+         "The decay multiplies the state before: d_exponent needs the factor `before`.":
+            _with(gradients_of_step, state=False),
+         "The exponent is Δ A, so in d_delta d_exponent is multiplied by A and summed.":
+            _with(gradients_of_step, through_A=False),
+         "x enters the state through B: multiply dh by B before the sum.":
+            lambda dh, before, x, delta, A, B: gradients_of_step(
+                dh, before, x, delta, A, torch.ones_like(B)),
+         "dx and d_delta are swapped: dx is returned first.":
+            _with(gradients_of_step, swapped=("dx", "d_delta")),
+         "dA and d_before are swapped: dA is returned third.":
+            _with(gradients_of_step, swapped=("dA", "d_before"))}),
     "08.3": kernel_exercise(
         add_over_channels, _launch_add_over_channels, _one_state,
         {"dB": ("state component",), "dC": ("state component",)},
@@ -256,7 +297,18 @@ EXERCISES = {
          "The step adds Δ x B to the state, so dB has the factor Δ x.":
             _with(add_over_channels, stepped=False),
          "y_t is the state read with C_t, so dC has the state h as a factor, not dh.":
-            _with(add_over_channels, of_gradient=True)},
+            _with(add_over_channels, of_gradient=True),
+         "The gradient of y_t is dy, and dC has it as a factor, not x.":
+            _with_other("dC", lambda dh, h, x, delta, dy: h * x[:, None]),
+         "The step adds Δ x B to the state, so dB has the factor Δ x: x is missing.":
+            _with_other("dB", lambda dh, h, x, delta, dy: dh * delta[:, None]),
+         "B changes h, so dB has the gradient dh as a factor, not the state.":
+            _with_other("dB", lambda dh, h, x, delta, dy: h * (delta * x)[:, None]),
+         "dB and dC are swapped.":
+            lambda *tensors: dict(zip(("dC", "dB"), add_over_channels(*tensors).values(),
+                                      strict=True)),
+         "dC is right. Add dB as well.": _with_other("dB", lambda dh, *rest: 0 * dh),
+         "dB is right. Add dC as well.": _with_other("dC", lambda dh, *rest: 0 * dh)},
         added_to=("dB", "dC")),
     "08.4": kernel_exercise(
         backward, _launch_backward, _parts,
@@ -280,7 +332,15 @@ EXERCISES = {
          "dA is still zero: add dA_t to dA_ at each step.": _with(backward, sum_A=False),
          "dD is still zero: add dy_t x_t to dD_ at each step.": _with(backward, sum_D=False),
          "dC needs the state after the step, h, not the one before it.":
-            _with(backward, after=False)},
+            _with(backward, after=False),
+         "y_t is ⟨C_t, h_t⟩ + D x_t: for dz the part with D is missing.":
+            _with(backward, read_skip=False),
+         "dz needs the gradient of the output: compute it before dy_t is multiplied by silu(z).":
+            _with(backward, gated_early=True),
+         "The gate is silu(z), whose derivative is silu_gradient(z), not the sigmoid of z.":
+            _with(backward, gate_slope=torch.sigmoid),
+         "dz is dy_t y_t silu′(z): that has silu(z), not its derivative.":
+            _with(backward, gate_slope=silu)},
         added_to=("dA", "dB", "dC", "dD")),
     "08.5": Exercise(
         states_held,
@@ -290,5 +350,19 @@ EXERCISES = {
          "And the states inside the chunk whose turn it is.":
             lambda length, chunk: -(-length // chunk),
          "That is all of the states, as without chunks.":
-            lambda length, chunk: length}),
+            lambda length, chunk: length,
+         "Those are the states of one chunk: and the saved ones?":
+            lambda length, chunk: chunk,
+         "Saved states and those of one chunk are added, not multiplied.":
+            lambda length, chunk: -(-length // chunk) * chunk,
+         "Where the length is a multiple of the chunk, that is one too many.":
+            lambda length, chunk: length // chunk + 1 + chunk,
+         "A number of states is whole.":
+            lambda length, chunk: length / chunk + chunk,
+         "Saved states and those of a chunk are held at the same time: add both.":
+            lambda length, chunk: max(-(-length // chunk), chunk),
+         "One state is saved per chunk, not per step.":
+            lambda length, chunk: length + chunk,
+         "The saved state of the chunk comes before its steps: it counts as well.":
+            lambda length, chunk: -(-length // chunk) + chunk - 1}),
 }

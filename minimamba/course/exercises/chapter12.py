@@ -183,27 +183,6 @@ def kernel_outputs(x, log_decay, B, C, **mistakes):
                               for sequence in zip(x, log_decay, B, C, strict=True)])}
 
 
-def first_sequence(*tensors):
-    """Leave all sequences but the first unwritten."""
-    y = kernel_outputs(*tensors)["y"]
-    y[1:] = torch.nan
-    return {"y": y}
-
-
-def first_chunk(*tensors):
-    """Leave all chunks but the first unwritten."""
-    y = kernel_outputs(*tensors)["y"]
-    y[:, 16:] = torch.nan
-    return {"y": y}
-
-
-def first_head(*tensors):
-    """Leave all heads but the first unwritten."""
-    y = kernel_outputs(*tensors)["y"]
-    y[:, :, 1:] = torch.nan
-    return {"y": y}
-
-
 def swapped(x, log_decay, B, C):
     """Write with C, and read with B."""
     return kernel_outputs(x, log_decay, C, B)
@@ -228,7 +207,7 @@ def _with(**mistakes):
 
 
 if importlib.util.find_spec("triton") is not None:
-    from minimamba.course.exercises.kernels import kernel_exercise
+    from minimamba.course.exercises.kernels import first_only, kernel_exercise
 
     EXERCISES["12.1"] = kernel_exercise(
         kernel_outputs, launch, kernel_inputs, {"y": ("sequence", "step", "head", "channel")},
@@ -242,10 +221,11 @@ if importlib.util.find_spec("triton") is not None:
          "Later steps of the chunk count too: the exponent is −∞ above the diagonal.":
             _with(causal=False),
          "Only sequence 0 is right: step t of a sequence is row batch * length + t.":
-            first_sequence,
+            first_only(kernel_outputs, 1, axis=0),
          "Only the first chunk is right: each has its place, which begins at `start`.":
-            first_chunk,
-         "Only head 0 is right: keep `place` and the other lines that are given.": first_head,
+            first_only(kernel_outputs, 16, axis=1),
+         "Only head 0 is right: keep `place` and the other lines that are given.":
+            first_only(kernel_outputs, 1, axis=2),
          "The steps of the chunk must see each other too: add the scores times x_c.":
             _with(within=False),
          "Within the chunk the inputs decay as well: the scores have exp(cum[t] − cum[s]).":

@@ -50,6 +50,25 @@ def kernel_exercise(definition: Callable, launch: Callable, inputs: Callable,
     return Exercise(definition, cases, mistakes or {}, call, lambda *pair: _explain(axes, *pair))
 
 
+def first_only(definition: Callable, size: int, axis: int) -> Callable:
+    """Make a mistake in which the kernel does only the first part of its work.
+
+    Args:
+        definition: what the kernel has to compute.
+        size: how many entries along the axis are written.
+        axis: of each output.
+
+    Returns:
+        A definition whose other entries are NaN, as what was never written.
+    """
+    def mistake(*tensors: Tensor) -> dict[str, Tensor]:
+        outputs = {name: output.clone() for name, output in definition(*tensors).items()}
+        for output in outputs.values():
+            output.movedim(axis, 0)[size:] = float("nan")
+        return outputs
+    return mistake
+
+
 def _defined(definition: Callable, given: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """What a definition in PyTorch computes; a kernel without its decorator isn't one."""
     try:
