@@ -92,7 +92,7 @@ def copy_in_python(x, y, length, BLOCK: tl.constexpr):
     (without_mask, "The kernel wrote outside of y."),
     (without_program_id, "In y: element 4–9 wrong, element 0–3 right. Every program copies"),
     (into_its_input, "The kernel changed its input x."),
-    (doubled, "All of y is wrong."),
+    (doubled, "All of y is wrong. Everything is 2 times what it should be."),
     (empty, "not tried yet (the kernel writes nothing)"),
     (zeros, "All of y is wrong."),
     (one_too_many, "outside of y, one element too many."),

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 
 from minimamba.course.exercises.comparison import difference, equal, format_value
 from minimamba.course.exercises.raised import describe_error
@@ -31,7 +32,7 @@ class WrongAnswer(Exception):
     """What is wrong with an answer, in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """An exercise: the solution, the cases it is tested on, and typical mistakes."""
 
@@ -223,16 +224,24 @@ def _exercises(chapter: str) -> dict[str, Exercise]:
 def _hint(exercise: Exercise, answer: Callable, case: dict, given: dict) -> str:
     """The hint of the mistake that gives the same results as the answer in every case.
 
-    Without one, what is recognised in any exercise: first whether the answer modified the
+    Cases in which the answer raises an error don't count.
+
+    Without one, what is recognized in any exercise: first whether the answer modified the
     arguments of this case, which are `given` now.
     """
     results = [_call(exercise, answer, case) for case in exercise.cases]
     for hint, mistake in exercise.mistakes.items():
-        if all(equal(result, _call(exercise, mistake, case))
-               for result, case in zip(results, exercise.cases, strict=True)):
+        if all(result is None or equal(result, wrong)
+               for result, wrong in zip(results, _known_results(exercise, mistake), strict=True)):
             return hint
-    expected = [exercise.call(exercise.solution, **case) for case in exercise.cases]
-    return changed_argument(case, given) or find_slip(exercise.cases, results, expected)
+    return (changed_argument(case, given)
+            or find_slip(exercise.cases, results, _known_results(exercise, exercise.solution)))
+
+
+@cache
+def _known_results(exercise: Exercise, answer: Callable) -> list:
+    """What the solution or a mistake gives in each case."""
+    return [_call(exercise, answer, case) for case in exercise.cases]
 
 
 def _call(exercise: Exercise, answer: Callable, case: dict) -> object:

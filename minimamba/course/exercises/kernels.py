@@ -74,12 +74,14 @@ def first_only(definition: Callable, size: int, axis: int) -> Callable:
 
 
 def _defined(definition: Callable, given: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """What a definition in PyTorch computes; a kernel that isn't one takes more arguments."""
+    """What a definition in PyTorch computes; a kernel without its decorator isn't one."""
     try:
-        return definition(*given)
-    except Exception as error:
-        raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit "
-                          "above it.") from error
+        outputs = definition(*given)
+    except Exception:
+        outputs = None
+    if not isinstance(outputs, dict):
+        raise WrongAnswer("That is a plain Python function: a kernel needs @triton.jit above it.")
+    return outputs
 
 
 def _guarded(tensor: Tensor, guard: float) -> Tensor:

@@ -15,7 +15,11 @@ MEANINGS = {
     r"must be Tensor, not (float|int)|'(float|int)' object has no attribute|found type (float|int)":
         "That is a plain number, not a tensor: use `math`, or make a tensor of it.",
     r"converted to (a )?(Python )?scalar|converted to Scalar|Only 0-d|only 0-d|only (one|length-1)":
-        "`math` and `float` take one number; for a tensor use the function of `torch`.",
+        "`math`, `float` and `torch.tensor` take single numbers: a tensor needs a function of "
+        "`torch`, a list of tensors `torch.stack`.",
+    r"condition to be a boolean": "`torch.where` needs a condition, such as a comparison by `==`.",
+    r"at least 2 dimensions|must be batches of square|expected a matrix|must be 2-?D":
+        "That is a function for matrices, but it gets a vector.",
     r"Boolean value of Tensor":
         "An `if` needs one truth value; for each element apart, there is `torch.where`.",
     r"stack expects|Sizes of tensors must match|must be tuple of Tensors|expected a non-empty list":
