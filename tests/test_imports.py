@@ -17,7 +17,7 @@ FLOORS = [["arguments", "atomic", "autocast", "lock", "progress"], ["compiler", 
           ["compat", "environment"], ["nn"], ["config", "files"], ["layout_keys", "tokenizer"],
           ["layouts"], ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
           ["course.weights", "course.benchmarks", "course.corpora", "course.tasks",
-           "course.classifier", "course.inspect"],
+           "course.classifier", "course.inspect", "course.skipping"],
           ["course.plots"], ["course.exercises", "course.widgets"], ["cli"],
           ["__main__"]]
 ROOM_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
