@@ -1,26 +1,31 @@
 """Prefill and decoding, beside transformers and the official package, with the same weights.
 
-Usage: python benchmarks/generation.py [cpu|cuda] [batch ...]
+Usage: python benchmarks/generation.py [--mamba2] [cpu|cuda] [batch ...]
 
-The 130M configuration with random weights, greedy; float32 on a CPU, bfloat16 on a GPU. A prompt
-has 2,048 tokens and is continued by 256. On a CPU with several sequences, the prompts have 4,096
-tokens in all and are continued by 32 each.
+The 130M configuration of Mamba, or of Mamba-2, with random weights, greedy; float32 on a CPU,
+bfloat16 on a GPU. A prompt has 2,048 tokens and is continued by 256. On a CPU with several
+sequences, the prompts have 4,096 tokens in all and are continued by 32 each.
 
 - Ours and the official package (`mamba_ssm`, with its CUDA graph; on a GPU, if it can be imported)
   run three times, ours with several sequences on a CPU twice. The fastest run counts, so that
   compiling and recording, which happen in the first, do not.
-- transformers runs once, without the official kernels. If it runs out of memory, it gets a shorter
-  prompt, whose length is in its row.
-- "same_tokens" is the fraction of the generated tokens that equal ours.
+- transformers runs once, without the official kernels, and with Mamba alone: its Mamba-2 would need
+  hundreds of gigabytes for these prompts. If it runs out of memory, it gets a shorter prompt, whose
+  length is in its row.
+- "same_tokens" is the fraction of the generated tokens that equal ours. The official package keeps
+  the SSM's state in bfloat16, which rounds it at every step; ours is in float32.
 
-Results: results/generation_cpu.json and results/generation_cuda.json.
+Results: results/generation_DEVICE.json, and results/generation_mamba2_DEVICE.json.
 """
 
+import argparse
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -35,6 +40,8 @@ sys.modules |= dict.fromkeys(OFFICIAL_PACKAGES)
 import transformers  # noqa: E402
 
 VOCAB_SIZE = 50280
+MAMBA2 = {"layers": 24 * "2", "d_state": 128}
+"""What the configuration of the Mamba-2 model has in place of that of Mamba."""
 
 
 class Run(NamedTuple):
@@ -66,27 +73,34 @@ class FirstTokenClock(transformers.LogitsProcessor):
 
 
 def main() -> None:
-    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
-    batches = [int(batch) for batch in sys.argv[2:]] or [1, 32, 128]
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--mamba2", action="store_true")
+    parser.add_argument("device", nargs="?", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("batches", nargs="*", type=int, default=[1, 32, 128], metavar="batch")
+    options = parser.parse_args()
     torch.manual_seed(0)
-    models = load_models(device)
+    models = load_models(options.device, MAMBA2 if options.mamba2 else {})
+    name = "generation_mamba2" if options.mamba2 else "generation"
     rows = []
-    for batch in batches:
-        rows.append(measure(models, batch, device))
-        save("generation", device, {"rows": rows, "transformers": transformers.__version__})
+    for batch in options.batches:
+        rows.append(measure(models, batch, options.device))
+        save(name, options.device, {"rows": rows, "transformers": transformers.__version__})
 
 
-def load_models(device: str) -> dict[str, nn.Module | None]:
-    """Load ours, transformers' and the official model, which may be None, with one set of weights.
+def load_models(device: str, sizes: dict) -> dict[str, nn.Module | None]:
+    """Load ours, transformers' and the official model, of which the last two may be None, with one
+    set of weights.
+
+    `sizes` are those that differ from the defaults of `MambaConfig`.
     """
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
-    model = MambaLM(MambaConfig(vocab_size=VOCAB_SIZE))
+    model = MambaLM(MambaConfig(vocab_size=VOCAB_SIZE, **sizes))
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as official_folder:
         model.save_pretrained(folder)
         model.save_pretrained(official_folder, layout="mamba_ssm")
         return {"ours": MambaLM.from_pretrained(folder, dtype=dtype, device=device),
                 "official": load_official(official_folder) if device == "cuda" else None,
-                "transformers": transformers.MambaForCausalLM.from_pretrained(
+                "transformers": None if sizes else transformers.MambaForCausalLM.from_pretrained(
                     folder, dtype=dtype).to(device).eval()}
 
 
@@ -100,8 +114,8 @@ def load_official(folder: str) -> nn.Module | None:
     except ImportError as error:
         print(f"without the official package: {error}", file=sys.stderr)
         return None
-    model = MambaLMHeadModel(OfficialConfig(d_model=768, n_layer=24, vocab_size=VOCAB_SIZE),
-                             device="cuda", dtype=torch.bfloat16)
+    described = json.loads((Path(folder) / "config.json").read_text())
+    model = MambaLMHeadModel(OfficialConfig(**described), device="cuda", dtype=torch.bfloat16)
     weights = torch.load(f"{folder}/pytorch_model.bin")
     weights.setdefault("lm_head.weight", weights["backbone.embedding.weight"])
     model.load_state_dict(weights)

@@ -40,8 +40,8 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> float:
-    """Measure the median time of a call.
+def timings(run: Callable[[], object], device: str, at_least: float = 0.2) -> list[float]:
+    """Time a call, several times.
 
     Args:
         run: what to call, once as a warm-up and then five times or more.
@@ -50,7 +50,7 @@ def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> fl
             5 seconds, no further one is made.
 
     Returns:
-        Seconds.
+        The seconds of each call but the warm-up.
     """
     wait = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     run()
@@ -61,7 +61,12 @@ def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> fl
         run()
         wait()
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return times
+
+
+def seconds(run: Callable[[], object], device: str, at_least: float = 0.2) -> float:
+    """Measure the median time of a call, in seconds; arguments as for timings."""
+    return statistics.median(timings(run, device, at_least))
 
 
 def peak_bytes(run: Callable[[], object], device: str) -> int | None:

@@ -1,10 +1,11 @@
-"""A training step beside the official package's, on a GPU: of one block, and of the 130M model.
+"""A training step beside the official package's, on a GPU: of one block, Mamba or Mamba-2, and of
+the 130M model.
 
 Usage: python benchmarks/training_step.py
 
 Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`.
 
-- The block has d_model 768 and is in bfloat16: forward pass, and forward + backward.
+- The blocks have d_model 768 and are in bfloat16: forward pass, and forward + backward.
 - The model: cross entropy over 8 sequences of 2,048 tokens under autocast to bfloat16, backward
   pass, and a step of AdamW.
 
@@ -27,6 +28,7 @@ from torch.nn.functional import cross_entropy
 from torch.profiler import ProfilerActivity, profile
 
 from minimamba import Mamba, MambaConfig, MambaLM
+from minimamba.nn import Mamba2
 
 BATCH = 8
 LENGTH = 2048
@@ -38,21 +40,21 @@ DEVICE = "cuda"
 
 def main() -> None:
     torch.manual_seed(0)
-    results: dict = {"block": {"ours": measure_block(Mamba(D_MODEL, device=DEVICE,
-                                                           dtype=torch.bfloat16))},
-                     "model": {}}
+    results: dict = {"block": {"ours": measure_block(Mamba)},
+                     "mamba2_block": {"ours": measure_block(Mamba2)}, "model": {}}
     model = MambaLM(MambaConfig(VOCAB_SIZE, D_MODEL, N_LAYER)).to(DEVICE)
     results["model"]["ours"] = measure_model(model, model)
     del model
     try:
         from mamba_ssm.models.config_mamba import MambaConfig as OfficialConfig
         from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
+        from mamba_ssm.modules.mamba2 import Mamba2 as OfficialMamba2
         from mamba_ssm.modules.mamba_simple import Mamba as OfficialMamba
     except ImportError as error:
         print(f"without the official package: {error}", file=sys.stderr)
     else:
-        results["block"]["official"] = measure_block(OfficialMamba(D_MODEL, device=DEVICE,
-                                                                   dtype=torch.bfloat16))
+        results["block"]["official"] = measure_block(OfficialMamba)
+        results["mamba2_block"]["official"] = measure_block(OfficialMamba2)
         model = MambaLMHeadModel(OfficialConfig(d_model=D_MODEL, n_layer=N_LAYER,
                                                 vocab_size=VOCAB_SIZE), device=DEVICE)
         results["model"]["official"] = measure_model(
@@ -60,8 +62,9 @@ def main() -> None:
     print(save("training_step", DEVICE, results).read_text())
 
 
-def measure_block(block: nn.Module) -> dict:
+def measure_block(kind: type[nn.Module]) -> dict:
     """Measure a block: the times of its passes, and the peak memory of forward + backward."""
+    block = kind(D_MODEL, device=DEVICE, dtype=torch.bfloat16)
     x = torch.randn(BATCH, LENGTH, D_MODEL, device=DEVICE, dtype=torch.bfloat16)
     x.requires_grad_()
     dy = torch.randn_like(x)

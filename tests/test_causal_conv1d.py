@@ -20,11 +20,12 @@ KERNELS = {"operator": OPERATOR, "function": _apply}
 
 
 def inputs(length, d_conv, *, d_inner=70, bias=True, dtype=torch.float32):
-    """x, weight, bias and conv_state; without a bias there is no conv_state either."""
-    shapes = (2, length, d_inner), (d_inner, d_conv), (d_inner,), (2, d_conv - 1, d_inner)
-    x, weight, bias_, conv_state = (
+    """x, a slice of something wider, weight, bias and conv_state; without a bias there is no
+    conv_state either."""
+    shapes = (2, length, d_inner + 5), (d_inner, d_conv), (d_inner,), (2, d_conv - 1, d_inner)
+    wider, weight, bias_, conv_state = (
         randn(*shape, seed=i).to(dtype) for i, shape in enumerate(shapes))
-    return [x, weight, bias_ if bias else None, conv_state if bias else None]
+    return [wider[..., 3:-2], weight, bias_ if bias else None, conv_state if bias else None]
 
 
 def output_and_gradients(function, arguments, dtype, device):

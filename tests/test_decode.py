@@ -8,9 +8,9 @@ import torch
 from models import perturb, random_ids, small_model
 from systems import randn
 
-from minimamba import cuda_graph, generation
+from minimamba import cuda_graph, generation, ssd
 from minimamba.cuda_graph import graphed_steps
-from minimamba.nn import S6, Mamba, MambaCache
+from minimamba.nn import S6, Mamba, Mamba2, MambaCache
 from minimamba.ops import causal_conv1d, decode
 from minimamba.ops.decode import Tile
 from minimamba.scan import why_not
@@ -107,6 +107,88 @@ def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, d
     for new, old, before in zip(new_cache, cache, given, strict=True):
         assert (new is old) == in_place
         assert torch.equal(old, new if in_place else before)
+
+
+@kernels
+@pytest.mark.parametrize(("n_groups", "d_state", "D_shape", "dt_limit", "has_gate"), [
+    (3, 5, (6, 20), (0.0, float("inf")), True), (1, 64, (6,), (0.3, 1), False),
+    (3, 128, (6,), (0.0, 0.5), True)])
+def test_ssd_step_kernel_matches_reference(n_groups, d_state, D_shape, dt_limit, has_gate):
+    heads = (6, 20)                                  # 20 channels fill no last tile
+    groups = (n_groups, d_state)
+    sizes = [120, n_groups * d_state, n_groups * d_state]
+    x, B, C = random(2, sum(sizes), seed=1).split(sizes, -1)         # rows are not contiguous
+    z, dt = random(2, 126, seed=2).split([120, 6], -1)
+    x, z = x.unflatten(-1, heads), z.unflatten(-1, heads) if has_gate else None
+    B, C = B.unflatten(-1, groups), C.unflatten(-1, groups)
+    A_log, dt_bias = random(6, seed=3), random(6, seed=4)
+    D = random(*D_shape, seed=5)
+    state = random(2, *heads, d_state, seed=6)
+    delta = torch.nn.functional.softplus(dt + dt_bias).clamp(*dt_limit)
+    expected_y, expected_state = ssd(
+        x[:, None], delta[:, None], -A_log.exp(), B[:, None], C[:, None], D=D,
+        z=z[:, None] if has_gate else None, initial_state=state, return_final_state=True,
+        method="reference")
+    for in_place in (False, True):
+        given = state.clone()
+        y, new_state = decode.ssd_step(x, dt, A_log, B, C, D, z, dt_bias, given,
+                                       dt_limit=dt_limit, in_place=in_place)
+        # Of 128 terms, whose errors on a GPU are alike, for they share a decay.
+        torch.testing.assert_close(y, expected_y[:, 0], rtol=1e-5, atol=3e-5)
+        torch.testing.assert_close(new_state, expected_state)
+        assert (new_state is given) == in_place
+        assert torch.equal(given, new_state if in_place else state)
+    dt[1, 5] = torch.nan                             # which no limit turns into a number
+    y, _ = decode.ssd_step(x, dt, A_log, B, C, D, z, dt_bias, state, dt_limit=dt_limit,
+                           in_place=False)
+    assert y[1, 5].isnan().all()
+    assert y.isnan().sum() == 20
+
+
+@kernels
+@pytest.mark.parametrize(("options", "batch", "dtype"), [
+    ({}, 1, torch.float32),
+    ({"ngroups": 3, "D_has_hdim": True, "dt_limit": (0.1, 0.5), "rmsnorm": False, "d_conv": 1},
+     6, torch.bfloat16),
+    ({"d_ssm": 24, "norm_before_gate": True, "bias": True, "conv_bias": False}, 2, torch.float16)],
+    ids=str)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_mamba2_step_by_kernels_matches_float64(options, batch, dtype, in_place, monkeypatch):
+    arguments = {"d_model": 24, "d_state": 5, "headdim": 8} | options
+    block = Mamba2(**arguments)
+    perturb(block, 0.1)
+    block = block.to(DEVICE, dtype)
+    wide = Mamba2(**arguments).to(DEVICE, torch.float64)
+    wide.load_state_dict(block.state_dict())
+    x = random(batch, 24, seed=1).to(dtype)
+    cache = block.init_cache(batch)
+    for seed, state in enumerate(cache, 2):
+        state.copy_(random(*state.shape, seed=seed))
+    given = [state.clone() for state in cache]
+    with torch.no_grad():
+        expected = wide.step(x.double(), cache._make(state.double() for state in cache))
+        monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
+        y, new_cache = block._step(x, cache, in_place)
+    tolerance = 1e-6 if dtype == torch.float32 else 3 * torch.finfo(dtype).eps
+    for found, wanted in zip((y, *new_cache), (expected[0], *expected[1]), strict=True):
+        assert (found.double() - wanted).norm() <= tolerance * wanted.norm()
+    for new, old, before in zip(new_cache, cache, given, strict=True):
+        assert (new is old) == in_place
+        assert torch.equal(old, new if in_place else before)
+
+
+@kernels
+@pytest.mark.parametrize("block", [lambda: Mamba(8), lambda: Mamba2(8, 3, headdim=4)])
+def test_what_has_replaced_in_proj_may_give_columns(block, monkeypatch):
+    block = block().to(DEVICE)
+    x, cache = random(2, 8, seed=1), block.init_cache(2)
+    with torch.no_grad():
+        expected, _ = block.step(x, cache)
+        transpose = torch.nn.Sequential(block.in_proj, torch.nn.Identity())
+        transpose.forward = lambda x: transpose[0](x).mT.contiguous().mT
+        block.in_proj = transpose
+        monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
+        torch.testing.assert_close(block.step(x, cache)[0], expected)
 
 
 @kernels
@@ -211,10 +293,10 @@ def test_add_rms_norm_kernel_matches_pytorch():
 def test_step_in_place_equals_step_and_writes_into_the_cache(use_kernels, monkeypatch):
     if not use_kernels:
         monkeypatch.setattr(decode, "can_use_kernels", lambda x: False)
-    model = small_model().to(DEVICE, torch.float32)
+    model = small_model(layers="M2", head_dim=8).to(DEVICE, torch.float32)
     with torch.no_grad():
         _, cache = model(random_ids().to(DEVICE), return_cache=True)
-        own = [MambaCache(layer.conv_state.clone(), layer.ssm_state.clone()) for layer in cache]
+        own = [layer._make(state.clone() for state in layer) for layer in cache]
         for token in (1, 2):
             input_ids = torch.full((2,), token, device=DEVICE)
             expected, cache = model.step(input_ids, cache)

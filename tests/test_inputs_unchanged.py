@@ -29,7 +29,7 @@ from minimamba import (
 from minimamba.course import classifier, tasks
 from minimamba.course import inspect as states
 from minimamba.nn.layers import Layer, add_norm
-from minimamba.ops import causal_conv1d, linear
+from minimamba.ops import causal_conv1d, gated_norm, linear
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.scan import associative, chunked
 
@@ -130,6 +130,7 @@ def run_triton():
                                    for shape in ((1, 9, 5), (5, 4), (5,), (1, 3, 5)))
     check(torch.ops.minimamba.causal_conv1d_silu, x, weight, bias, conv_state)
     check(causal_conv1d._apply, x, weight, bias, conv_state)
+    check(gated_norm._apply, x, x.flip(0), bias, 1, False, 1e-5)
     check(ssd, **{name: value.to(DEVICE, torch.float32 if value.is_floating_point() else None)
                   for name, value in ssd_arguments().items()},
           dt_softplus=True, return_final_state=True, method="triton")

@@ -12,7 +12,7 @@ import torch
 from systems import randn
 
 from minimamba import selective_scan, ssd
-from minimamba.ops import causal_conv1d, decode
+from minimamba.ops import causal_conv1d, decode, gated_norm
 from minimamba.scan import why_not
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
@@ -40,6 +40,11 @@ def reserve(*shape, dtype=torch.float32):
     return torch.frombuffer(memory, dtype=dtype)[BEFORE:].view(shape)
 
 
+def array(memory, launcher, name, *shape):
+    """One of the arrays in the memory that a launcher takes last."""
+    return memory[launcher._places[name]:][:prod(shape)].view(shape)
+
+
 def random(*shape, seed):
     return randn(*shape, seed=seed).float()
 
@@ -62,7 +67,8 @@ def last_programs(monkeypatch):
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
     for remembered in (operator._forward_launches, operator._backward_launches,
-                       causal_conv1d._launcher, ssd_operator._forward_launches):
+                       causal_conv1d._launcher, gated_norm._launcher,
+                       ssd_operator._forward_launches):
         remembered.cache_clear()
 
 
@@ -78,7 +84,7 @@ def test_convolution_and_its_gradients():
     weight, bias = random(d_inner, width, seed=3), random(d_inner, seed=4)
     for name, tensors in (("forward", (y,)),
                           ("backward", (dy, dx, reserve(batch, width - 1, d_inner), sums))):
-        causal_conv1d._launcher(name, x.shape, width, CPU, ("bfloat16", name))(
+        causal_conv1d._launcher(name, x.shape, width, (d_inner,) * 3, CPU, ("bfloat16", name))(
             x, weight, bias, None, *tensors)
 
     state, inputs = x[-1:, -tail - width + 1:, -channels:].float().split([width - 1, tail], 1)
@@ -92,6 +98,28 @@ def test_convolution_and_its_gradients():
     torch.testing.assert_close(dx[-1:, -tail:, -channels:].float(), d_inputs, **half)
     torch.testing.assert_close(sums[-1, -1, :width, -channels:].T, d_weight)
     torch.testing.assert_close(sums[-1, -1, width, -channels:], d_bias)
+
+
+def test_gated_norm_and_its_gradients():
+    rows, d, tail = 2**27 + 5, 24, 5                         # those of the last program
+    x, z, y, dy, dx, dz = (reserve(rows, d, dtype=torch.float16) for _ in range(6))
+    sums = reserve(gated_norm._blocks(x.shape), d)
+    assert x.numel() > 2**31
+    last = [t[-tail:, 12:] for t in (x, z, dy)]              # the second of two groups
+    for seed, t in enumerate(last):
+        t[:] = random(*t.shape, seed=seed)
+    weight = random(d, seed=3)
+    for name, tensors in (("forward", (y,)), ("backward", (dy, dx, dz, sums, None))):
+        gated_norm._launcher(name, x.shape, (d,) * 4, 2, False, 1e-5, CPU, (name,))(
+            x, z, weight, *tensors)
+
+    leaves = [t.float().clone().requires_grad_() for t in (*last[:2], weight[12:])]
+    expected = gated_norm.gated_rms_norm(*leaves, 1, False, 1e-5)
+    gradients = torch.autograd.grad(expected, leaves, last[2].float())
+    torch.testing.assert_close(y[-1, 12:].float(), expected[-1], rtol=2**-8, atol=1e-4)
+    for given, wanted in zip((dx[-tail:, 12:], dz[-tail:, 12:], sums[-1, 12:]), gradients,
+                             strict=True):
+        torch.testing.assert_close(given.float(), wanted, rtol=2**-8, atol=1e-3)
 
 
 def test_state_space_duality(monkeypatch):
@@ -155,8 +183,8 @@ def test_gradients_of_state_space_duality():
                                    (last[4].float(), leaving[-1:, -1:, 0]))
 
     launches = ssd_operator._backward_launches(
-        shape, plan, tuple(None if t is None else t.stride()
-                           for t in (x, dt, B, C, None, dy, dx, dB, dC)), None, False, (), CPU)
+        shape, plan, tuple(None if t is None else t.stride() for t in (
+            x, dt, B, C, None, dy, dx, dB, dC, d_dt)), None, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
     launches.save_states(x, B, cums, lows, entering, None, states, None, None)
     launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
@@ -210,29 +238,29 @@ def test_scan_and_its_gradients(two_splits, time_last):
     last(delta)[:] = last(delta).abs()
     A, D = -random(d_inner, N, seed=5).abs(), random(d_inner, seed=6)
     dC = long(N)
-    sizes = operator._sizes(x, A, dC, dC, time_last)         # dC has the layout of B and C
-    chunks = sizes.kernel.chunks
+    layout = operator._layout(x, A, dC, dC, time_last)       # dC has the layout of B and C
+    chunks = operator._sizes_of(*layout).kernel.chunks
     BC = reserve(batch, chunks * 16, 1, 2, N)
     BC[-1, -16:-16 + tail] = random(tail, 1, 2, N, seed=7)
     B, C = BC.unbind(3)
-    piece_states, piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
+    forward = operator._forward_launches(layout, False, CPU, True, ("bfloat16",))
+    pieces = reserve(forward.pieces)
+    piece_states = array(pieces, forward.scan, "piece_states", batch, 1, d_inner, N)
     piece_states[-1, 0, -channels:] = random(channels, N, seed=8)
     last_state, chunk_states = reserve(batch, d_inner, N), reserve(batch, chunks, d_inner, N)
-    dBC = reserve(batch, 1, chunks * 16, 2, N)
+    forward.scan(x, delta, A, B, C, D, z, None, None, last_state, chunk_states, y, pieces)
+    backward = operator._backward_launches(layout, False, CPU, False, False, ("bfloat16",))
+    scratch = reserve(backward.scratch)
+    dBC = array(scratch, backward.scan, "dBC_parts", batch, 1, chunks * 16, 2, N)
+    dA = array(scratch, backward.scan, "dA_parts", batch, 2, d_inner, N)
+    dD = array(scratch, backward.scan, "dD_parts", batch, chunks, d_inner)
+    d_pieces = array(scratch, backward.scan, "piece_states", batch, 1, d_inner, N)
     assert dBC[0].numel() > 2**31
-
-    forward = operator._forward_launches(sizes, False, CPU, True, ("bfloat16",))
-    forward.scan(x, delta, A, B, C, D, z, None, None, piece_states, piece_deltas, last_state,
-                 chunk_states, y)
-    backward = operator._backward_launches(sizes, False, CPU, False, False, ("bfloat16",))
-    tile_states, dA = reserve(batch, 2, 4, d_inner, N), reserve(batch, 2, d_inner, N)
-    dD, d_bias = reserve(batch, chunks, d_inner), reserve(batch, chunks, d_inner)
-    d_pieces, d_piece_deltas = reserve(batch, 1, d_inner, N), reserve(batch, 1, d_inner)
-    backward.carry(dy, delta, A, C, z, None, d_pieces, d_piece_deltas)
-    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, d_pieces, d_piece_deltas,
-                  tile_states, dx, d_delta, dA, dBC, dD, dz, d_bias, None, y_again)
-    backward.finish(dA, dD, d_bias, dBC, reserve(d_inner, N), reserve(d_inner), reserve(d_inner),
-                    torch.empty_like(dC), dC)
+    backward.carry(dy, delta, A, C, z, None, scratch)
+    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
+                  y_again, scratch)
+    backward.finish(reserve(d_inner, N), reserve(d_inner), reserve(d_inner), torch.empty_like(dC),
+                    dC, scratch)
 
     leaves = [t.float().clone().requires_grad_() for t in (
         last(x), last(delta), A[-channels:], B[-1:, -16:-16 + tail], C[-1:, -16:-16 + tail],
@@ -261,9 +289,9 @@ def test_packing_of_many_groups_or_states_that_lie_apart(two_splits, axes):
     B[-1, -2:] = random(2, groups, N, seed=1)
     C[-1, -2:] = random(2, groups, N, seed=2)
     x = reserve(batch, length, groups, dtype=torch.bfloat16)
-    sizes = operator._sizes(x, torch.empty(groups, N), B, C, False)
+    layout = operator._layout(x, torch.empty(groups, N), B, C, False)
     BC = reserve(batch, length, groups, 2, N)
-    operator._forward_launches(sizes, False, CPU, False, ("bfloat16",)).pack(B, C, BC)
+    operator._forward_launches(layout, False, CPU, False, ("bfloat16",)).pack(B, C, BC)
     assert torch.equal(BC[-1, -2:], torch.stack([B[-1, -2:], C[-1, -2:]], 2).float())
 
 
@@ -297,6 +325,18 @@ def test_decoding_step(shape):
         z[-1, -channels:])
     torch.testing.assert_close(y[-1, -channels:], expected)
 
+    n_heads = d_inner // channels
+    heads = batch, n_heads, channels
+    A_log, D, bias = random(3, n_heads, seed=10)
+    y, _ = decode.ssd_step(
+        x.view(heads), dt[:, -n_heads:], A_log, B[:, None], C[:, None], D, z.view(heads), bias,
+        ssm_state.view(*heads, d_state), dt_limit=(0, 10), in_place=True)
+    delta = torch.nn.functional.softplus(dt[-1, -1] + bias[-1])
+    h = torch.exp(-delta * A_log[-1].exp()) * h + delta * window[-1][:, None] * B[-1]
+    torch.testing.assert_close(ssm_state[-1, -channels:], h)
+    expected = (h @ C[-1] + D[-1] * window[-1]) * torch.nn.functional.silu(z[-1, -channels:])
+    torch.testing.assert_close(y[-1, -1], expected)
+
 
 @pytest.mark.parametrize(("groups", "strides"), [
     (1, (0, 2**30, 0, 1)), (3, (0, 4, 2**30, 1))], ids=["steps", "groups"])
@@ -320,7 +360,7 @@ def test_sizes_that_the_kernels_would_count_wrong_are_left_to_others():
 @pytest.mark.parametrize("d_state", [1, 4, 16, 32, 64, 256])
 def test_offsets_within_the_scratch_of_a_program_have_32_bits(d_state):
     shape = ScanShape(1, operator.MAX_LENGTH, operator.MAX_D_INNER, d_state, 1)
-    assert max(operator._sizes_of_scratch(shape, 1)) <= 2**31
+    assert max(operator._sizes_of_scratch(shape, 1).values()) <= 2**31
 
 
 @pytest.mark.parametrize(("batch", "length", "d_inner", "d_state", "groups"), [
@@ -330,10 +370,11 @@ def test_all_launches_fit_a_grid(batch, length, d_inner, d_state, groups):
     """For an x of up to 2³⁶ elements, as many as the largest GPU has memory for."""
     x = torch.empty(1).expand(batch, length, d_inner)
     B = torch.empty(1).expand(batch, length, groups, d_state)
-    sizes = operator._sizes(x, torch.empty(d_inner, d_state), B, B, False)
-    forward = operator._forward_launches(sizes, False, CPU, True, ())
-    backward = operator._backward_launches(sizes, False, CPU, False, False, ())
-    convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4, CPU, ())
+    layout = operator._layout(x, torch.empty(d_inner, d_state), B, B, False)
+    forward = operator._forward_launches(layout, False, CPU, True, ())
+    backward = operator._backward_launches(layout, False, CPU, False, False, ())
+    convolutions = [causal_conv1d._launcher(name, torch.Size((batch, length, d_inner)), 4,
+                                            (d_inner,) * 3, CPU, ())
                     for name in ("forward", "backward")]
     for launch in (forward.pack, forward.scan, backward.scan, backward.finish, *convolutions):
         assert all(0 < side < limit for side, limit in zip(launch._grid, GRID, strict=True))

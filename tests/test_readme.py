@@ -112,14 +112,43 @@ def results(name):
 
 def test_times_of_calls_are_the_measured_ones():
     row, = (row for row in results("scan_calls")["rows"] if row["shape"] == [2, 512, 1536, 16])
-    assert "two sequences of 512 steps take 1.1 times as long" in README
+    assert "two sequences of 512 steps take 1.9 times as long" in README
     assert "in the forward pass, and 1.8 times for forward + backward (`benchmarks" in README
     assert [round(row["ours"][way]["call"] / row["official"][way]["call"], 1)
-            for way in ("forward", "both")] == [1.1, 1.8]
+            for way in ("forward", "both")] == [1.9, 1.8]
+
+
+def test_times_of_mamba_2_are_the_measured_ones():
+    assert "0.36 to 0.41 of the official kernels' GPU time in the forward pass and" in README
+    assert "0.44 to 0.47 for forward + backward, with 256 it is 0.67 for both" in README
+    assert "and 0.77 to 0.98 of the memory" in README
+    assert "The user's call takes 0.16 to 0.41 of the official one" in README
+    assert "1.9, 1.2 and 1.2 times as fast as with the official package at batch sizes 1" in README
+    rows = [(row["shape"][4], row["ours"], row["official"]) for row in results("ssd")["rows"]]
+    ratios = {way: {kind: {d_state: [] for d_state, *_ in rows} for kind in ("gpu", "call")}
+              for way in ("forward", "both")}
+    for d_state, ours, official in rows:
+        for way, kinds in ratios.items():
+            for kind, found in kinds.items():
+                found[d_state].append(ours[way][kind] / official[way][kind])
+    for way, bounds in (("forward", [0.36, 0.41]), ("both", [0.44, 0.47])):
+        gpu = ratios[way]["gpu"]
+        assert [round(extreme(gpu[64] + gpu[128]), 2) for extreme in (min, max)] == bounds
+        assert round(gpu[256][0], 2) == 0.67
+    calls = [ratio for kinds in ratios.values() for found in kinds["call"].values()
+             for ratio in found]
+    assert [round(min(calls), 2), round(max(calls), 2)] == [0.16, 0.41]
+    memory = [ours["bytes"] / official["bytes"] for _, ours, official in rows]
+    assert [round(min(memory), 2), round(max(memory), 2)] == [0.77, 0.98]
+    speeds = [[row[who]["decode_tokens_per_second"] for who in ("ours", "official")]
+              for row in results("generation_mamba2")["rows"]]
+    assert [round(ours / official, 1) for ours, official in speeds] == [1.9, 1.2, 1.2]
 
 
 def test_time_and_memory_of_a_training_step_are_the_measured_ones():
-    assert "takes 0.71 of the official package's time and 0.77 of its memory" in README
-    ours, official = (results("training_step")["model"][who] for who in ("ours", "official"))
-    assert [round(ours[what] / official[what], 2) for what in ("step_ms", "peak_bytes")] == [
-        0.71, 0.77]
+    assert "0.64 of the official package's time and 0.77 of its memory" in README
+    assert "of a Mamba-2 block 0.54 of the time and 0.71 of the memory" in README
+    for of, time, bounds in (("model", "step_ms", [0.64, 0.77]),
+                             ("mamba2_block", "forward_backward_ms", [0.54, 0.71])):
+        ours, official = (results("training_step")[of][who] for who in ("ours", "official"))
+        assert [round(ours[what] / official[what], 2) for what in (time, "peak_bytes")] == bounds

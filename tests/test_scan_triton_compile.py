@@ -89,24 +89,27 @@ from triton.compiler import ASTSource
 from minimamba.ops import decode_kernels
 
 STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
+OWN = {"add_rms_norm": {"BLOCK": 1024}, "ssd_step": {"d_state": 128, "N": 128, "BLOCK": 16}}
 SIZES = {"features": 80, "FEATURES": 128, "WIDTH": 4, "BLOCK": 64, "d_state": 16, "N": 16,
          "dt_rank": 48, "RANKS": 64, "PARTS": 16, "d_model": 768, "inputs": 768, "ROWS": 4,
-         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True} | dict.fromkeys(STRIDES, 1)
+         "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True, "n_heads": 24, "n_groups": 1,
+         "head_dim": 64, "D_PER_HEAD": True} | dict.fromkeys(STRIDES, 1)
 HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_weight",
         "hidden_states", "normed"}
 SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
 OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
 for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
-                                 ("scan_step", "fp32", 4), ("add_rms_norm", "", 1),
-                                 ("matvec", "", 1)):
+                                 ("scan_step", "fp32", 4), ("ssd_step", "fp32", 1),
+                                 ("add_rms_norm", "", 1), ("matvec", "", 1)):
     kernel = getattr(decode_kernels, kernel)
     for absent in (set(), OPTIONAL & set(kernel.arg_names)):
         constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
         constants |= {"features": 0, "dt_rank": 0} if absent else {}
-        if kernel.__name__ == "add_rms_norm":
-            constants["BLOCK"] = 1024
+        constants |= OWN.get(kernel.__name__, {})
         types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
-            "new_state": f"*{state}", "epsilon": "fp32"}
+            "new_state": f"*{state}", "epsilon": "fp32", "dt_min": "fp32", "dt_max": "fp32"}
+        if kernel.__name__ == "ssd_step":
+            types |= dict.fromkeys(("dt", "B", "C"), "*bf16")
         signature = {name: "constexpr" if name in constants else types.get(name, "i32")
                      for name in kernel.arg_names}
         constants = {name: constants[name] for name in kernel.arg_names if name in constants}
@@ -119,6 +122,9 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
         assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
         if sequences == 16 and not absent:
             assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
+        if kernel.__name__ == "ssd_step":
+            assert "ld.global.v4" in ptx, "the state is not loaded 16 bytes at a time"
+            assert compiled.metadata.shared < 1024, "threads exchange the state"
 """
 
 COMPILE_SSD = """
@@ -186,6 +192,37 @@ for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADD
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
 """
 
+COMPILE_ROWS = """
+import sys
+sys.path.append("benchmarks")
+import triton
+from predict_kernels import disassembled
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from minimamba.ops import causal_conv1d_kernels, gated_norm_kernels
+
+# Of a block with d_model 768: z and the convolution's input are slices of in_proj's output.
+CONSTANTS = {"x_row": 1536, "z_row": 3352, "dy_row": 1536, "dz_row": 3352, "groups": 1,
+             "SIZE": 1536, "BLOCK": 2048, "ROWS": 16, "EPSILON": 1e-5, "NORM_FIRST": False}
+CONVOLUTION = {"x_row": 3352, "dy_row": 1792, "dx_row": 3352, "WIDTH": 4, "STEPS": 64,
+               "CHANNELS": 64, "conv_state": None}
+for module, given, warps, load in ((gated_norm_kernels, CONSTANTS, 4, "LDG.E.128"),
+                                   (causal_conv1d_kernels, CONVOLUTION, 1, "LDG.E ")):
+    for kernel in (module.forward, module.backward):
+        names = kernel.arg_names
+        constants = {name: given[name] for name in names if name in given}
+        sizes = {"rows", "length", "d_inner", "channel_blocks", "step_blocks"}
+        signature = {name: "constexpr" if name in constants else "i32" if name in sizes else
+                     "*fp32" if name == "sums" else "*bf16" for name in names}
+        aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names)
+                   if signature[name].startswith("*") or name == "d_inner"}
+        compiled = triton.compile(ASTSource(kernel, signature, constants, aligned),
+                                  target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
+        texts = [at.text for at in disassembled(compiled.asm["cubin"])[0]]
+        assert not any(text.startswith(("LDL", "STL")) for text in texts), "spills"
+        assert sum(text.startswith(load) for text in texts) >= 6, "loads are too narrow"
+"""
+
 
 def run(folder, *arguments):
     """Run Python without the interpreter of Triton, and with an empty cache of kernels."""
@@ -214,6 +251,10 @@ def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
 
 def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
     run(tmp_path, "-c", COMPILE_DECODING)
+
+
+def test_kernels_by_rows_compile_and_load_slices_in_wide_pieces(tmp_path):
+    run(tmp_path, "-c", COMPILE_ROWS)
 
 
 def test_kernels_of_mamba_2_compile_without_spills_for_tensor_cores_and_descriptors(tmp_path):

@@ -1,13 +1,9 @@
-"""The norm of a Mamba-2 block, with its gate (Dao and Gu 2024, arXiv:2405.21060, section 7.1).
-
-    weight · norm(x · silu(z))     or, with the norm before the gate,     weight · norm(x) · silu(z)
-
-Here norm divides by the root of the mean square, of all features or of those of each group.
-"""
+"""The norm of a Mamba-2 block, with its gate, as a layer."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu
+
+from minimamba.ops.gated_norm import gated_rms_norm
 
 
 class GatedRMSNorm(nn.Module):
@@ -42,11 +38,4 @@ class GatedRMSNorm(nn.Module):
         Returns:
             (…, d), in x's dtype.
         """
-        wide = torch.promote_types(x.dtype, torch.float32)
-        y = x.to(wide)
-        gate = silu(z.to(wide))
-        if not self.norm_before_gate:
-            y = y * gate
-        by_group = y.unflatten(-1, (self.n_groups, -1))
-        y = rms_norm(by_group, by_group.shape[-1:], eps=self.eps).flatten(-2) * self.weight
-        return (y * gate if self.norm_before_gate else y).to(x.dtype)
+        return gated_rms_norm(x, z, self.weight, self.n_groups, self.norm_before_gate, self.eps)

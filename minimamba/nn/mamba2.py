@@ -32,7 +32,14 @@ from minimamba.nn.conv_cache import convolve, convolve_step, last_inputs, move_p
 from minimamba.nn.gated_norm import GatedRMSNorm
 from minimamba.nn.mixer import check_cache_type, check_input, check_step_input
 from minimamba.nn.s6 import NO_STEP, initial_dt_bias
-from minimamba.ops.linear import linear_layer, weight_of
+from minimamba.ops import decode
+from minimamba.ops.linear import is_plain, linear_layer, weight_of
+from minimamba.ops.mamba2_block import (
+    BlockWeights,
+    Options,
+    can_use_mamba2_block,
+    mamba2_block,
+)
 from minimamba.ssd import ssd
 from minimamba.ssd.checks import NO_LIMIT, check_dt_limit
 
@@ -209,6 +216,11 @@ class Mamba2(nn.Module):
         """
         check_input(x, self.d_model, weight_of(self.conv1d))
         check_bool("return_cache", return_cache)
+        if cache is None and attention_mask is None and not return_cache:
+            weights = self._block_weights()
+            if weights is not None and can_use_mamba2_block(x, weights, self.n_groups):
+                return mamba2_block(x, weights, Options(
+                    self.n_groups, self.norm.norm_before_gate, self.norm.eps))
         conv_state, ssm_state = None, None
         if cache is not None:
             self._check_cache(cache, len(x))
@@ -223,7 +235,7 @@ class Mamba2(nn.Module):
         xBC = convolve(self.conv1d, conv_input, conv_state, self.d_conv)
         y, ssm_state = self._scan(branches._replace(xBC=xBC), ssm_state, is_token,
                                   self.scan_method)
-        output = self._output(y, branches)
+        output = linear_layer(self.out_proj, self._output_features(y, branches))
         if not return_cache:
             return output
         conv_state = last_inputs(conv_input, conv_state, self.d_conv, weight_of(self.conv1d))
@@ -239,9 +251,7 @@ class Mamba2(nn.Module):
         Returns:
             The output (batch, d_model), and the cache after this step.
         """
-        check_step_input(x, self.d_model, weight_of(self.conv1d))
-        self._check_cache(cache, len(x))
-        return self._step(x, cache)
+        return self._step(x, cache, in_place=False)
 
     def step_(self, x: Tensor, cache: Mamba2Cache) -> Tensor:
         """Process one step and write the new cache over the old one.
@@ -253,23 +263,60 @@ class Mamba2(nn.Module):
         Returns:
             The output (batch, d_model).
         """
+        return self._step(x, cache, in_place=True)[0]
+
+    def _step(self, x: Tensor, cache: Mamba2Cache,
+              in_place: bool) -> tuple[Tensor, Mamba2Cache]:
         check_step_input(x, self.d_model, weight_of(self.conv1d))
         self._check_cache(cache, len(x))
-        for name, state in cache._asdict().items():
-            check_writable(f"cache.{name}", state)
-        y, new_cache = self._step(x, cache)
-        for state, new_state in zip(cache, new_cache, strict=True):
-            state.copy_(new_state)
-        return y
-
-    def _step(self, x: Tensor, cache: Mamba2Cache) -> tuple[Tensor, Mamba2Cache]:
+        if in_place:
+            check_writable("cache.conv_state", cache.conv_state)
+            check_writable("cache.ssm_state", cache.ssm_state)
+        if self._can_step_by_kernels(x):
+            return self._step_by_kernels(x, cache, in_place)
         branches = self._branches(x)
         xBC, conv_state = convolve_step(self.conv1d, branches.xBC, cache.conv_state)
         # The cache may be wider than what is computed in autocast's dtype.
         branches = branches._replace(xBC=xBC.to(branches.xBC.dtype))
         y, ssm_state = self._scan(Branches(*(t[:, None] for t in branches)), cache.ssm_state, None,
                                   "reference")
-        return self._output(y[:, 0], branches), Mamba2Cache(conv_state, ssm_state)
+        output = linear_layer(self.out_proj, self._output_features(y[:, 0], branches))
+        if in_place:
+            conv_state = cache.conv_state.copy_(conv_state)
+            ssm_state = cache.ssm_state.copy_(ssm_state)
+        return output, Mamba2Cache(conv_state, ssm_state)
+
+    def _can_step_by_kernels(self, x: Tensor) -> bool:
+        return (decode.can_use_kernels(x) and is_plain(self.conv1d)
+                and self.conv_channels <= decode.MAX_CHANNELS
+                and self.d_state <= decode.MAX_STATES)
+
+    def _step_by_kernels(self, x: Tensor, cache: Mamba2Cache,
+                         in_place: bool) -> tuple[Tensor, Mamba2Cache]:
+        """`_step` on a GPU. Between plain layers, no kernel writes what the next one preloads."""
+        projected = decode.linear_step(self.in_proj, x)
+        branches = Branches(*projected.split(self._branch_sizes(), -1))
+        xBC, _, conv_state = decode.conv_step(
+            branches.xBC, self.conv1d.weight[:, 0], self.conv1d.bias, cache.conv_state,
+            in_place=in_place, preload=is_plain(self.in_proj))
+        x, B, C = self._split_xBC(xBC)
+        y, ssm_state = decode.ssd_step(
+            x, branches.dt, self.A_log, B, C, self._skip, self._scan_gate(branches), self.dt_bias,
+            cache.ssm_state, dt_limit=self.dt_limit, in_place=in_place, preload=True)
+        y = self._output_features(y.flatten(-2), branches)
+        return (decode.linear_step(self.out_proj, y, preload=True),
+                Mamba2Cache(conv_state, ssm_state))
+
+    def _block_weights(self) -> BlockWeights | None:
+        """The parameters as `mamba2_block` takes them; None if it can't be used with them."""
+        projections = self.in_proj, self.out_proj
+        if (self.scan_method not in ("auto", "triton") or self.dt_limit != NO_LIMIT
+                or self.d_ssm < self.d_inner or not is_plain(self.norm, (GatedRMSNorm,))
+                or not all(map(is_plain, (*projections, self.conv1d)))
+                or any(layer.bias is not None for layer in projections)):
+            return None
+        return BlockWeights(self.in_proj.weight, self.conv1d.weight, self.conv1d.bias, self.dt_bias,
+                            self.A_log, self.D, self.norm.weight, self.out_proj.weight)
 
     def _branches(self, x: Tensor) -> Branches:
         return Branches(*linear_layer(self.in_proj, x).split(self._branch_sizes(), -1))
@@ -282,10 +329,7 @@ class Mamba2(nn.Module):
               method: str) -> tuple[Tensor, Tensor]:
         """The SSM, and the gate where there is no norm: y (batch, length, d_ssm), and the state
         after it. The branches are those after the convolution."""
-        BC_size = self.n_groups * self.d_state
-        x, B, C = branches.xBC.split([self.d_ssm, BC_size, BC_size], -1)
-        heads = (self.n_heads, self.head_dim)
-        groups = (self.n_groups, self.d_state)
+        x, B, C = self._split_xBC(branches.xBC)
         dt = branches.dt
         options = {"dt_bias": self.dt_bias, "dt_softplus": True}
         no_step = NO_STEP
@@ -296,18 +340,36 @@ class Mamba2(nn.Module):
         if is_token is not None:
             dt = dt.masked_fill(~is_token[..., None], no_step)
         y, ssm_state = ssd(
-            x.unflatten(-1, heads), dt, self.A, B.unflatten(-1, groups), C.unflatten(-1, groups),
-            D=self.D.view(heads) if self.D_has_hdim else self.D,
-            z=branches.z.unflatten(-1, heads) if self.norm is None else None,
+            x, dt, self.A, B, C, D=self._skip, z=self._scan_gate(branches),
             initial_state=ssm_state, return_final_state=True, method=method, **options)
         return y.flatten(-2), ssm_state
 
-    def _output(self, y: Tensor, branches: Branches) -> Tensor:
+    def _split_xBC(self, xBC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (…, n_heads, head_dim), and B and C (…, n_groups, d_state)."""
+        BC_size = self.n_groups * self.d_state
+        x, B, C = xBC.split([self.d_ssm, BC_size, BC_size], -1)
+        groups = (self.n_groups, self.d_state)
+        return self._by_head(x), B.unflatten(-1, groups), C.unflatten(-1, groups)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.n_heads, self.head_dim))
+
+    @property
+    def _skip(self) -> Tensor:
+        """D, (n_heads,) or (n_heads, head_dim)."""
+        return self._by_head(self.D) if self.D_has_hdim else self.D
+
+    def _scan_gate(self, branches: Branches) -> Tensor | None:
+        """The gate, (…, n_heads, head_dim), unless the norm applies it."""
+        return self._by_head(branches.z) if self.norm is None else None
+
+    def _output_features(self, y: Tensor, branches: Branches) -> Tensor:
+        """What out_proj is given, (…, d_inner)."""
         if self.norm is not None:
             y = self.norm(y, branches.z)
         if self.d_ssm < self.d_inner:
             y = torch.cat([silu(branches.mlp_gate) * branches.mlp, y], -1)
-        return linear_layer(self.out_proj, y)
+        return y
 
     def _check_cache(self, cache: Mamba2Cache, batch: int) -> None:
         check_cache_type(cache, Mamba2Cache, "a Mamba2Cache")

@@ -13,6 +13,7 @@ from torch.nn.functional import conv2d, pad, silu
 from minimamba.autocast import without_autocast
 from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
+from minimamba.ops.rows import in_rows
 from minimamba.scan.triton.operator import MAX_LENGTH, TRITON, failure
 
 STEPS = 64
@@ -86,10 +87,11 @@ def forward_pass(x: Tensor, weight: Tensor, bias: Tensor | None,
     Returns:
         (batch, length, d_inner), in x's dtype.
     """
-    x, weight, conv_state = _contiguous(x, weight, conv_state)
-    launch = _launcher("forward", x.shape, weight.shape[1], x.device,
+    x, x_row = in_rows(x)
+    weight, conv_state = _contiguous(weight, conv_state)
+    launch = _launcher("forward", x.shape, weight.shape[1], (x_row,), x.device,
                        dtypes_of(x, weight, bias, conv_state))
-    y = torch.empty_like(x)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
     launch(x, weight, bias, conv_state, y)
     return y
 
@@ -108,12 +110,33 @@ def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Te
     Returns:
         The gradients of x, weight, bias and conv_state, whether or not the last two are given.
     """
-    x, weight, conv_state, dy = _contiguous(x, weight, conv_state, dy)
+    dx = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return [dx, *backward_into(dx, x, weight, bias, conv_state, dy)]
+
+
+def backward_into(dx: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None,
+                  conv_state: Tensor | None, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the gradients as `backward_pass` does, and write that of x to a given tensor.
+
+    Args:
+        dx: (batch, length, d_inner), receives it; laid out `in_rows`, such as a slice of features.
+        x: as for `backward_pass`, and so are those after it.
+        weight: (d_inner, d_conv).
+        bias: (d_inner,), or None.
+        conv_state: (batch, d_conv − 1, d_inner), or None.
+        dy: (batch, length, d_inner), the gradient of the result.
+
+    Returns:
+        The gradients of weight, bias and conv_state, whether or not the last two are given.
+    """
+    x, x_row = in_rows(x)
+    dy, dy_row = in_rows(dy)
+    _, dx_row = in_rows(dx)
+    weight, conv_state = _contiguous(weight, conv_state)
     batch, length, d_inner = x.shape
     width = weight.shape[1]
-    launch = _launcher("backward", x.shape, width, x.device,
+    launch = _launcher("backward", x.shape, width, (x_row, dy_row, dx_row), x.device,
                        dtypes_of(x, weight, bias, conv_state, dy))
-    dx = torch.empty_like(x)
     d_conv_state = x.new_empty(batch, width - 1, d_inner)
     # Each program's part of the gradients of the weights and, last, of the bias.
     _, step_blocks = _blocks(d_inner, length)
@@ -121,20 +144,20 @@ def backward_pass(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Te
     launch(x, weight, bias, conv_state, dy, dx, d_conv_state, sums)
     d_weight, d_bias = sums.sum((0, 1)).to(weight.dtype).split_with_sizes((width, 1))
     # Cloned, for no output of an operator may share its memory with another.
-    return [dx, d_weight.T.clone(memory_format=torch.contiguous_format), d_bias[0],
-            d_conv_state]
+    return d_weight.T.clone(memory_format=torch.contiguous_format), d_bias[0], d_conv_state
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _launcher(name: str, x_shape: torch.Size, width: int, device: torch.device,
-              dtypes: tuple) -> Launcher:
+def _launcher(name: str, x_shape: torch.Size, width: int, row_strides: tuple[int, ...],
+              device: torch.device, dtypes: tuple) -> Launcher:
     """The launcher of a kernel. The last two arguments decide which code Triton compiles."""
     from minimamba.ops import causal_conv1d_kernels
 
     batch, length, d_inner = x_shape
     channel_blocks, step_blocks = _blocks(d_inner, length)
     sizes = {"length": length, "d_inner": d_inner, "channel_blocks": channel_blocks,
-             "step_blocks": step_blocks, "WIDTH": width, "STEPS": STEPS, "CHANNELS": CHANNELS}
+             "step_blocks": step_blocks, "WIDTH": width, "STEPS": STEPS, "CHANNELS": CHANNELS,
+             **dict(zip(("x_row", "dy_row", "dx_row"), row_strides, strict=False))}
     return Launcher(getattr(causal_conv1d_kernels, name),
                     (batch * channel_blocks * step_blocks, 1, 1), sizes, num_warps=1)
 

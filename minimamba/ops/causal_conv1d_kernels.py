@@ -6,7 +6,8 @@ steps at a time. It reads each input once, and keeps those that later outputs ne
 
 | tensor | shape in memory |
 |---|---|
-| x, y | (batch, length, d_inner) |
+| x, dy, dx | (batch, length, d_inner), rows `x_row`, `dy_row` and `dx_row` elements apart |
+| y | (batch, length, d_inner), contiguous, and so are the next two |
 | conv_state | (batch, WIDTH − 1, d_inner), or None for zeros |
 | weight | (d_inner, WIDTH) |
 """
@@ -35,30 +36,31 @@ def locate_block(channel_blocks, step_blocks, STEPS: tl.constexpr, CHANNELS: tl.
 
 
 @triton.jit
-def load_row(pointer, row, channel, d_inner, exists):
+def load_row(pointer, row, channel, stride, exists):
     """One row of a matrix (rows, d_inner) in float32."""
-    return tl.load(pointer + row * d_inner + channel, exists, 0.0).to(tl.float32)
+    return tl.load(pointer + row * stride + channel, exists, 0.0).to(tl.float32)
 
 
 @triton.jit
-def load_rows(pointer, sequence, step, channel, length, d_inner):
+def load_rows(pointer, sequence, step, channel, stride, length, d_inner):
     """AT_ONCE steps of (batch, length, d_inner) from `step` on, as a tuple; 0 beyond the length."""
     rows = ()
     for i in tl.static_range(AT_ONCE):
-        rows = rows + (load_row(pointer, sequence * length + step + i, channel, d_inner,
+        rows = rows + (load_row(pointer, sequence * length + step + i, channel, stride,
                                 (channel < d_inner) & (step + i < length)),)
     return rows
 
 
 @triton.jit
-def load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH: tl.constexpr):
+def load_window(x, conv_state, sequence, first, channel, x_row, length, d_inner,
+                WIDTH: tl.constexpr):
     """The WIDTH − 1 inputs before step `first`, as a tuple: before the first step of all they are
     those of conv_state."""
     exists = channel < d_inner
     window = ()
     for k in tl.static_range(WIDTH - 1):
         step = first - (WIDTH - 1) + k
-        value = load_row(x, sequence * length + step, channel, d_inner, exists & (step >= 0))
+        value = load_row(x, sequence * length + step, channel, x_row, exists & (step >= 0))
         if conv_state is not None:
             row = sequence * (WIDTH - 1) + WIDTH - 1 + step
             value += load_row(conv_state, row, channel, d_inner, exists & (step < 0))
@@ -89,14 +91,16 @@ def weighted_sum(total, weights, inputs, WIDTH: tl.constexpr):
 
 @triton.jit(do_not_specialize=BLOCK_COUNTS)
 def forward(x, weight, bias, conv_state, y, length, d_inner, channel_blocks, step_blocks,
-            WIDTH: tl.constexpr, STEPS: tl.constexpr, CHANNELS: tl.constexpr):
+            x_row: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
+            CHANNELS: tl.constexpr):
     """y of one block. Grid: (batch · blocks of steps · blocks of channels,)."""
     sequence, first, channel = locate_block(channel_blocks, step_blocks, STEPS, CHANNELS)
     exists = channel < d_inner
     bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
-    window = load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH)
+    window = load_window(x, conv_state, sequence, first, channel, x_row, length, d_inner,
+                         WIDTH)
     for start in range(first, tl.minimum(first + STEPS, length), AT_ONCE):
-        rows = load_rows(x, sequence, start, channel, length, d_inner)
+        rows = load_rows(x, sequence, start, channel, x_row, length, d_inner)
         for i in tl.static_range(AT_ONCE):
             inputs = window + (rows[i],)
             total = weighted_sum(bias_, weights, inputs, WIDTH)
@@ -108,7 +112,8 @@ def forward(x, weight, bias, conv_state, y, length, d_inner, channel_blocks, ste
 
 @triton.jit(do_not_specialize=BLOCK_COUNTS)
 def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_inner,
-             channel_blocks, step_blocks, WIDTH: tl.constexpr, STEPS: tl.constexpr,
+             channel_blocks, step_blocks, x_row: tl.constexpr, dy_row: tl.constexpr,
+             dx_row: tl.constexpr, WIDTH: tl.constexpr, STEPS: tl.constexpr,
              CHANNELS: tl.constexpr):
     """All gradients of one block. Grid: (batch · blocks of steps · blocks of channels,).
 
@@ -120,7 +125,8 @@ def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_
     sequence, first, channel = locate_block(channel_blocks, step_blocks, STEPS, CHANNELS)
     exists = channel < d_inner
     bias_, weights = load_weights(weight, bias, channel, d_inner, WIDTH)
-    window = load_window(x, conv_state, sequence, first, channel, length, d_inner, WIDTH)
+    window = load_window(x, conv_state, sequence, first, channel, x_row, length, d_inner,
+                         WIDTH)
     zero = tl.zeros(channel.shape, tl.float32)
     d_window = ()  # gradients of the sums at the WIDTH − 1 steps before
     d_weights = ()
@@ -133,8 +139,8 @@ def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_
             d_window = d_window + (zero,)
     end = tl.minimum(first + STEPS, length)
     for start in range(first, end + WIDTH - 1, AT_ONCE):
-        x_rows = load_rows(x, sequence, start, channel, length, d_inner)
-        dy_rows = load_rows(dy, sequence, start, channel, length, d_inner)
+        x_rows = load_rows(x, sequence, start, channel, x_row, length, d_inner)
+        dy_rows = load_rows(dy, sequence, start, channel, dy_row, length, d_inner)
         for i in tl.static_range(AT_ONCE):
             step = start + i
             inputs = window + (x_rows[i],)
@@ -150,7 +156,7 @@ def backward(x, weight, bias, conv_state, dy, dx, d_conv_state, sums, length, d_
             d_weights = new_d_weights
             d_input = weighted_sum(zero, reversed_weights, d_totals, WIDTH)
             before = step - (WIDTH - 1)  # the input whose last output this is
-            tl.store(dx + (sequence * length + before) * d_inner + channel,
+            tl.store(dx + (sequence * length + before) * dx_row + channel,
                      d_input.to(dx.dtype.element_ty), exists & (before >= first) & (before < end))
             if WIDTH > 1:
                 tl.store(d_conv_state + (sequence * (WIDTH - 1) + step) * d_inner + channel,

@@ -1,4 +1,4 @@
-"""The decoding step on an NVIDIA GPU: four Triton kernels in place of some thirty of PyTorch's.
+"""The decoding step on an NVIDIA GPU: five Triton kernels in place of some thirty of PyTorch's.
 
 They compute no gradients; where those are needed, and anywhere else, the callers do the same in
 PyTorch. Half precision is computed in float32 and rounded where PyTorch would round.
@@ -31,6 +31,12 @@ CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Ti
 multiple of 16, for tensor cores."""
 SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
 """The tiles of `scan_step`."""
+# The state is read and written once, in float32, 1.6 MB per layer and sequence of a 130M model: at
+# large batches this bounds a step, for all else is small beside it.
+SSD_TILES = {1: Tile(1, 4, 1), 8: Tile(1, 8, 4)}
+"""The tiles of `ssd_step` with 128 states per channel; with others, as large as with 128."""
+MAX_STATES = 256
+"""The largest state dimension of `ssd_step`, one program of which has all states of a channel."""
 MAX_FOLDED_BATCH = 96
 """Up to this batch, x_proj is a part of `conv_step`, and dt_proj of `scan_step`; beyond, cuBLAS is
 faster."""
@@ -153,6 +159,50 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
 
 
+def ssd_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Tensor,
+             z: Tensor | None, dt_bias: Tensor, ssm_state: Tensor, *,
+             dt_limit: tuple[float, float], in_place: bool,
+             preload: bool = False) -> tuple[Tensor, Tensor]:
+    """Compute one step of Mamba-2's scan.
+
+    Each sequence's part of x, dt, B, C and z is contiguous, and these parts may lie apart.
+
+    Args:
+        x: (batch, n_heads, head_dim).
+        dt: (batch, n_heads), Δ before its bias and softplus.
+        A_log: (n_heads,), where A = −exp(A_log).
+        B: (batch, n_groups, d_state); neighboring heads share a group.
+        C: (batch, n_groups, d_state).
+        D: (n_heads,) or (n_heads, head_dim).
+        z: (batch, n_heads, head_dim), the gate; none if None.
+        dt_bias: (n_heads,).
+        ssm_state: (batch, n_heads, head_dim, d_state), float32, with d_state up to MAX_STATES.
+        dt_limit: the smallest and the largest Δ; smaller and larger ones become these.
+        in_place: whether to write the new state over this one.
+        preload: whether the last kernel that was launched writes neither weights nor ssm_state,
+            so that these can be read while it runs.
+
+    Returns:
+        y (batch, n_heads, head_dim), and the state after this step.
+    """
+    from minimamba.ops import decode_kernels
+
+    batch, n_heads, head_dim, d_state = ssm_state.shape
+    N = _power_of_two(d_state)
+    tile = _tile_for(batch, SSD_TILES)
+    block = min(tile.channels * 128 // N, _power_of_two(head_dim))
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    new_state = _output_state(ssm_state, in_place)
+    with torch.cuda.device_of(x):
+        decode_kernels.ssd_step[batch * n_heads * -(-head_dim // block),](
+            x, dt, A_log, B, C, D, z, dt_bias, ssm_state.contiguous(), new_state, y,
+            x.stride(0), dt.stride(0), B.stride(0), C.stride(0), 0 if z is None else z.stride(0),
+            *map(float, dt_limit), n_heads=n_heads, n_groups=B.shape[1], head_dim=head_dim,
+            d_state=d_state, D_PER_HEAD=D.ndim == 1, N=N, BLOCK=block, num_warps=tile.warps,
+            **_overlap(x, preload))
+    return y, (_write_back(ssm_state, new_state) if in_place else new_state)
+
+
 def add_rms_norm(hidden_states: Tensor, residual: Tensor, weight: Tensor,
                  epsilon: float) -> tuple[Tensor, Tensor]:
     """Add to the residual stream, and compute the RMS norm of the sum.
@@ -188,7 +238,7 @@ def linear_step(layer: nn.Module, x: Tensor, *, preload: bool = False) -> Tensor
             can be read while that one runs.
 
     Returns:
-        (batch, layer.out_features).
+        (batch, layer.out_features), contiguous.
 
     Raises:
         ValueError: if x and the weight differ in dtype, but for autocast.
@@ -198,7 +248,7 @@ def linear_step(layer: nn.Module, x: Tensor, *, preload: bool = False) -> Tensor
     if not (len(x) <= MAX_MATVEC_BATCH and is_plain(layer) and x.dtype == layer.weight.dtype
             and layer.in_features <= MAX_MATVEC_INPUTS and can_use_kernels(x)
             and not torch.is_autocast_enabled(x.device.type)):
-        return linear_layer(layer, x)
+        return linear_layer(layer, x).contiguous()
     outputs, inputs = layer.weight.shape
     y = x.new_empty(len(x), outputs)
     with torch.cuda.device_of(x):

@@ -1,7 +1,8 @@
 """The Triton kernels of `minimamba.ops.decode`.
 
 A program of `conv_step` and `scan_step` computes BLOCK channels of SEQUENCES sequences, one of
-`matvec` ROWS outputs of one sequence, and one of `add_rms_norm` one sequence.
+`ssd_step` BLOCK channels of one head, one of `matvec` ROWS outputs of one sequence, and one of
+`add_rms_norm` one sequence.
 
 With OVERLAP, a kernel begins while the one before it ends, and waits for that end before it reads
 what it has written. Weights, and states, which are a token old, can be loaded while it waits.
@@ -143,6 +144,55 @@ def scan_step(x, dt, A_log, B, C, D, z, dt_bias, dt_weight, ssm_state, new_state
         gate = gate.to(tl.float32)
         y_t *= gate * sigmoid(gate)
     tl.store(y + sequence * d_inner + channel[None, :], y_t.to(y.dtype.element_ty), exists)
+
+
+@triton.jit
+def ssd_step(x, dt, A_log, B, C, D, z, dt_bias, ssm_state, new_state, y, x_batch, dt_batch,
+             B_batch, C_batch, z_batch, dt_min, dt_max, n_heads: tl.constexpr,
+             n_groups: tl.constexpr, head_dim: tl.constexpr, d_state: tl.constexpr,
+             D_PER_HEAD: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+             OVERLAP: tl.constexpr):
+    """One step of Mamba-2's scan. Grid: (batch · n_heads · blocks of channels,).
+
+    N is d_state, or the next power of two. `x_batch` and so on are strides from one sequence to
+    the next. Δ and the decay are one number per program, in place of one per component of the
+    state: to read and write that is nearly all there is to do.
+    """
+    blocks: tl.constexpr = tl.cdiv(head_dim, BLOCK)
+    row = tl.program_id(0) // blocks
+    head = row % n_heads
+    sequence = (row // n_heads).to(tl.int64)
+    channel = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    n = tl.arange(0, N)
+    channel_exists = channel < head_dim
+    exists = channel_exists[:, None] & (n < d_state)[None, :]
+    offset = row.to(tl.int64) * (head_dim * d_state) + channel[:, None] * d_state + n[None, :]
+    h = tl.load(ssm_state + offset, exists, 0.0)
+    A_log2e = -LOG2_E * tl.exp2(tl.load(A_log + head).to(tl.float32) * LOG2_E)
+    bias = tl.load(dt_bias + head).to(tl.float32)
+    if D_PER_HEAD:
+        skip = tl.load(D + head).to(tl.float32)
+    else:
+        skip = tl.load(D + head * head_dim + channel, channel_exists, 0.0).to(tl.float32)
+    wait_for_previous(OVERLAP)
+    dt_t = tl.load(dt + sequence * dt_batch + head).to(tl.float32)
+    own = head * head_dim + channel
+    x_t = tl.load(x + sequence * x_batch + own, channel_exists, 0.0).to(tl.float32)
+    # Once per channel, as x in `matvec`, and four at a time, as the state is: half precision would
+    # be loaded eight at a time, and threads would have to exchange the state.
+    group = head // (n_heads // n_groups) * d_state + tl.broadcast_to(n[None, :], (BLOCK, N))
+    group = tl.max_contiguous(group, (1, min(N, 4)))
+    B_t = tl.load(B + sequence * B_batch + group, exists, 0.0).to(tl.float32)
+    C_t = tl.load(C + sequence * C_batch + group, exists, 0.0).to(tl.float32)
+    delta = tl.clamp(softplus(dt_t + bias), dt_min, dt_max, tl.PropagateNan.ALL)
+    h = decay(delta, A_log2e) * h + (delta * x_t)[:, None] * B_t
+    tl.store(new_state + offset, h, exists)
+    y_t = tl.sum(h * C_t, 1) + skip * x_t
+    if z is not None:
+        gate = tl.load(z + sequence * z_batch + own, channel_exists, 0.0).to(tl.float32)
+        y_t *= gate * sigmoid(gate)
+    tl.store(y + row.to(tl.int64) * head_dim + channel, y_t.to(y.dtype.element_ty),
+             channel_exists)
 
 
 @triton.jit

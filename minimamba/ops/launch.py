@@ -6,6 +6,8 @@ once, and from then on passes addresses.
 """
 
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 
 import torch
 from torch import Tensor
@@ -25,27 +27,52 @@ def dtypes_of(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
     return tuple([None if tensor is None else tensor.dtype for tensor in tensors])
 
 
+def arrange(sizes: dict[str, int | None]) -> tuple[dict[str, int | None], int]:
+    """Arrange float32 arrays in one piece of memory, each from a multiple of `ALIGNMENT` on.
+
+    Args:
+        sizes: the elements of each array, by name; None for one that there isn't.
+
+    Returns:
+        The element at which each begins, or None, by name; and how many there are in all.
+    """
+    aligned = ALIGNMENT // torch.float32.itemsize
+    places, end = {}, 0
+    for name, size in sizes.items():
+        places[name] = None if size is None else end
+        end += -(-(size or 0) // aligned) * aligned
+    return places, end
+
+
 class Launcher:
     """A kernel with its grid and all arguments but the tensors.
 
     It may be called again only with tensors of the same dtypes, None in the same places, and on
     the same device. Where the tensors begin in memory may differ.
 
+    Arrays that only kernels use can share one piece of memory: to ask for each would take longer
+    than to launch the kernel, and so would a view of each.
+
     Args:
         kernel: a function decorated with `triton.jit`, whose tensors come first.
         grid: the number of programs along each of three axes.
         constants: the arguments after the tensors, by name; others are left out.
+        places: where in the last tensor, which is float32, the kernel's last arrays begin, by
+            name; None for an array that there isn't. Others are left out.
         **options: what Triton's compiler is told: `num_warps`, `maxnreg`.
     """
 
     def __init__(self, kernel: Callable, grid: tuple[int, int, int], constants: dict[str, object],
-                 **options: int) -> None:
+                 places: dict[str, int | None] | None = None, **options: int) -> None:
         from triton.runtime import driver
 
         self._driver = driver
         self._run_anew = kernel[grid]
         self._grid = grid
         self._constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+        places = places or {}
+        self._places = {name: places[name] for name in kernel.arg_names if name in places}
+        self._offsets = [(place or 0) * torch.float32.itemsize for place in self._places.values()]
         self._options = options
         self._compiled = None
 
@@ -56,18 +83,29 @@ class Launcher:
             *tensors: its first arguments, in order.
         """
         device = tensors[0].device
-        if device.type == "cuda" and device.index != torch.cuda.current_device():
+        if tensors[0].is_cuda and device.index != torch.cuda.current_device():
             with torch.cuda.device(device):
                 self(*tensors)
             return
-        addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        is_aligned = not any(address % ALIGNMENT for address in addresses if address)
+        addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+        is_aligned = reduce(or_, addresses) % ALIGNMENT == 0
         if self._compiled is None or not is_aligned:
-            compiled = self._run_anew(*tensors, **self._constants, **self._options)
+            compiled = self._run_anew(*self._arrays(tensors), **self._constants, **self._options)
             self._compiled = compiled if is_aligned else self._compiled
             return
+        if self._places:
+            begin = addresses.pop()
+            addresses += [begin + offset for offset in self._offsets]
         compiled = self._compiled
         stream = self._driver.active.get_current_stream(device.index)
         # As Triton's JITFunction.run does, without its hooks for profilers.
         compiled.run(*self._grid, stream, compiled.function, compiled.packed_metadata, None, None,
                      None, *addresses, *self._constants.values())
+
+    def _arrays(self, tensors: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """All arrays of the kernel as tensors."""
+        if not self._places:
+            return tensors
+        *others, memory = tensors
+        return *others, *(None if place is None else memory[place:]
+                          for place in self._places.values())

@@ -61,7 +61,8 @@ def linear_layer(layer: nn.Module, x: Tensor) -> Tensor:
     return layer(x)
 
 
-def is_plain(layer: nn.Module) -> bool:
+def is_plain(layer: nn.Module,
+             kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv1d, nn.RMSNorm)) -> bool:
     """Say whether a layer does what its class does with its parameters, and nothing else.
 
     Only then may they be used without calling it. LoRA, quantization and `parametrize` change
@@ -69,9 +70,10 @@ def is_plain(layer: nn.Module) -> bool:
     whoever looks at activations add hooks, to one layer or to all; offloading replaces `forward`.
 
     Args:
-        layer: an `nn.Linear`, `nn.Conv1d` or `nn.RMSNorm`, or what has replaced it.
+        layer: one of those kinds, or what has replaced it.
+        kinds: the classes that it may have.
     """
-    return (type(layer) in (nn.Linear, nn.Conv1d, nn.RMSNorm) and "forward" not in vars(layer)
+    return (type(layer) in kinds and "forward" not in vars(layer)
             and type(layer._parameters.get("weight")) in PLAIN_TENSORS and not (
                 layer._forward_hooks or layer._forward_pre_hooks
                 or layer._backward_hooks or layer._backward_pre_hooks)

@@ -172,7 +172,7 @@ def _backward(dtype: torch.dtype, d_output: Tensor, *saved: Tensor) -> list[Tens
     d_output = d_output.to(dtype)
     y = torch.empty_like(x)
     # In the memory of dt and of y's gradient are afterwards d_dt and dz.
-    dx, d_dt, dA, dB, dC, dD, dz, d_bias, _ = operator.backward_pass(
+    dx, d_dt, dA, dB, dC, dD, dz, d_bias = operator.backward_pass(
         x, dt, A, B, C, weights.D, z, weights.dt_bias, True, kept.chunk_states, kept.BC,
         d_output @ weights.out_proj, None, False, y_again=y)
     d_out_proj = _rows(d_output).mT @ _rows(y)

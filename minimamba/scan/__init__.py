@@ -186,18 +186,19 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     check_bool("delta_softplus", delta_softplus)
     check_bool("return_last_state", return_last_state)
     state_dtype = check_inputs(x, delta, A, B, C, D, z, delta_bias, initial_state)
-    if can_read_values(x):
+    is_readable = can_read_values(x)
+    if is_readable:
         for name, t in {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z,
                         "delta_bias": delta_bias, "initial_state": initial_state}.items():
             if t is not None:
                 check_finite(name, t)
     chosen = _choose(method, x, A.shape[1])
-    if not delta_softplus and can_read_values(x):
+    if is_readable and not delta_softplus:
         _check_not_negative(delta if delta_bias is None else delta + delta_bias)
-    A, D, delta_bias, initial_state = _to(state_dtype, A, D, delta_bias, initial_state)
+    A, initial_state = _to(state_dtype, A, initial_state)
     x_ = x
     if chosen != "triton":  # whose kernels read these in the dtypes and shapes that they have
-        x_, delta, B, C, z = _to(state_dtype, x, delta, B, C, z)
+        x_, delta, B, C, D, z, delta_bias = _to(state_dtype, x, delta, B, C, D, z, delta_bias)
         B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
     y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,

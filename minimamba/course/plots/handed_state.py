@@ -27,7 +27,7 @@ def handed_state(first: int, second: int) -> Figure:
     draw.cell(ax, 12.55, 1.5, "h", draw.STATE, width=1.1, height=0.8)
     for start, end in ((1.4, 2.3), (5.9, 6.45), (7.55, 8.1), (11.7, 12.55)):
         draw.arrow(ax, (start, 1.9), (end, 1.9))
-    draw.arrow(ax, (9.9, 2.6), (9.9, 3.3), (4.1, 3.3), (4.1, 2.65), colour=COLOURS[1], dashed=True)
+    draw.arrow(ax, (9.9, 2.6), (9.9, 3.3), (7.0, 3.3), (7.0, 2.35), colour=COLOURS[1], dashed=True)
     draw.words(ax, 7.0, 3.7, "backward pass: the gradient of the state between the parts",
                colour=COLOURS[1], size=8.5)
     return figure

@@ -14,13 +14,13 @@ Arrays besides those listed in `memory.py`, all float32:
 | piece_deltas | (batch, pieces, d_inner) | the sum of Δ over each piece |
 | chunk_states | (batch, chunks, d_inner, N) | the state before each chunk, from `forward` |
 | tile_states | (batch, splits, CHUNK / TILE, d_inner, N) | scratch: the state before each tile |
-| dA | (batch, splits, d_inner, N) | sums over a split |
-| dD, d_bias | (batch, chunks, d_inner) | sums over a chunk |
-| dBC | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, summed over channels; 0 at first |
+| dA_parts | (batch, splits, d_inner, N) | sums over a split |
+| dD_parts, d_bias_parts | (batch, chunks, d_inner) | sums over a chunk |
+| dBC_parts | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, of some channels; 0 at first |
 
-A part of dBC is a group, to which all its programs add atomically; or, if not ATOMIC, a program,
-so that the order of the sum does not vary. The first split has no pieces, since no split needs the
-dh before it.
+A part of dB and dC is that of a group, to which all its programs add atomically; or, if not
+ATOMIC, of a program, so that the order of the sum does not vary. The first split has no pieces,
+since no split needs the dh before it.
 """
 
 import triton
@@ -102,7 +102,7 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states
 
 
 @triton.jit
-def dBC_of_program(dBC_ptr, block, padded_length, groups: tl.constexpr, N: tl.constexpr,
+def dBC_of_program(dBC_parts, block, padded_length, groups: tl.constexpr, N: tl.constexpr,
                    ATOMIC: tl.constexpr, TILE: tl.constexpr, PARTS: tl.constexpr = 1):
     """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own. With PARTS
     it is the first of that many parts of the states."""
@@ -112,12 +112,12 @@ def dBC_of_program(dBC_ptr, block, padded_length, groups: tl.constexpr, N: tl.co
         part = block.sequence * tl.num_programs(0) + tl.program_id(0)
     part *= padded_length // TILE
     lane = tl.arange(0, 2 * TILE * TILE)[:, None]
-    return (dBC_ptr + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (PART // TILE)
+    return (dBC_parts + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (PART // TILE)
             + tl.arange(0, PART // TILE)[None, :])
 
 
 @triton.jit
-def add_dA(dA_ptr, dA, split_index, block, d_inner: tl.constexpr, N: tl.constexpr):
+def add_dA(dA_parts, dA, split_index, block, d_inner: tl.constexpr, N: tl.constexpr):
     """Add dA of a chunk to that of the split, since a sum of sums is rounded less than one long
     sum. Atomically, not because others add there too, but so that nothing waits for the old
     value."""
@@ -125,24 +125,24 @@ def add_dA(dA_ptr, dA, split_index, block, d_inner: tl.constexpr, N: tl.constexp
     for p in tl.static_range(block.channels.shape[1]):
         exists = block.lane_channels_left > p
         # `where` copies dA: the interpreter's atomics take only contiguous tensors.
-        tl.atomic_add(dA_ptr + split_index * N * d_inner + block.states + p * N,
+        tl.atomic_add(dA_parts + split_index * N * d_inner + block.states + p * N,
                       tl.where(exists, dA[p], 0.0), exists, sem="relaxed")
 
 
 @triton.jit
-def store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, chunk, block, d_inner: tl.constexpr,
+def store_channel_sums(dD_parts, d_bias_parts, dD, d_bias, chunk, block, d_inner: tl.constexpr,
                        TILE: tl.constexpr):
     """Write the gradients of D and of the bias, by step of the tile, to the chunk's place."""
     one_lane = block.exists & (block.step == 0)
     offsets = chunk * d_inner + block.channels
-    tl.store(dD_ptr + offsets, sum_over_steps(dD, TILE), one_lane)
-    tl.store(d_bias_ptr + offsets, sum_over_steps(d_bias, TILE), one_lane)
+    tl.store(dD_parts + offsets, sum_over_steps(dD, TILE), one_lane)
+    tl.store(d_bias_parts + offsets, sum_over_steps(d_bias, TILE), one_lane)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states, d_out_ptr,
-             d_last_state, piece_states, piece_deltas, tile_states, dx_ptr, d_delta_ptr, dA_ptr,
-             dBC_ptr, dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, y_again_ptr, rows,
+             d_last_state, dx_ptr, d_delta_ptr, dz_ptr, d_initial_state, y_again_ptr, dBC_parts,
+             dA_parts, dD_parts, d_bias_parts, piece_states, piece_deltas, tile_states, rows,
              length, padded_length, split_steps, pieces, groups: tl.constexpr,
              d_inner: tl.constexpr, N: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
              PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
@@ -165,8 +165,8 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
                               d_inner, N, True)
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
     # 0, to which `add_dA` adds, after a barrier of the loop.
-    store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
-    dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE)
+    store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
+    dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
                     first_row(C_ptr, rows, block, STEP, GROUP), z_ptr,
                     d_out_ptr)
@@ -188,8 +188,9 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
         dh, sums = chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start,
                                    correction, block, span, d_inner, N, SOFTPLUS, ATOMIC, PADDED,
                                    STEP, CHUNK, TILE, PER_LANE, RUN)
-        add_dA(dA_ptr, sums.dA, split_index, block, d_inner, N)
-        store_channel_sums(dD_ptr, d_bias_ptr, sums.dD, sums.d_bias, chunk, block, d_inner, TILE)
+        add_dA(dA_parts, sums.dA, split_index, block, d_inner, N)
+        store_channel_sums(dD_parts, d_bias_parts, sums.dD, sums.d_bias, chunk, block, d_inner,
+                           TILE)
         tl.debug_barrier()  # all of tile_states is read before the next chunk's is written
         chunk_start -= CHUNK
         chunk -= 1

@@ -19,7 +19,7 @@ one part of the states, (batch, splits, SECTION / TILE, d_inner, PART):
 | dh_states | (batch, splits, d_inner, N) | dh, where the walk back has come to |
 | state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the parts so far |
 
-dD and d_bias are (batch, sections, d_inner).
+dD_parts and d_bias_parts are (batch, sections, d_inner).
 """
 
 import triton
@@ -167,10 +167,10 @@ def finish_section(inputs, outputs, state_sums, per_channel, section_start, bloc
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chunk_states,
-                      d_out_ptr, d_last_state, piece_states, piece_deltas, section_states,
-                      tile_states, dh_states, state_sums_ptr, dx_ptr, d_delta_ptr, dA_ptr, dBC_ptr,
-                      dD_ptr, dz_ptr, d_bias_ptr, d_initial_state, y_again_ptr, rows, length,
-                      padded_length, split_steps, pieces, groups: tl.constexpr,
+                      d_out_ptr, d_last_state, dx_ptr, d_delta_ptr, dz_ptr, d_initial_state,
+                      y_again_ptr, dBC_parts, dA_parts, dD_parts, d_bias_parts, piece_states,
+                      piece_deltas, section_states, tile_states, dh_states, state_sums_ptr,
+                      rows, length, padded_length, split_steps, pieces, groups: tl.constexpr,
                       d_inner: tl.constexpr, N: tl.constexpr, PART: tl.constexpr,
                       SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, PADDED: tl.constexpr,
                       STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
@@ -192,7 +192,7 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
     bias = load_per_channel(bias_ptr, block)
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
     C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
-    dBC = dBC_of_program(dBC_ptr, block, padded_length, groups, N, ATOMIC, TILE, PARTS)
+    dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE, PARTS)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
     section_states += split_index * (CHUNK // SECTION) * N * d_inner
     tile_states += split_index * (SECTION // TILE) * PART * d_inner
@@ -204,7 +204,7 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
                                   pieces, d_inner, N, True)
         store_states(dh_states, dh, states, N)
         # 0, to which `add_dA` adds, after a barrier of the loop.
-        store_states(dA_ptr + split_index * N * d_inner, tl.zeros_like(A_log2e), states, N)
+        store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(A_log2e), states, N)
     sections = tl.cdiv(span.end - begin, SECTION)
     for walked in range(sections):
         section = sections - 1 - walked
@@ -243,14 +243,14 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
                 part, exp2_correction(mean_exponent), block, span, d_inner, N, PART, SOFTPLUS,
                 ATOMIC, PADDED, STEP, SECTION, TILE, PER_LANE, RUN)
             store_states(dh_states, dh, states, N)
-            add_dA(dA_ptr, dA, split_index, states, d_inner, N)
+            add_dA(dA_parts, dA, split_index, states, d_inner, N)
             tl.debug_barrier()  # all scratch is read before more is written, and the other way
         inputs = Inputs(x_ptr, delta_ptr, B_rows, C_rows, z_ptr, d_out_ptr)
         dD, d_bias = finish_section(inputs, outputs, state_sums, PerChannel(bias, D, bias),
                                     section_start, block, span, d_inner, SOFTPLUS, SECTION, TILE,
                                     PER_LANE, RUN)
         index = block.sequence * tl.cdiv(length, SECTION) + section_start // SECTION
-        store_channel_sums(dD_ptr, d_bias_ptr, dD, d_bias, index, block, d_inner, TILE)
+        store_channel_sums(dD_parts, d_bias_parts, dD, d_bias, index, block, d_inner, TILE)
         tl.debug_barrier()  # the sums are read before the next section's are written
     if d_initial_state is not None:
         if split == 0:

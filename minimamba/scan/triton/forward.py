@@ -121,7 +121,7 @@ def carry(x_ptr, delta_ptr, A_ptr, B_ptr, bias_ptr, piece_states, piece_deltas, 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initial_state,
-            piece_states, piece_deltas, last_state, chunk_states, y_ptr, rows, length, split_steps,
+            last_state, chunk_states, y_ptr, piece_states, piece_deltas, rows, length, split_steps,
             pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
             SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
             CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from minimamba.arguments import is_transformed, values_exist
-from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
+from minimamba.arguments import is_transformed
+from minimamba.ops.launch import LAUNCHES, Launcher, arrange, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton.plan import (
@@ -72,13 +72,14 @@ def _why_not_here() -> str | None:
 
 def failure() -> str | None:
     """Say why Triton can't compile a kernel on this GPU machine, once that has been tried."""
-    if not values_exist():
-        return None  # nothing can be tried now
+    if torch.compiler.is_compiling():
+        return None
     from minimamba.scan.triton import trial
 
     is_tried = trial.failure.cache_info().currsize > 0
-    if not is_tried and (interpreted() or torch.cuda.is_current_stream_capturing()):
-        return None
+    if not is_tried and (is_transformed() or interpreted()
+                         or torch.cuda.is_current_stream_capturing()):
+        return None  # nothing can be tried now
     return trial.failure()
 
 
@@ -151,12 +152,13 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
                            for start in range(0, len(x), MAX_BATCH))]
         y, last_state = (torch.cat(part) for part in zip(*parts, strict=True))
         return y, last_state
-    inputs = x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state
+    tensors = x, delta, A, B, C, D, z, delta_bias, initial_state
     needs_grad = torch.is_grad_enabled() and any(
-        isinstance(t, Tensor) and t.requires_grad for t in inputs)
+        t.requires_grad for t in tensors if t is not None)
     # Without gradients, an autograd.Function would only take time.
     run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
-    y, last_state, *_ = run(*inputs, needs_grad, time_last)
+    y, last_state, *_ = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
+                            needs_grad, time_last)
     return y, last_state
 
 
@@ -194,11 +196,14 @@ class _Sizes(NamedTuple):
 class _Forward(NamedTuple):
     """The launches of a forward pass."""
 
-    plan: Plan
+    missing_states: int
+    """How many zeros `_pad_states` adds."""
     pack: Launcher | None
     """None if the scan reads B and C as they are."""
     carry: Launcher | None
     scan: Launcher
+    pieces: int
+    """The elements of what `carry` writes for `scan`."""
     BC: tuple[int, ...]
     """The shape of the packed B and C, empty if they are not packed."""
     chunk_states: tuple[int, ...]
@@ -208,15 +213,15 @@ class _Forward(NamedTuple):
 class _Backward(NamedTuple):
     """The launches of a backward pass."""
 
-    plan: Plan
+    missing_states: int
     is_packed: bool
     carry: Launcher | None
     scan: Launcher
     finish: Launcher
-    scratch: list[int]
-    """The sizes of dA_parts, dD_parts, d_bias_parts, and what the scan takes after them."""
-    dBC_parts: tuple[int, ...]
-    """The shape of the parts of dB and dC."""
+    scratch: int
+    """The elements of what these kernels write for each other."""
+    dBC_parts: int
+    """Those of the parts of dB and dC, which come first."""
 
 
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -245,34 +250,36 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         and C.
     """
     x, delta, z = _in_one_layout(x, delta, z)
-    A, D, delta_bias, initial_state = _contiguous(
-        _pad_states(A), D, delta_bias, _pad_states(initial_state))
-    sizes = _sizes(x, A, B, C, time_last)
     launches = _forward_launches(
-        sizes, delta_softplus, x.device, needs_grad,
+        _layout(x, A, B, C, time_last), delta_softplus, x.device, needs_grad,
         dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
-    BC = A.new_empty(launches.BC)
+    A = _pad_states(A, launches.missing_states)
+    initial_state = _pad_states(initial_state, launches.missing_states)
+    A, D, delta_bias, initial_state = _contiguous(A, D, delta_bias, initial_state)
+    BC = A.new_empty(*launches.BC)
     if launches.pack:
         launches.pack(B, C, BC)
         B = BC                                # which begins with it
         C = BC.select(3, 1)
-    piece_states, piece_deltas = _pieces(launches.plan.carry, A)
+    pieces = None
     if launches.carry:
-        launches.carry(x, delta, A, B, delta_bias, piece_states, piece_deltas)
+        pieces = A.new_empty(launches.pieces)
+        launches.carry(x, delta, A, B, delta_bias, pieces)
     y = torch.empty_like(x)
-    last_state = A.new_empty(sizes.kernel.batch, *A.shape)
-    chunk_states = A.new_empty(launches.chunk_states)
-    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, piece_states, piece_deltas,
-                  last_state, chunk_states if needs_grad else None, y)
-    return y, _without_padding(last_state, sizes.d_state), chunk_states, BC
+    last_state = A.new_empty(x.shape[0], *A.shape)
+    chunk_states = A.new_empty(*launches.chunk_states)
+    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state,
+                  chunk_states if needs_grad else None, y, pieces)
+    return y, _without_padding(last_state, launches.missing_states), chunk_states, BC
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _forward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
+def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
                       needs_grad: bool, dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
+    sizes = _sizes_of(*layout)
     shape = sizes.kernel
     plan = choose_plan(shape, forward_costs(shape.d_state), schedulers_of(device))
     constants = _constants(sizes, plan)
@@ -281,19 +288,20 @@ def _forward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
         row_blocks = -(-constants["padded_length"] * shape.groups // constants["ROWS"])
         strides = dict(zip(pack.STRIDES, sizes.B_strides + sizes.C_strides, strict=True))
         packing = Launcher(pack.pack, (row_blocks, shape.batch, 1), constants | strides)
+    places, elements = arrange(_sizes_of_pieces(plan.carry, shape))
     return _Forward(
-        plan, packing,
-        _launcher(forward.carry, plan.carry, constants, SOFTPLUS=delta_softplus),
-        _launcher(forward.forward, plan.kernel, constants, SOFTPLUS=delta_softplus),
-        _packed_shape(sizes), _chunk_states_shape(shape, needs_grad))
+        shape.d_state - sizes.d_state, packing,
+        _launcher(forward.carry, plan.carry, constants, places, SOFTPLUS=delta_softplus),
+        _launcher(forward.forward, plan.kernel, constants, places, SOFTPLUS=delta_softplus),
+        elements, _packed_shape(sizes), _chunk_states_shape(shape, needs_grad))
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
               chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
               has_initial_state: bool, time_last: bool = False) -> list[Tensor]:
-    """The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D and
-    delta_bias are given; those of z and initial_state are empty if these are not."""
+    """The gradients of x, delta, A, B, C, D, z and delta_bias, whether or not D and delta_bias are
+    given, that of z empty if z is not; and of the initial state, if there is one."""
     return backward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC,
                          d_out, d_last_state, has_initial_state, time_last)
 
@@ -327,57 +335,55 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
             must be contiguous, and are lost.
 
     Returns:
-        The gradients of x, delta, A, B, C, D, z, delta_bias and initial_state, whether or not D
-        and delta_bias are given; those of z and initial_state are empty if these are not.
+        The gradients of x, delta, A, B, C, D, z and delta_bias, whether or not D and delta_bias are
+        given, that of z empty if z is not; and of the initial state, if there is one.
     """
     x, delta, z = _in_one_layout(x, delta, z)
     d_out = d_out.contiguous() if x.is_contiguous() else d_out.mT.contiguous().mT
-    A, D, delta_bias, d_last_state = _contiguous(
-        _pad_states(A), D, delta_bias, _pad_states(d_last_state))
-    sizes = _sizes(x, A, B, C, time_last)
     launches = _backward_launches(
-        sizes, delta_softplus, x.device, torch.are_deterministic_algorithms_enabled(),
-        has_initial_state,
+        _layout(x, A, B, C, time_last), delta_softplus, x.device,
+        torch.are_deterministic_algorithms_enabled(), has_initial_state,
         dtypes_of(x, delta, B, C, D, z, delta_bias, d_out, d_last_state, y_again))
+    d_inner, d_state = A.shape
+    A = _pad_states(A, launches.missing_states)
+    d_last_state = _pad_states(d_last_state, launches.missing_states)
+    A, D, delta_bias, d_last_state = _contiguous(A, D, delta_bias, d_last_state)
     BC_given = B, C
     if launches.is_packed:
         B = BC                                # which begins with it
         C = BC.select(3, 1)
-    piece_states, piece_deltas = _pieces(launches.plan.carry, A)
+    scratch = A.new_empty(launches.scratch)
+    scratch[:launches.dBC_parts].zero_()
     if launches.carry:
-        launches.carry(d_out, delta, A, C, z, delta_bias, piece_states, piece_deltas)
-    # In one piece of memory: to ask for each by itself would take longer.
-    dA_parts, dD_parts, d_bias_parts, *scratch = A.new_empty(
-        sum(launches.scratch)).split_with_sizes(launches.scratch)
-    dBC_parts = A.new_zeros(launches.dBC_parts)
+        launches.carry(d_out, delta, A, C, z, delta_bias, scratch)
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
     d_delta = torch.empty_like(delta) if y_again is None else delta
     dz = d_out
     if y_again is None:
         dz = x.new_empty(0) if z is None else torch.empty_like(z)
-    shape = sizes.kernel
-    d_initial_state = A.new_empty(shape.batch if has_initial_state else 0, *A.shape)
+    d_initial_state = A.new_empty(x.shape[0], *A.shape) if has_initial_state else None
     launches.scan(
-        x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, piece_states,
-        piece_deltas, *scratch, dx, d_delta, dA_parts, dBC_parts, dD_parts,
-        None if z is None else dz, d_bias_parts, d_initial_state if has_initial_state else None,
-        y_again)
-    dA = A.new_empty(shape.d_inner, sizes.d_state)
-    dD, d_bias = A.new_empty(shape.d_inner), A.new_empty(shape.d_inner)
+        x, delta, A, B, C, D, z, delta_bias, chunk_states, d_out, d_last_state, dx, d_delta,
+        None if z is None else dz, d_initial_state, y_again, scratch)
+    dA = A.new_empty(d_inner, d_state)
+    dD, d_bias = A.new_empty(d_inner), A.new_empty(d_inner)
     dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format) for t in BC_given)
-    launches.finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA, dD, d_bias, dB, dC)
-    return [dx, d_delta, dA, dB, dC, dD, dz, d_bias,
-            _without_padding(d_initial_state, sizes.d_state)]
+    launches.finish(dA, dD, d_bias, dB, dC, scratch)
+    gradients = [dx, d_delta, dA, dB, dC, dD, dz, d_bias]
+    if d_initial_state is not None:
+        gradients.append(_without_padding(d_initial_state, launches.missing_states))
+    return gradients
 
 
 @lru_cache(maxsize=LAUNCHES)
-def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device,
+def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
                        is_deterministic: bool, has_initial_state: bool,
                        dtypes: tuple) -> _Backward:
     """Plan a backward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import backward, backward_parts, pack
 
+    sizes = _sizes_of(*layout)
     shape = sizes.kernel
     plan = choose_plan(shape, backward_costs(shape.d_state), schedulers_of(device))
     blocks, splits, batch = plan.kernel.grid
@@ -388,28 +394,32 @@ def _backward_launches(sizes: _Sizes, delta_softplus: bool, device: torch.device
     programs = {"dA_programs": -(-shape.d_inner * shape.d_state // SUM_COLUMNS),
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
                 "dB_programs": batch * sizes.B_groups * row_blocks}
+    per_chunk = batch * shape.sections * shape.d_inner
+    dBC_parts = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
+    places, elements = arrange({
+        "dBC_parts": dBC_parts, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
+        "dD_parts": per_chunk, "d_bias_parts": per_chunk, **_sizes_of_pieces(plan.carry, shape),
+        **_sizes_of_scratch(shape, splits)})
     finish = Launcher(
         pack.finish, (sum(programs.values()) + batch * sizes.C_groups * row_blocks, 1, 1),
         {**constants, **programs, "row_blocks": row_blocks, "parts": parts,
-         "dA_rows": batch * splits, "sum_rows": batch * shape.sections})
-    per_state = batch * splits * shape.d_inner * shape.d_state
-    per_step = batch * shape.sections * shape.d_inner
-    scratch = [per_state, per_step, per_step, *_sizes_of_scratch(shape, splits)]
+         "dA_rows": batch * splits, "sum_rows": batch * shape.sections}, places)
     return _Backward(
-        plan, sizes.is_packed,
-        _launcher(backward.carry_back, plan.carry, constants, SOFTPLUS=delta_softplus),
+        shape.d_state - sizes.d_state, sizes.is_packed,
+        _launcher(backward.carry_back, plan.carry, constants, places, SOFTPLUS=delta_softplus),
         _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
-                  plan.kernel, constants, SOFTPLUS=delta_softplus, ATOMIC=not is_deterministic),
-        finish, [-(-size // 4) * 4 for size in scratch],         # each begins at 16 bytes
-        (batch, shape.groups * parts, shape.chunks * shape.chunk, 2, shape.d_state))
+                  plan.kernel, constants, places, SOFTPLUS=delta_softplus,
+                  ATOMIC=not is_deterministic),
+        finish, elements, dBC_parts)
 
 
-def _launcher(kernel, launch: Launch | None, constants: dict, **flags: bool) -> Launcher | None:
+def _launcher(kernel, launch: Launch | None, constants: dict, places: dict,
+              **flags: bool) -> Launcher | None:
     """The launcher of a kernel whose programs are warps; None if there is no launch."""
     if launch is None:
         return None
     return Launcher(kernel, launch.grid,
-                    {**constants, **flags, "PER_LANE": launch.channels_per_lane},
+                    {**constants, **flags, "PER_LANE": launch.channels_per_lane}, places,
                     num_warps=1, maxnreg=launch.max_registers)
 
 
@@ -446,19 +456,18 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
     x, delta, A, B, C, D, z, delta_bias, chunk_states, BC = ctx.saved_tensors
     delta_softplus, has_initial_state, time_last = ctx.options
     d_out = torch.zeros_like(x) if d_out is None else d_out
-    *required, dD, dz, d_bias, d_initial_state = backward(
+    dx, d_delta, dA, dB, dC, dD, dz, d_bias, *d_initial_state = backward(
         x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out, d_last_state,
         has_initial_state, time_last)
-    return (*required, None if D is None else dD, None if z is None else dz,
+    return (dx, d_delta, dA, dB, dC, None if D is None else dD, None if z is None else dz,
             None if delta_bias is None else d_bias, None,
-            d_initial_state if has_initial_state else None, None, None)
+            d_initial_state[0] if has_initial_state else None, None, None)
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad,
           time_last=False):
     x, _, _ = _in_one_layout(x, delta, z)
-    # Not looked up, for some of its sizes may be symbols.
-    sizes = _sizes_of.__wrapped__(*_layout(x, _pad_states(A), B, C, time_last))
+    sizes = _sizes_of(*_layout(x, A, B, C, time_last))
     return (torch.empty_like(x), A.new_empty(sizes.kernel.batch, *A.shape),
             A.new_empty(_chunk_states_shape(sizes.kernel, needs_grad)),
             A.new_empty(_packed_shape(sizes)))
@@ -468,33 +477,30 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
                    d_last_state, has_initial_state, time_last=False):
     x, delta, z = _in_one_layout(x, delta, z)
     dA, dB, dC = (tensor.new_empty(tensor.shape) for tensor in (A, B, C))
+    d_initial_states = [A.new_empty(x.shape[0], *A.shape)] if has_initial_state else []
     return [torch.empty_like(x), torch.empty_like(delta), dA, dB, dC, A.new_empty(A.shape[0]),
             x.new_empty(0) if z is None else torch.empty_like(z), A.new_empty(A.shape[0]),
-            A.new_empty(x.shape[0] if has_initial_state else 0, *A.shape)]
+            *d_initial_states]
 
 
 _apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_gradients,
                         fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2)
 
 
-def _sizes(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> _Sizes:
-    """The sizes of a call, with A already padded, and x as `_in_one_layout` gives it."""
-    return _sizes_of(*_layout(x, A, B, C, time_last))
-
-
 def _layout(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> tuple:
-    """What the sizes follow from."""
+    """What the sizes follow from; x is as `_in_one_layout` gives it."""
     return (x.shape, x.is_contiguous(), A.shape[1], B.shape, B.stride(), C.shape, C.stride(),
             time_last)
 
 
-@lru_cache(maxsize=LAUNCHES)
-def _sizes_of(x_shape: tuple[int, ...], is_contiguous: bool, N: int, B_shape: tuple[int, ...],
-              B_stride: tuple[int, ...], C_shape: tuple[int, ...], C_stride: tuple[int, ...],
-              time_last: bool) -> _Sizes:
+def _sizes_of(x_shape: tuple[int, ...], is_contiguous: bool, d_state: int,
+              B_shape: tuple[int, ...], B_stride: tuple[int, ...], C_shape: tuple[int, ...],
+              C_stride: tuple[int, ...], time_last: bool) -> _Sizes:
+    """The sizes of a call, from its `_layout`."""
     batch, length, d_inner = _time_second(x_shape, time_last)
-    _, _, B_groups, d_state = _of_four_axes(B_shape, time_last, 1)
-    _, _, C_groups, _ = _of_four_axes(C_shape, time_last, 1)
+    B_groups = _of_four_axes(B_shape, time_last, 1)[2]
+    C_groups = _of_four_axes(C_shape, time_last, 1)[2]
+    N = 1 << (d_state - 1).bit_length()                      # the next power of two
     shape = ScanShape(batch, length, d_inner, N, lcm(B_groups, C_groups))
     is_time_contiguous = is_contiguous == time_last
     return _Sizes(shape, B_groups, C_groups, d_state, _of_four_axes(B_stride, time_last, 0),
@@ -515,29 +521,33 @@ def _of_four_axes(axes: tuple[int, ...], time_last: bool, of_group: int) -> tupl
     return sequence, step, groups[0] if groups else of_group, state
 
 
-def _power_of_two(d_state: int) -> int:
-    """The next power of two, d_state itself if it is one."""
-    return 1 << (d_state - 1).bit_length()
-
-
-def _pad_states(states: Tensor | None) -> Tensor | None:
+def _pad_states(states: Tensor | None, missing: int) -> Tensor | None:
     """Fill the last axis with zeros to a power of two: states that stay 0."""
-    missing = 0 if states is None else _power_of_two(states.shape[-1]) - states.shape[-1]
-    return pad(states, (0, missing)) if missing else states
+    return pad(states, (0, missing)) if missing and states is not None else states
 
 
-def _without_padding(states: Tensor, d_state: int) -> Tensor:
-    return states if states.shape[-1] == d_state else states[..., :d_state].contiguous()
+def _without_padding(states: Tensor, missing: int) -> Tensor:
+    return states[..., :-missing].contiguous() if missing else states
 
 
-def _sizes_of_scratch(shape: ScanShape, splits: int) -> list[int]:
-    """Of what `backward` or `backward_in_parts` takes between `piece_deltas` and `dx`."""
+def _sizes_of_pieces(carry: Launch | None, shape: ScanShape) -> dict[str, int | None]:
+    """The elements of what the carry pass writes; None if there is none."""
+    if carry is None:
+        return {"piece_states": None, "piece_deltas": None}
+    _, pieces, batch = carry.grid
+    deltas = batch * pieces * shape.d_inner
+    return {"piece_states": deltas * shape.d_state, "piece_deltas": deltas}
+
+
+def _sizes_of_scratch(shape: ScanShape, splits: int) -> dict[str, int]:
+    """The elements of what a program of `backward` or `backward_in_parts` writes for itself."""
     channels = shape.batch * splits * shape.d_inner
     tile_states = channels * min(shape.d_state, PART) * CHUNK // shape.tile
     if shape.parts == 1:
-        return [tile_states]
+        return {"tile_states": tile_states}
     dh_states = channels * shape.d_state
-    return [dh_states * shape.chunk // CHUNK, tile_states, dh_states, channels * 3 * CHUNK]
+    return {"section_states": dh_states * shape.chunk // CHUNK, "tile_states": tile_states,
+            "dh_states": dh_states, "state_sums_ptr": channels * 3 * CHUNK}
 
 
 def _packed_shape(sizes: _Sizes) -> tuple[int, ...]:
@@ -551,21 +561,13 @@ def _chunk_states_shape(shape: ScanShape, needs_grad: bool) -> tuple[int, ...]:
     return shape.batch, shape.chunks if needs_grad else 0, shape.d_inner, shape.d_state
 
 
-def _pieces(carry: Launch | None, A: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Room for what the carry pass writes, or None if there is none."""
-    if carry is None:
-        return None, None
-    _, pieces, batch = carry.grid
-    return A.new_empty(batch, pieces, *A.shape), A.new_empty(batch, pieces, A.shape[0])
-
-
 def _in_one_layout(x: Tensor, delta: Tensor,
                    z: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """x, delta and z, all with the last axis contiguous, or as they are if all have the one before
     it contiguous."""
     if not x.is_contiguous() and all(t is None or t.mT.is_contiguous() for t in (x, delta, z)):
         return x, delta, z
-    return tuple(_contiguous(x, delta, z))
+    return x.contiguous(), delta.contiguous(), None if z is None else z.contiguous()
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:

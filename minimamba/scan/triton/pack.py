@@ -108,7 +108,7 @@ def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_l
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def finish(dA_parts, dD_parts, d_bias_parts, dBC_parts, dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr,
+def finish(dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr, dBC_parts, dA_parts, dD_parts, d_bias_parts,
            length, padded_length, dA_rows, sum_rows, parts, dA_programs, sum_programs, dB_programs,
            row_blocks, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
            TIME_LAST: tl.constexpr, d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,

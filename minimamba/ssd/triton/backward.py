@@ -296,8 +296,9 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, aheads_ptr,
                    directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, batch, length, n_heads, chunks,
-                   dt_sequence, dt_step, dt_head, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr,
-                   HEADS: tl.constexpr, BLOCKS: tl.constexpr, TILES: tl.constexpr):
+                   dt_sequence, dt_step, dt_head, d_dt_sequence, d_dt_step, d_dt_head,
+                   SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
+                   BLOCKS: tl.constexpr, TILES: tl.constexpr):
     """Compute the gradients of dt, and of A and dt_bias by chunk, for one chunk and HEADS heads: a
     program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
     parts = tl.cdiv(n_heads, HEADS)
@@ -339,8 +340,8 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
             dt += tl.load(bias_ptr + head, head < n_heads, 0.0)[None, :]
         d_dt *= sigmoid(dt)
     d_dt = tl.where(exists, d_dt, 0.0)
-    tl.store(d_dt_ptr + (sequence * length + t) * n_heads + head[None, :],
-             d_dt.to(d_dt_ptr.dtype.element_ty), exists)
+    tl.store(d_dt_ptr + sequence * d_dt_sequence + t.to(tl.int64) * d_dt_step
+             + head[None, :] * d_dt_head, d_dt.to(d_dt_ptr.dtype.element_ty), exists)
     sums = sums_ptr + of_chunk.to(tl.int64) * n_heads + head
     tl.store(sums, tl.sum(d_decay * delta, 0), head < n_heads)
     tl.store(sums + batch.to(tl.int64) * chunks * n_heads, tl.sum(d_dt, 0), head < n_heads)

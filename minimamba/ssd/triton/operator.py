@@ -263,6 +263,45 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         The gradients of x, dt, A, B, C, D, z, dt_bias and initial_state, in the dtypes of these;
         those of D, z and initial_state are empty if these are not given.
     """
+    dx, d_dt, dB, dC = (torch.empty_like(t, memory_format=torch.contiguous_format)
+                        for t in (x, dt, B, C))
+    dA, dD, dz, d_bias, d_initial_state = backward_into(
+        dx, d_dt, dB, dC, x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+        d_out, d_final_state)
+    return [dx, d_dt, dA, dB, dC, dD, dz, d_bias, d_initial_state]
+
+
+def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, dt: Tensor,
+                  A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
+                  dt_bias: Tensor | None, dt_softplus: bool, initial_state: Tensor | None,
+                  seq_idx: Tensor | None, d_out: Tensor, d_final_state: Tensor | None
+                  ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Compute the gradients as `backward_pass` does, and write those of x, dt, B and C to given
+    tensors, which may be slices of others.
+
+    Args:
+        dx: of x's shape and dtype, receives its gradient.
+        d_dt: receives that of dt.
+        dB: receives that of B.
+        dC: receives that of C.
+        x: (batch, length, n_heads, head_dim), as for `backward_pass`, and so are those after it.
+        dt: (batch, length, n_heads).
+        A: (n_heads,).
+        B: (batch, length, n_groups, d_state).
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), or None.
+        z: (batch, length, n_heads, head_dim), or None.
+        dt_bias: (n_heads,), or None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), or None.
+        seq_idx: (batch, length), or None.
+        d_out: of x's shape and dtype, the gradient of y.
+        d_final_state: (batch, n_heads, head_dim, d_state), or None.
+
+    Returns:
+        The gradients of A, D, z, dt_bias and initial_state; those of D, z and initial_state are
+        empty if these are not given.
+    """
     per_head = D is None or D.ndim == 1
     dz, dD = A.new_empty(0), A.new_empty(0)
     if z is not None:
@@ -277,13 +316,16 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
     batch, length, n_heads, head_dim, n_groups, d_state = shape
     plan = choose_backward_plan(shape, x.element_size(), multiprocessors_of(x.device))
     tiles, parts = plan.tiles, plan.parts
-    dx = _room(x, x.shape)
-    dB, dC = (_room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
-              for _ in range(2))
+    # What the kernels write. Of several parts, dB and dC are still to be added up.
+    dx_written = dx if _is_addressable(dx) else _room(x, x.shape)
+    dB_written, dC_written = (
+        t if parts == 1 and _is_addressable(t) else
+        _room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
+        for t in (dB, dC))
     launches = _backward_launches(
-        shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx, dB, dC), None if D is None else D.ndim,
-        dt_softplus, dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state),
-        x.device)
+        shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx_written, dB_written, dC_written, d_dt),
+        None if D is None else D.ndim, dt_softplus,
+        dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state), x.device)
     if x.is_cuda:
         _lend_memory_to_triton()
     padded_length = plan.chunks * tiles.chunk
@@ -306,7 +348,7 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
     launches.save_states(x, B, cums, lows, entering, None, states, None, None)
     rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
     dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
+    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC_written)
     overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
     d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
@@ -315,18 +357,18 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
     needs_dD = D is not None and z is None
     if needs_dD:
         dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
-    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx, dB,
-                   dD if needs_dD else None)
-    d_dt = torch.empty_like(dt, memory_format=torch.contiguous_format)
+    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx_written,
+                   dB_written, dD if needs_dD else None)
     sums = A.new_empty(2, batch * plan.chunks, n_heads)
     launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
     dA, d_bias = (part.sum(0) for part in sums)
     if needs_dD:
         dD = dD.sum((0, 2) if per_head else 0)
-    if parts > 1:
-        dB, dC = (t.unflatten(0, (parts, batch)).sum(0).to(x.dtype) for t in (dB, dC))
-    return [dx.contiguous(), d_dt, dA, dB.contiguous(), dC.contiguous(), dD, dz, d_bias,
-            d_initial_state]
+    for given, written in ((dx, dx_written), (dB, dB_written), (dC, dC_written)):
+        if written is not given:
+            given.copy_(written if len(written) == batch
+                        else written.unflatten(0, (parts, batch)).sum(0))
+    return dA, dD, dz, d_bias, d_initial_state
 
 
 @lru_cache(maxsize=LAUNCHES)
@@ -336,7 +378,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     from minimamba.ssd.triton import backward, forward
 
     tiles = plan.tiles
-    names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC"
+    names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC", "d_dt"
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
         "parts": plan.parts, "COLUMNS": tiles.columns, "BLOCKS": plan.blocks,
@@ -433,14 +475,14 @@ _apply = differentiable("ssd", forward_pass, backward_pass, save=_save, gradient
 def _addressable(t: Tensor | None) -> Tensor | None:
     """A tensor that descriptors can address, a copy if need be: all but the last stride, and where
     it begins, are multiples of 16 bytes."""
-    if t is None:
-        return None
+    return t if t is None or _is_addressable(t) else _room(t, t.shape).copy_(t)
+
+
+def _is_addressable(t: Tensor) -> bool:
     aligned = ALIGNMENT // t.element_size()
     *strides, last = t.stride()
-    if (last == 1 and t.data_ptr() % ALIGNMENT == 0
-            and all(stride > 0 and stride % aligned == 0 for stride in strides)):
-        return t
-    return _room(t, t.shape).copy_(t)
+    return (last == 1 and t.data_ptr() % ALIGNMENT == 0
+            and all(stride > 0 and stride % aligned == 0 for stride in strides))
 
 
 def _room(like: Tensor, shape: tuple[int, ...]) -> Tensor:
