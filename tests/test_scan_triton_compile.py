@@ -89,7 +89,7 @@ from triton.compiler import ASTSource
 from minimamba.ops import decode_kernels
 
 STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
-OWN = {"add_rms_norm": {"BLOCK": 1024}, "ssd_step": {"d_state": 128, "N": 128, "BLOCK": 16}}
+OWN = {"add_rms_norm": {"BLOCK": 1024}, "ssd_step": {"d_state": 128, "N": 128, "BLOCK": 8}}
 SIZES = {"features": 80, "FEATURES": 128, "WIDTH": 4, "BLOCK": 64, "d_state": 16, "N": 16,
          "dt_rank": 48, "RANKS": 64, "PARTS": 16, "d_model": 768, "inputs": 768, "ROWS": 4,
          "COLUMNS": 256, "PRELOAD": True, "OVERLAP": True, "n_heads": 24, "n_groups": 1,
