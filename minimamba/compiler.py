@@ -13,6 +13,8 @@ from functools import wraps
 
 import torch
 
+from minimamba.progress import announced
+
 failures: list[str] = []
 """Why compiling failed in this process, once it has; then it is not tried again."""
 
@@ -35,12 +37,14 @@ def why_not() -> str | None:
     return failures[0] if failures else None
 
 
-def compile_or_else(fallback: Callable, function: Callable, **options: object) -> Callable:
+def compile_or_else(what: str, fallback: Callable, function: Callable,
+                    **options: object) -> Callable:
     """Compile a function at its first call; if that fails, use another, with one warning.
 
     Args:
+        what: is compiled, and for how long, for the announcement.
         fallback: computes the same, uncompiled.
-        function: what is compiled.
+        function: the function to compile.
         **options: those of `torch.compile`.
 
     Returns:
@@ -54,8 +58,11 @@ def compile_or_else(fallback: Callable, function: Callable, **options: object) -
         if failures:
             return fallback(*arguments)
         try:
-            compiled = compiled or torch.compile(function, **options)
-            return compiled(*arguments)
+            if compiled is not None:
+                return compiled(*arguments)
+            compiled = torch.compile(function, **options)
+            with announced(f"minimamba: compiling {what}, once."):
+                return compiled(*arguments)
         except Exception as error:  # a broken compiler raises all kinds
             result = fallback(*arguments)  # raises for bad arguments, which are not its fault
             failures.append(f"torch.compile failed: {_first_line(error)}")

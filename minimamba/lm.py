@@ -14,7 +14,6 @@ share the embedding's weight. The mixers are Mamba blocks, or what a layer patte
 2024, arXiv:2403.19887) without its mixture of experts.
 """
 
-import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cache as memoize
@@ -496,9 +495,7 @@ def _tie(model: MambaLM, _: object = None) -> None:
 @memoize
 def _compiled(function: Callable) -> Callable:
     """Compile once for all layers of a kind: they differ in their weights alone."""
-    print(f"minimamba: compiling {function.__qualname__}; some seconds, once.", file=sys.stderr,
-          flush=True)
-    return compiler.compile_or_else(function, function)
+    return compiler.compile_or_else(f"{function.__qualname__}; some seconds", function, function)
 
 
 def _unpack(input_ids: Tensor, seq_idx: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -897,7 +897,7 @@ def test_the_longest_texts_stay_within_the_drawing(show, make):
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_move_is_drawn_within_a_tenth_of_a_second(show, name):
+def test_a_move_is_drawn_within_a_twentieth_of_a_second(show, name):
     page = show(getattr(widgets, name)())
     times = page.evaluate("""async () => {
         const sliders = document.querySelectorAll("input[type=range]");
@@ -914,8 +914,8 @@ def test_a_move_is_drawn_within_a_tenth_of_a_second(show, name):
         }
         return times.sort((a, b) => a - b);
     }""")
-    print(f"{name}: {times[5]:.1f} ms")
-    assert times[5] < 100
+    print(f"{name}: {times[5]:.1f} ms, at best {times[0]:.1f}")
+    assert times[2] < 50                   # not the median: other tests may run beside this one
 
 
 def test_the_background_follows_the_page_and_not_the_system(show):

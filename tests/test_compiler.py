@@ -65,7 +65,7 @@ def test_reason_goes_on_after_a_line_that_announces_it(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", lambda function, **_: fail)
     with pytest.warns(UserWarning, match=r"raised: No working C\+\+ compiler; plain PyTorch"):
-        compiler.compile_or_else(torch.square, torch.square)(torch.ones(1))
+        compiler.compile_or_else("a square", torch.square, torch.square)(torch.ones(1))
 
 
 def test_generation_falls_back_to_plain_steps_with_one_warning(monkeypatch):
@@ -80,7 +80,7 @@ def test_generation_falls_back_to_plain_steps_with_one_warning(monkeypatch):
 
 
 def test_error_of_the_function_itself_is_not_taken_for_the_compiler():
-    double = compiler.compile_or_else(torch.square, torch.square)
+    double = compiler.compile_or_else("a square", torch.square, torch.square)
     with pytest.raises(TypeError):
         double("a text")
     assert not compiler.failures

@@ -122,5 +122,5 @@ def test_a_copy_that_is_no_notebook_stays_and_the_rest_is_updated(damage, folder
 
 
 def test_the_copies_are_where_links_and_git_expect_them():
-    assert copies.MINE.parent == copies.COURSE.parent       # ../figures and ../benchmarks are there
+    assert copies.MINE.parent == copies.COURSE.parent       # chapters install what is in ..
     assert f"/{copies.MINE.name}/" in (ROOT / ".gitignore").read_text().split()

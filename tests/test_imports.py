@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock", "progress"], ["shapes"],
+FLOORS = [["arguments", "atomic", "autocast", "lock", "progress"], ["compiler", "shapes"],
           ["continuous"], ["discretize"], ["lti"], ["s4"],
           ["ops.launch", "ops.operator", "ops.linear"],
           ["scan"], ["ssd"],
@@ -17,7 +17,7 @@ FLOORS = [["arguments", "atomic", "autocast", "compiler", "lock", "progress"], [
           ["compat", "environment"], ["nn"], ["config", "files"], ["layout_keys", "tokenizer"],
           ["layouts"], ["checkpoint", "cuda_graph"], ["generation"], ["lm"], ["training"],
           ["course.weights", "course.benchmarks", "course.corpora", "course.tasks",
-           "course.classifier", "course.inspect"],
+           "course.classifier", "course.inspect", "course.skipping"],
           ["course.plots"], ["course.exercises", "course.widgets"], ["cli"],
           ["__main__"]]
 ROOM_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,6 +1,7 @@
 """What a reader sees before running anything; that the cells are right, nbval tests."""
 
 import ast
+import base64
 import json
 import re
 from pathlib import Path
@@ -64,11 +65,22 @@ def test_saved_without_progress_bars_and_nothing_in_red(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_picture_has_words(name):
+def test_every_picture_has_words_and_a_ground_of_its_own(name):
     pictures = [o for o in outputs(name) if "image/png" in o.get("data", {})]
     assert pictures
     for picture in pictures:
         assert len(picture["metadata"]["image/png"]["alt"]) > 40
+        # Nothing is transparent: black on white is legible on a dark page too.
+        assert b"tRNS" not in base64.b64decode(picture["data"]["image/png"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_picture_at_the_top_is_drawn_by_the_chapter_too(name):
+    """A chapter that is opened alone has no figures/ beside it, but its outputs travel with it."""
+    shown = re.findall(r"!\[.+?\]\((.+?)\)", prose(name))
+    assert len(shown) == 1
+    assert any(Path(shown[0]).stem in cell["source"] and "plots.show(" in cell["source"]
+               for cell in cells(name, "code"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,7 +43,7 @@ def run(path: Path) -> NotebookNode:
             cell.metadata.cellView = "form"  # Colab's word for it
         if cell.cell_type == "code":
             # Values that differ between processors are printed in cells whose output nbval ignores.
-            # What they say on stderr, for example that they compile, is not saved.
+            # What they say on stderr, such as a warning, is not saved.
             ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
             cell.outputs = [without_view(output) for output in map(without_bar, cell.outputs)
                             if output.get("text") != ""
@@ -52,7 +52,7 @@ def run(path: Path) -> NotebookNode:
 
 
 def without_bar(output: NotebookNode) -> NotebookNode:
-    """Remove what a progress bar leaves behind: the blanks over which it was written."""
+    """Remove what progress leaves behind: the line that was there, and the blanks over it."""
     if output.get("name") == "stdout":
         output.text = BAR.sub("", output.text)
     return output

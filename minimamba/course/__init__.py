@@ -2,8 +2,8 @@
 
 import importlib
 
-MODULES = ("benchmarks", "classifier", "corpora", "exercises", "inspect", "plots", "tasks",
-           "weights", "widgets")
+MODULES = ("benchmarks", "classifier", "corpora", "exercises", "inspect", "plots", "skipping",
+           "tasks", "weights", "widgets")
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,6 @@ Everything around the chunks is `chunked.py`'s. The first call for a shape of A 
 takes a while and is announced; PyTorch caches the result on disk.
 """
 
-import sys
 from collections.abc import Callable
 from functools import cache
 from types import FunctionType
@@ -87,12 +86,11 @@ def _compile(steps: Callable, shape: tuple[int, ...], dtype: torch.dtype) -> Cal
     """Compile for one shape of A: with sizes known, the code is a third faster."""
     direction = "backward" if steps is _backward_steps else "forward"
     groups, d_state, channels = shape
-    print(f"minimamba: compiling the {direction} scan for d_inner = {groups * channels}, d_state = "
-          f"{d_state}, {dtype}; up to a minute, once.", file=sys.stderr, flush=True)
     # A copy, since PyTorch counts how often one function was compiled, and gives up after eight.
     code = steps.__code__.replace(co_name=f"{steps.__name__}_{'_'.join(map(str, shape))}")
     return compiler.compile_or_else(
-        steps, FunctionType(code, globals()), dynamic=False, fullgraph=True,
+        f"the {direction} scan for d_inner = {groups * channels}, d_state = {d_state}, {dtype}; up "
+        "to a minute", steps, FunctionType(code, globals()), dynamic=False, fullgraph=True,
         options={"cpp.enable_floating_point_contract_flag": "fast"})
 
 

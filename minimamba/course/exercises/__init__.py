@@ -22,7 +22,7 @@ from minimamba.course.exercises.stubs import published_stub
 
 NOT_TRIED = "not tried yet"
 CORRECT = "correct"
-WITH_TRITON = ("07", "08", "A2", "12.1")
+WITH_TRITON = ("07", "08", "12.1")
 """Chapters whose exercises are Triton kernels, and single exercises that are."""
 _given: Counter[str] = Counter()
 """How many steps of each exercise `hint` has given."""
