@@ -38,6 +38,10 @@ CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.S)
 TOPIC = re.compile(r"^\| \w\d \| \[[^]]*\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|$", re.M)
 LANDING_WIDGET = "token_explorer.js"
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
+CODE = re.compile(r"(?:<summary>[^<]*</summary>)?<pre\b.*?</pre>", re.S)
+"""A cell's source with the title under which it is folded, or an output."""
+SETUP = re.compile(r'<pre class="code">(?:(?!</pre>).)*find_spec.*?</pre>', re.S)
+"""The cell that installs the library and imports what a chapter uses."""
 
 
 def module_of_library(name: str) -> str:
@@ -220,7 +224,7 @@ def tables(path: Path, title: str, reference: Reference) -> dict:
                          if not text.isdigit()]                 # the number of a question
         address = name.replace(" ", "-")
         found.append({"url": f"{path.stem}.html#{address}", "chapter": title, "title": name,
-                      "text": " ".join(others), "level": 3})
+                      "text": " ".join(others), "code": "", "level": 3})
         return f'<tr id="{escape(address)}">{row.group(1)}</tr>'
 
     html = ROW.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
@@ -237,10 +241,11 @@ def source(name: str, repository: str | None) -> dict:
 
 
 def sections(page: dict) -> list[dict]:
-    """The text from each heading to the next, for the search."""
-    _, *parts = HEADING.split(page["html"])
+    """The text and the code from each heading to the next, for the search."""
+    _, *parts = HEADING.split(SETUP.sub("", page["html"]))
     return [{"url": f"{page['url']}#{unescape(name)}", "chapter": page["title"],
-             "title": prose.text(title), "text": prose.text(html), "level": int(level)}
+             "title": prose.text(title), "text": prose.text(CODE.sub(" ", html)),
+             "code": prose.text(" ".join(CODE.findall(html))), "level": int(level)}
             for level, name, title, html in zip(*[iter(parts)] * 4, strict=True)]
 
 

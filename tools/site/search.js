@@ -56,7 +56,9 @@ function item(result) {
   link.href = new URL(encodeURI(section.url), site);
   const where = section.level === 1 && !section.api ? section.title
     : `${section.chapter} › ${section.title}`;
-  link.append(marked(where, result), marked(piece(section.text, result), result));
+  const isInProse = words(section.text).some((part, place) => place % 2 && result.matches(part));
+  const text = isInProse || !result.isInCode ? section.text : section.code;
+  link.append(marked(where, result), marked(piece(text, result), result));
   const entry = document.createElement("li");
   entry.append(link);
   return entry;
