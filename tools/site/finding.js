@@ -13,6 +13,7 @@ window.makeFinder = (() => {
     ["zero order hold", "zoh"], ["fast fourier transform", "fft"], ["long short term memory", "lstm"],
     ["parallel scan", "prefix sum", "associative scan"], ["gpu memory", "hbm"],
     ["padding", "packing", "variable length"], ["s6", "selective ssm"], ["warm up", "warmup"],
+    ["length extrapolation", "length generalization", "beyond the lengths"],
   ];
   // Words without which a question asks the same.
   const EMPTY = new Set(("a an and are as at be beside between by can did do does for from how i in "
@@ -95,8 +96,9 @@ window.makeFinder = (() => {
     return found;
   }
 
-  const PROSE = ["title", "chapter", "text"];
-  const scaled = (factor) => ({ title: 5 * factor, chapter: factor, text: factor, code: factor });
+  const PROSE = ["title", "questions", "chapter", "text"];
+  const scaled = (factor) => ({ title: 5 * factor, questions: factor, chapter: factor,
+    text: factor, code: factor });
   const asTerms = (all) => ({ combineWith: "AND",
     queries: all.map((one) => ({ queries: [one], tokenize: (text) => [text] })) });
 
@@ -131,7 +133,7 @@ window.makeFinder = (() => {
     // an entry comes first for its name, if it can be no other word, such as selective_scan.
     function weight(url, query, isCode) {
       const section = byUrl.get(url);
-      if (!section.api) return section.chapter === "Glossary" ? 1.5 : 1;
+      if (!section.api) return section.chapter === "Glossary" || section.level === 1 ? 1.5 : 1;
       if (url.startsWith("api/course.")) return 0.005;
       const typed = words(query);
       return isCode && words(section.title).every((word) => typed.includes(word)) ? 2 : 0.02;

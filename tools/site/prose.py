@@ -28,7 +28,7 @@ CORRECTIONS = [(re.compile(pattern), better) for pattern, better in (
 )]
 
 
-FORMULA = re.compile(r"<math>.*?</math>", re.S)
+FORMULA = re.compile(r"<math\b.*?</math>", re.S)
 INDICES = {"msub": "_", "munder": "_", "msup": "^", "mover": "^", "msubsup": "_^",
            "munderover": "_^"}
 ACCENTS = {"¯": "\u0304", "̲": "\u0304", "ˆ": "\u0302", "˜": "\u0303", "⏟": ""}

@@ -36,7 +36,8 @@ function piece(text, result) {
   const parts = words(text);
   const first = parts.findIndex((part, place) => place % 2 && result.matches(part));
   const from = parts.slice(0, first).join("").length > 50 ? first - 10 : 0;
-  return parts.slice(Math.max(from, 0)).join("").slice(0, 150).replace(/\S*$/, "");
+  const rest = parts.slice(Math.max(from, 0)).join("");
+  return rest.length > 150 ? rest.slice(0, 150).replace(/\S*$/, "") : rest;
 }
 
 function marked(text, result) {
