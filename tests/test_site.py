@@ -412,7 +412,8 @@ def test_pages_link_to_the_repository_if_there_is_one(tmp_path, repository):
     for url, _ in links:
         assert "someone/a-course" in url
         assert url.endswith("notebooks/00_a.ipynb")
-    assert 'href="notebooks/00_a.ipynb" download' in html
+    # Without a repository, the first cell of a downloaded chapter has nothing to install from.
+    assert ('href="notebooks/00_a.ipynb" download' in html) == bool(repository)
 
 
 def test_repository_is_the_one_of_the_project_s_urls(tmp_path):
@@ -447,16 +448,19 @@ def test_nothing_moves_while_a_page_loads(site, page):
             assert page.evaluate("window.shift") < 0.01
 
 
-def test_wide_formulas_and_tables_scroll_with_a_hint_and_can_be_focused(site, page):
+def test_wide_formulas_tables_and_figures_scroll_with_a_hint_and_can_be_focused(site, page):
     page.set_viewport_size(PHONE)
     page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
-    table = page.locator(".wide.more-right").first
+    table = page.locator(".wide.more-right:has(table)").first
     table.focus()
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == (
         "Table, scrolls sideways")
     assert table.evaluate("e => getComputedStyle(e).boxShadow") != "none"
     page.keyboard.press("ArrowRight")
     page.locator(".wide.more-left").first.wait_for()
+    figures = page.locator("[aria-label='Figure, scrolls sideways'].more-right img")
+    assert figures.count() >= 10
+    assert figures.evaluate_all("all => all.every(i => i.width == i.getAttribute('width'))")
     assert page.locator(".formula.more-right[tabindex='0']").count() >= 1
     page.set_viewport_size({"width": 1900, "height": 900})
     page.wait_for_function("!document.querySelector('.wide[tabindex]')")

@@ -97,7 +97,7 @@ window.makeFinder = (() => {
   }
 
   const PROSE = ["title", "questions", "chapter", "text"];
-  const scaled = (factor) => ({ title: 5 * factor, questions: factor, chapter: factor,
+  const scaled = (factor) => ({ title: 5 * factor, questions: 2 * factor, chapter: factor,
     text: factor, code: factor });
   const asTerms = (all) => ({ combineWith: "AND",
     queries: all.map((one) => ({ queries: [one], tokenize: (text) => [text] })) });

@@ -133,9 +133,10 @@ class Renderer(IPythonRenderer):
         return super().link(without_api_links(html), page, title)
 
     def image(self, alt: str, url: str, title: str | None = None) -> str:
-        """Open a figure by itself when it is clicked."""
+        """Open a figure by itself when it is clicked; it may be wider than the screen."""
         url = url.removeprefix("../")
-        return f'<a href="{url}">{super().image(alt, url, title)}</a>'
+        picture = super().image(alt, url, title)
+        return f'<span class="wide"><a href="{url}">{picture}</a></span>'
 
     def table(self, html: str) -> str:
         return f'<div class="wide"><table>\n{html}</table></div>\n'

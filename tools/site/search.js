@@ -91,6 +91,8 @@ function clear() {
 box.addEventListener("focus", finder);
 box.addEventListener("input", search);
 
+if (matchMedia("(pointer: fine)").matches) box.placeholder = "Search ( / )";
+
 // ↓ and ↑ move through the results, Enter opens one (from the box: the first), Escape closes.
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
