@@ -174,6 +174,10 @@ why is A not selective            | questions.html#Why-is-A-not-selective?-Why-n
 directly?
 phone book                        | 11_what_a_state_forgets.html#5.-To-copy,-and-to-use-a-phone-book
 jamba                             | 11_what_a_state_forgets.html#8.-How-Jamba-is-laid-out
+why is my loss nan                | questions.html#NaN-and-bf16:-what-must-stay-float32?
+mamba vs transformer              | 00_start_here.html#1.-Why-another-sequence-model?
+d_state                           | glossary.html#d_state
+install                           | 00_start_here.html#2.-Your-machine
 """
 SCREEN = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 800}
@@ -353,6 +357,7 @@ def test_formulas_are_typeset_in_the_font_of_the_site(small_site, page):
     above, below = page.locator("mfrac").first.locator("> *").all()
     assert above.bounding_box()["y"] < below.bounding_box()["y"]
     assert fraction["height"] > above.bounding_box()["height"] + below.bounding_box()["height"]
+    assert prose.text(prose.formula(r"\bar A_t = e^{\Delta A}", display=True)) == "Ā_t = e^(ΔA)"
 
 
 def test_first_tab_stop_skips_to_the_main_content(site, page):
@@ -407,7 +412,8 @@ def test_pages_link_to_the_repository_if_there_is_one(tmp_path, repository):
     for url, _ in links:
         assert "someone/a-course" in url
         assert url.endswith("notebooks/00_a.ipynb")
-    assert 'href="notebooks/00_a.ipynb" download' in html
+    # Without a repository, the first cell of a downloaded chapter has nothing to install from.
+    assert ('href="notebooks/00_a.ipynb" download' in html) == bool(repository)
 
 
 def test_repository_is_the_one_of_the_project_s_urls(tmp_path):
@@ -442,16 +448,19 @@ def test_nothing_moves_while_a_page_loads(site, page):
             assert page.evaluate("window.shift") < 0.01
 
 
-def test_wide_formulas_and_tables_scroll_with_a_hint_and_can_be_focused(site, page):
+def test_wide_formulas_tables_and_figures_scroll_with_a_hint_and_can_be_focused(site, page):
     page.set_viewport_size(PHONE)
     page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
-    table = page.locator(".wide.more-right").first
+    table = page.locator(".wide.more-right:has(table)").first
     table.focus()
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == (
         "Table, scrolls sideways")
     assert table.evaluate("e => getComputedStyle(e).boxShadow") != "none"
     page.keyboard.press("ArrowRight")
     page.locator(".wide.more-left").first.wait_for()
+    figures = page.locator("[aria-label='Figure, scrolls sideways'].more-right img")
+    assert figures.count() >= 10
+    assert figures.evaluate_all("all => all.every(i => i.width == i.getAttribute('width'))")
     assert page.locator(".formula.more-right[tabindex='0']").count() >= 1
     page.set_viewport_size({"width": 1900, "height": 900})
     page.wait_for_function("!document.querySelector('.wide[tabindex]')")
@@ -523,7 +532,7 @@ def test_search_finds_the_entries_of_the_glossary(site, page):
 def test_search_finds_what_learners_ask_for_among_the_first_three(site, page):
     page.goto(f"{site.as_uri()}/glossary.html")
     queries = dict(map(str.strip, line.rsplit("|", 1)) for line in QUERIES.strip().splitlines())
-    assert len(queries) == 40
+    assert len(queries) == 44
     found = page.evaluate("""async (queries) => {
         const find = await finder();
         return queries.map(words => find(words).slice(0, 3).map(({ section }) => section.url));
@@ -531,6 +540,18 @@ def test_search_finds_what_learners_ask_for_among_the_first_three(site, page):
     assert re.search(r"mamba-?2|^12_", found.pop()[0], re.I)
     assert {words: urls for (words, url), urls in zip(queries.items(), found, strict=True)
             if url not in urls} == {}
+
+
+def test_search_ranks_text_over_code_and_chapters_over_the_api(site, page):
+    page.goto(f"{site.as_uri()}/glossary.html")
+    found = page.evaluate("""async () => {
+        const find = await finder();
+        return ["why is my loss nan", "mamba vs transformer", "d_state", "install"].flatMap(words =>
+            find(words).slice(0, 3).map(({ section, isInCode }) => section.api || isInCode));
+    }""")
+    assert len(found) == 12
+    assert not any(found)
+    assert not any("run_line_magic" in section["code"] for section in search_index(site))
 
 
 def test_search_finds_the_api_reference_beside_the_chapters(served, page):
@@ -577,7 +598,7 @@ def test_every_public_name_has_an_api_entry_with_its_first_sentence(site, name):
     assert opening in prose.text(html)
     entry, = (entry for entry in search_index(site) if entry["url"] == row.group(1))
     assert opening in entry["text"]
-    assert not anchor or f".{name}" in entry["text"]
+    assert not anchor or f".{name}" in entry["code"]
 
 
 def test_api_pages_load_nothing_from_elsewhere_and_fit_a_phone(site, page):

@@ -104,7 +104,7 @@ class Page:
             page=self, module=module, contents=contents, declarations=declarations,
             highlighted=highlighted, summary=summary, wrapped=wrapped)
         about = {"url": url, "chapter": "API", "title": title, "level": 1, "api": True,
-                 "text": prose.text(self.markdown(summary(module)))}
+                 "text": prose.text(self.markdown(summary(module))), "code": ""}
         return {"url": url, "title": title, "html": html, "source": None,
                 "sections": [about, *(self.entry(thing, title) for thing in contents(module))],
                 "contents": [{"url": self.urls[thing.path], "title": thing.name}
@@ -117,7 +117,7 @@ class Page:
         *classes, name = self.local(thing).split(".")
         return {"url": self.urls[thing.path], "chapter": " › ".join(["API", module, *classes]),
                 "title": name, "level": 2, "api": True,
-                "text": f"{words} {self.reference.short(call)}"}
+                "text": words, "code": self.reference.short(call)}
 
     def exported(self) -> list[griffe.Object | griffe.Alias]:
         """What the module exports and another one defines."""

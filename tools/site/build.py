@@ -9,12 +9,14 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from html import escape, unescape
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import libraries
 import links
@@ -35,9 +37,14 @@ NAME = re.compile(r"(?!index\.)[\w.-]+\.ipynb")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
 ROW = re.compile(r"<tr>(\s*<td.*?)</tr>", re.S)
 CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.S)
+LINK = re.compile(r'href="([^"]+\.html#[^"]+)"')
 TOPIC = re.compile(r"^\| \w\d \| \[[^]]*\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|$", re.M)
 LANDING_WIDGET = "token_explorer.js"
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
+CODE = re.compile(r"(?:<summary>[^<]*</summary>)?<pre\b.*?</pre>", re.S)
+"""A cell's source with the title under which it is folded, or an output."""
+SETUP = re.compile(r'<pre class="code">(?:(?!</pre>).)*find_spec.*?</pre>', re.S)
+"""The cell that installs the library and imports what a chapter uses."""
 
 
 def module_of_library(name: str) -> str:
@@ -143,6 +150,7 @@ def write(site: Path, notebooks: Path, package: Path, module: Callable[[str], st
                 chapters.append(tables(notebooks / name, title, reference))
     if not chapters:
         raise ValueError(f"{notebooks}: expected notebooks, got none")
+    with_questions([section for page in chapters for section in page["sections"]])
     modules = reference.pages(environment)
     for page in (*chapters, *modules):
         page["html"] = pictures.with_sizes(page["html"], sizes)
@@ -220,13 +228,24 @@ def tables(path: Path, title: str, reference: Reference) -> dict:
                          if not text.isdigit()]                 # the number of a question
         address = name.replace(" ", "-")
         found.append({"url": f"{path.stem}.html#{address}", "chapter": title, "title": name,
-                      "text": " ".join(others), "level": 3})
+                      "text": " ".join(others), "code": "", "level": 3,
+                      "answers": [unescape(unquote(url)) for url in LINK.findall(row.group(1))]})
         return f'<tr id="{escape(address)}">{row.group(1)}</tr>'
 
     html = ROW.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
     page = {"url": f"{path.stem}.html", "title": title, "html": html, "source": None}
     titles = [section | {"text": ""} for section in sections(page)]
     return page | {"sections": titles + found, "contents": contents(page)}
+
+
+def with_questions(sections: list[dict]) -> None:
+    """Let the search find a section by the words of the questions that refer to it."""
+    asked = defaultdict(list)
+    for section in sections:
+        for url in section.pop("answers", ()):
+            asked[url].append(section["title"])
+    for section in sections:
+        section["questions"] = " ".join(asked[section["url"]])
 
 
 def source(name: str, repository: str | None) -> dict:
@@ -237,10 +256,11 @@ def source(name: str, repository: str | None) -> dict:
 
 
 def sections(page: dict) -> list[dict]:
-    """The text from each heading to the next, for the search."""
-    _, *parts = HEADING.split(page["html"])
+    """The text and the code from each heading to the next, for the search."""
+    _, *parts = HEADING.split(SETUP.sub("", page["html"]))
     return [{"url": f"{page['url']}#{unescape(name)}", "chapter": page["title"],
-             "title": prose.text(title), "text": prose.text(html), "level": int(level)}
+             "title": prose.text(title), "text": prose.text(CODE.sub(" ", html)),
+             "code": prose.text(" ".join(CODE.findall(html))), "level": int(level)}
             for level, name, title, html in zip(*[iter(parts)] * 4, strict=True)]
 
 

@@ -82,7 +82,7 @@ class Body:
         caption = escape(about["alt"])
         picture = (f'<img src="figures/{svg}" alt="{caption}" '
                    f'width="{about.get("width", 700)}">')
-        return (f'<figure><a href="figures/{svg}">{picture}</a>'
+        return (f'<figure><div class="wide"><a href="figures/{svg}">{picture}</a></div>'
                 f"<figcaption>{caption}</figcaption></figure>")
 
     def picture(self, output: NotebookNode) -> str:

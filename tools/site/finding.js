@@ -13,6 +13,7 @@ window.makeFinder = (() => {
     ["zero order hold", "zoh"], ["fast fourier transform", "fft"], ["long short term memory", "lstm"],
     ["parallel scan", "prefix sum", "associative scan"], ["gpu memory", "hbm"],
     ["padding", "packing", "variable length"], ["s6", "selective ssm"], ["warm up", "warmup"],
+    ["length extrapolation", "length generalization", "beyond the lengths"],
   ];
   // Words without which a question asks the same.
   const EMPTY = new Set(("a an and are as at be beside between by can did do does for from how i in "
@@ -95,14 +96,16 @@ window.makeFinder = (() => {
     return found;
   }
 
-  const scaled = (factor) => ({ title: 5 * factor, chapter: factor, text: factor });
+  const PROSE = ["title", "questions", "chapter", "text"];
+  const scaled = (factor) => ({ title: 5 * factor, questions: 2 * factor, chapter: factor,
+    text: factor, code: factor });
   const asTerms = (all) => ({ combineWith: "AND",
     queries: all.map((one) => ({ queries: [one], tokenize: (text) => [text] })) });
 
   return (sections) => {
     const known = new Set();
     const index = new MiniSearch({
-      fields: ["title", "chapter", "text"],
+      fields: [...PROSE, "code"],
       idField: "url",
       tokenize: terms,
       processTerm(term) {
@@ -126,11 +129,14 @@ window.makeFinder = (() => {
       ] };
     }
 
-    // Chapters come before the API reference, unless it is asked for by a name such as A_log.
-    function weight(url, isCode) {
+    // Chapters come before the API reference, and that of the course's own modules comes last; but
+    // an entry comes first for its name, if it can be no other word, such as selective_scan.
+    function weight(url, query, isCode) {
       const section = byUrl.get(url);
-      if (section.api) return isCode ? 2 : 0.15;
-      return section.chapter === "Glossary" ? 1.5 : 1;
+      if (!section.api) return section.chapter === "Glossary" || section.level === 1 ? 1.5 : 1;
+      if (url.startsWith("api/course.")) return 0.005;
+      const typed = words(query);
+      return isCode && words(section.title).every((word) => typed.includes(word)) ? 2 : 0.02;
     }
 
     // The part of a title that matches: all of "Δ", half of "Discretization and Δ".
@@ -145,23 +151,24 @@ window.makeFinder = (() => {
       const wanted = units(query);
       if (!wanted.length) return [];
       const isCode = /[a-z][A-Z]|_|\w\.\w/.test(query);
-      const search = (combineWith) => index.search(
+      const search = (combineWith, fields) => index.search(
         { combineWith, queries: wanted.map(either) },
-        { processTerm: (term) => term, weights: { fuzzy: 0.3, prefix: 0.3 },
-          boostDocument: (url) => weight(url, isCode) });
-      let found = search("AND");
-      if (found.length < 3) {
-        const urls = new Set(found.map((one) => one.id));
-        found = [...found, ...search("OR").filter((one) => !urls.has(one.id))];
-      }
-      return found.map(({ id, score, match, queryTerms }) => {
+        { fields, processTerm: (term) => term, weights: { fuzzy: 0.3, prefix: 0.3 },
+          boostDocument: (url) => weight(url, query, isCode) });
+      const results = new Map();
+      const add = (found, isInCode) => found.filter(({ id }) => !results.has(id))
+        .forEach((one) => results.set(one.id, { ...one, isInCode }));
+      add(search("AND", PROSE), false);
+      if (results.size < 3) add(search("OR", PROSE), false);
+      add(search("AND", [...PROSE, "code"]), true);
+      return [...results.values()].map(({ id, score, match, queryTerms, isInCode }) => {
         const section = byUrl.get(id);
         const matched = new Set(Object.keys(match));
         const share = wanted.filter(({ term, words: typed }) => queryTerms.includes(term)
           || typed.every((word) => queryTerms.includes(word))).length / wanted.length;
-        return { section, matches: (word) => terms(word).some((one) => matched.has(one)),
+        return { section, isInCode, matches: (word) => terms(word).some((one) => matched.has(one)),
           score: score * share ** 2 * (1 + 2 * titleShare(section, matched)) };
-      }).sort((a, b) => b.score - a.score);
+      }).sort((a, b) => a.isInCode - b.isInCode || b.score - a.score);
     };
   };
 })();

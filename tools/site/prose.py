@@ -3,8 +3,10 @@ notebooks become links between pages; code that names a part of the library link
 """
 
 import re
+import unicodedata
 from collections.abc import Callable
 from html import escape, unescape
+from xml.etree import ElementTree
 
 from math_core import LatexToMathML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -26,6 +28,18 @@ CORRECTIONS = [(re.compile(pattern), better) for pattern, better in (
 )]
 
 
+FORMULA = re.compile(r"<math\b.*?</math>", re.S)
+INDICES = {"msub": "_", "munder": "_", "msup": "^", "mover": "^", "msubsup": "_^",
+           "munderover": "_^"}
+ACCENTS = {"¯": "\u0304", "̲": "\u0304", "ˆ": "\u0302", "˜": "\u0303", "⏟": ""}
+"""The combining character for each accent of MathML; none for a brace."""
+RELATIONS = ("=", "≠", "≈", "<", ">", "≤", "≥", "∈", "→", "←", "⟹")
+SPACE = re.compile(r" (?=[),.;:\]])|(?<=\w) (?=[(+−])")
+"""What `plain` leaves behind an index that needs no space."""
+APPLY = "\u2061"
+"""The invisible sign between a function and its argument."""
+
+
 def render(markdown: str, find: Callable[[str], str | None] | None = None, root: str = "", *,
            escape: bool = False) -> str:
     """Convert Markdown to HTML.
@@ -45,9 +59,41 @@ def render(markdown: str, find: Callable[[str], str | None] | None = None, root:
 
 
 def text(html: str) -> str:
-    """The visible text of some HTML, in one line."""
+    """The visible text of some HTML, in one line; formulas as `in_line` writes them."""
+    html = FORMULA.sub(lambda found: escape(in_line(found.group())), html)
     html = re.sub(r"<script.*?</script>|</(?:p|li|td|th|pre|div|h\d)>", " ", html, flags=re.S)
     return " ".join(unescape(re.sub(r"<[^>]*>", "", html)).split())
+
+
+def in_line(mathml: str) -> str:
+    """A formula in one line of plain text, such as "h_t = Āh_(t−1)"."""
+    words = plain(ElementTree.fromstring(mathml.replace("&ApplyFunction;", APPLY)))
+    words = " ".join(words.replace(f"{APPLY}(", "(").replace(APPLY, " ").split())
+    return unicodedata.normalize("NFC", SPACE.sub("", words))
+
+
+def plain(node: ElementTree.Element) -> str:
+    """The plain text of one element of MathML."""
+    text = (node.text or "") + "".join(map(plain, node))
+    if node.tag in INDICES:
+        base, *indices = node
+        if indices[0].text in ACCENTS:
+            return grouped(base) + ACCENTS[indices[0].text]
+        signs = zip(INDICES[node.tag], indices, strict=True)
+        return plain(base) + "".join(sign + grouped(index) for sign, index in signs) + " "
+    if node.tag == "mfrac":
+        return "/".join(map(grouped, node))
+    if node.tag == "msqrt":
+        return f"√({text})"
+    spaced = node.tag in ("mspace", "mtd", "mtr") or text in RELATIONS
+    return f" {text} " if spaced and (text or node.get("width")) else text
+
+
+def grouped(node: ElementTree.Element) -> str:
+    """Part of a formula in parentheses, unless it is a single name or number."""
+    text = plain(node).strip()
+    is_single = len([part for part in node.iter() if part.text]) == 1
+    return text if is_single or len(text) == 1 else f"({text})"
 
 
 def formula(latex: str, display: bool) -> str:
@@ -87,9 +133,10 @@ class Renderer(IPythonRenderer):
         return super().link(without_api_links(html), page, title)
 
     def image(self, alt: str, url: str, title: str | None = None) -> str:
-        """Open a figure by itself when it is clicked."""
+        """Open a figure by itself when it is clicked; it may be wider than the screen."""
         url = url.removeprefix("../")
-        return f'<a href="{url}">{super().image(alt, url, title)}</a>'
+        picture = super().image(alt, url, title)
+        return f'<span class="wide"><a href="{url}">{picture}</a></span>'
 
     def table(self, html: str) -> str:
         return f'<div class="wide"><table>\n{html}</table></div>\n'

@@ -1,9 +1,9 @@
-// What is wider than the page scrolls by itself: a formula, a table, code. A region that scrolls can
+// What is wider than the page scrolls by itself: a formula, a table, a figure, code. A region that scrolls can
 // be reached with the Tab key, and style.css shades the side on which there is more.
 "use strict";
 
 (() => {
-  const NAMES = { TABLE: "Table", MATH: "Formula", CODE: "Code", SAMP: "Output" };
+  const NAMES = { TABLE: "Table", MATH: "Formula", CODE: "Code", SAMP: "Output", A: "Figure" };
 
   function update(region) {
     const { scrollWidth, clientWidth, scrollLeft } = region;

@@ -36,7 +36,8 @@ function piece(text, result) {
   const parts = words(text);
   const first = parts.findIndex((part, place) => place % 2 && result.matches(part));
   const from = parts.slice(0, first).join("").length > 50 ? first - 10 : 0;
-  return parts.slice(Math.max(from, 0)).join("").slice(0, 150).replace(/\S*$/, "");
+  const rest = parts.slice(Math.max(from, 0)).join("");
+  return rest.length > 150 ? rest.slice(0, 150).replace(/\S*$/, "") : rest;
 }
 
 function marked(text, result) {
@@ -56,7 +57,9 @@ function item(result) {
   link.href = new URL(encodeURI(section.url), site);
   const where = section.level === 1 && !section.api ? section.title
     : `${section.chapter} › ${section.title}`;
-  link.append(marked(where, result), marked(piece(section.text, result), result));
+  const isInProse = words(section.text).some((part, place) => place % 2 && result.matches(part));
+  const text = isInProse || !result.isInCode ? section.text : section.code;
+  link.append(marked(where, result), marked(piece(text, result), result));
   const entry = document.createElement("li");
   entry.append(link);
   return entry;
@@ -87,6 +90,8 @@ function clear() {
 
 box.addEventListener("focus", finder);
 box.addEventListener("input", search);
+
+if (matchMedia("(pointer: fine)").matches) box.placeholder = "Search ( / )";
 
 // ↓ and ↑ move through the results, Enter opens one (from the box: the first), Escape closes.
 form.addEventListener("submit", async (event) => {
