@@ -150,7 +150,8 @@ function draw(canvas, width, sizes) {
     addValues(canvas, { box: piece.box, columns: piece.columns,
       count: piece.rows * piece.columns, at: (i) => middle(piece, i),
       text: (i) => describe(piece.name, cellOf(piece, i), found(i)),
-      height: Math.max(...row.map(bottom)) + 2,    // below the cells, which are marked
+      // Below the cells, which are marked, and below the shape if there is one.
+      height: Math.max(...row.map(bottom)) + (piece.shape ? 34 : -2),
       also: (i) => [...found(i).factors.map(sign("×", "blue")),
                     ...found(i).results.map(sign("=", "green"))] });
   }
