@@ -188,7 +188,7 @@ def test_settings_that_are_refused_together_all_stay():
     (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 459)),
     (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 370)),
     (ScanStepper, "ScanStepper('Blelloch', length=8, level=5)", (810, 442)),
-    (ShapeExplorer, "ShapeExplorer(batch=2, length=4, d_inner=3, d_state=2)", (700, 471)),
+    (ShapeExplorer, "ShapeExplorer(batch=2, length=4, d_inner=3, d_state=2)", (700, 506)),
     (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 470)),
     (StateExplorer, r"StateExplorer('    for name in names:  # one by one\n', layer=0, channel=0)",
      (810, 675)),
