@@ -61,13 +61,16 @@ def test_answers_and_notes_are_kept_in_a_later_version(folders):
     chapter, own = folders
     copies.write(own, book(COURSE["cells"][0], cell("note", "my note", "markdown"), ANSWER,
                            cell("mine", "f(3)"), COURSE["cells"][2], version="3.14.0"))
+    saved = copies.read(own)
+    saved["metadata"]["widgets"] = {"of": "the reader's cells"}
+    copies.write(own, saved)
     later = book(cell("title", "# New title", "markdown"), cell("more", "new text", "markdown"),
                  STUB, cell("end", "print(f(2))", outputs=["2"]))
     publish(chapter, later)
     assert sources(own) == ["# New title", "my note", "new text", "def f(x):\n    return 2 * x\n",
                             "f(3)", "print(f(2))"]
     merged = copies.read(own)
-    assert merged["metadata"] == later["metadata"]
+    assert merged["metadata"] == later["metadata"] | {"widgets": {"of": "the reader's cells"}}
     assert merged["cells"][3] == ANSWER
     assert merged["cells"][5]["outputs"] == ["2"]
     before = own.read_bytes()

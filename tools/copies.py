@@ -129,7 +129,10 @@ def merge(base: dict, own: dict, new: dict) -> dict:
             cells.insert(place, cell)
         if any(c["id"] == cell["id"] for c in cells):
             before = cell["id"]
-    return new | {"cells": cells}
+    metadata = new["metadata"]
+    if "widgets" in own["metadata"]:                  # what draws the explorers in these cells
+        metadata = metadata | {"widgets": own["metadata"]["widgets"]}
+    return new | {"cells": cells, "metadata": metadata}
 
 
 def text(cell: dict) -> tuple[str, str]:
