@@ -228,12 +228,13 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
 
 
 def test_an_answer_survives_an_update_and_can_be_reset(browser, server):
-    """Open a copy, answer, run, save, get a later version of the course, and start again."""
+    """Open a copy, answer, run, save, come back, get a later version of the course, start again."""
     book = nbformat.read(ROOT / "notebooks" / "00_start_here.ipynb", as_version=4)
     stub = next(cell for cell in book.cells if 'exercises.check("00.1"' in cell.source)
     book.cells = [
         nbformat.v4.new_markdown_cell("# Version 1", id="title"),
-        nbformat.v4.new_code_cell("from minimamba.course import exercises", id="import"), stub]
+        nbformat.v4.new_code_cell("from minimamba.course import exercises, widgets", id="import"),
+        nbformat.v4.new_code_cell("widgets.ScanStepper()", id="explorer"), stub]
     published, mine = server.course / "published", server.course / "my_course"
     published.mkdir()
     nbformat.write(book, published / "00_start_here.ipynb")
@@ -242,6 +243,12 @@ def test_an_answer_survives_an_update_and_can_be_reset(browser, server):
     write_and_run(page, stub.source.replace("...", "return A_bar * h + B_bar * x"))
     page.get_by_text("00.1: correct").wait_for()
     save(page)
+    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.close()
+
+    page = opened(browser, server("00_start_here.ipynb", folder="my_course"))
+    page.locator(EXPLORER).wait_for()
+    every_explorer_responds(page, 1)                       # with a kernel that has run nothing
     page.close()
 
     book.cells[0].source = "# Version 2"

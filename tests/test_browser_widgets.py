@@ -798,6 +798,17 @@ def test_values_are_read_by_keyboard_and_pointer(show, name):
     assert bubble.text_content() == said[-1]
     page.mouse.move(1, 1)
     assert page.locator(".reading").count() == 0
+    page.locator("svg").dispatch_event("click", {"clientX": x, "clientY": y})     # a tap
+    assert bubble.text_content() == said[-1]
+
+
+def test_reset_goes_back_to_the_cells_settings_after_the_page_was_loaded_again(page):
+    explorer = widgets.RooflineExplorer(passes=3)
+    explorer.passes = 7
+    page.evaluate("([text, state]) => show(text, state)", [
+        explorer._esm, {**explorer.browser_state(), "initial": explorer.get_state()["initial"]}])
+    page.get_by_role("button", name="Reset").click()
+    assert values(page, "passes") == [3]
 
 
 def test_a_key_is_announced_once_when_the_hand_rests(show):

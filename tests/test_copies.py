@@ -48,7 +48,7 @@ def sources(path):
 
 def test_copies_are_made_once_and_reading_them_changes_nothing_of_the_course(folders):
     chapter, own = folders
-    assert own.read_bytes() == chapter.read_bytes()
+    assert copies.read(own) == copies.read(chapter)
     assert (own.parent / "glossary.md").read_text() == "words"
     before = chapter.read_bytes()
     copies.write(own, COURSE | {"metadata": {"language_info": {"version": "3.14.0"}}})
@@ -61,18 +61,42 @@ def test_answers_and_notes_are_kept_in_a_later_version(folders):
     chapter, own = folders
     copies.write(own, book(COURSE["cells"][0], cell("note", "my note", "markdown"), ANSWER,
                            cell("mine", "f(3)"), COURSE["cells"][2], version="3.14.0"))
+    saved = copies.read(own)
+    saved["metadata"]["widgets"] = {"of": "the reader's cells"}
+    copies.write(own, saved)
     later = book(cell("title", "# New title", "markdown"), cell("more", "new text", "markdown"),
                  STUB, cell("end", "print(f(2))", outputs=["2"]))
     publish(chapter, later)
     assert sources(own) == ["# New title", "my note", "new text", "def f(x):\n    return 2 * x\n",
                             "f(3)", "print(f(2))"]
     merged = copies.read(own)
-    assert merged["metadata"] == later["metadata"]
+    assert merged["metadata"] == later["metadata"] | {"widgets": {"of": "the reader's cells"}}
     assert merged["cells"][3] == ANSWER
     assert merged["cells"][5]["outputs"] == ["2"]
     before = own.read_bytes()
     publish(chapter, later)
     assert own.read_bytes() == before
+
+
+def test_what_the_reader_is_to_predict_is_not_in_the_copy(folders):
+    chapter, own = folders
+    prompt = cell("prompt", "**Before you run this:** how many?", "markdown")
+    answers = [cell(name, f"print({name})", outputs=["2"], execution_count=1)
+               for name in ("before", "answer", "plot", "later")]
+    later = book(answers[0], prompt, *answers[1:3], cell("text", "Two.", "markdown"), answers[3])
+
+    def outputs():
+        return [c["outputs"] for c in copies.read(own)["cells"] if c["cell_type"] == "code"]
+
+    publish(chapter, later)                                    # merged
+    assert outputs() == [["2"], [], [], ["2"]]
+    copies.reset("05", chapter.parent, own.parent)             # begun afresh
+    assert outputs() == [["2"], [], [], ["2"]]
+    copies.write(own, later)                                   # run by the reader
+    copies.update(chapter.parent, own.parent)
+    assert outputs() == 4 * [["2"]]
+    publish(chapter, book(*later["cells"], cell("end", "print(5)")))
+    assert sources(own)[-1] == "print(5)"
 
 
 def test_where_both_changed_a_cell_the_readers_stays_and_the_courses_is_quoted(folders):
@@ -101,7 +125,7 @@ def test_reset_starts_a_chapter_afresh_and_keeps_the_old_copy(folders):
     for number in (1, 2):
         copies.write(own, book(ANSWER))
         copies.reset("05", chapter.parent, own.parent)
-        assert own.read_bytes() == chapter.read_bytes()
+        assert copies.read(own) == copies.read(chapter)
         assert sources(own.with_name(f"05_selectivity_old_{number}.ipynb")) == [
             copies.text(ANSWER)[1]]
     for wrong in ("", "5", "../05", "06"):

@@ -181,19 +181,19 @@ def test_settings_that_are_refused_together_all_stay():
 
 
 @pytest.mark.parametrize(("explorer", "text", "size"), [
-    (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 436)),
-    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 495)),
-    (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 454)),
-    (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 472)),
-    (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 454)),
-    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 365)),
-    (ScanStepper, "ScanStepper('Blelloch', length=8, level=5)", (810, 438)),
-    (ShapeExplorer, "ShapeExplorer(batch=2, length=4, d_inner=3, d_state=2)", (700, 466)),
-    (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 465)),
+    (DeltaExplorer, "DeltaExplorer(delta=0.01, decay_rate=1, input='neuron')", (810, 441)),
+    (DualityExplorer, "DualityExplorer(decay=0.8, chunk_size=4, step=1)", (700, 500)),
+    (HippoExplorer, "HippoExplorer(d_state=33, time=6, measure='legs')", (810, 459)),
+    (KernelExplorer, "KernelExplorer(step=25, decay=0.9, angle=30, input='EEG')", (810, 477)),
+    (RecallExplorer, "RecallExplorer(d_state=8, pairs=24, query=1)", (810, 459)),
+    (RooflineExplorer, "RooflineExplorer(passes=15, d_state=16, dtype='float32')", (700, 370)),
+    (ScanStepper, "ScanStepper('Blelloch', length=8, level=5)", (810, 442)),
+    (ShapeExplorer, "ShapeExplorer(batch=2, length=4, d_inner=3, d_state=2)", (700, 506)),
+    (StabilityExplorer, "StabilityExplorer(real=-0.5, imaginary=1.5)", (800, 470)),
     (StateExplorer, r"StateExplorer('    for name in names:  # one by one\n', layer=0, channel=0)",
-     (810, 670)),
+     (810, 675)),
     (TokenExplorer, "TokenExplorer('..a...b..c....', letter_delta=3, noise_delta=0.01)",
-     (810, 454))])
+     (810, 459))])
 def test_a_page_without_a_kernel_gets_a_still_picture_and_text(explorers, explorer, text, size):
     data, metadata = explorers[explorer]._repr_mimebundle_()
     picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))

@@ -1,9 +1,10 @@
 """The reader's copies of the chapters: `copies.py update`, or `copies.py reset CHAPTER`.
 
 The reader works in my_course/, which git ignores, so that the course itself stays as it was
-published and `git pull` has nothing to merge. `update` makes the copies. When the course has a
-later version of a chapter, it takes over what the reader wrote, cell by cell. `reset` starts a
-chapter afresh, and keeps the old copy beside it.
+published and `git pull` has nothing to merge. `update` makes the copies. What a cell prints is left
+out where the reader is asked to predict it. When the course has a later version of a chapter,
+`update` takes over what the reader wrote, cell by cell. `reset` starts a chapter afresh, and keeps
+the old copy beside it.
 """
 
 import json
@@ -17,6 +18,8 @@ COURSE = ROOT / "notebooks"
 MINE = ROOT / "my_course"
 PUBLISHED = ".published"
 """The folder, in that of the copies, with each chapter as it was when it was copied."""
+PROMPT = "Before you run this:"
+"""In a Markdown cell: the reader predicts what the code cells up to the next one will say."""
 NEW_VERSION = "In this version of the course, the cell above is:"
 
 
@@ -36,7 +39,7 @@ def update(course: Path = COURSE, mine: Path = MINE) -> None:
             start(path, mine)
         elif base.read_bytes() != path.read_bytes():
             try:
-                merged = merge(*map(read, (base, own, path)))
+                merged = merge(read(base), read(own), without_answers(read(path)))
             except (KeyError, TypeError, ValueError):
                 print(f"{own} is no notebook and stays as it is; "
                       f"make reset CHAPTER={path.name[:2]} starts it afresh.")
@@ -54,7 +57,7 @@ def start(path: Path, mine: Path) -> None:
                    if not (name := own.with_name(f"{own.stem}_old_{number}.ipynb")).exists())
         own.rename(old)
         print(f"{own}: as published; what you had is now {old.name}")
-    write_bytes(own, path.read_bytes())
+    write(own, without_answers(read(path)))
     write_bytes(mine / PUBLISHED / path.name, path.read_bytes())
 
 
@@ -74,6 +77,26 @@ def reset(chapter: str, course: Path = COURSE, mine: Path = MINE) -> None:
         raise ValueError(f"CHAPTER: expected one of {', '.join(paths)}, got {chapter!r}")
     (mine / PUBLISHED).mkdir(parents=True, exist_ok=True)
     start(paths[chapter], mine)
+
+
+def without_answers(book: dict) -> dict:
+    """Remove what the cells after each PROMPT print and draw.
+
+    Args:
+        book: a chapter.
+
+    Returns:
+        The chapter without these outputs.
+    """
+    cells = []
+    asked = False
+    for cell in book["cells"]:
+        if cell["cell_type"] == "markdown":
+            asked = PROMPT in text(cell)[1]
+        elif asked and cell["cell_type"] == "code":
+            cell = cell | {"outputs": [], "execution_count": None}
+        cells.append(cell)
+    return book | {"cells": cells}
 
 
 def merge(base: dict, own: dict, new: dict) -> dict:
@@ -106,7 +129,10 @@ def merge(base: dict, own: dict, new: dict) -> dict:
             cells.insert(place, cell)
         if any(c["id"] == cell["id"] for c in cells):
             before = cell["id"]
-    return new | {"cells": cells}
+    metadata = new["metadata"]
+    if "widgets" in own["metadata"]:                  # what draws the explorers in these cells
+        metadata = metadata | {"widgets": own["metadata"]["widgets"]}
+    return new | {"cells": cells, "metadata": metadata}
 
 
 def text(cell: dict) -> tuple[str, str]:

@@ -47,7 +47,8 @@ if [ "$free" != "$port" ]; then
     port=$free
 fi
 
-# No pop-up about news and updates on the first page that a newcomer sees.
+# No pop-up about news and updates on the first page that a newcomer sees. The explorers are saved
+# with a notebook: without that, a reader who comes back sees "model not found" in their places.
 mkdir -p "$bin/../share/jupyter/lab/settings"
 cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"
 

@@ -14,7 +14,8 @@ HEIGHT = 0.8
 
 
 @styled
-def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1) -> Figure:
+def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1, *,
+               marked: bool = False) -> Figure:
     """Draw x, Δ, B, C and A of one sequence, and the decays exp(ΔA) of all steps.
 
     Args:
@@ -22,6 +23,7 @@ def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1) -> Figur
         d_inner: the number of channels.
         d_state: the state dimension.
         batch: the number of sequences, of which one is drawn.
+        marked: mark the first number of Δ, what it's multiplied with and where the products are.
 
     Returns:
         The figure.
@@ -30,15 +32,25 @@ def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1) -> Figur
     stride = d_state * UNIT + gap
     flat = UNIT * (2 * d_inner + 3 * d_state) + 4 * gap
     width = max(16, flat + 2, stride * length + 5)
-    figure, ax = draw.drawing(width, UNIT * (length + d_inner) + 5.2, unit=7 / 16)
+    height = UNIT * (length + d_inner) + (6.0 if marked else 5.2)
+    figure, ax = draw.drawing(width, height, unit=7 / 16)
+
+    def mark(x: float, y: float, sign: str) -> None:
+        if marked:
+            draw.words(ax, x + UNIT / 2, y + UNIT / 2, sign, bold=True, size=11)
+
     x = (width - flat) / 2
     for name, columns, axis, colour in (("x", d_inner, "d", draw.INPUT),
                                         ("Δ", d_inner, "d", draw.STEP),
                                         ("B", d_state, "n", draw.STEP),
                                         ("C", d_state, "n", draw.STEP)):
         draw.array(ax, x, top, length, columns, name, ("l", axis), colour, unit=UNIT)
+        if name == "Δ":
+            mark(x, top, "●")
         x += columns * UNIT + gap
     draw.array(ax, x, top, d_inner, d_state, "A", ("d", "n"), unit=UNIT)
+    for n in range(d_state):
+        mark(x + UNIT * n, top, "×")
     lower = top + UNIT * length + 2.1
     x = (width - stride * length + gap) / 2
     draw.words(ax, x - gap - 0.4, lower + UNIT * d_inner / 2, r"$\exp(\Delta A)$", align="right",
@@ -46,6 +58,11 @@ def ssm_shapes(length: int, d_inner: int, d_state: int, batch: int = 1) -> Figur
     for step in range(length):
         draw.array(ax, x + stride * step, lower, d_inner, d_state, f"l = {step}", ("d", "n"),
                    draw.STATE, unit=UNIT)
+    for n in range(d_state):
+        mark(x + UNIT * n, lower, "=")
+    if marked:
+        draw.words(ax, width / 2, lower + UNIT * d_inner + 1.8,
+                   "●: a number of Δ      ×: what it's multiplied with      =: the products")
     sequences = f"      b: one of {batch} sequences" if batch > 1 else ""
     draw.words(ax, width / 2, lower + UNIT * d_inner + 1.0,
                f"l: step      d: channel      n: component of the channel's state{sequences}",

@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 from minimamba.arguments import check_number, check_one_of, refuse
 from minimamba.course import plots
 
-STILL = "A still picture. In Jupyter, run the cell, and it moves."
+STILL = "▶ A still picture: in Jupyter, run the first cell and then this one, and you can move it."
 """Written into the picture that is shown in place of an explorer, and nowhere else."""
 MAX_MESSAGE = 200
 """Characters; a refused value may be long."""
@@ -150,6 +150,12 @@ class Explorer(anywidget.AnyWidget):
     """The names of the traits that the controls set; the browser can set no others."""
     message = traitlets.Unicode().tag(sync=True)
     """Why what the browser sent last was refused; empty if it was not."""
+    initial = traitlets.Dict().tag(sync=True)
+    """The settings that the cell made the explorer with; "Reset" goes back to them."""
+
+    def __init__(self, **traits: object) -> None:
+        super().__init__(**traits)
+        self.initial = self.value
 
     @property
     def value(self) -> dict:
@@ -185,8 +191,9 @@ class Explorer(anywidget.AnyWidget):
         file = BytesIO()
         figure = self._figure()
         width, height = figure.get_size_inches()
-        strip = 0.25
-        figure.text(0.995, -0.7 * strip / height, STILL, ha="right", fontsize=8, color="#555555")
+        strip = 0.3
+        figure.text(0.01, -0.7 * strip / height, STILL, fontsize=10, fontweight="bold",
+                    color="#0072b2")
         figure.savefig(file, format="png",
                        bbox_inches=Bbox.from_bounds(0, -strip, width, height + strip))
         return file.getvalue()

@@ -58,7 +58,8 @@ class ShapeExplorer(BrowserExplorer):
                 f"{math.prod(h) // self.length}, and x has {math.prod(x)}.")
 
     def _figure(self) -> Figure:
-        return plots.ssm_shapes(self.length, self.d_inner, self.d_state, batch=self.batch)
+        return plots.ssm_shapes(self.length, self.d_inner, self.d_state, batch=self.batch,
+                                marked=True)
 
     def __repr__(self) -> str:
         return (f"ShapeExplorer(batch={self.batch}, length={self.length}, "

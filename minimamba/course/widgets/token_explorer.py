@@ -71,8 +71,8 @@ class TokenExplorer(BrowserExplorer):
 
     @property
     def distinct_tokens(self) -> list[str]:
-        """The distinct tokens in order, one for each component of the state."""
-        return sorted(set(self.tokens))
+        """The noise, then the letters as they first appear: one for each component of the state."""
+        return sorted(dict.fromkeys(self.tokens), key=lambda token: token != NOISE)
 
     def delta(self) -> Tensor:
         """The step size Δ at each token, of shape (length,)."""

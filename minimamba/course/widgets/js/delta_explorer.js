@@ -8,6 +8,8 @@ import { flow, isNarrow } from "./layout.js";
 import { formatGeneral, withMinus } from "./numbers.js";
 
 const LAGS = 60;
+// In this order; a saved notebook sorts the names of the recordings.
+const INPUTS = ["neuron", "EEG", "step"];
 const LAG_RANGES = { "1 (now)": 1, "2–10": 10, "11–100": 100, "101–1000": 1000, older: Infinity };
 
 /** A recording is sent as whole numbers: 0 is its lowest sample and 9999 its highest. */
@@ -122,7 +124,7 @@ export default {
         done: "Only the product Δ|A| counts: now halve Δ and double |A|.",
         reached: () => Math.abs(Math.LN2 / (model.get("delta") * model.get("decay_rate")) - 10)
           < 0.5,
-        presets: { "hold": { delta: 0.0005, decay_rate: 1 },
+        presets: { "hold": { delta: 0.0001, decay_rate: 0.1 },
                    "average": { delta: 0.01, decay_rate: 1 },
                    "follow": { delta: 3, decay_rate: 1 } },
       },
@@ -131,7 +133,7 @@ export default {
                                  format: (value) => formatGeneral(value, 4) }),
         slider(model, "decay_rate", { label: "decay rate |A|", min: -1, max: 1, step: 0.05,
                                       log: true, format: (value) => formatGeneral(value, 3) }),
-        choices(model, "input", { label: "input x", options: Object.keys(recordings) }),
+        choices(model, "input", { label: "input x", options: INPUTS }),
       ],
       draw: (canvas, width) => {
         const name = model.get("input");

@@ -142,12 +142,16 @@ function draw(canvas, width, sizes) {
     return svg("g", { class: "sign" }, svg("rect", { class: `area ${look}`, x: x - 9, y: y - 9,
       width: 18, height: 18 }), label(x, y + 5, text));
   };
+  const bottom = ({ box: { top }, size, rows }) => top + size * rows;
   for (const piece of pieces) {
     drawPiece(canvas, piece);
+    const row = pieces.filter(({ box }) => box.top === piece.box.top);
     const found = (i) => partners(piece.name, cellOf(piece, i), sizes);
     addValues(canvas, { box: piece.box, columns: piece.columns,
       count: piece.rows * piece.columns, at: (i) => middle(piece, i),
       text: (i) => describe(piece.name, cellOf(piece, i), found(i)),
+      // Below the cells, which are marked, and below the shape if there is one.
+      height: Math.max(...row.map(bottom)) + (piece.shape ? 34 : -2),
       also: (i) => [...found(i).factors.map(sign("×", "blue")),
                     ...found(i).results.map(sign("=", "green"))] });
   }

@@ -11,6 +11,8 @@ import { addValues } from "./values.js";
 
 const MAX_LENGTH = 80;
 const HEIGHT = 776;
+// Shown where Jupyter says that the kernel is not the one that made the explorer.
+const WITHOUT_PYTHON = "The model isn't running: run the first cell, then this one.";
 const [LEFT, RIGHT, COLUMN] = [62, 92, 7.5];
 const VISIBLE = { "\n": "⏎", " ": "·" };
 
@@ -160,6 +162,7 @@ export default {
         textField(model, "text", { label: "text", rows: 2, clean, hint: `up to ${MAX_LENGTH}` }),
         slider(model, "layer", { label: "layer", min: 0, max: last.layer, step: 1 }),
         slider(model, "channel", { label: "channel", min: 0, max: last.channel, step: 1 }),
+        html("p", { class: "without-python" }, WITHOUT_PYTHON),
       ],
       draw: (svgElement, width) => {
         draw(svgElement, width, bitmaps, model.get("maps"));

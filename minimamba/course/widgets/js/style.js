@@ -83,6 +83,9 @@ export const STYLE = `
 .minimamba-explorer .caption { margin: 6px 0 0; }
 .minimamba-explorer .message { margin: 4px 0; color: var(--red); }
 .minimamba-explorer .message:empty { display: none; }
+.minimamba-explorer .without-python { display: none; margin: 4px 0; color: var(--red); }
+.jupyter-widgets-disconnected .minimamba-explorer .without-python { display: block; }
+.jupyter-widgets-disconnected:has(.minimamba-explorer)::before { display: none; }
 .minimamba-explorer .spoken {
   position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%);
 }
@@ -90,6 +93,11 @@ export const STYLE = `
   .minimamba-explorer .row { grid-template: "label value" auto "track track" auto / 1fr auto; }
   .minimamba-explorer .row > :nth-child(2) { grid-area: track; }
   .minimamba-explorer .row > .value { grid-area: value; }
+}
+@media (pointer: coarse) {
+  .minimamba-explorer :is(button, input[type=range], .choices label) { min-height: 44px; }
+  .minimamba-explorer input[type=radio] { width: 20px; height: 20px; }
+  .minimamba-explorer button { padding: 2px 14px; }
 }
 @media print {
   .minimamba-explorer .sheet { width: 100%; }

@@ -14,14 +14,16 @@ import { html } from "./elements.js";
 export function taskLine(model, settings, { ask, done, reached, presets }) {
   const sign = html("b", { class: "sign-of-success" });
   const praise = html("p", { class: "done" });
-  const first = Object.fromEntries(settings.map((name) => [name, model.get(name)]));
+  // A page without a kernel has no `initial`, and starts from what is in its file.
+  const initial = model.get("initial")
+    ?? Object.fromEntries(settings.map((name) => [name, model.get(name)]));
   const button = ([name, values]) => {
     const element = html("button", { type: "button", "data-lm-suppress-shortcuts": "true" }, name);
     element.addEventListener("click", () => setTraits(model, values));
     return element;
   };
   const element = html("div", { class: "task" }, html("p", {}, sign, ask),
-    html("div", { class: "presets" }, ...Object.entries({ ...presets, Reset: first }).map(button)));
+    html("div", { class: "presets" }, ...Object.entries({ ...presets, Reset: initial }).map(button)));
   const update = () => {
     const isDone = reached();
     sign.textContent = isDone ? "✓ Done:" : "Try it:";

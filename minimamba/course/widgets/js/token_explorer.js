@@ -26,7 +26,7 @@ export function states(text, letterDelta, noiseDelta, position, positionDelta) {
   const delta = tokens.map((token, i) =>
     (i + 1 === position ? positionDelta : token === NOISE ? noiseDelta : letterDelta));
   const gate = delta.map((step) => -Math.expm1(-step));
-  const distinct = [...new Set(tokens)].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
+  const distinct = [...new Set(tokens)].sort((a, b) => (b === NOISE) - (a === NOISE));
   let h = distinct.map(() => 0);
   const history = tokens.map((token, i) =>
     (h = h.map((value, k) => (1 - gate[i]) * value + gate[i] * (distinct[k] === token))));

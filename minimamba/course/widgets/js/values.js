@@ -1,4 +1,4 @@
-// Values read off a drawing: of what the pointer is over, or of what the arrow keys have reached.
+// Values read off a drawing: of what the pointer is over, of what was tapped, or of what the arrow keys have reached.
 
 import { html, svg } from "./elements.js";
 
@@ -13,10 +13,12 @@ export function forgetValues(canvas) {
  * Let values be read off a part of a drawing, `box`.
  *
  * There are `count` of them, in rows of `columns`; `at(i)` is the point on the canvas where one
- * stands, `text(i)` is what it says, and `also(i)` are shapes to draw with it.
+ * stands, `text(i)` is what it says, and `also(i)` are shapes to draw with it. The words are above
+ * or below the point, or at `height` where they would hide what they speak of.
  */
-export function addValues(canvas, { box, count, columns = count, at, text, also = () => [] }) {
-  areas.get(canvas)?.push({ box, count, columns, at, text, also });
+export function addValues(canvas, { box, count, columns = count, at, text, also = () => [],
+                                    height }) {
+  areas.get(canvas)?.push({ box, count, columns, at, text, also, height });
 }
 
 /**
@@ -41,7 +43,7 @@ export function valueReader(canvas) {
     element.setAttribute("aria-valuemax", Math.max(0, count() - 1));
     if (!visible || element.hidden) return;
     const [area, i] = locate(all(), index);
-    bubble = drawBubble(canvas, area.at(i), area.text(i), area.also(i));
+    bubble = drawBubble(canvas, area.at(i), area.text(i), area.also(i), area.height);
     element.setAttribute("aria-valuenow", index);
     element.setAttribute("aria-valuetext", area.text(i));
   }
@@ -59,10 +61,12 @@ export function valueReader(canvas) {
     event.preventDefault();
     set(true, index + step);
   });
-  canvas.addEventListener("pointermove", (event) => {
+  const read = (event) => {
     const found = nearest(canvas, all(), event);
     set(found !== null || document.activeElement === element, found ?? index);
-  });
+  };
+  canvas.addEventListener("pointermove", read);
+  canvas.addEventListener("click", read);    // a tap, after which the finger has left
   canvas.addEventListener("pointerleave", () => set(document.activeElement === element));
   return { element, refresh: show };
 }
@@ -104,7 +108,7 @@ function nearest(canvas, parts, event) {
 }
 
 /** A point with its value in words, which stays within the drawing. */
-function drawBubble(canvas, [x, y], text, shapes) {
+function drawBubble(canvas, [x, y], text, shapes, height = y > 36 ? y - 34 : y + 10) {
   const words = svg("text", { "text-anchor": "middle" }, text);
   const group = svg("g", { class: "reading" }, ...shapes,
     svg("circle", { class: "area ink", cx: x, cy: y, r: 4 }));
@@ -113,9 +117,8 @@ function drawBubble(canvas, [x, y], text, shapes) {
   const room = canvas.viewBox.baseVal.width;
   const width = words.getComputedTextLength() + 14;
   const left = Math.max(1, Math.min(room - width - 1, x - width / 2));
-  const top = y > 36 ? y - 34 : y + 10;
   words.setAttribute("x", left + width / 2);
-  words.setAttribute("y", top + 16);
-  group.insertBefore(svg("rect", { x: left, y: top, width, height: 24, rx: 4 }), words);
+  words.setAttribute("y", height + 16);
+  group.insertBefore(svg("rect", { x: left, y: height, width, height: 24, rx: 4 }), words);
   return group;
 }
