@@ -78,7 +78,8 @@ def no_errors(browser):
 def server(tmp_path_factory):
     """JupyterLab on a copy of the notebooks, with settings and state of its own."""
     home = tmp_path_factory.mktemp("jupyter")
-    shutil.copytree(ROOT / "notebooks", home / "course" / "notebooks")
+    for folder in ("notebooks", "benchmarks", "figures"):
+        shutil.copytree(ROOT / folder, home / "course" / folder)
     for path in (home / "course" / "notebooks").glob("*.ipynb"):
         book = nbformat.read(path, as_version=4)
         for cell in book.cells:                    # so that all outputs come from the test's run

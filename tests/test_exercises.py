@@ -3,6 +3,7 @@
 import inspect
 import json
 import linecache
+import math
 import re
 import subprocess
 import sys
@@ -39,6 +40,44 @@ def result(exercise, case):
 def changed_answer(exercise, change):
     """The solution with its results changed. That of a kernel gets the tensors of a case."""
     return lambda *tensors, **case: change(exercise.solution(*tensors, **case))
+
+
+def in_each_part(change):
+    """Apply a change to a result, or to each part of one that has several."""
+    def changed(result):
+        if isinstance(result, dict):
+            return {name: change(part) for name, part in result.items()}
+        return (type(result)(map(change, result)) if isinstance(result, (tuple, list)) else
+                change(result))
+    return changed
+
+
+def raise_an_error(result):
+    return result + None
+
+
+CHANGES = {
+    "nothing returned": lambda result: None,
+    "wrapped": lambda result: [result],
+    "text": str,
+    "raises": raise_an_error,
+    "negated": in_each_part(lambda part: -part),
+    "tripled": in_each_part(lambda part: 3 * part),
+    "NaN": in_each_part(lambda part: part * float("nan")),
+    "almost": in_each_part(lambda part: part * 1.005),
+    "one axis more": in_each_part(lambda part: torch.as_tensor(part)[None]),
+}
+"""Slips that any answer may contain."""
+OF_A_KERNEL = 5
+"""Slips that are told of any kernel: see test_exercises_kernels."""
+
+
+def last_sentence(verdict):
+    """What the verdict says is wrong; "" if it only says how the result differs."""
+    if verdict.startswith("not tried yet"):
+        return ""
+    last = re.split(r"(?<=[.:?]) ", verdict)[-1]
+    return "" if ", got " in last else last
 
 
 def names_with(kind):
@@ -112,27 +151,83 @@ def test_the_stub_is_not_tried_yet_and_the_solution_is_correct_and_folded(name, 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_at_least_two_mistakes_get_hints_of_their_own(name):
+def test_ten_mistakes_get_hints_of_their_own(name):
     exercise = exercises.find(name)
-    assert len(exercise.mistakes) >= 2
-    verdicts = []
     for hint, mistake in exercise.mistakes.items():
         verdict = exercises.verdict(exercise, mistake)
         assert re.match(r"not yet\. For .+ expected .+, (got|it was never written).+\.", verdict)
         assert verdict.endswith(hint)
-        verdicts.append(verdict)
-    assert len(set(verdicts)) == len(verdicts)
+    hints = {last_sentence(exercises.verdict(exercise, changed_answer(exercise, change)))
+             for change in CHANGES.values()} - {""}
+    assert len(exercise.mistakes) >= 2
+    told_elsewhere = OF_A_KERNEL if exercise.explain else 0
+    assert len(hints) + len(exercise.mistakes) + told_elsewhere >= 10
+
+
+def same_list_entry(x, delta, B):
+    h, states = torch.zeros_like(x[:, 0]), []
+    for t in range(x.shape[1]):
+        h *= torch.exp(-delta[:, t])
+        h += delta[:, t] * B * x[:, t]
+        states.append(h)
+    return torch.stack(states, 1)
+
+
+def in_place(x, delta, B):
+    x *= delta
+    return x
+
+
+def of_float(x, delta, B):
+    return torch.exp(B) * x
+
+
+def of_a_list(x, delta, B):
+    return torch.stack([x[0], x[0, 1:]])
+
+
+@pytest.mark.parametrize(("name", "wrong", "said"), [
+    ("00.4", same_list_entry, "Does a list hold one tensor"),
+    ("00.4", in_place, "changes its argument x in place"),
+    ("00.4", of_float, "That is a plain number, not a tensor"),
+    ("00.4", of_a_list, "in `return torch.stack([x[0], x[0, 1:]])`. `torch.stack` takes a list"),
+    ("00.4", lambda x, B: x, "keep the first line of the empty exercise"),
+    ("00.4", lambda x, delta, B: x, "That is the argument x itself"),
+    ("00.2", lambda delta, A: 7.0, "The result is always the same"),
+    ("02.1", lambda **case: exercises.find("02.1").solution(**case)[::-1], "the opposite order"),
+    ("02.1", lambda A, B, delta: (math.exp(delta * A), 1.0), "Only the second result is wrong."),
+    ("02.5", lambda A, B, delta, x: math.exp(A), "`math` and `float` take one number"),
+    *((name, lambda name=name, change=change, **case: change(exercises.find(name).solution(**case)),
+       said) for name, change, said in (
+        ("02.3", lambda delta: delta * 100, "Everything is 100 times what it should be"),
+        ("02.5", lambda h: h.roll(1, 0), "rotated by one step"),
+        ("02.5", lambda h: torch.cat([0 * h[:1], h[:-1]]), "everything is one step late"),
+        ("02.5", lambda h: torch.cat([0 * h[:1], h]), "too many at the beginning"),
+        ("02.5", lambda h: torch.cat([h[:-1], 0 * h[:1]]), "only the last entry is wrong"),
+        ("02.5", lambda h: h + (torch.arange(len(h)) > 2)[:, None], "row 3–4 wrong, row 0–2 right"),
+        ("02.5", lambda h: h.cumsum(0), "summed up along axis 0"),
+        ("02.5", lambda h: h.int(), "whole numbers"),
+        ("02.5", lambda h: h + 1, "off by the same amount, +1."),
+        ("02.5", lambda h: list(h), "`torch.stack` makes a tensor of a list"),
+        ("04.3", lambda K: K + 0j, "The result is complex"),
+        ("05.4", lambda y: y.permute(1, 2, 0), "the axes are in another order"),
+        ("05.4", lambda y: y.sum(-1), "summed over axis 2"),
+        ("A1.1", lambda values: values.conj(), "complex conjugate")))])
+def test_a_slip_of_any_exercise_is_recognized(name, wrong, said):
+    assert said in exercises.verdict(exercises.find(name), wrong)
 
 
 def test_an_unknown_mistake_gets_the_case_without_a_hint():
-    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 7.0)
-    assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7."
+    verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 7.0 + delta)
+    assert verdict == "not yet. For delta = 0.1, A = -1 expected 0.9048, got 7.1."
 
 
 def test_an_error_in_an_answer_is_reported():
     verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)
-    assert verdict == ("not yet. For delta = 0.1, A = -1 it raised ZeroDivisionError: "
-                       "division by zero")
+    assert verdict == (
+        "not yet. For delta = 0.1, A = -1 it raised ZeroDivisionError: division by zero, in "
+        '`verdict = exercises.verdict(exercises.find("00.2"), lambda delta, A: 1 / 0)`. Something '
+        "is divided by 0. Which argument makes it 0?")
 
 
 def test_an_answer_that_is_not_implemented_is_not_tried_yet():
@@ -232,6 +327,8 @@ def test_an_answer_that_is_not_a_function_is_refused():
                                               * B_bar).sum(-1).real * 2, "without a conjugate"),
     ("A1.2", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) - torch.outer(p, q), b),
      "sign is wrong"),
+    ("A1.2", lambda d, p, q, b: torch.linalg.solve(torch.diag(d) + torch.outer(p, q), b),
+     "a tensor of shape (18, 18) is made"),
     ("A1.2", lambda d, p, q, b: b / d, "diagonal only"),
     ("A1.2", lambda d, p, q, b: b / d - p * (q * b / d).sum() / d, "denominator 1"),
 ])

@@ -43,17 +43,65 @@ def empty(x, y, length, BLOCK: tl.constexpr):
 
 
 @triton.jit
+def zeros(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, tl.zeros((BLOCK,), tl.float32), offsets < length)
+
+
+@triton.jit
+def one_too_many(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, tl.load(x + offsets, offsets < length, 0.0), offsets <= length)
+
+
+@triton.jit
+def before_the_first(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets - 1, tl.load(x + offsets, offsets < length), offsets < length)
+
+
+@triton.jit
+def unmasked_sum(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, offsets * 0 + tl.sum(tl.load(x + offsets + length), 0), offsets < length)
+
+
+@triton.jit
+def nan_in_the_last_block(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    values = tl.load(x + offsets)
+    tl.store(y + offsets, values + 0 * tl.sum(values, 0), offsets < length)
+
+
+@triton.jit
+def indexed(x, y, length, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + offsets, x[offsets], offsets < length)
+
+
+@triton.jit
 def of_another_signature(x, y):
+    pass
+
+
+def copy_in_python(x, y, length, BLOCK: tl.constexpr):
     pass
 
 
 @pytest.mark.parametrize(("kernel", "verdict"), [
     (without_mask, "The kernel wrote outside of y."),
     (without_program_id, "In y: element 4–9 wrong, element 0–3 right. Every program copies"),
-    (into_its_input, "The kernel changed one of its inputs."),
-    (doubled, "All of y is wrong."),
+    (into_its_input, "The kernel changed its input x."),
+    (doubled, "All of y is wrong. Everything is 2 times what it should be."),
     (empty, "not tried yet (the kernel writes nothing)"),
-    (of_another_signature, "For length = 10 it raised")])
+    (zeros, "All of y is wrong."),
+    (one_too_many, "outside of y, one element too many."),
+    (before_the_first, "outside of y, before its first element"),
+    (unmasked_sum, "All that the kernel wrote is NaN."),
+    (nan_in_the_last_block, "got NaN. In y: element 8–9 wrong, element 0–7 right."),
+    (indexed, "aren't indexed by numbers"),
+    (of_another_signature, "Something is called with other arguments than it takes."),
+    (copy_in_python, "@triton.jit")])
 def test_a_wrong_kernel_is_told_what_is_wrong(kernel, verdict):
     assert verdict in exercises.verdict(exercises.find("07.1"), kernel)
 
@@ -73,4 +121,4 @@ def first_block_alone(a, b, h, last, length, channels, TILE: tl.constexpr, BLOCK
 def test_what_is_right_is_told_for_each_axis():
     verdict = exercises.verdict(exercises.find("07.4"), first_block_alone)
     assert "h at step 0, channel 4: expected" in verdict
-    assert "it was never written, or is NaN. In h: channel 4 wrong, channel 0–3 right." in verdict
+    assert "it was never written. In h: channel 4 wrong, channel 0–3 right." in verdict

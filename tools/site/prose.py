@@ -86,6 +86,11 @@ class Renderer(IPythonRenderer):
         page = re.sub(r"^([\w.-]*)\.(?:ipynb|md)(?=#|$)", r"\1.html", url)
         return super().link(without_api_links(html), page, title)
 
+    def image(self, alt: str, url: str, title: str | None = None) -> str:
+        """Open a figure by itself when it is clicked."""
+        url = url.removeprefix("../")
+        return f'<a href="{url}">{super().image(alt, url, title)}</a>'
+
     def table(self, html: str) -> str:
         return f'<div class="wide"><table>\n{html}</table></div>\n'
 

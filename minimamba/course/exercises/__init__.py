@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
-from numbers import Number
+from functools import cache
 
-import torch
-from torch import Tensor
-
+from minimamba.course.exercises.comparison import difference, equal, format_value
+from minimamba.course.exercises.raised import describe_error
 from minimamba.course.exercises.record import mark_solved, mark_unsolved, print_progress
+from minimamba.course.exercises.slips import changed_argument, computes, find_slip
 from minimamba.course.exercises.steps import STEPS
 from minimamba.course.exercises.stubs import published_stub
 
@@ -32,7 +32,7 @@ class WrongAnswer(Exception):
     """What is wrong with an answer, in words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """An exercise: the solution, the cases it is tested on, and typical mistakes."""
 
@@ -181,26 +181,31 @@ def verdict(exercise: Exercise, answer: Callable) -> str:
 
     Returns:
         "correct", "not tried yet", or a text that begins with "not yet", names the first case
-        that differs, and ends with a hint if the mistake is a known one.
+        that differs, and ends with what the mistake is, if that is known.
     """
     for case in exercise.cases:
         expected = exercise.call(exercise.solution, **case)
+        given = deepcopy(case)  # an answer may modify its arguments
+        wrong = f"not yet. For {_format_case(case)}"
         try:
-            got = exercise.call(answer, **deepcopy(case))  # an answer may modify its arguments
+            got = exercise.call(answer, **given)
         except NotImplementedError:
             return NOT_TRIED
         except WrongAnswer as error:
-            return f"not yet. For {_format_case(case)}: {error}"
+            return f"{wrong}: {error}"
         except Exception as error:
-            return f"not yet. For {_format_case(case)} it raised {type(error).__name__}: {error}"
+            return f"{wrong} {describe_error(error, answer)}"
+        if (got is None or got is ...) and computes(answer):
+            return (f"{wrong} expected {format_value(expected)}, got {got}. The function computes "
+                    "something, but on this way it returns nothing: end it with `return`.")
         if got is None or got is ...:
             return f"{NOT_TRIED} (the function returns nothing)"
         if isinstance(got, dict) and all(output.isnan().all() for output in got.values()):
             return f"{NOT_TRIED} (the kernel writes nothing)"
-        if not _equal(got, expected):
+        if not equal(got, expected):
             differs = (f": {exercise.explain(got, expected)}" if exercise.explain else
-                       f" expected {_format(expected)}, got {_format(got)}.")
-            return f"not yet. For {_format_case(case)}{differs}{_hint(exercise, answer)}"
+                       f" {difference(got, expected)}")
+            return f"{wrong}{differs} {_hint(exercise, answer, case, given)}".rstrip()
     return CORRECT
 
 
@@ -216,14 +221,27 @@ def _exercises(chapter: str) -> dict[str, Exercise]:
     return importlib.import_module(f"minimamba.course.exercises.chapter{chapter}").EXERCISES
 
 
-def _hint(exercise: Exercise, answer: Callable) -> str:
-    """The hint of the mistake that gives the same results as the answer in every case."""
+def _hint(exercise: Exercise, answer: Callable, case: dict, given: dict) -> str:
+    """The hint of the mistake that gives the same results as the answer in every case.
+
+    Cases in which the answer raises an error don't count.
+
+    Without one, what is recognized in any exercise: first whether the answer modified the
+    arguments of this case, which are `given` now.
+    """
     results = [_call(exercise, answer, case) for case in exercise.cases]
     for hint, mistake in exercise.mistakes.items():
-        if all(_equal(result, _call(exercise, mistake, case))
-               for result, case in zip(results, exercise.cases, strict=True)):
-            return f" {hint}"
-    return ""
+        if all(result is None or equal(result, wrong)
+               for result, wrong in zip(results, _known_results(exercise, mistake), strict=True)):
+            return hint
+    return (changed_argument(case, given)
+            or find_slip(exercise.cases, results, _known_results(exercise, exercise.solution)))
+
+
+@cache
+def _known_results(exercise: Exercise, answer: Callable) -> list:
+    """What the solution or a mistake gives in each case."""
+    return [_call(exercise, answer, case) for case in exercise.cases]
 
 
 def _call(exercise: Exercise, answer: Callable, case: dict) -> object:
@@ -234,38 +252,5 @@ def _call(exercise: Exercise, answer: Callable, case: dict) -> object:
         return None
 
 
-def _equal(got: object, expected: object) -> bool:
-    """Whether two results agree up to rounding; float32 may stand for float64."""
-    if isinstance(expected, dict):  # the outputs of a kernel, in float32
-        return got is not None and all(
-            torch.allclose(got[name], expected[name], rtol=1e-4, atol=1e-5, equal_nan=True)
-            for name in expected)
-    if isinstance(expected, (tuple, list)):
-        return (isinstance(got, (tuple, list)) and len(got) == len(expected)
-                and all(map(_equal, got, expected)))
-    try:
-        given, wanted = torch.as_tensor(got), torch.as_tensor(expected)
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    if given.shape != wanted.shape or given.is_complex() != wanted.is_complex():
-        return False
-    dtype = torch.complex128 if wanted.is_complex() else torch.float64
-    return torch.allclose(given.to(dtype), wanted.to(dtype), rtol=1e-5, atol=1e-8, equal_nan=True)
-
-
 def _format_case(case: dict) -> str:
-    return ", ".join(f"{name} = {_format(value)}" for name, value in case.items())
-
-
-def _format(value: object) -> str:
-    """A value as short text: four digits, and only the beginning of a long tensor."""
-    if isinstance(value, (tuple, list)):
-        return "(" + ", ".join(map(_format, value)) + ")"
-    if isinstance(value, Tensor) and value.numel() > 8:
-        return f"a tensor of shape {tuple(value.shape)} that starts {_format(value.flatten()[:4])}"
-    if isinstance(value, Tensor) and value.ndim:
-        return "[" + ", ".join(map(_format, value)) + "]"
-    number = value.item() if isinstance(value, Tensor) else value
-    if isinstance(number, Number) and not isinstance(number, bool):
-        return f"{number + 0:.4g}"  # + 0 makes 0 of −0
-    return repr(number)
+    return ", ".join(f"{name} = {format_value(value)}" for name, value in case.items())

@@ -49,7 +49,17 @@ EXERCISES = {
          "You forgot that the input is scaled too.":
             lambda h, x, A_bar, B_bar: A_bar * h + x,
          "The old state is missing: the new one begins with what is left of it, Ā h.":
-            lambda h, x, A_bar, B_bar: B_bar * x}),
+            lambda h, x, A_bar, B_bar: B_bar * x,
+         "The input is missing: it is added, times B̄, to what is left of the old state.":
+            lambda h, x, A_bar, B_bar: A_bar * h,
+         "The old state doesn't decay here: what is Ā for?":
+            lambda h, x, A_bar, B_bar: h + B_bar * x,
+         "The new input decays at once. Ā multiplies the old state alone: check the parentheses.":
+            lambda h, x, A_bar, B_bar: A_bar * (h + B_bar * x),
+         "The input's weight is given as B̄; it isn't 1 − Ā here.":
+            lambda h, x, A_bar, B_bar: A_bar * h + (1 - A_bar) * x,
+         "The two terms are multiplied; the new state is their sum.":
+            lambda h, x, A_bar, B_bar: A_bar * h * B_bar * x}),
     "00.2": Exercise(
         decay_per_step,
         ({"delta": 0.1, "A": -1.0}, {"delta": 2.0, "A": -3.0}),
@@ -58,7 +68,20 @@ EXERCISES = {
          "A is already negative: it needs no second minus sign.":
             lambda delta, A: math.exp(-delta * A),
          "That is the exponent. The factor is e to this power.":
-            lambda delta, A: delta * A}),
+            lambda delta, A: delta * A,
+         "Δ is missing: a longer step has to decay more.":
+            lambda delta, A: math.exp(A),
+         "That grows with a longer step, whatever A is. The exponent needs A as well.":
+            lambda delta, A: math.exp(delta),
+         "Δ and A are multiplied in the exponent, not divided.":
+            lambda delta, A: math.exp(A / delta),
+         "That is the part that is lost in one step. Asked for is the part that stays.":
+            lambda delta, A: 1 - math.exp(delta * A),
+         "That is backward Euler's 1/(1 − ΔA), an approximation; the exact factor is an "
+         "exponential.":
+            lambda delta, A: 1 / (1 - delta * A),
+         "The base is e, not 2: `math.exp`.":
+            lambda delta, A: 2 ** (delta * A)}),
     "00.3": Exercise(
         delta_from_flag,
         ({"flag": torch.tensor([0.0, 1.0, 0.0])}, {"flag": torch.tensor([1.0, 1.0, 0.0])}),
@@ -67,7 +90,17 @@ EXERCISES = {
          "Softplus is never exactly 0, so the state would leak. Here it must be held exactly.":
             lambda flag: torch.nn.functional.softplus(10 * flag - 5),
          "With a constant Δ, a flag makes no difference.":
-            lambda flag: torch.full_like(flag, 5.0)}),
+            lambda flag: torch.full_like(flag, 5.0),
+         "At a flag Δ is 1 here; it has to be 5.":
+            lambda flag: flag,
+         "The difference between flag and no flag is right, but 0 has to become exactly 0.":
+            lambda flag: 5.0 * flag + 1,
+         "That is the decay e^(−Δ), not Δ. No flag must give 0.":
+            lambda flag: torch.exp(-5.0 * flag),
+         "Δ is 0 at a flag too, so no input ever gets in.":
+            lambda flag: torch.zeros_like(flag),
+         "The softplus of 5 is a little more than 5; at a flag Δ has to be exactly 5.":
+            lambda flag: torch.nn.functional.softplus(5.0 * flag) * flag}),
     "00.4": Exercise(
         selective_states,
         ({"x": X, "delta": DELTA, "B": 0.5}, {"x": X[:1, :2], "delta": DELTA[1:, :2], "B": -2.0}),
@@ -80,5 +113,22 @@ EXERCISES = {
          "That keeps only the last state; return the states of all steps, (batch, length).":
             lambda x, delta, B: selective_states(x, delta, B)[:, -1],
          "The states are (length, batch): stack them along axis 1.":
-            lambda x, delta, B: selective_states(x, delta, B).T}),
+            lambda x, delta, B: selective_states(x, delta, B).T,
+         "That is the first-order decay, 1 − Δ. The exact one is an exponential.":
+            lambda x, delta, B: _scan(1 - delta, delta * B * x),
+         "That weights the input by (1 − e^(−Δ))B, zero-order hold. Here it is ΔB.":
+            lambda x, delta, B: _scan(torch.exp(-delta), -torch.expm1(-delta) * B * x),
+         "Nothing decays: that is the running sum of the inputs.":
+            lambda x, delta, B: (delta * B * x).cumsum(1),
+         "Each state has only its own input: add what is left of the state before.":
+            lambda x, delta, B: delta * B * x,
+         "What a step writes decays in that step already: first decay h, then add.":
+            lambda x, delta, B: _scan(torch.exp(-delta), torch.exp(-delta) * delta * B * x),
+         "All steps use the first Δ. Each has its own, in each sequence.":
+            lambda x, delta, B: selective_states(x, delta[:, :1].expand_as(delta), B),
+         "The first step is left out: the state before it is 0, and its input counts.":
+            lambda x, delta, B: _scan(torch.exp(-delta), torch.cat(
+                [torch.zeros_like(x[:, :1]), (delta * B * x)[:, 1:]], 1)),
+         "The loop runs over the batch. The length is axis 1.":
+            lambda x, delta, B: _scan(torch.exp(-delta).T, (delta * B * x).T).T}),
 }

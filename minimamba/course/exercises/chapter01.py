@@ -60,6 +60,26 @@ def _euler_for_the_input(A, B, gap):
     return torch.linalg.matrix_exp(A * gap), B * gap
 
 
+def _transposed(A, B, gap):
+    A_bar = torch.linalg.matrix_exp(A * gap)
+    return A_bar.T, torch.linalg.solve(A, A_bar @ B - B)
+
+
+def _not_divided(A, B, gap):
+    A_bar = torch.linalg.matrix_exp(A * gap)
+    return A_bar, A_bar @ B - B
+
+
+def _without_decay(A, B, gap):
+    A_bar = torch.linalg.matrix_exp(A * gap)
+    return torch.eye(len(B), dtype=A.dtype), torch.linalg.solve(A, A_bar @ B - B)
+
+
+def _backward_in_time(A, B, gap):
+    A_bar = torch.linalg.matrix_exp(-A * gap)
+    return A_bar, torch.linalg.solve(A, A_bar @ B - B)
+
+
 TIMES = torch.linspace(0.0, 2.0, 5, dtype=torch.float64)
 INPUT = torch.tensor([1.0, -2.0, 0.5, 3.0, 1.0], dtype=torch.float64)
 ROTATION = torch.tensor([[-1.0, -3.0], [3.0, -1.0]], dtype=torch.float64)
@@ -73,7 +93,17 @@ EXERCISES = {
          "A time is positive, and A is negative: check the sign.":
             lambda A: math.log(2) / A,
          "Half of the time constant is not the half-life: solve e^(At) = 1/2.":
-            lambda A: -1 / (2 * A)}),
+            lambda A: -1 / (2 * A),
+         "A faster decay, with a larger |A|, halves sooner: is it a factor or a divisor?":
+            lambda A: math.log(2) * -A,
+         "A is missing: the half-life depends on how fast the state decays.":
+            lambda A: math.log(2),
+         "To undo e^(At), take the natural logarithm, `math.log`, not that of base 10.":
+            lambda A: math.log10(2) / -A,
+         "That is what is left after half a second. Asked for is the time at which half is left.":
+            lambda A: math.exp(A / 2),
+         "A doesn't belong into the logarithm: solve e^(At) = ½ for t.":
+            lambda A: math.log(2 * -A)}),
     "01.2": Exercise(
         step_response,
         ({"A": -1.0, "B": 1.0, "t": TIMES}, {"A": -4.0, "B": 2.0, "t": TIMES}),
@@ -84,7 +114,23 @@ EXERCISES = {
          "That is the impulse response. A step input stays on, so integrate the impulse response.":
             lambda A, B, t: torch.exp(A * t) * B,
          "That is the steady state −B/A, not how h gets there.":
-            lambda A, B, t: torch.full_like(t, -B / A)}),
+            lambda A, B, t: torch.full_like(t, -B / A),
+         "That is B/A: the steady state is −B/A, and asked for is how h gets there.":
+            lambda A, B, t: torch.full_like(t, B / A),
+         "That grows without end: the state decays while the input comes in.":
+            lambda A, B, t: B * t,
+         "That is the input. The state follows it with a delay.":
+            lambda A, B, t: torch.ones_like(t),
+         "The lower end of the integral is missing: h(0) has to be 0.":
+            lambda A, B, t: torch.exp(A * t) / A * B,
+         "Multiplied by A, instead of divided: the integral of exp(At) is exp(At)/A.":
+            lambda A, B, t: (torch.exp(A * t) - 1) * A * B,
+         "That starts at the steady state and decays. It starts at 0 and rises.":
+            lambda A, B, t: -torch.exp(A * t) / A * B,
+         "B is missing, which scales the input.":
+            lambda A, B, t: (torch.exp(A * t) - 1) / A,
+         "The exponent grows with t: A is negative already.":
+            lambda A, B, t: (torch.exp(-A * t) - 1) / A * B}),
     "01.3": Exercise(
         ramp_response,
         ({"A": -1.0, "B": 1.0, "t": TIMES}, {"A": -3.0, "B": 2.0, "t": TIMES},
@@ -97,7 +143,23 @@ EXERCISES = {
          "or φ₂ of `minimamba.continuous`.":
             lambda A, B, t: B * t**2 / 2 if A == 0 else B * (torch.exp(A * t) - 1 - A * t) / A**2,
          "That is the step response. A ramp is the integral of a step, so integrate once more.":
-            lambda A, B, t: B * t * phi(1, torch.as_tensor(A * t))}),
+            lambda A, B, t: B * t * phi(1, torch.as_tensor(A * t)),
+         "That is the step response times t. A ramp's response is its integral: φ₂, not φ₁.":
+            lambda A, B, t: B * t**2 * phi(1, torch.as_tensor(A * t)),
+         "Right at A = 0 only: the state decays while the ramp comes in.":
+            lambda A, B, t: B * t**2 / 2,
+         "The factor t² in front of φ₂(At) is missing: φ₂ divides by (At)², and not by A².":
+            lambda A, B, t: B * phi(2, torch.as_tensor(A * t)),
+         "The factor in front of φ₂(At) is t²: one t is missing.":
+            lambda A, B, t: B * t * phi(2, torch.as_tensor(A * t)),
+         "φ₂ needs z = At; here t is missing in it.":
+            lambda A, B, t: B * t**2 * phi(2, torch.full_like(t, A)),
+         "B is missing, which scales the input.":
+            lambda A, B, t: t**2 * phi(2, torch.as_tensor(A * t)),
+         "The exponent has the wrong sign: z = At, and A is negative already.":
+            lambda A, B, t: B * t**2 * phi(2, torch.as_tensor(-A * t)),
+         "That is the impulse response: a ramp is integrated twice from it.":
+            lambda A, B, t: B * torch.exp(A * t)}),
     "01.4": Exercise(
         simulate,
         ({"A": ROTATION, "B": torch.tensor([1.0, 0.5], dtype=torch.float64), "x": INPUT,
@@ -113,5 +175,22 @@ EXERCISES = {
          "The input acts a sample early: x[k] is held from t[k] to t[k + 1], and changes h[k + 1].":
             lambda A, B, x, t: simulate(A, B, torch.cat([x[1:], x[-1:]]), t),
          "The gaps may differ: take each from `t`.":
-            lambda A, B, x, t: simulate(A, B, x, t[0] + (t[1] - t[0]) * torch.arange(len(t)))}),
+            lambda A, B, x, t: simulate(A, B, x, t[0] + (t[1] - t[0]) * torch.arange(len(t))),
+         "The product is A_bar h, the matrix first; that is h A_bar, with the transpose.":
+            partial(_simulate_with, _transposed),
+         "A⁻¹ is missing from B_bar: (A_bar − I)B still has to be divided by A, by "
+         "`torch.linalg.solve`.":
+            partial(_simulate_with, _not_divided),
+         "The state never decays: each step begins with A_bar h.":
+            partial(_simulate_with, _without_decay),
+         "The state grows here: the exponent is Aδ, and A needs no minus sign.":
+            partial(_simulate_with, _backward_in_time),
+         "The step is the gap t[k + 1] − t[k], not the time t[k + 1] itself.":
+            lambda A, B, x, t: simulate(A, B, x, torch.cat([t[:1], t[1:].cumsum(0)])),
+         "The state at the first time is zero; the list begins one state too late.":
+            lambda A, B, x, t: simulate(A, B, x, t)[1:],
+         "Only the last state is returned: keep one for every time.":
+            lambda A, B, x, t: simulate(A, B, x, t)[-1],
+         "The axes are (length, N): stack the states along axis 0.":
+            lambda A, B, x, t: simulate(A, B, x, t).T}),
 }

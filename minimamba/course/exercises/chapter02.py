@@ -73,7 +73,23 @@ EXERCISES = {
          "Almost: (exp(ΔA) − 1) still has to be divided by A.":
             lambda A, B, delta: (math.exp(delta * A), math.expm1(delta * A) * B),
          "That is forward Euler, the first-order approximation of the exponential.":
-            lambda A, B, delta: (1 + delta * A, delta * B)}),
+            lambda A, B, delta: (1 + delta * A, delta * B),
+         "That is backward Euler. Zero-order hold has the exact exponential.":
+            lambda A, B, delta: (1 / (1 - delta * A), delta * B / (1 - delta * A)),
+         "That is the bilinear rule. Zero-order hold has the exact exponential.":
+            lambda A, B, delta: ((1 + delta * A / 2) / (1 - delta * A / 2),
+                                 delta * B / (1 - delta * A / 2)),
+         "B̄ is divided by A, not by ΔA: its Δ is missing.":
+            lambda A, B, delta: (math.exp(delta * A), zoh(A, B, delta)[1] / delta),
+         "The exponent is ΔA: A is negative already, so the state has to decay.":
+            lambda A, B, delta: (math.exp(-delta * A), zoh(A, B, delta)[1]),
+         "Δ is missing from the exponent of Ā.":
+            lambda A, B, delta: (math.exp(A), zoh(A, B, delta)[1]),
+         "Almost: only at A = 0 the limit is not right. There the state adds up its input, for "
+         "the time Δ.":
+            lambda A, B, delta: (1.0, B) if A == 0 else zoh(A, B, delta),
+         "Almost: at A = 0 the state doesn't decay, but the input is still added.":
+            lambda A, B, delta: (1.0, 0.0) if A == 0 else zoh(A, B, delta)}),
     "02.2": Exercise(
         largest_euler_step,
         ({"A": torch.tensor([-1.0, -1000.0])}, {"A": torch.tensor([-0.5, -4.0, -2.0])}),
@@ -84,7 +100,23 @@ EXERCISES = {
          "The fastest mode is the first to become unstable, not the slowest.":
             lambda A: 2 / A.abs().min(),
          "At 1/|A| the state goes to zero in one step. It may overshoot, down to Ā = −1.":
-            lambda A: 1 / A.abs().max()}),
+            lambda A: 1 / A.abs().max(),
+         "The largest entry of A is the slowest mode, and negative. What counts is |A|.":
+            lambda A: 2 / A.max(),
+         "That is one Δ per mode, and negative: what counts is the largest |A|.":
+            lambda A: 2 / A,
+         "Turn it upside down: a larger |A| needs a smaller Δ.":
+            lambda A: A.abs().max() / 2,
+         "A larger |A| needs a smaller Δ: divide by it.":
+            lambda A: 2 * A.abs().max(),
+         "The modes don't share the limit by their mean: the fastest alone decides.":
+            lambda A: 2 / A.abs().mean(),
+         "The modes are independent, so their rates don't add up: the fastest alone decides.":
+            lambda A: 2 / A.abs().sum(),
+         "That is Ā = 1 + ΔA at Δ = 1. Asked for is the Δ at which |1 + ΔA| becomes 1.":
+            lambda A: (1 + A).abs().max(),
+         "That is the largest |A|. At which Δ is |1 + ΔA| equal to 1 for it?":
+            lambda A: A.abs().max()}),
     "02.3": Exercise(
         delta_for_fraction,
         ({"fraction": 0.3, "steps": 100, "A": -2.0},
@@ -96,7 +128,22 @@ EXERCISES = {
          "That leaves the fraction after one step. After n steps the decay is the n-th power.":
             lambda fraction, steps, A: math.log(fraction) / A,
          "Δ is positive: log(fraction) and A are both negative already.":
-            lambda fraction, steps, A: -math.log(fraction) / (steps * A)}),
+            lambda fraction, steps, A: -math.log(fraction) / (steps * A),
+         "Python divides and multiplies from left to right: a/b*c is (a/b)·c. Put the divisor in "
+         "parentheses.":
+            lambda fraction, steps, A: math.log(fraction) / steps * A,
+         "More steps leave less, so Δ has to be smaller: divide by the steps.":
+            lambda fraction, steps, A: math.log(fraction) * steps / A,
+         "That is the Δ at which this fraction is lost. Asked for is the one at which it is left.":
+            lambda fraction, steps, A: math.log(1 - fraction) / (steps * A),
+         "To undo the exponential, take the natural logarithm, `math.log`.":
+            lambda fraction, steps, A: math.log10(fraction) / (steps * A),
+         "The logarithm is missing: solve exp(nΔA) = fraction for Δ.":
+            lambda fraction, steps, A: fraction / (steps * -A),
+         "That is what one step leaves, not its Δ.":
+            lambda fraction, steps, A: fraction ** (1 / steps),
+         "That takes the whole decay as linear, 1 + nΔA. It is the exponential of nΔA.":
+            lambda fraction, steps, A: (fraction - 1) / (steps * A)}),
     "02.4": Exercise(
         token_weights,
         ({"s": S}, {"s": -S[:3]}),
@@ -109,7 +156,22 @@ EXERCISES = {
          "Those are the weights when they are written. The later steps multiply them by 1 − g.":
             lambda s: _token_weights(torch.sigmoid(s), torch.ones_like(s)),
          "That writes with softplus(s), Mamba's ΔB. The theorem is for zero-order hold.":
-            lambda s: _token_weights(softplus(s), 1 - torch.sigmoid(s))}),
+            lambda s: _token_weights(softplus(s), 1 - torch.sigmoid(s)),
+         "s is the value before the sigmoid: the gate is σ(s).":
+            lambda s: _token_weights(s, 1 - s),
+         "Token j decays in the steps j + 1 to t. Here it decays in the steps j to t − 1.":
+            lambda s: (token_weights(s) * (1 - torch.sigmoid(s))
+                       / (1 - torch.sigmoid(s))[:, None]),
+         "A token is written with the weight g; here it is written with weight 1.":
+            lambda s: _token_weights(torch.ones_like(s), 1 - torch.sigmoid(s)),
+         "Only the diagonal is there: what is left of the earlier tokens is missing.":
+            lambda s: torch.diag(torch.sigmoid(s)),
+         "The rows don't have to add up to 1. The rest belongs to the initial state, 0.":
+            lambda s: token_weights(s) / token_weights(s).sum(1, keepdim=True),
+         "Those are the weights in the last state alone: one row for each state is needed.":
+            lambda s: token_weights(s)[-1],
+         "All rows are the last one: append a copy of the row, before the next step changes it.":
+            lambda s: token_weights(s)[-1].expand(len(s), -1)}),
     "02.5": Exercise(
         discretize_and_run,
         ({"A": A, "B": B, "delta": DELTA, "x": X},
@@ -126,5 +188,24 @@ EXERCISES = {
          "That keeps only the last state; return the states of all steps, (length, N).":
             lambda A, B, delta, x: discretize_and_run(A, B, delta, x)[-1],
          "The states are (N, length): stack them along axis 0.":
-            lambda A, B, delta, x: discretize_and_run(A, B, delta, x).T}),
+            lambda A, B, delta, x: discretize_and_run(A, B, delta, x).T,
+         "That is Euler's Ā = 1 + ΔA. Zero-order hold has the exponential.":
+            lambda A, B, delta, x: _run(1 + delta[:, None] * A, delta[:, None] * B, x),
+         "Ā is exp(ΔA); here it grows. A is negative already.":
+            lambda A, B, delta, x: _run(torch.exp(-delta[:, None] * A),
+                                        torch.expm1(delta[:, None] * A) / A * B, x),
+         "Each state has only its own input: the decayed state before it is missing.":
+            lambda A, B, delta, x: torch.expm1(delta[:, None] * A) / A * B * x[:, None],
+         "What a step writes decays in that step already: first decay h, then add B̄x.":
+            lambda A, B, delta, x: _run(torch.exp(delta[:, None] * A),
+                                        torch.exp(delta[:, None] * A)
+                                        * torch.expm1(delta[:, None] * A) / A * B, x),
+         "The first step is left out: the state before it is 0, and its input counts.":
+            lambda A, B, delta, x: discretize_and_run(
+                A, B, delta, torch.cat([torch.zeros_like(x[:1]), x[1:]])),
+         "The input comes in one step late: x_t goes into h_t.":
+            lambda A, B, delta, x: discretize_and_run(
+                A, B, delta, torch.cat([torch.zeros_like(x[:1]), x[:-1]])),
+         "Δ_t is the size of step t, not the time since the start: no cumulative sum.":
+            lambda A, B, delta, x: discretize_and_run(A, B, delta.cumsum(0), x)}),
 }
