@@ -374,6 +374,8 @@ EXERCISES = {
             lambda x, delta, A, B, *rest: selective_scan(x, delta, A, 0 * B, *rest),
          "B and C are swapped: B_t writes to the state, C_t reads it.":
             lambda x, delta, A, B, C, *rest: selective_scan(x, delta, A, C, B, *rest),
+         "The state is written with C: next_state takes B_t.":
+            lambda x, delta, A, B, C, *rest: selective_scan(x, delta, A, C, C, *rest),
          "y is right. For chapter 08 uncomment the three lines that save the states.":
             _scan_with(save=False),
          "Save the state before it is updated by the first step of a chunk, not after.":
