@@ -1,8 +1,8 @@
 """The course in Chromium: its chapters in JupyterLab, its explorers there, in Notebook 7 and in
 the widget manager of VS Code.
 
-The chapters take minutes, and VS Code's widget manager comes from npm's registry: `make test`
-leaves both to `make browser`, as their mark says.
+The chapters and Notebook 7 take minutes, and VS Code's widget manager comes from npm's registry:
+`make test` leaves these to `make browser`, as their mark says.
 
 Needs Chromium or Chrome. Without one the tests are skipped with a warning; where the environment
 variable MINIMAMBA_NEEDS_BROWSER is set, as in CI, they fail instead.
@@ -471,6 +471,7 @@ def test_the_state_explorer_keeps_what_is_typed_and_follows_it(lab):
     assert lab.locator(".jp-Cell").count() == cells
 
 
+@pytest.mark.slow
 def test_every_explorer_responds_in_notebook_7(browser, server, lab):
     page = open_and_run(browser, server("every.ipynb", "notebooks"))    # in the same kernel
     every_explorer_responds(page, len(widgets.__all__))

@@ -696,6 +696,8 @@ FAULTS = [
     Fault("the weights of norms decay", "training.py",
           'name.endswith("weight") and parameter.ndim > 1', 'name.endswith("weight")',
           "test_training.py matrices", "10"),
+    Fault("what only skipped cells define is taken for defined", "course/skipping.py",
+          "self.undefined |= defined", "pass", "test_skipping.py only_skipped"),
     Fault("a bar stays in the notebook", "progress.py", '"leave": False', '"leave": True',
           "test_progress.py"),
     Fault("an installed library looks for results beside itself", "course/benchmarks.py",

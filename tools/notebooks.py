@@ -24,6 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["MINIMAMBA_SOLVED"] = str(ROOT / ".venv" / "no-exercise-solved")
 BAR = re.compile(r"[^\n]*\r")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+NO_WIDGETS = {"application/vnd.jupyter.widget-state+json": {
+    "state": {}, "version_major": 2, "version_minor": 0}}
+"""What JupyterLab saves of the widgets of a notebook in which none has run."""
 
 
 def run(path: Path) -> NotebookNode:
@@ -36,7 +39,8 @@ def run(path: Path) -> NotebookNode:
     # What JupyterLab would write into a notebook that is only opened. The kernel gave the rest.
     book.metadata = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
                                     "name": "python3"},
-                     "language_info": book.metadata.language_info}
+                     "language_info": book.metadata.language_info,
+                     "widgets": NO_WIDGETS}
     for cell in book.cells:
         cell.metadata.pop("execution", None)
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
