@@ -151,6 +151,8 @@ def calls_of(shape: ScanShape) -> dict[str, Callable[[], object]]:
 
 def cycles_on_gpu(way: str, kernel: str, shape: ScanShape, division: Plan) -> float:
     """Cycles that one kernel of a plan runs: the argument `cycles` of `measured`."""
+    if kernel == "backward" and shape.parts > 1:
+        kernel = "backward_in_parts"
     with with_plan(TODAY[way](shape.d_state), division):
         call = recorded(calls_of(shape)[way])[kernel]
     return milliseconds(call) / 1e3 * clock_during(call)

@@ -73,6 +73,31 @@ def test_the_fastest_plan_is_the_one_that_took_the_least_time():
     assert (splits, time) == ("4", "0.200")
 
 
+@pytest.mark.parametrize("d_state", [16, 32])
+@pytest.mark.parametrize(("way", "kernel"), [
+    ("forward", "forward"), ("forward", "carry"), ("backward", "backward"),
+    ("backward", "carry_back")])
+def test_each_measured_kernel_is_among_the_launches(way, kernel, d_state):
+    length = 5 * d_state                       # more than one chunk
+    x, delta, B, C = (uniform(0.5, 1, 1, length, n, seed=i).float().to(DEVICE)
+                      for i, n in enumerate((1, 1, d_state, d_state)))
+    A = -torch.ones(1, d_state, device=DEVICE, requires_grad=True)
+
+    def scan():
+        return operator.scan(x, delta, A, B, C, None, None, delta_bias=None, delta_softplus=False,
+                             initial_state=None)[0]
+
+    calls = {"forward": scan, "backward": lambda: torch.autograd.grad(scan().sum(), A)}
+    costs = tune_plan.TODAY[way](d_state)
+    shape = plan.ScanShape(1, length, 1, d_state, 1)
+    division = plan.make_plan(shape, costs, costs.kernel[0][0], 1, 1)
+    with (patch.object(tune_plan.Launcher, "__call__", lambda launcher, *tensors: None),
+          patch.object(tune_plan, "milliseconds", lambda call: call() or 1e3),
+          patch.object(tune_plan, "clock_during", lambda call: 5.0),
+          patch.object(tune_plan, "calls_of", lambda shape: calls)):
+        assert tune_plan.cycles_on_gpu(way, kernel, shape, division) == 5
+
+
 def test_launches_of_a_forced_plan_are_recorded_and_run_again():
     x, delta, B, C = (uniform(0.5, 1, 1, 3, 1, seed=i).float().to(DEVICE) for i in range(4))
     A = -torch.ones(1, 1, device=DEVICE)

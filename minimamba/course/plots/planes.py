@@ -48,7 +48,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
     """Draw square matrices of weights, none negative, side by side on one scale; zero is white.
 
     The scale is logarithmic above its lowest 2 %, so that small weights can be seen beside large
-    ones.
+    ones. The entries are squares; those of a single matrix are stretched to the figure's width.
 
     Args:
         maps: for each title a (rows, columns) matrix.
@@ -64,7 +64,8 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
     limit = max(float(matrix.max()) for matrix in maps.values())
     scale = SymLogNorm(linthresh=limit / 50, vmin=0, vmax=limit)
     for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
+        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale,
+                          aspect="equal" if len(maps) > 1 else "auto")
         ax.set(title=title, xlabel=xlabel)
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
