@@ -37,6 +37,8 @@ FIGURES = {
     "one_step": lambda: plots.one_step([0.1, 0.5], x, 1 - x, {"a": x[:2], "b": x[2:4]}),
     "powers": lambda: plots.powers({"0.5": 0.5 ** torch.arange(4), "−1": -x[:4]}),
     "eigenvalues": lambda: plots.eigenvalues({"one": x + 1j * x, "two": x - 2j * x}),
+    "roots_and_eigenvalues": lambda: plots.roots_and_eigenvalues(
+        torch.tensor([1, 1j, -1]), torch.tensor([0, 2j, torch.nan]), torch.tensor([0.5j - 0.5])),
     "real eigenvalues": lambda: plots.eigenvalues({"one": x}),
     "images": lambda: plots.images(x[:48].view(3, 4, 4), ["a", "b", "c"], x[:48].view(3, 16)),
     "one image": lambda: plots.images(x[:16].view(1, 4, 4), ["a"], x[:16].view(1, 16)),

@@ -48,7 +48,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
     """Draw square matrices of weights, none negative, side by side on one scale; zero is white.
 
     The scale is logarithmic above its lowest 2 %, so that small weights can be seen beside large
-    ones. The entries are squares; those of a single matrix are stretched to the figure's width.
+    ones.
 
     Args:
         maps: for each title a (rows, columns) matrix.
@@ -64,8 +64,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
     limit = max(float(matrix.max()) for matrix in maps.values())
     scale = SymLogNorm(linthresh=limit / 50, vmin=0, vmax=limit)
     for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
-        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale,
-                          aspect="equal" if len(maps) > 1 else "auto")
+        image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
         ax.set(title=title, xlabel=xlabel)
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
@@ -162,4 +161,44 @@ def annotated_heatmaps(maps: Mapping[str, Tensor], rows: list[str], columns: lis
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
     figure.colorbar(image, ax=axes, label=label)
+    return figure
+
+
+@styled
+def roots_and_eigenvalues(roots: Tensor, z: Tensor, eigenvalues: Tensor) -> Figure:
+    """Draw roots of unity, and where a map takes them in the plane of a matrix's eigenvalues.
+
+    Args:
+        roots: (L,), complex; the points are numbered from 0.
+        z: (L,), complex, what the roots become; NaN for one that goes to infinity.
+        eigenvalues: (N,), complex. A line joins each to the nearest z.
+
+    Returns:
+        The figure.
+    """
+    roots, z, eigenvalues = arrays(roots, z, eigenvalues)
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    left.plot(np.cos(angle), np.sin(angle), color="#b0b0b0", linewidth=0.8, linestyle="-")
+    left.set(title="roots of unity ω", aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.4, 1.4))
+    right.axvline(0, color="#b0b0b0", linewidth=0.8, linestyle="-")
+    found = z[~np.isnan(z)]
+    for eigenvalue in eigenvalues:
+        nearest = found[np.abs(found - eigenvalue).argmin()]
+        right.plot([eigenvalue.real, nearest.real], [eigenvalue.imag, nearest.imag],
+                   color="#b0b0b0", linewidth=1.0, linestyle="-")
+    right.plot(eigenvalues.real, eigenvalues.imag, linestyle="", marker="s", markersize=4,
+               color=COLOURS[1], label="eigenvalues λₙ")
+    right.set(title="z = iν, and the eigenvalues", xlim=(-0.8, 0.5))
+    for ax, points, label in ((left, roots, "ω"), (right, z, "z")):
+        ax.plot(points.real, points.imag, linestyle="", marker="o", markersize=4,
+                color=COLOURS[0], label=label)
+        ax.set(xlabel="real part", ylabel="imaginary part")
+        for k, point in enumerate(points):
+            if not np.isnan(point):
+                shift = 9 * point if ax is left else 9
+                ax.annotate(str(k), (point.real, point.imag), (shift.real, shift.imag),
+                            textcoords="offset points", ha="center", va="center")
+    right.legend(loc="upper left")
     return figure
