@@ -77,19 +77,22 @@ def test_the_spine_has_as_many_lines_as_is_said():
 def test_the_command_of_the_test_section_is_what_ci_runs():
     assert "make test" in (ROOT / ".ci/run").read_text()
 def test_decoding_speeds_are_the_measured_ones():
-    def speeds(device):
+    def speeds(device, what="decode"):
         file = ROOT / f"benchmarks/results/generation_{device}.json"
         for row in json.loads(file.read_text())["rows"]:
-            yield {name: part["decode_tokens_per_second"] for name, part in row.items()
+            yield {name: part[f"{what}_tokens_per_second"] for name, part in row.items()
                    if isinstance(part, dict)}
 
     one, _, many = speeds("cuda")
-    assert "3,600 tokens/s at batch size 1 and 139,000 tokens/s at batch size 128" in README
-    assert [round(one["ours"], -2), round(many["ours"], -3)] == [3600, 139000]
-    assert "54 and 21 times transformers" in README
-    assert [round(row["ours"] / row["transformers"]) for row in (one, many)] == [54, 21]
+    assert "3,600 tokens/s at batch size 1 and 144,000 tokens/s at batch size 128" in README
+    assert [round(one["ours"], -2), round(many["ours"], -3)] == [3600, 144000]
+    assert "67 and 17 times transformers" in README
+    assert [round(row["ours"] / row["transformers"]) for row in (one, many)] == [67, 17]
     assert "2.7 and 1.1 times the official package" in README
     assert [round(row["ours"] / row["official"], 1) for row in (one, many)] == [2.7, 1.1]
+    assert "2,048 tokens 1.3 to 1.4 times as fast as the official package" in README
+    prefill = [row["ours"] / row["official"] for row in speeds("cuda", "prefill")]
+    assert [round(extreme(prefill), 1) for extreme in (min, max)] == [1.3, 1.4]
     assert "2.5, 2.1 and 2.0 times as fast as transformers at batch sizes 1, 32 and 128" in README
     assert [round(row["ours"] / row["transformers"], 1) for row in speeds("cpu")] == [2.5, 2.1, 2.0]
 
