@@ -29,6 +29,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from minimamba.course import widgets
 
@@ -93,6 +94,8 @@ def server(tmp_path_factory):
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
                                  "name": "python3"}})
     nbformat.write(every, home / "course" / "notebooks" / "every.ipynb")
+    shutil.copytree(ROOT / "tools" / "labextension",
+                    home / "jupyter_data_dir" / "labextensions" / "minimamba")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text()),
@@ -225,6 +228,35 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
     save(page)
     saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
     assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
+    figures_follow_the_theme(page)
+
+
+def figures_follow_the_theme(page):
+    """Check that the ground of each figure is that of the page, and that of a photograph is not."""
+    figures = page.locator(".jp-RenderedImage img, .jp-RenderedMarkdown img")
+    output = page.locator(".jp-RenderedImage").first
+    photograph = base64.b64encode(picture_of(Image.new("RGB", (9, 9), "white"))).decode()
+    for theme, ground in (("Dark", 0x11), ("Light", 0xFF)):
+        change_theme(page, theme)
+        assert figures.count() > 15
+        for figure in figures.all():
+            assert corner(figure) == 3 * (ground,)
+    change_theme(page, "Dark")
+    output.evaluate("(e, png) => e.innerHTML = `<img src='data:image/png;base64,${png}'>`",
+                    photograph)
+    assert corner(output.locator("img")) == 3 * (0xFF,)
+    change_theme(page, "Light")
+
+
+def picture_of(image):
+    file = io.BytesIO()
+    image.save(file, "png")
+    return file.getvalue()
+
+
+def corner(picture):
+    """The color of the first pixel of an element of the page."""
+    return Image.open(io.BytesIO(picture.screenshot())).convert("RGB").getpixel((2, 2))
 
 
 def test_an_answer_survives_an_update_and_can_be_reset(browser, server):
@@ -337,6 +369,14 @@ def in_python(page, code, expected, seconds=30):
         page.wait_for_timeout(100)
 
 
+def change_theme(page, theme):
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
+                  f"JupyterLab {theme}")
+    page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
+    # JupyterLab removes its splash screen a while later, and fails if there is another by then.
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+
 def pole(text):
     return float(re.search(r"The pole Ā is ([\d.]+\d)", text).group(1))
 
@@ -346,11 +386,7 @@ def test_the_delta_explorer_responds_in_both_themes_to_keyboard_and_pointer(lab)
     slider = explorer.get_by_label("step size Δ")
     path = explorer.locator("path.state").get_attribute("d")
     for theme in ("Dark", "Light"):
-        lab.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                     f"JupyterLab {theme}")
-        lab.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
-        # JupyterLab removes its splash screen a while later, and fails if there is another by then.
-        lab.wait_for_selector("#jupyterlab-splash", state="detached")
+        change_theme(lab, theme)
         background = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) > 382) == (theme == "Light")
     before = pole(described(explorer))
@@ -475,6 +511,7 @@ def test_the_state_explorer_keeps_what_is_typed_and_follows_it(lab):
 def test_every_explorer_responds_in_notebook_7(browser, server, lab):
     page = open_and_run(browser, server("every.ipynb", "notebooks"))    # in the same kernel
     every_explorer_responds(page, len(widgets.__all__))
+    assert page.evaluate("'minimamba' in _JUPYTERLAB")                  # figures follow its theme
     # Errors of Notebook 7 itself, on pages without widgets too. (The second comes if JupyterLab
     # was open before, whose workspace it reads.)
     known = "(reading 'schema')", "'filebrowser:open-path' not registered"
