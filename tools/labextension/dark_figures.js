@@ -13,6 +13,7 @@ window._JUPYTERLAB.minimamba = {
       [data-jp-theme-light="false"] .jp-RenderedImage img[src*="BMVEX///"],
       [data-jp-theme-light="false"] .jp-RenderedMarkdown img[src*="/figures/"][src*=".svg"] {
         filter: invert(0.9333) hue-rotate(180deg);
+        color: black;  /* of the words in place of a missing picture */
       }
     }`;
     document.head.append(style);
