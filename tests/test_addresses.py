@@ -81,16 +81,23 @@ def test_with_an_address_badges_and_chapters_lead_there(copy):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.name[:2])
-def test_a_chapter_first_finds_the_library_or_installs_it(path, monkeypatch):
-    code = first_cell(path).split("\nimport ")[0].replace("import importlib.util", "")
+def test_a_chapter_first_finds_the_library_or_installs_it_or_says_what_to_do(
+        path, monkeypatch, tmp_path):
+    cell = first_cell(path)
+    code = cell[:cell.index("[notebook]\")\n")] + "[notebook]\")\n"
     commands = []
     shell = type("Shell", (), {"run_line_magic": lambda self, *words: commands.append(words)})()
-    names = {"importlib": importlib, "get_ipython": lambda: shell}
+    names = {"get_ipython": lambda: shell}
+    monkeypatch.chdir(path.parent)
     exec(code, names)
     assert commands == []
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     exec(code, names)
     assert commands == [("pip", "install --quiet ..[notebook]")]
+    monkeypatch.chdir(tmp_path)                  # where only the chapter is
+    with pytest.raises(AssertionError, match=r"^Get the whole course, and run make course in its"):
+        exec(code, names)
+    assert len(commands) == 1
 
 
 def test_an_installed_library_has_the_results_of_the_benchmarks(tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 
 from minimamba.course import widgets
 
@@ -69,9 +70,16 @@ def no_errors(browser):
     for page in browser.pages:
         page.errors.clear()
         if not page.shared:
-            page.evaluate("window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+            page.evaluate(SHUTDOWN)
             page.close()
     assert errors == []
+
+
+# The kernel of every.ipynb is that of the shared page, which would miss it.
+SHUTDOWN = """() => {
+    const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+    return session?.path.endsWith("every.ipynb") || session?.shutdown();
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +101,8 @@ def server(tmp_path_factory):
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python",
                                  "name": "python3"}})
     nbformat.write(every, home / "course" / "notebooks" / "every.ipynb")
+    shutil.copytree(ROOT / "tools" / "labextension",
+                    home / "jupyter_data_dir" / "labextensions" / "minimamba")
     (home / "settings").mkdir()
     (home / "settings" / "overrides.json").write_text(json.dumps({
         **json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text()),
@@ -145,8 +155,8 @@ def opened(browser, url):
     page.shared = False
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("console", lambda message: page.errors.append(message.text)
-            if message.type == "error" else None)
+    page.on("console", lambda message: page.errors.append(
+        f"{message.text} {message.location['url']}") if message.type == "error" else None)
     page.set_default_timeout(90_000)
     page.goto(url)
     page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session"
@@ -225,6 +235,28 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
     save(page)
     saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
     assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
+    figures_follow_the_theme(page)
+
+
+def figures_follow_the_theme(page):
+    """Check that the ground of a figure is that of the page, and that of a photograph is not."""
+    outputs = page.locator(".jp-RenderedImage img")
+    filters = ".jp-Notebook img", "all => all.map((e) => getComputedStyle(e).filter)"
+    change_theme(page, "Dark")
+    assert len({*page.eval_on_selector_all(*filters)}) == 1
+    assert corner(outputs.first) == corner(page.locator(".jp-RenderedMarkdown img")) == (17, 17, 17)
+    photograph = io.BytesIO()
+    Image.new("RGB", (9, 9), "white").save(photograph, "png")
+    outputs.first.evaluate("(e, png) => { e.src = `data:image/png;base64,${png}`; }",
+                           base64.b64encode(photograph.getvalue()).decode())
+    assert corner(outputs.first) == (255, 255, 255)
+    change_theme(page, "Light")
+    assert {*page.eval_on_selector_all(*filters)} == {"none"}
+
+
+def corner(picture):
+    """The color of the first pixel of an element of the page."""
+    return Image.open(io.BytesIO(picture.screenshot())).convert("RGB").getpixel((2, 2))
 
 
 def test_an_answer_survives_an_update_and_can_be_reset(browser, server):
@@ -337,6 +369,14 @@ def in_python(page, code, expected, seconds=30):
         page.wait_for_timeout(100)
 
 
+def change_theme(page, theme):
+    page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
+                  f"JupyterLab {theme}")
+    page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
+    # JupyterLab removes its splash screen a while later, and fails if there is another by then.
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+
 def pole(text):
     return float(re.search(r"The pole Ā is ([\d.]+\d)", text).group(1))
 
@@ -346,11 +386,7 @@ def test_the_delta_explorer_responds_in_both_themes_to_keyboard_and_pointer(lab)
     slider = explorer.get_by_label("step size Δ")
     path = explorer.locator("path.state").get_attribute("d")
     for theme in ("Dark", "Light"):
-        lab.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})",
-                     f"JupyterLab {theme}")
-        lab.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
-        # JupyterLab removes its splash screen a while later, and fails if there is another by then.
-        lab.wait_for_selector("#jupyterlab-splash", state="detached")
+        change_theme(lab, theme)
         background = explorer.evaluate("e => getComputedStyle(e).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", background))) > 382) == (theme == "Light")
     before = pole(described(explorer))
@@ -475,6 +511,7 @@ def test_the_state_explorer_keeps_what_is_typed_and_follows_it(lab):
 def test_every_explorer_responds_in_notebook_7(browser, server, lab):
     page = open_and_run(browser, server("every.ipynb", "notebooks"))    # in the same kernel
     every_explorer_responds(page, len(widgets.__all__))
+    assert page.evaluate("'minimamba' in _JUPYTERLAB")                  # figures follow its theme
     # Errors of Notebook 7 itself, on pages without widgets too. (The second comes if JupyterLab
     # was open before, whose workspace it reads.)
     known = "(reading 'schema')", "'filebrowser:open-path' not registered"

@@ -97,8 +97,11 @@ def test_wheel_holds_the_type_marker_the_widgets_and_the_weights(wheel):
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "minimamba").rglob(pattern)}
         assert files
         assert files <= names
-    outside = {name.split("/")[0] for name in names} - {"minimamba"}
-    assert [name for name in outside if not name.endswith(".dist-info")] == []
+    package = wheel.name.partition("-py3")[0]
+    extension = f"{package}.data/data/share/jupyter/labextensions/minimamba"
+    outside = {name for name in names
+               if not name.startswith(("minimamba/", f"{package}.dist-info/"))}
+    assert outside == {f"{extension}/package.json", f"{extension}/dark_figures.js"}
 
 
 def test_every_module_outside_plots_and_widgets_imports(run):

@@ -2,7 +2,8 @@
 
 They come from one place, [project.urls] of pyproject.toml. With a Repository there, the README
 gets badges that open the course elsewhere, and the first cell of a chapter can install the library
-from it. Without one, there are no badges, and that cell installs from the folder above it.
+from it. Without one, there are no badges, and that cell installs from the folder above it; if the
+course isn't there, because a chapter was opened alone, the cell says what to do.
 """
 
 import json
@@ -17,7 +18,7 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 BADGES = re.compile(r"(<!-- badges, by tools/addresses\.py -->\n).*?(<!-- end -->\n)", re.S)
-INSTALL = re.compile(r'    get_ipython\(\)\.run_line_magic\(\s*"pip", .install --quiet .+\)\n')
+FIND = re.compile(r'import importlib\.util\n.*?    get_ipython\(\)\.run_line_magic\(.+?\)\n', re.S)
 
 
 def project_urls(root: Path = ROOT) -> dict[str, str]:
@@ -53,13 +54,25 @@ def badges(urls: dict[str, str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def install_line(urls: dict[str, str]) -> str:
-    """The statement of a chapter's first cell that installs the library."""
-    call = "    get_ipython().run_line_magic("
-    if "Repository" not in urls:
-        return f'{call}"pip", "install --quiet ..[notebook]")\n'
-    source = f"minimamba[notebook] @ git+{urls['Repository']}"
-    return f"""{call}\n        "pip", 'install --quiet "{source}"')\n"""
+def find_library(urls: dict[str, str]) -> str:
+    """The first statements of a chapter: they install the library if it is missing."""
+    if "Repository" in urls:
+        source = f"minimamba[notebook] @ git+{urls['Repository']}"
+        return f"""\
+import importlib.util
+
+if importlib.util.find_spec("minimamba") is None:    # outside of a clone, for example on Colab
+    get_ipython().run_line_magic(
+        "pip", 'install --quiet "{source}"')
+"""
+    return """\
+import importlib.util
+import os
+
+if importlib.util.find_spec("minimamba") is None:    # another Python than that of make course
+    assert os.path.isdir("../minimamba"), "Get the whole course, and run make course in its folder."
+    get_ipython().run_line_magic("pip", "install --quiet ..[notebook]")
+"""
 
 
 def apply(root: Path = ROOT) -> None:
@@ -76,7 +89,7 @@ def apply(root: Path = ROOT) -> None:
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         book = json.loads(path.read_text(encoding="utf-8"))
         first = next(cell for cell in book["cells"] if cell["cell_type"] == "code")
-        source = INSTALL.sub(lambda _: install_line(urls), "".join(first["source"]))
+        source = FIND.sub(lambda _: find_library(urls), "".join(first["source"]), count=1)
         first["source"] = source.splitlines(keepends=True)
         text = json.dumps(book, indent=1, ensure_ascii=False, sort_keys=True)
         path.write_text(text + "\n", encoding="utf-8")

@@ -69,7 +69,7 @@ def saved_states(length: int, size: int) -> Figure:
     for y, name in ((0.9, "loop"), (2.5, f"chunks of {size}")):
         draw.words(ax, 0.2, y + 0.4, name, align="left")
     draw.words(ax, left, 0.45, "every state is saved", align="left", colour=draw.QUIET, size=8.5)
-    draw.words(ax, left, 2.05, "only states handed to the next chunk are saved; white ones are "
+    draw.words(ax, left, 2.05, "only states handed to the next chunk are saved; empty ones are "
                "recomputed", align="left", colour=draw.QUIET, size=8.5)
     for t in range(length):
         draw.cell(ax, left + t * width, 0.9, "", draw.STATE, width=width, height=0.8)

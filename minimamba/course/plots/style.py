@@ -1,7 +1,8 @@
 """The style of all figures, and the function with which a notebook shows one.
 
 The colours are those of Okabe and Ito, which people with colour blindness can tell apart; lines
-also differ in their dashes. The background is white, on light pages and on dark ones.
+also differ in their dashes. The background is white; where the page is dark,
+tools/site and tools/labextension make it dark too.
 """
 
 import os
