@@ -1,5 +1,6 @@
 """What tests of more than one module are set up with."""
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -12,6 +13,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run in Python, on the CPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    with contextlib.suppress(ImportError, AttributeError):  # of another version of Triton
+        import interpreter
+
+        interpreter.speed_up()
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
