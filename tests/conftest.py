@@ -33,6 +33,23 @@ def double():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def short_chunks(monkeypatch):
+    """In Triton's interpreter, which always walks through whole chunks, let them have 16 steps."""
+    from minimamba.scan.triton import operator, plan
+
+    def forget():
+        operator._forward_launches.cache_clear()
+        operator._backward_launches.cache_clear()
+
+    forget()
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(plan, "CHUNK", 16)
+        monkeypatch.setattr(operator, "CHUNK", 16)
+    yield
+    forget()
+
+
 @pytest.fixture(scope="module")
 def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
