@@ -1,5 +1,6 @@
 """What tests of more than one module are set up with."""
 
+import contextlib
 import os
 import shutil
 import warnings
@@ -12,6 +13,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run in Python, on the CPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    with contextlib.suppress(ImportError, AttributeError):  # of another version of Triton
+        import interpreter
+
+        interpreter.speed_up()
 
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -26,6 +31,23 @@ def double():
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def short_chunks(monkeypatch):
+    """In Triton's interpreter, which always walks through whole chunks, let them have 16 steps."""
+    from minimamba.scan.triton import operator, plan
+
+    def forget():
+        operator._forward_launches.cache_clear()
+        operator._backward_launches.cache_clear()
+
+    forget()
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(plan, "CHUNK", 16)
+        monkeypatch.setattr(operator, "CHUNK", 16)
+    yield
+    forget()
 
 
 @pytest.fixture(scope="module")

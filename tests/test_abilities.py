@@ -96,9 +96,9 @@ def test_the_published_results_have_every_stack_at_two_learning_rates_or_more(na
 @pytest.mark.parametrize("name", ["copying", "phone_book", "ratio", "code"])
 def test_compared_models_have_equal_numbers_of_parameters(name):
     sizes = []
-    for job in EXPERIMENTS[name](small=False):
+    for config in {job.config for job in EXPERIMENTS[name](small=False)}:
         with torch.device("meta"):
-            model = MambaLM(job.config)
+            model = MambaLM(config)
         sizes.append(sum(p.numel() for p in model.parameters()))
     assert max(sizes) < 1.1 * min(sizes)
     assert 4 * max(sizes) < abilities.MEGABYTE

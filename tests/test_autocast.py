@@ -54,6 +54,7 @@ def check_unchanged(function, *tensors, half, again=False):
 
 @halves
 # "compiled" is "chunked" with other arithmetic, and would compile for a minute here.
+@pytest.mark.usefixtures("short_chunks")
 @pytest.mark.parametrize("method", ["reference", "chunked", "triton"])
 def test_scan_and_its_gradients_are_the_same_under_autocast(method, half):
     if reason := why_not(method):

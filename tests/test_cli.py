@@ -418,15 +418,19 @@ def test_before_the_first_step_and_at_a_second_ctrl_c_a_training_stops_at_once()
 
 @pytest.mark.parametrize("module", ["minimamba", "minimamba.cli"])
 def test_command_runs_as_a_module(module):
-    def output(*arguments, status=0):
-        done = subprocess.run([sys.executable, "-m", module, *arguments], check=False,
-                              capture_output=True, text=True)
-        assert done.returncode == status
-        return done.stdout
+    done = subprocess.run([sys.executable, "-m", module, "info", "--checkpoint", "nowhere"],
+                          check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "minimamba info: nowhere: no such file or folder\n"
 
-    assert "{info,generate,train}" in output("--help")
-    assert output("--version") == f"minimamba {minimamba.__version__}\n"
-    output("info", "--checkpoint", "nowhere", status=2)
+
+@pytest.mark.parametrize(("option", "shown"), [
+    ("--help", "{info,generate,train}"), ("--version", f"minimamba {minimamba.__version__}\n")])
+def test_help_and_version_are_printed(option, shown, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(option)
+    assert not stopped.value.code
+    assert shown in capsys.readouterr().out
 
 
 def test_uniform_predictions_need_8_bits_per_byte():

@@ -368,6 +368,7 @@ def test_inputs_and_incoming_gradients_are_unchanged(name, double):
     CALLS[name]()
 
 
+@pytest.mark.usefixtures("short_chunks")
 @needs_triton
 def test_kernels_leave_inputs_and_incoming_gradients_unchanged():
     run_triton()

@@ -1,10 +1,13 @@
 """tools/mutants.py and tools/faults.py: the planted faults are well-formed, and detected."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 sys.path.append(str(Path(__file__).parent.parent / "tools"))
 from faults import FAULTS, Fault
@@ -44,9 +47,23 @@ def test_planting_replaces_the_text_once_or_fails(tmp_path):
         plant(fault, tmp_path)
 
 
-def test_planted_fault_is_detected_by_a_unit_test_and_a_chapter():
+CHAPTER = """
+import torch
+from minimamba import discretize
+discretize.mamba(-torch.ones(1), torch.ones(1), 1.0)
+"""
+
+
+def test_planted_fault_is_detected_by_a_unit_test_and_a_chapter(tmp_path):
+    """In a repository with a short chapter."""
     fault = next(fault for fault in FAULTS if fault.file == "discretize.py")
-    done = subprocess.run([sys.executable, ROOT / "tools" / "mutants.py", fault.name],
+    for name in ("minimamba", "benchmarks", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(new_notebook(cells=[new_code_cell(CHAPTER)]),
+                   tmp_path / "notebooks" / f"{fault.chapter}_short.ipynb")
+    done = subprocess.run([sys.executable, tmp_path / "tools" / "mutants.py", fault.name],
                           capture_output=True, text=True, check=True)
     row = next(line for line in done.stdout.splitlines() if line.startswith(f"| {fault.name} |"))
     assert f"| {fault.tests.split()[0]}::" in row

@@ -89,6 +89,7 @@ def test_scan_is_within_the_official_tolerances(length, dtype, layout):
 @pytest.mark.skipif(DEVICE == "cuda", reason="the test above runs the kernels themselves")
 @pytest.mark.parametrize(("layout", "dtype"), [
     ((2, 2), torch.bfloat16), ((None, 1), torch.float16)], ids=str)
+@pytest.mark.usefixtures("short_chunks")
 def test_kernels_in_the_interpreter_are_within_the_official_tolerances(layout, dtype, monkeypatch):
     monkeypatch.setattr(operator, "is_chosen", lambda *_: True)
     torch.manual_seed(0)

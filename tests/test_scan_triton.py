@@ -28,9 +28,14 @@ H100_SCHEDULERS = 132 * 4
 
 @pytest.fixture(autouse=True)
 def _no_plan_is_remembered():
-    """By an earlier test, which may have chosen another one."""
-    operator._forward_launches.cache_clear()
-    operator._backward_launches.cache_clear()
+    """By an earlier test, which may have chosen another one, or for a later one."""
+    def forget():
+        operator._forward_launches.cache_clear()
+        operator._backward_launches.cache_clear()
+
+    forget()
+    yield
+    forget()
 
 
 def inputs(length, *, batch=1, d_inner=3, d_state=4, groups=1):

@@ -241,20 +241,11 @@ def test_states_of_sixty_four_components_stay_in_registers(tmp_path):
     run(tmp_path, "-c", COMPILE_MANY_STATES)
 
 
-def test_kernels_before_and_after_the_scan_compile(tmp_path):
-    run(tmp_path, "-c", COMPILE_PACK)
-
-
-def test_minimal_kernels_compile_with_and_without_optional_inputs(tmp_path):
-    run(tmp_path, "-c", COMPILE_MINIMAL)
-
-
-def test_kernels_of_a_decoding_step_compile_and_wait_for_the_kernel_before(tmp_path):
-    run(tmp_path, "-c", COMPILE_DECODING)
-
-
-def test_kernels_by_rows_compile_and_load_slices_in_wide_pieces(tmp_path):
-    run(tmp_path, "-c", COMPILE_ROWS)
+def test_small_kernels_compile(tmp_path):
+    """Before and after the scan; the minimal ones, with and without optional inputs; those of a
+    decoding step, which wait for the kernel before; and by rows, which load slices in wide pieces.
+    """
+    run(tmp_path, "-c", COMPILE_PACK + COMPILE_MINIMAL + COMPILE_DECODING + COMPILE_ROWS)
 
 
 def test_kernels_of_mamba_2_compile_without_spills_for_tensor_cores_and_descriptors(tmp_path):

@@ -23,6 +23,17 @@ for module in pkgutil.walk_packages(minimamba.__path__, "minimamba."):
         importlib.import_module(module.name)
 """
 
+COMMANDS = """
+import contextlib, sys
+from minimamba.cli import main
+with contextlib.suppress(SystemExit):
+    main(["--help"])
+print("---")
+assert main(["info", "--checkpoint", sys.argv[1]]) == 0
+assert main(["train", "--out", sys.argv[2], "--steps", "2", "--d-model", "16", "--n-layer", "1",
+             "--length", "32", "--batch", "2"]) == 0
+"""
+
 
 def dependencies(requirements):
     """The installed distributions that a list of requirements needs, directly or indirectly."""
@@ -104,18 +115,13 @@ def test_wheel_holds_the_type_marker_the_widgets_and_the_weights(wheel):
     assert outside == {f"{extension}/package.json", f"{extension}/dark_figures.js"}
 
 
-def test_every_module_outside_plots_and_widgets_imports(run):
-    run("-c", IMPORTS)
-
-
-def test_help_lists_the_commands(minimamba):
-    text = minimamba("--help")
+def test_every_module_outside_plots_and_widgets_imports_and_commands_run(run, checkpoint, tmp_path):
+    """All in one process, for each takes seconds to start."""
+    text = run("-c", IMPORTS + COMMANDS, checkpoint, tmp_path / "model")
     for command in ("info", "generate", "train"):
-        assert command in text
-
-
-def test_info_describes_the_bundled_model(minimamba, checkpoint):
-    assert "266,112 parameters" in minimamba("info", "--checkpoint", checkpoint)
+        assert command in text.partition("---")[0]
+    assert "266,112 parameters" in text
+    assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
 def test_generate_continues_a_prompt_with_the_bundled_model(minimamba, checkpoint):
@@ -123,9 +129,3 @@ def test_generate_continues_a_prompt_with_the_bundled_model(minimamba, checkpoin
                      "--max-new-tokens", 8)
     assert text.startswith("def ")
     assert len(text.encode()) == len("def ") + 8 + len("\n")
-
-
-def test_train_writes_a_checkpoint(minimamba, tmp_path):
-    minimamba("train", "--out", tmp_path / "model", "--steps", 2, "--d-model", 16, "--n-layer", 1,
-              "--length", 32, "--batch", 2)
-    assert (tmp_path / "model" / "model.safetensors").is_file()
