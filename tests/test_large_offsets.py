@@ -248,7 +248,7 @@ def test_scan_and_its_gradients(two_splits, time_last):
     piece_states = array(pieces, forward.scan, "piece_states", batch, 1, d_inner, N)
     piece_states[-1, 0, -channels:] = random(channels, N, seed=8)
     last_state, chunk_states = reserve(batch, d_inner, N), reserve(batch, chunks, d_inner, N)
-    forward.scan(x, delta, A, B, C, D, z, None, None, last_state, chunk_states, y, pieces)
+    forward.scan(x, delta, A, BC, BC, D, z, None, None, last_state, chunk_states, y, pieces)
     backward = operator._backward_launches(layout, False, CPU, False, False, ("bfloat16",))
     scratch = reserve(backward.scratch)
     dBC = array(scratch, backward.scan, "dBC_parts", batch, 1, chunks * 16, 2, N)
@@ -256,8 +256,8 @@ def test_scan_and_its_gradients(two_splits, time_last):
     dD = array(scratch, backward.scan, "dD_parts", batch, chunks, d_inner)
     d_pieces = array(scratch, backward.scan, "piece_states", batch, 1, d_inner, N)
     assert dBC[0].numel() > 2**31
-    backward.carry(dy, delta, A, C, z, None, scratch)
-    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
+    backward.carry(dy, delta, A, BC, z, None, scratch)
+    backward.scan(x, delta, A, BC, BC, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
                   y_again, scratch)
     backward.finish(reserve(d_inner, N), reserve(d_inner), reserve(d_inner), torch.empty_like(dC),
                     dC, scratch)

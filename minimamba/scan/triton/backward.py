@@ -76,7 +76,7 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states
     span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
     dh = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
@@ -168,7 +168,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
     dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
-                    first_row(C_ptr, rows, block, STEP, GROUP), z_ptr,
+                    first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0), z_ptr,
                     d_out_ptr)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
     chunks = tl.cdiv(span.end - begin, CHUNK)

@@ -136,7 +136,7 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
     span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
     D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     h = state_entering_split(initial_state, piece_states, piece_deltas, A_log2e, block, pieces,

@@ -220,7 +220,7 @@ class _Backward(NamedTuple):
     finish: Launcher
     scratch: int
     """The elements of what these kernels write for each other."""
-    dBC_parts: int
+    dBC_elements: int
     """Those of the parts of dB and dC, which come first."""
 
 
@@ -259,8 +259,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     BC = A.new_empty(*launches.BC)
     if launches.pack:
         launches.pack(B, C, BC)
-        B = BC                                # which begins with it
-        C = BC.select(3, 1)
+        B = C = BC
     pieces = None
     if launches.carry:
         pieces = A.new_empty(launches.pieces)
@@ -350,10 +349,9 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     A, D, delta_bias, d_last_state = _contiguous(A, D, delta_bias, d_last_state)
     BC_given = B, C
     if launches.is_packed:
-        B = BC                                # which begins with it
-        C = BC.select(3, 1)
+        B = C = BC
     scratch = A.new_empty(launches.scratch)
-    scratch[:launches.dBC_parts].zero_()
+    scratch[:launches.dBC_elements].zero_()
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, scratch)
     dx = torch.empty_like(x)
@@ -395,9 +393,9 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
                 "dB_programs": batch * sizes.B_groups * row_blocks}
     per_chunk = batch * shape.sections * shape.d_inner
-    dBC_parts = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
+    dBC_elements = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
     places, elements = arrange({
-        "dBC_parts": dBC_parts, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
+        "dBC_parts": dBC_elements, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
         "dD_parts": per_chunk, "d_bias_parts": per_chunk, **_sizes_of_pieces(plan.carry, shape),
         **_sizes_of_scratch(shape, splits)})
     finish = Launcher(
@@ -410,7 +408,7 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
         _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
                   plan.kernel, constants, places, SOFTPLUS=delta_softplus,
                   ATOMIC=not is_deterministic),
-        finish, elements, dBC_parts)
+        finish, elements, dBC_elements)
 
 
 def _launcher(kernel, launch: Launch | None, constants: dict, places: dict,
