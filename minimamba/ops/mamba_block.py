@@ -61,7 +61,7 @@ class Kept(NamedTuple):
     """(batch, length, dt_rank + 2 d_state): Δ_low, B and C."""
     chunk_states: Tensor
     """From the scan's `forward_pass`, and so is BC."""
-    BC: Tensor
+    BC: Tensor | None
 
 
 def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool) -> bool:

@@ -205,9 +205,9 @@ class _Forward(NamedTuple):
     pieces: int
     """The elements of what `carry` writes for `scan`."""
     BC: tuple[int, ...]
-    """The shape of the packed B and C, empty if they are not packed."""
+    """The shape of the packed B and C."""
     chunk_states: tuple[int, ...]
-    """The shape of the states that are saved, empty if none are."""
+    """The shape of the states that are saved for the backward pass."""
 
 
 class _Backward(NamedTuple):
@@ -227,7 +227,7 @@ class _Backward(NamedTuple):
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
                  initial_state: Tensor | None, needs_grad: bool,
-                 time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+                 time_last: bool = False) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Run the kernels of the forward pass.
 
     Args:
@@ -245,8 +245,8 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second.
 
     Returns:
-        y; the last state; the state before each chunk, (batch, chunks, d_inner, N), empty without
-        `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, empty if they read B
+        y; the last state; the state before each chunk, (batch, chunks, d_inner, N), None without
+        `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, None if they read B
         and C.
     """
     x, delta, z = _in_one_layout(x, delta, z)
@@ -256,8 +256,9 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     A = _pad_states(A, launches.missing_states)
     initial_state = _pad_states(initial_state, launches.missing_states)
     A, D, delta_bias, initial_state = _contiguous(A, D, delta_bias, initial_state)
-    BC = A.new_empty(*launches.BC)
+    BC = None
     if launches.pack:
+        BC = A.new_empty(launches.BC)
         launches.pack(B, C, BC)
         B = C = BC
     pieces = None
@@ -266,9 +267,9 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         launches.carry(x, delta, A, B, delta_bias, pieces)
     y = torch.empty_like(x)
     last_state = A.new_empty(x.shape[0], *A.shape)
-    chunk_states = A.new_empty(*launches.chunk_states)
-    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state,
-                  chunk_states if needs_grad else None, y, pieces)
+    chunk_states = A.new_empty(launches.chunk_states) if needs_grad else None
+    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state, chunk_states, y,
+                  pieces)
     return y, _without_padding(last_state, launches.missing_states), chunk_states, BC
 
 
@@ -292,13 +293,25 @@ def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
         shape.d_state - sizes.d_state, packing,
         _launcher(forward.carry, plan.carry, constants, places, SOFTPLUS=delta_softplus),
         _launcher(forward.forward, plan.kernel, constants, places, SOFTPLUS=delta_softplus),
-        elements, _packed_shape(sizes), _chunk_states_shape(shape, needs_grad))
+        elements, _packed_shape(sizes), _chunk_states_shape(shape))
+
+
+def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+             z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+             initial_state: Tensor | None, needs_grad: bool,
+             time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`forward_pass`, with an empty tensor where that returns None."""
+    outputs = forward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
+                           needs_grad, time_last)
+    y, last_state, chunk_states, BC = (A.new_empty(0) if t is None else t for t in outputs)
+    return y, last_state, chunk_states, BC
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-              chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-              has_initial_state: bool, time_last: bool = False) -> list[Tensor]:
+              chunk_states: Tensor, BC: Tensor | None, d_out: Tensor,
+              d_last_state: Tensor | None, has_initial_state: bool,
+              time_last: bool = False) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z and delta_bias, whether or not D and delta_bias are
     given, that of z empty if z is not; and of the initial state, if there is one."""
     return backward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC,
@@ -307,8 +320,8 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
 
 def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                   z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-                  chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-                  has_initial_state: bool, time_last: bool = False,
+                  chunk_states: Tensor, BC: Tensor | None, d_out: Tensor,
+                  d_last_state: Tensor | None, has_initial_state: bool, time_last: bool = False,
                   y_again: Tensor | None = None) -> list[Tensor]:
     """Compute the gradients of `forward_pass`.
 
@@ -467,8 +480,8 @@ def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, ne
     x, _, _ = _in_one_layout(x, delta, z)
     sizes = _sizes_of(*_layout(x, A, B, C, time_last))
     return (torch.empty_like(x), A.new_empty(sizes.kernel.batch, *A.shape),
-            A.new_empty(_chunk_states_shape(sizes.kernel, needs_grad)),
-            A.new_empty(_packed_shape(sizes)))
+            A.new_empty(_chunk_states_shape(sizes.kernel) if needs_grad else 0),
+            A.new_empty(_packed_shape(sizes) if sizes.is_packed else 0))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
@@ -481,8 +494,9 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
             *d_initial_states]
 
 
-_apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_gradients,
-                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2)
+_apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients,
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2,
+                        eager_forward=forward_pass)
 
 
 def _layout(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> tuple:
@@ -551,12 +565,11 @@ def _sizes_of_scratch(shape: ScanShape, splits: int) -> dict[str, int]:
 def _packed_shape(sizes: _Sizes) -> tuple[int, ...]:
     """The shape of BC."""
     shape = sizes.kernel
-    return (shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk, shape.groups, 2,
-            shape.d_state)
+    return shape.batch, shape.chunks * shape.chunk, shape.groups, 2, shape.d_state
 
 
-def _chunk_states_shape(shape: ScanShape, needs_grad: bool) -> tuple[int, ...]:
-    return shape.batch, shape.chunks if needs_grad else 0, shape.d_inner, shape.d_state
+def _chunk_states_shape(shape: ScanShape) -> tuple[int, ...]:
+    return shape.batch, shape.chunks, shape.d_inner, shape.d_state
 
 
 def _in_one_layout(x: Tensor, delta: Tensor,
