@@ -258,7 +258,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     A, D, delta_bias, initial_state = _contiguous(A, D, delta_bias, initial_state)
     BC = None
     if launches.pack:
-        BC = A.new_empty(launches.BC)
+        BC = A.new_empty(*launches.BC)
         launches.pack(B, C, BC)
         B = C = BC
     pieces = None
@@ -267,7 +267,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         launches.carry(x, delta, A, B, delta_bias, pieces)
     y = torch.empty_like(x)
     last_state = A.new_empty(x.shape[0], *A.shape)
-    chunk_states = A.new_empty(launches.chunk_states) if needs_grad else None
+    chunk_states = A.new_empty(*launches.chunk_states) if needs_grad else None
     launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state, chunk_states, y,
                   pieces)
     return y, _without_padding(last_state, launches.missing_states), chunk_states, BC
