@@ -163,8 +163,9 @@ FAULTS = [
           "test_mixers.py padding_beside"),
     # The scan.
     Fault("the scan loses its first state", "scan/__init__.py",
-          "        initial_state=initial_state)\n    y = y if", "        initial_state=None)\n"
-          "    y = y if", "test_scan.py split_sequence", "00"),
+          "        initial_state=initial_state, **options)\n    y = y if",
+          "        initial_state=None, **options)\n    y = y if",
+          "test_scan.py split_sequence", "00"),
     Fault("half precision accumulates in half precision", "scan/checks.py",
           "torch.float64 if x.dtype == torch.float64 else torch.float32", "x.dtype",
           "test_scan.py half", "08"),

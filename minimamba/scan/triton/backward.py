@@ -59,17 +59,34 @@ from minimamba.scan.triton.memory import (
     unpack_channels,
 )
 
+ZEROS = tl.constexpr(1024)
+"""Elements that a program sets to 0 at a time."""
+
+
+@triton.jit
+def write_zeros(pointer, elements, SIZE: tl.constexpr):
+    """Write zeros to an array; each program of the grid writes some of them."""
+    programs = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
+    program = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0)
+    program += tl.program_id(0)
+    for first in range(program.to(tl.int64) * SIZE, elements, programs.to(tl.int64) * SIZE):
+        place = tl.arange(0, SIZE)
+        tl.store(pointer + first + place, 0.0, place < elements - first)
+
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
-               rows, length, piece_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
-               N: tl.constexpr, SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, dBC_parts, piece_states,
+               piece_deltas, dBC_tiles, rows, length, piece_steps, pieces,
+               groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
+               SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
                GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
                RUN: tl.constexpr):
-    """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
+    """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ; and
+    write the zeros with which `dBC_parts` begins, so many tiles in all.
 
     Grid: (blocks of channels, pieces of all splits but the first, batch).
     """
+    write_zeros(dBC_parts, dBC_tiles.to(tl.int64) * (2 * TILE * N), ZEROS)
     block = locate_block(groups, d_inner, N, TILE, PER_LANE)
     begin = (pieces + tl.program_id(1)) * piece_steps
     end = tl.minimum(begin + piece_steps, length)

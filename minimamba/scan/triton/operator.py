@@ -123,7 +123,8 @@ def is_chosen(x: Tensor, d_state: int) -> bool:
 
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None, time_last: bool = False) -> tuple[Tensor, Tensor]:
+         initial_state: Tensor | None, time_last: bool = False,
+         wants_last_state: bool = True) -> tuple[Tensor, Tensor | None]:
     """Run the scan by the kernels.
 
     Args:
@@ -139,6 +140,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         initial_state: (batch, d_inner, d_state), float32; zeros if None.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second;
             so in the official layout.
+        wants_last_state: whether the last state is used; otherwise it may be None.
 
     Returns:
         y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
@@ -156,9 +158,10 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     needs_grad = torch.is_grad_enabled() and any(
         t.requires_grad for t in tensors if t is not None)
     # Without gradients, an autograd.Function would only take time.
-    run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
+    is_compiling = torch.compiler.is_compiling()
+    run = _apply if needs_grad or is_compiling else forward_pass
     y, last_state, *_ = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
-                            needs_grad, time_last)
+                            needs_grad, time_last, wants_last_state or is_compiling)
     return y, last_state
 
 
@@ -226,8 +229,9 @@ class _Backward(NamedTuple):
 
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-                 initial_state: Tensor | None, needs_grad: bool,
-                 time_last: bool = False) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+                 initial_state: Tensor | None, needs_grad: bool, time_last: bool = False,
+                 wants_last_state: bool = True,
+                 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Run the kernels of the forward pass.
 
     Args:
@@ -243,6 +247,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         initial_state: (batch, d_inner, d_state); zeros if None.
         needs_grad: whether to save states for `backward_pass`.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second.
+        wants_last_state: whether to return the last state; None otherwise.
 
     Returns:
         y; the last state; the state before each chunk, (batch, chunks, d_inner, N), None without
@@ -251,7 +256,7 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     """
     x, delta, z = _in_one_layout(x, delta, z)
     launches = _forward_launches(
-        _layout(x, A, B, C, time_last), delta_softplus, x.device, needs_grad,
+        _layout(x, A, B, C, time_last), delta_softplus, x.device, (needs_grad, wants_last_state),
         dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
     A = _pad_states(A, launches.missing_states)
     initial_state = _pad_states(initial_state, launches.missing_states)
@@ -266,16 +271,18 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         pieces = A.new_empty(launches.pieces)
         launches.carry(x, delta, A, B, delta_bias, pieces)
     y = torch.empty_like(x)
-    last_state = A.new_empty(x.shape[0], *A.shape)
+    last_state = A.new_empty(x.shape[0], *A.shape) if wants_last_state else None
     chunk_states = A.new_empty(*launches.chunk_states) if needs_grad else None
     launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state, chunk_states, y,
                   pieces)
-    return y, _without_padding(last_state, launches.missing_states), chunk_states, BC
+    if launches.missing_states and wants_last_state:
+        last_state = _without_padding(last_state, launches.missing_states)
+    return y, last_state, chunk_states, BC
 
 
 @lru_cache(maxsize=LAUNCHES)
 def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
-                      needs_grad: bool, dtypes: tuple) -> _Forward:
+                      which_states: tuple[bool, bool], dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
@@ -298,11 +305,11 @@ def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
 
 def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
              z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-             initial_state: Tensor | None, needs_grad: bool,
-             time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+             initial_state: Tensor | None, needs_grad: bool, time_last: bool = False,
+             wants_last_state: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`forward_pass`, with an empty tensor where that returns None."""
     outputs = forward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
-                           needs_grad, time_last)
+                           needs_grad, time_last, wants_last_state)
     y, last_state, chunk_states, BC = (A.new_empty(0) if t is None else t for t in outputs)
     return y, last_state, chunk_states, BC
 
@@ -364,9 +371,10 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     if launches.is_packed:
         B = C = BC
     scratch = A.new_empty(launches.scratch)
-    scratch[:launches.dBC_elements].zero_()
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, scratch)
+    else:
+        scratch[:launches.dBC_elements].zero_()
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
     d_delta = torch.empty_like(delta) if y_again is None else delta
@@ -407,6 +415,7 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
                 "dB_programs": batch * sizes.B_groups * row_blocks}
     per_chunk = batch * shape.sections * shape.d_inner
     dBC_elements = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
+    constants["dBC_tiles"] = dBC_elements // (2 * shape.tile * shape.d_state)
     places, elements = arrange({
         "dBC_parts": dBC_elements, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
         "dD_parts": per_chunk, "d_bias_parts": per_chunk, **_sizes_of_pieces(plan.carry, shape),
@@ -456,7 +465,7 @@ def _constants(sizes: _Sizes, plan: Plan) -> dict:
 
 
 def _save(ctx, inputs, output):
-    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last = inputs
+    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last, _ = inputs
     _, _, chunk_states, BC = output
     ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states, BC)
     ctx.options = delta_softplus, initial_state is not None, time_last
@@ -472,14 +481,15 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
         has_initial_state, time_last)
     return (dx, d_delta, dA, dB, dC, None if D is None else dD, None if z is None else dz,
             None if delta_bias is None else d_bias, None,
-            d_initial_state[0] if has_initial_state else None, None, None)
+            d_initial_state[0] if has_initial_state else None, None, None, None)
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad,
-          time_last=False):
+          time_last=False, wants_last_state=True):
     x, _, _ = _in_one_layout(x, delta, z)
     sizes = _sizes_of(*_layout(x, A, B, C, time_last))
-    return (torch.empty_like(x), A.new_empty(sizes.kernel.batch, *A.shape),
+    last_state = (sizes.kernel.batch, *A.shape) if wants_last_state else 0
+    return (torch.empty_like(x), A.new_empty(last_state),
             A.new_empty(_chunk_states_shape(sizes.kernel) if needs_grad else 0),
             A.new_empty(_packed_shape(sizes) if sizes.is_packed else 0))
 
