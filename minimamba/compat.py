@@ -101,7 +101,7 @@ def selective_scan_fn(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     if operator.is_chosen(u, A.shape[1]):
         y, last_state = operator.scan(
             u, delta, A.float(), B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
-            initial_state=None, time_last=True)
+            initial_state=None, time_last=True, wants_last_state=return_last_state)
         return (y, last_state) if return_last_state else y
     if can_read_values(u):
         check_finite("u", u)

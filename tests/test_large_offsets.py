@@ -14,6 +14,7 @@ from systems import randn
 from minimamba import selective_scan, ssd
 from minimamba.ops import causal_conv1d, decode, gated_norm
 from minimamba.scan import why_not
+from minimamba.scan.triton import backward as backward_kernels
 from minimamba.scan.triton import operator
 from minimamba.scan.triton import plan as plan_module
 from minimamba.scan.triton.plan import ScanShape, make_plan
@@ -221,7 +222,7 @@ def two_splits(monkeypatch):
 
 
 @pytest.mark.parametrize("time_last", [False, True], ids=["channels last", "time last"])
-def test_scan_and_its_gradients(two_splits, time_last):
+def test_scan_and_its_gradients(two_splits, monkeypatch, time_last):
     batch, d_inner, N, tail, channels = 2, 1040, 16, 12, 8
     length = 2**26 + tail
 
@@ -248,7 +249,7 @@ def test_scan_and_its_gradients(two_splits, time_last):
     piece_states = array(pieces, forward.scan, "piece_states", batch, 1, d_inner, N)
     piece_states[-1, 0, -channels:] = random(channels, N, seed=8)
     last_state, chunk_states = reserve(batch, d_inner, N), reserve(batch, chunks, d_inner, N)
-    forward.scan(x, delta, A, B, C, D, z, None, None, last_state, chunk_states, y, pieces)
+    forward.scan(x, delta, A, BC, BC, D, z, None, None, last_state, chunk_states, y, pieces)
     backward = operator._backward_launches(layout, False, CPU, False, False, ("bfloat16",))
     scratch = reserve(backward.scratch)
     dBC = array(scratch, backward.scan, "dBC_parts", batch, 1, chunks * 16, 2, N)
@@ -256,8 +257,15 @@ def test_scan_and_its_gradients(two_splits, time_last):
     dD = array(scratch, backward.scan, "dD_parts", batch, chunks, d_inner)
     d_pieces = array(scratch, backward.scan, "piece_states", batch, 1, d_inner, N)
     assert dBC[0].numel() > 2**31
-    backward.carry(dy, delta, A, C, z, None, scratch)
-    backward.scan(x, delta, A, B, C, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
+    # Zeros are written by all programs in turn.
+    at_once, programs = 2**18, prod(backward.carry._grid)
+    monkeypatch.setattr(backward_kernels.ZEROS, "value", at_once)
+    by_the_last = (dBC.numel() // at_once // programs * programs - 1) * at_once
+    dBC.view(-1)[by_the_last] = 1
+    backward.carry(dy, delta, A, BC, z, None, scratch)
+    assert by_the_last > 2**31
+    assert dBC.view(-1)[by_the_last] == 0
+    backward.scan(x, delta, A, BC, BC, D, z, None, chunk_states, dy, None, dx, d_delta, dz, None,
                   y_again, scratch)
     backward.finish(reserve(d_inner, N), reserve(d_inner), reserve(d_inner), torch.empty_like(dC),
                     dC, scratch)

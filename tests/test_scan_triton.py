@@ -107,11 +107,14 @@ def test_results_match_reference_at_awkward_lengths(length):
 
 
 def test_results_match_reference_if_the_length_is_split(monkeypatch):
+    """In memory that is full of NaN until something is written."""
     def two_pieces_per_split(shape, costs, schedulers):
         fewest_channels, _ = costs.kernel[0]
         return make_plan(shape, costs, fewest_channels, chunks_per_split=2, pieces_per_split=2)
 
     monkeypatch.setattr(operator, "choose_plan", two_pieces_per_split)
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda like, *shape, **options: (
+        like.new_full(shape, torch.nan, **options)))
     check(inputs(150))
 
 
@@ -387,7 +390,7 @@ def test_states_are_saved_only_if_an_input_needs_a_gradient(monkeypatch):
     for name in ("_apply", "forward_pass"):
         run = getattr(operator, name)
         monkeypatch.setattr(operator, name, lambda *arguments, run=run: (
-            saves.append(arguments[-2]) or run(*arguments)))
+            saves.append(arguments[10]) or run(*arguments)))
     tensors = {name: tensor.float() for name, tensor in inputs(4).items()}
     selective_scan(**tensors, delta_softplus=True, method="triton")
     tensors["A"].requires_grad_()

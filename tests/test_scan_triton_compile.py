@@ -19,7 +19,7 @@ from minimamba.scan.triton import backward, forward
 OPTIONAL = ["D_ptr", "z_ptr", "bias_ptr", "piece_states", "piece_deltas"]
 for kernel, run, without in (
         (forward.carry, 0, ["bias_ptr"]), (backward.carry_back, 8, ["z_ptr", "bias_ptr"]),
-        (forward.forward, 0, [*OPTIONAL, "initial_state", "chunk_states"]),
+        (forward.forward, 0, [*OPTIONAL, "initial_state", "last_state", "chunk_states"]),
         (backward.backward, 0, [*OPTIONAL, "dz_ptr", "d_last_state", "y_again_ptr"]),
         (forward.forward, 0, []), (backward.backward, 2, [])):
     capability, shared_memory = (80, 164) if without else (90, 228)  # of an A100; of an H100

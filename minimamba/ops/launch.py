@@ -50,8 +50,8 @@ class Launcher:
     It may be called again only with tensors of the same dtypes, None in the same places, and on
     the same device. Where the tensors begin in memory may differ.
 
-    Arrays that only kernels use can share one piece of memory: to ask for each would take longer
-    than to launch the kernel, and so would a view of each.
+    Arrays that only kernels use can share one piece of memory: to ask PyTorch for each takes
+    microseconds, and so does a view of each.
 
     Args:
         kernel: a function decorated with `triton.jit`, whose tensors come first.

@@ -61,7 +61,7 @@ class Kept(NamedTuple):
     """(batch, length, dt_rank + 2 d_state): Δ_low, B and C."""
     chunk_states: Tensor
     """From the scan's `forward_pass`, and so is BC."""
-    BC: Tensor
+    BC: Tensor | None
 
 
 def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool) -> bool:
@@ -147,15 +147,17 @@ class _Block(torch.autograd.Function):
 
 def _forward(u: Tensor, weights: BlockWeights, conv_state: Tensor | None,
              ssm_state: Tensor | None, *,
-             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor, Kept]:
-    """The output, the inputs of the convolution, the last state, and what the backward needs."""
+             needs_grad: bool) -> tuple[Tensor, Tensor, Tensor | None, Kept]:
+    """The output, the inputs of the convolution, the last state or, with `needs_grad`, None; and
+    what the backward needs."""
     conv_input, z = _in_branches(u, weights)
     x = causal_conv1d.forward_pass(conv_input, weights.conv.squeeze(1), weights.conv_bias,
                                    conv_state)
     projected = linear(x, weights.x_proj)
     dt, B, C = _scan_inputs(projected, weights)
     y, last_state, chunk_states, BC = operator.forward_pass(
-        x, dt, _A(weights), B, C, weights.D, z, weights.dt_bias, True, ssm_state, needs_grad)
+        x, dt, _A(weights), B, C, weights.D, z, weights.dt_bias, True, ssm_state, needs_grad,
+        wants_last_state=not needs_grad)
     output = linear(y, weights.out_proj)
     return output, conv_input, last_state, Kept(u, projected, chunk_states, BC)
 

@@ -31,10 +31,18 @@ def call_once(backward: Callable, instead: str, *arguments: object) -> tuple:
     Returns:
         The gradients.
     """
-    tensors = [x for x in arguments if isinstance(x, torch.Tensor)]
-    if not torch.compiler.is_compiling() and any(
-            map(torch._C._functorch.is_legacy_batchedtensor, tensors)):
-        raise RuntimeError(BATCHED + instead)
+    _refuse_batched(instead, arguments)
+    return _once(backward, instead, *arguments)
+
+
+def _refuse_batched(instead: str, arguments: tuple) -> None:
+    if not torch.compiler.is_compiling():
+        for x in arguments:
+            if isinstance(x, torch.Tensor) and torch._C._functorch.is_legacy_batchedtensor(x):
+                raise RuntimeError(BATCHED + instead)
+
+
+def _once(backward: Callable, instead: str, *arguments: object) -> tuple:
     if not torch.is_grad_enabled():
         return tuple(backward(*arguments))
     return _Once.apply(backward, instead, *arguments)
@@ -59,7 +67,7 @@ def _refuse_again(instead: str, *_: object) -> NoReturn:
 
 def differentiable(name: str, forward: Callable, backward: Callable, *, save: Callable,
                    gradients: Callable, fake: Callable, fake_backward: Callable, instead: str,
-                   results: int | None = None) -> Callable:
+                   results: int | None = None, eager_forward: Callable | None = None) -> Callable:
     """Make a differentiable function from a forward and a backward that launch kernels.
 
     Args:
@@ -75,6 +83,8 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
         instead: what to do for a second derivative, which there is none of; a sentence.
         results: how many of the tensors that `forward` returns are wanted; all if None. Those
             after them are for `save` alone, and eager code is not given them.
+        eager_forward: what eager code runs in the place of `forward`; it may return None where an
+            operator must return a tensor.
 
     Returns:
         A function with the arguments of `forward`.
@@ -87,15 +97,21 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
     operator.register_autograd(partial(gradients, backward_operator), setup_context=save)
     backward_operator.register_autograd(partial(_refuse_again, instead))
 
-    def eager_forward(ctx, *arguments):
-        output = forward(*arguments)
+    run = eager_forward or forward
+
+    def run_and_save(ctx, *arguments):
+        output = run(*arguments)
         save(ctx, arguments, output)
         return output if results is None else output[:results]
 
+    backward_once = partial(_once, backward, instead)
+
+    def run_backward(ctx, *output_gradients):
+        _refuse_batched(instead, output_gradients)  # of all tensors these alone can be batched
+        return gradients(backward_once, ctx, *output_gradients)
+
     eager = type(name, (torch.autograd.Function,), {
-        "forward": staticmethod(eager_forward),
-        "backward": staticmethod(
-            partial(gradients, partial(call_once, backward, instead)))})
+        "forward": staticmethod(run_and_save), "backward": staticmethod(run_backward)})
 
     def call(*arguments):
         function = operator if torch.compiler.is_compiling() else eager.apply

@@ -200,9 +200,10 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     if chosen != "triton":  # whose kernels read these in the dtypes and shapes that they have
         x_, delta, B, C, D, z, delta_bias = _to(state_dtype, x, delta, B, C, D, z, delta_bias)
         B, C = (t if t.ndim == 4 else t[:, :, None] for t in (B, C))
+    options = {"wants_last_state": return_last_state} if chosen == "triton" else {}
     y, last_state = METHODS[chosen](
         x_, delta, A, B, C, D, z, delta_bias=delta_bias, delta_softplus=delta_softplus,
-        initial_state=initial_state)
+        initial_state=initial_state, **options)
     y = y if y.dtype == x.dtype else y.to(x.dtype)
     return (y, last_state) if return_last_state else y
 

@@ -59,24 +59,41 @@ from minimamba.scan.triton.memory import (
     unpack_channels,
 )
 
+ZEROS = tl.constexpr(1024)
+"""Elements that a program sets to 0 at a time."""
+
+
+@triton.jit
+def write_zeros(pointer, elements, SIZE: tl.constexpr):
+    """Write zeros to an array; each program of the grid writes some of them."""
+    programs = tl.num_programs(0) * tl.num_programs(1) * tl.num_programs(2)
+    program = (tl.program_id(2) * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(0)
+    program += tl.program_id(0)
+    for first in range(program.to(tl.int64) * SIZE, elements, programs.to(tl.int64) * SIZE):
+        place = tl.arange(0, SIZE)
+        tl.store(pointer + first + place, 0.0, place < elements - first)
+
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, piece_states, piece_deltas,
-               rows, length, piece_steps, pieces, groups: tl.constexpr, d_inner: tl.constexpr,
-               N: tl.constexpr, SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
+def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, dBC_parts, piece_states,
+               piece_deltas, dBC_tiles, rows, length, piece_steps, pieces,
+               groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
+               SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr,
                GROUP: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
                RUN: tl.constexpr):
-    """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ.
+    """Compute what each piece adds to dh when 0 enters it from the end, and its sum of Δ; and
+    write the zeros with which `dBC_parts` begins, so many tiles in all.
 
     Grid: (blocks of channels, pieces of all splits but the first, batch).
     """
+    write_zeros(dBC_parts, dBC_tiles.to(tl.int64) * (2 * TILE * N), ZEROS)
     block = locate_block(groups, d_inner, N, TILE, PER_LANE)
     begin = (pieces + tl.program_id(1)) * piece_steps
     end = tl.minimum(begin + piece_steps, length)
     span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     bias = load_per_channel(bias_ptr, block)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
     dh = tl.zeros_like(A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
     for walked in tl.range(0, end - begin, 2 * TILE, num_stages=STAGES):
@@ -168,7 +185,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
     dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
-                    first_row(C_ptr, rows, block, STEP, GROUP), z_ptr,
+                    first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0), z_ptr,
                     d_out_ptr)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
     chunks = tl.cdiv(span.end - begin, CHUNK)

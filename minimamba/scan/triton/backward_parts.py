@@ -191,7 +191,7 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
     D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
     dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE, PARTS)
     outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
     section_states += split_index * (CHUNK // SECTION) * N * d_inner

@@ -125,7 +125,7 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
             pieces, groups: tl.constexpr, d_inner: tl.constexpr, N: tl.constexpr,
             SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
             CHUNK: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr, RUN: tl.constexpr):
-    """y, the last state, and the state before each chunk where `chunk_states` is not None.
+    """y; the last state and the state before each chunk, where there is room for them.
 
     Grid: (blocks of channels, splits, batch).
     """
@@ -136,7 +136,7 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
     span = Span(end, length)
     A_log2e = load_states(A_ptr, block, block.lane_channels_left, N) * LOG2_E
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
     D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     h = state_entering_split(initial_state, piece_states, piece_deltas, A_log2e, block, pieces,
@@ -167,5 +167,6 @@ def forward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, initi
             if z_ptr is not None:
                 y *= z[i] * sigmoid(z[i])
             store_tile(y_ptr, y, block, span, t, own, d_inner, RUN)
-    if split == splits - 1:
-        store_states(last_state + block.sequence * N * d_inner, h, block, N)
+    if last_state is not None:
+        if split == splits - 1:
+            store_states(last_state + block.sequence * N * d_inner, h, block, N)

@@ -29,7 +29,8 @@ while the current one computes. The asynchronous copy moves at least four bytes 
 EXP2_ERROR = tl.constexpr(0.0 if triton.knobs.runtime.interpret else 1e-8)
 """Unit of the exponents added to correct the GPU's exp2, which truncates its result; 0 in the
 interpreter, which rounds."""
-RUNTIME_SIZES = ["length", "padded_length", "split_steps", "piece_steps", "pieces", "rows"]
+RUNTIME_SIZES = ["length", "padded_length", "split_steps", "piece_steps", "pieces", "rows",
+                 "dBC_tiles"]
 """Kernel arguments whose values don't trigger a new compilation."""
 
 

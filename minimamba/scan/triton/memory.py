@@ -3,7 +3,8 @@
 `plan.py` defines the words, `lanes.py` the layouts over lanes. The kernels see these arrays, all
 contiguous but B and C; N is d_state, rounded up to a power of two. In B and C it is STEP elements
 from a step to the next, GROUP from a group to the next, and `rows` steps from a sequence to the
-next; PADDED says that they go on beyond the end, to whole chunks. The table holds where RUN is 0;
+next; PADDED says that they are one array, BC in `pack.py`, which goes on beyond the end, to whole
+chunks, and has N elements of B before those of C. The table holds where RUN is 0;
 otherwise x, and all that has its shape, is (batch, d_inner, length), with a multiple of RUN steps:
 
 | array | shape | dtype |
@@ -137,9 +138,11 @@ def owned(block, span, t):
 
 
 @triton.jit
-def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr):
-    """A pointer to step 0 of B or C, for the sequence and the group of the program."""
-    return pointer + block.sequence * rows * STEP + block.group * GROUP
+def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr,
+              BEFORE: tl.constexpr = 0):
+    """A pointer to step 0 of B or C, for the sequence and the group of the program, where there
+    are BEFORE elements of something else before each row."""
+    return pointer + BEFORE + block.sequence * rows * STEP + block.group * GROUP
 
 
 @triton.jit

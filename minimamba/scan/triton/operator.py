@@ -123,7 +123,8 @@ def is_chosen(x: Tensor, d_state: int) -> bool:
 
 def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, *, delta_bias: Tensor | None, delta_softplus: bool,
-         initial_state: Tensor | None, time_last: bool = False) -> tuple[Tensor, Tensor]:
+         initial_state: Tensor | None, time_last: bool = False,
+         wants_last_state: bool = True) -> tuple[Tensor, Tensor | None]:
     """Run the scan by the kernels.
 
     Args:
@@ -139,6 +140,7 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         initial_state: (batch, d_inner, d_state), float32; zeros if None.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second;
             so in the official layout.
+        wants_last_state: whether the last state is used; otherwise it may be None.
 
     Returns:
         y, in x's shape and dtype, and the last state (batch, d_inner, d_state), float32.
@@ -156,9 +158,10 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     needs_grad = torch.is_grad_enabled() and any(
         t.requires_grad for t in tensors if t is not None)
     # Without gradients, an autograd.Function would only take time.
-    run = _apply if needs_grad or torch.compiler.is_compiling() else forward_pass
+    is_compiling = torch.compiler.is_compiling()
+    run = _apply if needs_grad or is_compiling else forward_pass
     y, last_state, *_ = run(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
-                            needs_grad, time_last)
+                            needs_grad, time_last, wants_last_state or is_compiling)
     return y, last_state
 
 
@@ -205,9 +208,9 @@ class _Forward(NamedTuple):
     pieces: int
     """The elements of what `carry` writes for `scan`."""
     BC: tuple[int, ...]
-    """The shape of the packed B and C, empty if they are not packed."""
+    """The shape of the packed B and C."""
     chunk_states: tuple[int, ...]
-    """The shape of the states that are saved, empty if none are."""
+    """The shape of the states that are saved for the backward pass."""
 
 
 class _Backward(NamedTuple):
@@ -220,14 +223,15 @@ class _Backward(NamedTuple):
     finish: Launcher
     scratch: int
     """The elements of what these kernels write for each other."""
-    dBC_parts: int
+    dBC_elements: int
     """Those of the parts of dB and dC, which come first."""
 
 
 def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                  z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-                 initial_state: Tensor | None, needs_grad: bool,
-                 time_last: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+                 initial_state: Tensor | None, needs_grad: bool, time_last: bool = False,
+                 wants_last_state: bool = True,
+                 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Run the kernels of the forward pass.
 
     Args:
@@ -243,39 +247,42 @@ def forward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         initial_state: (batch, d_inner, d_state); zeros if None.
         needs_grad: whether to save states for `backward_pass`.
         time_last: whether time is the last axis of x, delta, z, B and C, instead of the second.
+        wants_last_state: whether to return the last state; None otherwise.
 
     Returns:
-        y; the last state; the state before each chunk, (batch, chunks, d_inner, N), empty without
-        `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, empty if they read B
+        y; the last state; the state before each chunk, (batch, chunks, d_inner, N), None without
+        `needs_grad`; and B and C as the kernels read them, BC in `pack.py`, None if they read B
         and C.
     """
     x, delta, z = _in_one_layout(x, delta, z)
     launches = _forward_launches(
-        _layout(x, A, B, C, time_last), delta_softplus, x.device, needs_grad,
+        _layout(x, A, B, C, time_last), delta_softplus, x.device, (needs_grad, wants_last_state),
         dtypes_of(x, delta, B, C, D, z, delta_bias, initial_state))
     A = _pad_states(A, launches.missing_states)
     initial_state = _pad_states(initial_state, launches.missing_states)
     A, D, delta_bias, initial_state = _contiguous(A, D, delta_bias, initial_state)
-    BC = A.new_empty(*launches.BC)
+    BC = None
     if launches.pack:
+        BC = A.new_empty(*launches.BC)
         launches.pack(B, C, BC)
-        B = BC                                # which begins with it
-        C = BC.select(3, 1)
+        B = C = BC
     pieces = None
     if launches.carry:
         pieces = A.new_empty(launches.pieces)
         launches.carry(x, delta, A, B, delta_bias, pieces)
     y = torch.empty_like(x)
-    last_state = A.new_empty(x.shape[0], *A.shape)
-    chunk_states = A.new_empty(*launches.chunk_states)
-    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state,
-                  chunk_states if needs_grad else None, y, pieces)
-    return y, _without_padding(last_state, launches.missing_states), chunk_states, BC
+    last_state = A.new_empty(x.shape[0], *A.shape) if wants_last_state else None
+    chunk_states = A.new_empty(*launches.chunk_states) if needs_grad else None
+    launches.scan(x, delta, A, B, C, D, z, delta_bias, initial_state, last_state, chunk_states, y,
+                  pieces)
+    if launches.missing_states and wants_last_state:
+        last_state = _without_padding(last_state, launches.missing_states)
+    return y, last_state, chunk_states, BC
 
 
 @lru_cache(maxsize=LAUNCHES)
 def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
-                      needs_grad: bool, dtypes: tuple) -> _Forward:
+                      which_states: tuple[bool, bool], dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last two arguments decide which code Triton compiles."""
     from minimamba.scan.triton import forward, pack
 
@@ -293,13 +300,25 @@ def _forward_launches(layout: tuple, delta_softplus: bool, device: torch.device,
         shape.d_state - sizes.d_state, packing,
         _launcher(forward.carry, plan.carry, constants, places, SOFTPLUS=delta_softplus),
         _launcher(forward.forward, plan.kernel, constants, places, SOFTPLUS=delta_softplus),
-        elements, _packed_shape(sizes), _chunk_states_shape(shape, needs_grad))
+        elements, _packed_shape(sizes), _chunk_states_shape(shape))
+
+
+def _forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+             z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
+             initial_state: Tensor | None, needs_grad: bool, time_last: bool = False,
+             wants_last_state: bool = True) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`forward_pass`, with an empty tensor where that returns None."""
+    outputs = forward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state,
+                           needs_grad, time_last, wants_last_state)
+    y, last_state, chunk_states, BC = (A.new_empty(0) if t is None else t for t in outputs)
+    return y, last_state, chunk_states, BC
 
 
 def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
               z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-              chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-              has_initial_state: bool, time_last: bool = False) -> list[Tensor]:
+              chunk_states: Tensor, BC: Tensor | None, d_out: Tensor,
+              d_last_state: Tensor | None, has_initial_state: bool,
+              time_last: bool = False) -> list[Tensor]:
     """The gradients of x, delta, A, B, C, D, z and delta_bias, whether or not D and delta_bias are
     given, that of z empty if z is not; and of the initial state, if there is one."""
     return backward_pass(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC,
@@ -308,8 +327,8 @@ def _backward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
 
 def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                   z: Tensor | None, delta_bias: Tensor | None, delta_softplus: bool,
-                  chunk_states: Tensor, BC: Tensor, d_out: Tensor, d_last_state: Tensor | None,
-                  has_initial_state: bool, time_last: bool = False,
+                  chunk_states: Tensor, BC: Tensor | None, d_out: Tensor,
+                  d_last_state: Tensor | None, has_initial_state: bool, time_last: bool = False,
                   y_again: Tensor | None = None) -> list[Tensor]:
     """Compute the gradients of `forward_pass`.
 
@@ -350,12 +369,12 @@ def backward_pass(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     A, D, delta_bias, d_last_state = _contiguous(A, D, delta_bias, d_last_state)
     BC_given = B, C
     if launches.is_packed:
-        B = BC                                # which begins with it
-        C = BC.select(3, 1)
+        B = C = BC
     scratch = A.new_empty(launches.scratch)
-    scratch[:launches.dBC_parts].zero_()
     if launches.carry:
         launches.carry(d_out, delta, A, C, z, delta_bias, scratch)
+    else:
+        scratch[:launches.dBC_elements].zero_()
     dx = torch.empty_like(x)
     # A program reads both where it will write, before it does.
     d_delta = torch.empty_like(delta) if y_again is None else delta
@@ -395,9 +414,10 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
                 "sum_programs": -(-shape.d_inner // SUM_COLUMNS),
                 "dB_programs": batch * sizes.B_groups * row_blocks}
     per_chunk = batch * shape.sections * shape.d_inner
-    dBC_parts = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
+    dBC_elements = batch * shape.groups * parts * constants["padded_length"] * 2 * shape.d_state
+    constants["dBC_tiles"] = dBC_elements // (2 * shape.tile * shape.d_state)
     places, elements = arrange({
-        "dBC_parts": dBC_parts, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
+        "dBC_parts": dBC_elements, "dA_parts": batch * splits * shape.d_inner * shape.d_state,
         "dD_parts": per_chunk, "d_bias_parts": per_chunk, **_sizes_of_pieces(plan.carry, shape),
         **_sizes_of_scratch(shape, splits)})
     finish = Launcher(
@@ -410,7 +430,7 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
         _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
                   plan.kernel, constants, places, SOFTPLUS=delta_softplus,
                   ATOMIC=not is_deterministic),
-        finish, elements, dBC_parts)
+        finish, elements, dBC_elements)
 
 
 def _launcher(kernel, launch: Launch | None, constants: dict, places: dict,
@@ -445,7 +465,7 @@ def _constants(sizes: _Sizes, plan: Plan) -> dict:
 
 
 def _save(ctx, inputs, output):
-    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last = inputs
+    x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, _, time_last, _ = inputs
     _, _, chunk_states, BC = output
     ctx.save_for_backward(x, delta, A, B, C, D, z, delta_bias, chunk_states, BC)
     ctx.options = delta_softplus, initial_state is not None, time_last
@@ -461,16 +481,17 @@ def _gradients(backward, ctx, d_out, d_last_state, *_):
         has_initial_state, time_last)
     return (dx, d_delta, dA, dB, dC, None if D is None else dD, None if z is None else dz,
             None if delta_bias is None else d_bias, None,
-            d_initial_state[0] if has_initial_state else None, None, None)
+            d_initial_state[0] if has_initial_state else None, None, None, None)
 
 
 def _fake(x, delta, A, B, C, D, z, delta_bias, delta_softplus, initial_state, needs_grad,
-          time_last=False):
+          time_last=False, wants_last_state=True):
     x, _, _ = _in_one_layout(x, delta, z)
     sizes = _sizes_of(*_layout(x, A, B, C, time_last))
-    return (torch.empty_like(x), A.new_empty(sizes.kernel.batch, *A.shape),
-            A.new_empty(_chunk_states_shape(sizes.kernel, needs_grad)),
-            A.new_empty(_packed_shape(sizes)))
+    last_state = (sizes.kernel.batch, *A.shape) if wants_last_state else 0
+    return (torch.empty_like(x), A.new_empty(last_state),
+            A.new_empty(_chunk_states_shape(sizes.kernel) if needs_grad else 0),
+            A.new_empty(_packed_shape(sizes) if sizes.is_packed else 0))
 
 
 def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_states, BC, d_out,
@@ -483,8 +504,9 @@ def _fake_backward(x, delta, A, B, C, D, z, delta_bias, delta_softplus, chunk_st
             *d_initial_states]
 
 
-_apply = differentiable("scan", forward_pass, _backward, save=_save, gradients=_gradients,
-                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2)
+_apply = differentiable("scan", _forward, _backward, save=_save, gradients=_gradients,
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2,
+                        eager_forward=forward_pass)
 
 
 def _layout(x: Tensor, A: Tensor, B: Tensor, C: Tensor, time_last: bool) -> tuple:
@@ -553,12 +575,11 @@ def _sizes_of_scratch(shape: ScanShape, splits: int) -> dict[str, int]:
 def _packed_shape(sizes: _Sizes) -> tuple[int, ...]:
     """The shape of BC."""
     shape = sizes.kernel
-    return (shape.batch if sizes.is_packed else 0, shape.chunks * shape.chunk, shape.groups, 2,
-            shape.d_state)
+    return shape.batch, shape.chunks * shape.chunk, shape.groups, 2, shape.d_state
 
 
-def _chunk_states_shape(shape: ScanShape, needs_grad: bool) -> tuple[int, ...]:
-    return shape.batch, shape.chunks if needs_grad else 0, shape.d_inner, shape.d_state
+def _chunk_states_shape(shape: ScanShape) -> tuple[int, ...]:
+    return shape.batch, shape.chunks, shape.d_inner, shape.d_state
 
 
 def _in_one_layout(x: Tensor, delta: Tensor,
