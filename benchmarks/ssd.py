@@ -13,12 +13,14 @@ with D, a bias and softplus: "issue", how long Python takes until it can go on, 
 graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of "gpu"
 that the GPU would need at its peak rates, if it only read each argument, wrote each result and
 multiplied the matrices of the chunked algorithm. Without `mamba_ssm`, which tunes its kernels for
-minutes, the official columns are missing.
+minutes, the official columns are missing. "float32" has the library's scan at the first size, and
+beside it Mamba-1's with 16 components and as many channels, both in float32.
 """
 
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -26,7 +28,7 @@ from machine import peak_bytes, save
 from torch import Tensor
 from tqdm import tqdm
 
-from minimamba import ssd
+from minimamba import selective_scan, ssd
 
 SIZES = {"batch": 1, "length": 2048, "n_heads": 24, "head_dim": 64, "d_state": 128}
 OURS = (32, 64, 128)
@@ -146,6 +148,21 @@ def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tenso
     return row | {"bytes": peak_bytes(both, "cuda")}
 
 
+def in_float32() -> dict[str, dict]:
+    """Times and memory of the library's scans in float32, "mamba_1" and "mamba_2"."""
+    from fused_scan import inputs
+
+    batch, length, n_heads, head_dim, _ = SHAPES[0]
+    given = {name: t.cuda() for name, t in draw(SHAPES[0]).items()}
+    dy = torch.randn_like(given["x"])
+    drawn = inputs(batch, length, n_heads * head_dim, torch.float32)
+    of_mamba_1 = {name: drawn[name] for name in ("x", "delta", "A", "D")} | {
+        "B": drawn["B"][:, :, 0], "C": drawn["C"][:, :, 0], "delta_bias": drawn["bias"]}
+    return {"mamba_1": measure(partial(selective_scan, delta_softplus=True, method="triton"),
+                               of_mamba_1, drawn["dy"]),
+            "mamba_2": measure(partial(ssd, dt_softplus=True, method="triton"), given, dy)}
+
+
 def on_gpu() -> None:
     """Measure, and save benchmarks/results/ssd_cuda.json."""
     found = {"ours": lambda **given: ssd(**given, dt_softplus=True, method="triton")}
@@ -179,7 +196,7 @@ def on_gpu() -> None:
             f"{100 * (row[name][way]['roofline'] or 0):3.0f} % of the roofline"
             for way in ("forward", "both")) + f"  {row[name]['bytes'] / 1e6:5.0f} MB"
             for name in found))
-    print(save("ssd", "cuda", {"peaks": peaks, "rows": rows}))
+    print(save("ssd", "cuda", {"peaks": peaks, "rows": rows, "float32": in_float32()}))
 
 
 if __name__ == "__main__":
