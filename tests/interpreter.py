@@ -1,4 +1,4 @@
-"""Make Triton's interpreter take a third of the time, without changing what it computes."""
+"""Make Triton's interpreter five times as fast, without changing what it computes."""
 
 from dataclasses import replace
 from functools import cache
