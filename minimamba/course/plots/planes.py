@@ -200,5 +200,5 @@ def roots_and_eigenvalues(roots: Tensor, z: Tensor, eigenvalues: Tensor) -> Figu
                 shift = 9 * point if ax is left else 9
                 ax.annotate(str(k), (point.real, point.imag), (shift.real, shift.imag),
                             textcoords="offset points", ha="center", va="center")
-    right.legend(loc="upper left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
