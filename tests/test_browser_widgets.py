@@ -185,6 +185,9 @@ def test_the_delta_explorer_computes_what_the_library_computes(show):
         assert error.abs().max() < (x.max() - x.min()) / 9999 / 2 + 2e-5
         set_values(page, explorer)
         assert caption(page) == explorer.caption
+        shown = page.locator(".readout .value").inner_text()     # near the sliders
+        assert f"halves every {shown}," in explorer.caption
+    assert widgets.DeltaExplorer(1e-4, 0.1).caption.count("every 69,300 steps") == 1
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -653,7 +656,7 @@ def test_every_control_changes_the_drawing_by_keyboard_and_pointer(show, name):
     page = show(getattr(widgets, name)())
     part, labels = DRAWN[name]
     assert page.locator(part).count()
-    rows = page.locator(".row").all()
+    rows = page.locator(".row:not(.readout)").all()
     assert [row.locator(":scope > :first-child").inner_text() for row in rows] == labels
     for row in rows:
         before, saves = drawing(page), page.evaluate("model.saves")
