@@ -71,4 +71,5 @@ if [ "$(id -u)" = 0 ]; then
     set -- "$@" --allow-root  # in a container, root is often the only user
 fi
 echo "Starting JupyterLab; press Ctrl-C twice to stop it."
-exec "$bin/jupyter" lab --Application.log_level=WARN "$@"
+# Its warnings, of a notebook that is not trusted and of its own settings, are nothing to act upon.
+exec "$bin/jupyter" lab --Application.log_level=ERROR "$@"
