@@ -38,8 +38,8 @@ $(VENV)/pyvenv.cfg:
 $(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml .constraints.txt
 	@$(BIN)/python -c '' || { echo "$(VENV) is broken: it was moved, or its Python was removed. Run make clean and try again."; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
-	@echo "Installing minimamba[$*] into $(VENV); this takes a few minutes the first time."
-	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
+	@echo "Installing minimamba[$*] into $(VENV): a few minutes the first time, without a word from pip."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]' --constraint .constraints.txt
 	@touch $@
 
 course: copies

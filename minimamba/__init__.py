@@ -6,6 +6,9 @@ Read the modules in this order, each of which uses only those before it: `contin
 
 import importlib
 
+from minimamba import interruption  # noqa: F401 - before torch, whose import takes seconds
+
+# isort: split
 from minimamba import (
     checkpoint,
     compat,

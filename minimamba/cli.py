@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from difflib import get_close_matches
 from math import log
 from pathlib import Path
 from types import FrameType
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import minimamba
-from minimamba import environment, training
+from minimamba import environment, interruption, training
 from minimamba.arguments import check_count, check_positive, refuse
 from minimamba.atomic import replacing
 from minimamba.config import MambaConfig
@@ -30,6 +31,7 @@ from minimamba.lm import MambaLM
 from minimamba.lock import locked
 from minimamba.scan import methods
 from minimamba.tokenizer import FILE_NAME as TOKENIZER_FILE
+from minimamba.tokenizer import ByteTokenizer
 
 STATE_FILE = "training.pt"
 """What a training that was interrupted resumes from, in its output folder."""
@@ -39,6 +41,10 @@ MODEL_FILES = (*CHECKPOINT_FILES, "config.json", TOKENIZER_FILE)
 """What an output folder may not hold when a training begins."""
 FREE_SETTINGS = ("command", "run", "out", "steps", "save_every")
 """Options of `train` that may change when it resumes."""
+LAYERS_OF = {"d_state": "M264", "d_conv": "M2", "expand": "M2", "dt_rank": "M6", "bias": "M2",
+             "conv_bias": "M2", "n_heads": "A", "rotary": "A", "selective": "6", "head_dim": "2",
+             "n_groups": "2", "dt_limit": "2"}
+"""The layers that an option of a model is for, where it isn't for all."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,13 +54,19 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: what follows `minimamba` on the command line; that of this process if None.
 
     Returns:
-        0; 2 with one line on stderr if something was wrong; 130 with one line after Ctrl-C or, in
+        0, also after the help that is printed if there is no command; 2 with one line on stderr if
+        something was wrong; 130 with one line after Ctrl-C or, in
         a training, SIGTERM; 141 if whoever read the output has closed it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, as by >&-
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    options = _parser().parse_args(arguments)
+    interruption.end()
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may not have every character
     try:
@@ -92,7 +104,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="minimamba", description=__doc__)
     parser.add_argument("--version", action="version", version=f"minimamba {minimamba.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command")
 
     def command(name: str, run: Callable, description: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=description, description=description)
@@ -147,6 +159,27 @@ def _checkpoint(name: str) -> str | Path:
     return weights.FOLDER / name if name in weights.names() and not os.path.exists(path) else path
 
 
+def _load(checkpoint: str | Path, device: str = "cpu") -> MambaLM:
+    """The model of a checkpoint; what may have been meant is said in place of an unknown name."""
+    path = Path(checkpoint)
+    state_file = path / STATE_FILE
+    if state_file.is_file() and not any((path / name).exists() for name in MODEL_FILES):
+        refuse("--checkpoint", "a finished model", f"{path}, whose training was stopped after step "
+               f"{training.completed_steps(state_file)}; to go on, run its train command again")
+    near = get_close_matches(str(checkpoint), weights.names())
+    if near and not path.exists():
+        raise ValueError(f"{checkpoint}: no such file or folder; did you mean {near[0]}? "
+                         "minimamba info lists the models that come with the library")
+    return MambaLM.from_pretrained(checkpoint, device=device)
+
+
+def _is_of_text(name: str) -> bool:
+    """Whether a model that comes with the library can be given a text."""
+    config = json.loads((weights.FOLDER / name / "config.json").read_bytes())
+    return (config["vocab_size"] == ByteTokenizer.vocab_size
+            or (weights.FOLDER / name / TOKENIZER_FILE).exists())
+
+
 def _folder(name: str) -> Path:
     """The folder that a name stands for; a shell leaves the ~ of --out=~/model as it is."""
     if not name:
@@ -156,18 +189,22 @@ def _folder(name: str) -> Path:
 
 def _info(options: argparse.Namespace) -> None:
     # An empty path, such as a variable of the shell that is not set, is refused.
-    model = (None if options.checkpoint is None else
-             MambaLM.from_pretrained(options.checkpoint))
+    model = None if options.checkpoint is None else _load(options.checkpoint)
     print(environment.report())
     for name, reason in methods().items():
         print(f"scan       {name}: {reason or 'can run here'}")
-    print(textwrap.fill(f"{'models':<10} {', '.join(weights.names())}", 90,
-                        subsequent_indent=11 * " ", break_on_hyphens=False))
+    of_text = [name for name in weights.names() if _is_of_text(name)]
+    of_ids = [name for name in weights.names() if name not in of_text]
+    for heading, names in (("models", ["of text:", *of_text]), ("", ["of token ids:", *of_ids])):
+        print(textwrap.fill(f"{heading:<10} {', '.join(names).replace(':,', ':')}", 90,
+                            subsequent_indent=11 * " ", break_on_hyphens=False))
     if model is not None:
         tied = "shared with" if model.config.tie_embeddings else "apart from"
         print(f"checkpoint {options.checkpoint}")
         for name, value in vars(model.config).items():
-            print(f"  {name:<17} {value}")
+            letters = LAYERS_OF.get(name, model.config.layer_pattern)
+            if set(letters) & set(model.config.layer_pattern) and (name, value) != ("layers", None):
+                print(f"  {name:<17} {value}")
         print(f"  {sum(p.numel() for p in model.parameters()):,} parameters, the head's {tied} the "
               f"embedding's; {next(model.parameters()).dtype}")
 
@@ -175,8 +212,7 @@ def _info(options: argparse.Namespace) -> None:
 def _generate(options: argparse.Namespace) -> None:
     if not options.prompt:
         refuse("--prompt", "at least one token", "none")
-    model = MambaLM.from_pretrained(options.checkpoint,
-                                    device="cuda" if torch.cuda.is_available() else "cpu")
+    model = _load(options.checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
     pieces = model.stream(options.prompt, options.max_new_tokens, temperature=options.temperature,
                           top_k=options.top_k, top_p=options.top_p,
                           repetition_penalty=options.repetition_penalty, seed=options.seed)

@@ -104,9 +104,10 @@ def server(tmp_path_factory):
     shutil.copytree(ROOT / "tools" / "labextension",
                     home / "jupyter_data_dir" / "labextensions" / "minimamba")
     (home / "settings").mkdir()
+    settings = json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text())
+    settings["@jupyterlab/docmanager-extension:plugin"]["autosave"] = False
     (home / "settings" / "overrides.json").write_text(json.dumps({
-        **json.loads((ROOT / "tools" / "jupyterlab_overrides.json").read_text()),
-        "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+        **settings,
         "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -236,6 +237,10 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
     saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
     assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
     figures_follow_the_theme(page)
+    page.evaluate("""() => {
+        jupyterapp.commands.execute("docmanager:open", {path: "notebooks/questions.md"});
+    }""")
+    page.locator(".jp-MarkdownViewer h1").wait_for()        # as a page, not as its source
 
 
 def figures_follow_the_theme(page):

@@ -185,6 +185,9 @@ def test_the_delta_explorer_computes_what_the_library_computes(show):
         assert error.abs().max() < (x.max() - x.min()) / 9999 / 2 + 2e-5
         set_values(page, explorer)
         assert caption(page) == explorer.caption
+        shown = page.locator(".readout .value").inner_text()     # near the sliders
+        assert f"halves every {shown}," in explorer.caption
+    assert widgets.DeltaExplorer(1e-4, 0.1).caption.count("every 69,300 steps") == 1
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -350,6 +353,14 @@ def test_the_shape_explorer_knows_which_numbers_are_multiplied(show):
         partners = {(other, tuple(cell[axis] for axis in axes[other]))
                     for other, cell in found["factors"]}
         assert partners == {place for place, value in zip(places, row, strict=True) if value}
+    for name, cell, formulas in (
+            ("x", {"l": 0, "d": 1}, ["h[0,1,n] += Δ[0,1]·B[0,n]·x[0,1], for each n"]),
+            ("A", {"d": 1, "n": 0}, ["exp(ΔA)[l,1,0] = exp(Δ[l,1]·A[1,0]), for each l"]),
+            ("h", {"l": 0, "d": 1, "n": 0}, ["h[1,1,0] += exp(ΔA)[1,1,0]·h[0,1,0]",
+                                             "y[0,1] += C[0,0]·h[0,1,0]"]),
+            ("y", {"l": 2, "d": 0}, ["y[2,0] = C[2,0]·h[2,0,0] + C[2,1]·h[2,0,1]"])):
+        said = page.evaluate("given => module.describe(...given)", [name, cell, sizes])
+        assert said[1:] == formulas
     for settings in ((3, 1, 5, 4), (1, 6, 1, 1)):
         explorer = widgets.ShapeExplorer(*settings)
         set_values(page, explorer)
@@ -653,7 +664,7 @@ def test_every_control_changes_the_drawing_by_keyboard_and_pointer(show, name):
     page = show(getattr(widgets, name)())
     part, labels = DRAWN[name]
     assert page.locator(part).count()
-    rows = page.locator(".row").all()
+    rows = page.locator(".row:not(.readout)").all()
     assert [row.locator(":scope > :first-child").inner_text() for row in rows] == labels
     for row in rows:
         before, saves = drawing(page), page.evaluate("model.saves")
@@ -780,14 +791,14 @@ def test_a_task_is_done_by_its_solution_and_by_no_preset(show, name):
 @pytest.mark.parametrize("name", [*SOLUTIONS, "StateExplorer"])
 def test_values_are_read_by_keyboard_and_pointer(show, name):
     page = show(getattr(widgets, name)())
-    reader, bubble = page.locator(".reader"), page.locator(".reading text").last
+    reader, lines = page.locator(".reader"), page.locator(".reading > text")
     reader.focus()
     assert reader.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
     said = []
     for key in ("Home", "ArrowRight", "ArrowDown", "End"):
         reader.press(key)
         said.append(reader.get_attribute("aria-valuetext"))
-        assert bubble.text_content() == said[-1]
+        assert "; ".join(lines.all_text_contents()) == said[-1]
         assert page.evaluate(OUTSIDE) == []
     assert len({*said}) >= 3
     assert reader.get_attribute("aria-valuenow") == reader.get_attribute("aria-valuemax")
@@ -795,11 +806,11 @@ def test_values_are_read_by_keyboard_and_pointer(show, name):
     reader.blur()
     assert page.locator(".reading").count() == 0
     page.mouse.move(x, y)
-    assert bubble.text_content() == said[-1]
+    assert "; ".join(lines.all_text_contents()) == said[-1]
     page.mouse.move(1, 1)
     assert page.locator(".reading").count() == 0
     page.locator("svg").dispatch_event("click", {"clientX": x, "clientY": y})     # a tap
-    assert bubble.text_content() == said[-1]
+    assert "; ".join(lines.all_text_contents()) == said[-1]
 
 
 def test_reset_goes_back_to_the_cells_settings_after_the_page_was_loaded_again(page):

@@ -72,6 +72,9 @@ def test_a_bundled_model_goes_by_its_name_unless_there_is_such_a_path(folder, mo
     shown = capsys.readouterr().out
     assert "d_model           128" in shown
     assert set(weights.names()) <= set(re.findall(r"\w+", shown))
+    assert "models     of text: code, code_lstm, code_mamba, code_transformer\n" in shown
+    assert "rotary" not in shown
+    assert "layers  " not in shown
     monkeypatch.chdir(folder.parent)
     folder.rename("code")
     assert run("info", "--checkpoint", "code") == 0
@@ -122,6 +125,10 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
     assert capsys.readouterr().err.splitlines()[-1] == (
         "minimamba train: stopped and saved after step 4 of 6; to go on, run the same command "
         "again")
+    assert run("generate", "--checkpoint", tmp_path / "part", "--prompt", "a") == 2
+    assert capsys.readouterr().err == (
+        f"minimamba generate: --checkpoint: expected a finished model, got {tmp_path / 'part'}, "
+        "whose training was stopped after step 4; to go on, run its train command again\n")
     assert run("train", "--out", tmp_path / "part", *arguments) == 0
     shown = capsys.readouterr()
     assert f"; resuming after step 4 of 6, from {tmp_path / 'part' / 'training.pt'}" in shown.out
@@ -137,6 +144,8 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
 @pytest.mark.parametrize(("arguments", "message"), [
     (("generate", "--checkpoint", "nowhere", "--prompt", "a"),
      "minimamba generate: nowhere: no such file or folder"),
+    (("info", "--checkpoint", "cod"),
+     "minimamba info: cod: no such file or folder; did you mean code? minimamba info lists"),
     (("info", "--checkpoint", ""), "minimamba info: path: expected a path, got ''"),
     (("generate", "--checkpoint", "bytes", "--prompt", ""),
      "minimamba generate: --prompt: expected at least one token, got none"),
@@ -303,7 +312,9 @@ def test_damaged_checkpoint_is_one_line_on_stderr(command, name, folder, capsys)
 def test_info_describes_attention_too(tmp_path, capsys):
     small_model(layers="MAF4", n_layer=4, n_heads=2).save_pretrained(tmp_path, layout="minimamba")
     assert run("info", "--checkpoint", tmp_path) == 0
-    assert "MAF4" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "MAF4" in shown
+    assert "rotary            True" in shown
 
 
 def test_generate_ends_where_the_config_says(folder, capsys):
@@ -392,6 +403,16 @@ def test_a_stopped_training_is_saved_and_says_how_to_go_on(sent, tmp_path, capsy
     assert f"; resuming after step {completed} of {completed + 2}" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_ctrl_c_while_torch_is_imported_is_one_line():
+    code = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "sys.argv = ['minimamba']; import threading; "
+            "threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start(); import minimamba; "
+            "import time; time.sleep(60)")
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "minimamba: interrupted\n")
+
+
 @pytest.fixture
 def interruptible():
     """Python's own handler of Ctrl-C, also where nohup lets a process ignore it."""
@@ -431,6 +452,14 @@ def test_help_and_version_are_printed(option, shown, capsys):
         run(option)
     assert not stopped.value.code
     assert shown in capsys.readouterr().out
+
+
+def test_without_a_command_the_help_is_printed(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    wanted = capsys.readouterr().out
+    assert not run()
+    assert capsys.readouterr().out == wanted
 
 
 def test_uniform_predictions_need_8_bits_per_byte():

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def cell(name, source, kind="code", **more):
-    return {"cell_type": kind, "id": name, "metadata": {}, "source": source.splitlines(True)} | more
+    run = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    return {"cell_type": kind, "id": name, "metadata": {},
+            "source": source.splitlines(True)} | run | more
 
 
 def book(*cells, version="3.11.7"):
@@ -22,7 +24,8 @@ def book(*cells, version="3.11.7"):
 
 
 STUB = cell("stub", "def f(x):\n    ...\n")
-ANSWER = cell("stub", "def f(x):\n    return 2 * x\n", outputs=["run by the reader"])
+ANSWER = cell("stub", "def f(x):\n    return 2 * x\n", outputs=[{"text": "by the reader"}],
+              execution_count=7)
 COURSE = book(cell("title", "# Title", "markdown"), STUB, cell("end", "print(f(1))"))
 
 
@@ -78,23 +81,33 @@ def test_answers_and_notes_are_kept_in_a_later_version(folders):
     assert own.read_bytes() == before
 
 
-def test_what_the_reader_is_to_predict_is_not_in_the_copy(folders):
+def test_no_cell_of_a_copy_looks_run_and_what_to_predict_is_not_in_it(folders):
     chapter, own = folders
     prompt = cell("prompt", "**Before you run this:** how many?", "markdown")
-    answers = [cell(name, f"print({name})", outputs=["2"], execution_count=1)
+    answers = [cell(name, f"{name}", outputs=[{"data": "2", "execution_count": 1}],
+                    execution_count=1)
                for name in ("before", "answer", "plot", "later")]
     later = book(answers[0], prompt, *answers[1:3], cell("text", "Two.", "markdown"), answers[3])
 
     def outputs():
-        return [c["outputs"] for c in copies.read(own)["cells"] if c["cell_type"] == "code"]
+        code = [c for c in copies.read(own)["cells"] if c["cell_type"] == "code"]
+        return [[o["data"] for o in c["outputs"]] for c in code]
+
+    def numbers():
+        code = [c for c in copies.read(own)["cells"] if c["cell_type"] == "code"]
+        return {c["execution_count"] for c in code} | {
+            o["execution_count"] for c in code for o in c["outputs"]}
 
     publish(chapter, later)                                    # merged
     assert outputs() == [["2"], [], [], ["2"]]
+    assert numbers() == {None}
     copies.reset("05", chapter.parent, own.parent)             # begun afresh
     assert outputs() == [["2"], [], [], ["2"]]
+    assert numbers() == {None}
     copies.write(own, later)                                   # run by the reader
     copies.update(chapter.parent, own.parent)
     assert outputs() == 4 * [["2"]]
+    assert numbers() == {1}
     publish(chapter, book(*later["cells"], cell("end", "print(5)")))
     assert sources(own)[-1] == "print(5)"
 

@@ -9,7 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
-FLOORS = [["arguments", "atomic", "autocast", "lock", "progress"], ["compiler", "shapes"],
+FLOORS = [["arguments", "atomic", "autocast", "interruption", "lock",
+           "progress"], ["compiler", "shapes"],
           ["continuous"], ["discretize"], ["lti"], ["s4"],
           ["ops.launch", "ops.operator", "ops.linear"],
           ["scan"], ["ssd"],

@@ -518,6 +518,8 @@ def test_search_works_by_keyboard(site, page):
 
 
 def test_search_finds_the_entries_of_the_glossary(site, page):
+    for name in ("glossary", "questions"):
+        assert "§ is the section.</p>" in (site / f"{name}.html").read_text()
     page.goto(f"{site.as_uri()}/glossary.html")
     assert page.locator("nav [aria-current=page]").inner_text() == "Glossary"
     ids = page.locator("main tbody tr").evaluate_all("all => all.map(row => row.id)")
@@ -551,6 +553,11 @@ def test_search_ranks_text_over_code_and_chapters_over_the_api(site, page):
     }""")
     assert len(found) == 12
     assert not any(found)
+    names = page.evaluate("""async () => {
+        const find = await finder();
+        return find("selective scan").slice(0, 3).map(({ section }) => section.url);
+    }""")
+    assert "api/scan.html#selective_scan" in names
     assert not any("run_line_magic" in section["code"] for section in search_index(site))
 
 

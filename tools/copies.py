@@ -1,10 +1,10 @@
 """The reader's copies of the chapters: `copies.py update`, or `copies.py reset CHAPTER`.
 
 The reader works in my_course/, which git ignores, so that the course itself stays as it was
-published and `git pull` has nothing to merge. `update` makes the copies. What a cell prints is left
-out where the reader is asked to predict it. When the course has a later version of a chapter,
-`update` takes over what the reader wrote, cell by cell. `reset` starts a chapter afresh, and keeps
-the old copy beside it.
+published and `git pull` has nothing to merge. `update` makes the copies. No cell of a copy is
+numbered as if it had been run, and what a cell prints is left out where the reader is asked to
+predict it. When the course has a later version of a chapter, `update` takes over what the reader
+wrote, cell by cell. `reset` starts a chapter afresh, and keeps the old copy beside it.
 """
 
 import json
@@ -39,7 +39,7 @@ def update(course: Path = COURSE, mine: Path = MINE) -> None:
             start(path, mine)
         elif base.read_bytes() != path.read_bytes():
             try:
-                merged = merge(read(base), read(own), without_answers(read(path)))
+                merged = merge(read(base), read(own), unrun(read(path)))
             except (KeyError, TypeError, ValueError):
                 print(f"{own} is no notebook and stays as it is; "
                       f"make reset CHAPTER={path.name[:2]} starts it afresh.")
@@ -57,7 +57,7 @@ def start(path: Path, mine: Path) -> None:
                    if not (name := own.with_name(f"{own.stem}_old_{number}.ipynb")).exists())
         own.rename(old)
         print(f"{own}: as published; what you had is now {old.name}")
-    write(own, without_answers(read(path)))
+    write(own, unrun(read(path)))
     write_bytes(mine / PUBLISHED / path.name, path.read_bytes())
 
 
@@ -79,22 +79,25 @@ def reset(chapter: str, course: Path = COURSE, mine: Path = MINE) -> None:
     start(paths[chapter], mine)
 
 
-def without_answers(book: dict) -> dict:
-    """Remove what the cells after each PROMPT print and draw.
+def unrun(book: dict) -> dict:
+    """Make a chapter look as it is for a reader who has run nothing.
 
     Args:
         book: a chapter.
 
     Returns:
-        The chapter without these outputs.
+        The chapter with no number at a cell or an output, and without what the cells after each
+        PROMPT print and draw.
     """
     cells = []
     asked = False
     for cell in book["cells"]:
         if cell["cell_type"] == "markdown":
             asked = PROMPT in text(cell)[1]
-        elif asked and cell["cell_type"] == "code":
-            cell = cell | {"outputs": [], "execution_count": None}
+        elif cell["cell_type"] == "code":
+            cell = cell | {"execution_count": None, "outputs": [
+                output | {"execution_count": None} if "execution_count" in output else output
+                for output in cell["outputs"] if not asked]}
         cells.append(cell)
     return book | {"cells": cells}
 

@@ -49,6 +49,7 @@ fi
 
 # No pop-up about news and updates on the first page that a newcomer sees. The explorers are saved
 # with a notebook: without that, a reader who comes back sees "model not found" in their places.
+# The glossary and the questions open as text with links, not as Markdown's source.
 mkdir -p "$bin/../share/jupyter/lab/settings"
 cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"
 
@@ -70,4 +71,5 @@ if [ "$(id -u)" = 0 ]; then
     set -- "$@" --allow-root  # in a container, root is often the only user
 fi
 echo "Starting JupyterLab; press Ctrl-C twice to stop it."
-exec "$bin/jupyter" lab --Application.log_level=WARN "$@"
+# Its warnings, of a notebook that is not trusted and of its own settings, are nothing to act upon.
+exec "$bin/jupyter" lab --Application.log_level=ERROR "$@"

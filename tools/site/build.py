@@ -39,6 +39,8 @@ ROW = re.compile(r"<tr>(\s*<td.*?)</tr>", re.S)
 CELL = re.compile(r"<td[^>]*>(.*?)</td>", re.S)
 LINK = re.compile(r'href="([^"]+\.html#[^"]+)"')
 TOPIC = re.compile(r"^\| \w\d \| \[[^]]*\]\(notebooks/(\w+)\.ipynb\) \| (.+?) \|$", re.M)
+IN_JUPYTERLAB = ": JupyterLab opens a linked chapter at its top"
+"""What does not hold for the links of the site."""
 LANDING_WIDGET = "token_explorer.js"
 HEADING = re.compile(r'<h([123]) id="(.*?)">(.*?)</h\1>', re.S)
 CODE = re.compile(r"(?:<summary>[^<]*</summary>)?<pre\b.*?</pre>", re.S)
@@ -232,7 +234,8 @@ def tables(path: Path, title: str, reference: Reference) -> dict:
                       "answers": [unescape(unquote(url)) for url in LINK.findall(row.group(1))]})
         return f'<tr id="{escape(address)}">{row.group(1)}</tr>'
 
-    html = ROW.sub(entry, prose.render(path.read_text("utf-8"), reference.find))
+    words = path.read_text("utf-8").replace(IN_JUPYTERLAB, "")
+    html = ROW.sub(entry, prose.render(words, reference.find))
     page = {"url": f"{path.stem}.html", "title": title, "html": html, "source": None}
     titles = [section | {"text": ""} for section in sections(page)]
     return page | {"sections": titles + found, "contents": contents(page)}

@@ -130,12 +130,14 @@ window.makeFinder = (() => {
     }
 
     // Chapters come before the API reference, and that of the course's own modules comes last; but
-    // an entry comes first for its name, if it can be no other word, such as selective_scan.
+    // an entry comes first for its name, if it can be no other word, such as selective_scan, and
+    // among the first if the name was typed as words.
     function weight(url, query, isCode) {
       const section = byUrl.get(url);
       if (!section.api) return section.chapter === "Glossary" || section.level === 1 ? 1.5 : 1;
       if (url.startsWith("api/course.")) return 0.005;
       const typed = words(query);
+      if (typed.length > 1 && typed.join("_") === words(section.title).join(" ")) return 2;
       return isCode && words(section.title).every((word) => typed.includes(word)) ? 2 : 0.02;
     }
 

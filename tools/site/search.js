@@ -31,13 +31,15 @@ function finder() {
 
 const words = (text) => text.split(/([\p{L}\p{M}\p{N}_'’]+)/u);
 
-// The piece of a text that begins shortly before the first word that was found.
+// The piece of a text that begins shortly before the first word that was found, after "…" if that
+// is within a sentence.
 function piece(text, result) {
   const parts = words(text);
   const first = parts.findIndex((part, place) => place % 2 && result.matches(part));
-  const from = parts.slice(0, first).join("").length > 50 ? first - 10 : 0;
-  const rest = parts.slice(Math.max(from, 0)).join("");
-  return rest.length > 150 ? rest.slice(0, 150).replace(/\S*$/, "") : rest;
+  const from = Math.max(parts.slice(0, first).join("").length > 50 ? first - 10 : 0, 0);
+  const rest = parts.slice(from).join("").trimStart();
+  const isWithin = from > 0 && !/[.!?:]["”)]*\s*$/.test(parts.slice(0, from).join(""));
+  return (isWithin ? "… " : "") + (rest.length > 150 ? rest.slice(0, 150).replace(/\S*$/, "") : rest);
 }
 
 function marked(text, result) {

@@ -93,6 +93,11 @@ class DeltaExplorer(BrowserExplorer):
         """The number of steps in which the impulse response halves, ln 2 / (Δ |A|)."""
         return math.log(2) / (self.delta * self.decay_rate)
 
+    def _half_life_text(self) -> str:
+        """The half-life with three digits, never as a power of 10."""
+        rounded = float(f"{self.half_life():.3g}")
+        return f"{rounded:.3g}" if rounded < 1000 else f"{rounded:,.0f}"
+
     def compute(self) -> DeltaResult:
         """Compute what is shown, with the library's functions."""
         x = INPUTS[self.input]().x
@@ -108,14 +113,14 @@ class DeltaExplorer(BrowserExplorer):
         """What is shown, in words."""
         A_bar = math.exp(-self.delta * self.decay_rate)
         return (f"The pole Ā is {A_bar:.4f}. The impulse response halves every "
-                f"{self.half_life():.3g} steps, and the current input has a weight of "
+                f"{self._half_life_text()} steps, and the current input has a weight of "
                 f"{1 - A_bar:.0%} in the state.")
 
     def _figure(self) -> Figure:
         result = self.compute()
         return plots.scalar_ssm(
             *INPUTS[self.input](), f"Δ = {self.delta:.3g}, |A| = {self.decay_rate:.3g}: the "
-            f"impulse response halves every {self.half_life():.3g} steps", result.A_bar,
+            f"impulse response halves every {self._half_life_text()} steps", result.A_bar,
             result.kernel[:LAGS] / result.kernel[0],
             dict(zip(LAG_RANGES, result.fractions, strict=True)), result.state)
 

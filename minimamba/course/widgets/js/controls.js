@@ -1,4 +1,5 @@
-// Labelled controls, each bound to one trait of the model: a slider, radio buttons, a text field.
+// Labelled controls, each bound to one trait of the model: a slider, radio buttons, a text field;
+// and a value beside them that follows from the traits.
 //
 // A control sets its trait and redraws when the trait changes. An explorer whose traits depend on
 // each other passes `update`, which turns the new value into all the traits to set at once.
@@ -36,6 +37,15 @@ export function slider(model, name, { label, min, max, step, log = false, format
   model.on(`change:${name}`, show);
   show();
   return html("div", { class: "row" }, html("label", { for: input.id }, label), input, output);
+}
+
+/** A value that follows from some traits, with its label: it is in sight while a slider moves. */
+export function readout(model, traits, { label, text }) {
+  const value = html("span", { class: "value" });
+  const show = () => { value.textContent = text(); };
+  for (const trait of traits) model.on(`change:${trait}`, show);
+  show();
+  return html("div", { class: "row readout" }, html("span", {}, label), value);
 }
 
 /** Radio buttons for a few options; the arrow keys move among them. */

@@ -1,11 +1,11 @@
 // Drag the step size Δ and watch a state decay, hold or reset.
 
 import { axes, label, legend, marks } from "./axes.js";
-import { choices, slider } from "./controls.js";
+import { choices, readout, slider } from "./controls.js";
 import { svg } from "./elements.js";
 import { explorer } from "./explorer.js";
 import { flow, isNarrow } from "./layout.js";
-import { formatGeneral, withMinus } from "./numbers.js";
+import { formatCount, formatGeneral, withMinus } from "./numbers.js";
 
 const LAGS = 60;
 // In this order; a saved notebook sorts the names of the recordings.
@@ -37,7 +37,7 @@ export function simulate(x, delta, decayRate) {
 
 export function caption({ A_bar, B_bar, halfLife }) {
   return `The pole Ā is ${A_bar.toFixed(4)}. The impulse response halves every `
-    + `${formatGeneral(halfLife, 3)} steps, and the current input has a weight of `
+    + `${formatCount(halfLife)} steps, and the current input has a weight of `
     + `${(100 * B_bar).toFixed(0)}% in the state.`;
 }
 
@@ -117,13 +117,13 @@ export default {
     const recordings = model.get("recordings");
     const signals = Object.fromEntries(Object.entries(recordings).map(([name, recording]) =>
       [name, unpack(recording)]));
+    const halfLife = () => Math.LN2 / (model.get("delta") * model.get("decay_rate"));
     explorer({ model, el }, "delta", {
       traits: ["delta", "decay_rate", "input"],
       task: {
         ask: "give the state a half-life of 10 steps, to within half a step.",
         done: "Only the product Δ|A| counts: now halve Δ and double |A|.",
-        reached: () => Math.abs(Math.LN2 / (model.get("delta") * model.get("decay_rate")) - 10)
-          < 0.5,
+        reached: () => Math.abs(halfLife() - 10) < 0.5,
         presets: { "hold": { delta: 0.0001, decay_rate: 0.1 },
                    "average": { delta: 0.01, decay_rate: 1 },
                    "follow": { delta: 3, decay_rate: 1 } },
@@ -133,6 +133,8 @@ export default {
                                  format: (value) => formatGeneral(value, 4) }),
         slider(model, "decay_rate", { label: "decay rate |A|", min: -1, max: 1, step: 0.05,
                                       log: true, format: (value) => formatGeneral(value, 3) }),
+        readout(model, ["delta", "decay_rate"], { label: "half-life",
+          text: () => `${formatCount(halfLife())} steps` }),
         choices(model, "input", { label: "input x", options: INPUTS }),
       ],
       draw: (canvas, width) => {

@@ -1,4 +1,4 @@
-// Set the sizes, point at a number of a selective SSM, and see what it is multiplied with.
+// Set the sizes, point at a cell of a selective SSM's arrays, and see what it is multiplied with.
 
 import { label } from "./axes.js";
 import { slider } from "./controls.js";
@@ -64,14 +64,29 @@ export function caption(sizes) {
 const nameOf = (name, cell) => `${name}[${[...AXES[name]].map((axis) => `${axis}=${cell[axis]}`)
   .join(", ")}]`;
 
-/** What is said of a number. */
-function describe(name, cell, { factors }) {
-  const names = [...new Set(factors.map(([other]) => other))];
-  const words = names.map((other) => {
-    const count = factors.filter(([one]) => one === other).length;
-    return `${count > 1 ? `${count} of ` : ""}${other}`;
-  }).join(", ");
-  return `${nameOf(name, cell)} ${name === "y" ? "is the sum of" : "×"} ${words || "nothing"}`;
+/** A number in a formula; an axis that `cell` doesn't have stays a letter, for all its numbers. */
+const term = (name, cell) => `${name}[${[...AXES[name]].map((axis) => cell[axis] ?? axis)
+  .join(",")}]`;
+
+/** What is said of a number: its name, and the formulas that it stands in. */
+export function describe(name, cell, sizes) {
+  const lines = [nameOf(name, cell)];
+  if (name === "y") {
+    const terms = Array.from({ length: sizes.n }, (_, n) =>
+      `${term("C", { ...cell, n })}·${term("h", { ...cell, n })}`);
+    const shown = sizes.n > 2 ? [terms[0], "…", terms[sizes.n - 1]] : terms;
+    return [...lines, `${term("y", cell)} = ${shown.join(" + ")}`];
+  }
+  for (const { factors, result, earlier } of PRODUCTS.filter((one) => one.factors.includes(name))) {
+    const seen = name === earlier ? { ...cell, l: cell.l + 1 } : cell;
+    if (seen.l === sizes.l || (earlier && seen.l === 0)) continue;
+    const product = factors.map((factor) => term(factor, factor === earlier
+      ? { ...seen, l: seen.l - 1 } : seen)).join("·");
+    const free = [...AXES[result]].filter((axis) => seen[axis] === undefined);
+    lines.push(`${term(result, seen)} ${result === "exp(ΔA)" ? `= exp(${product})` : `+= ${product}`}`
+      + free.map((axis) => `, for each ${axis}`).join(""));
+  }
+  return lines.length > 1 ? lines : [...lines, "there is no state before the first step"];
 }
 
 const FLAT = ["x", "Δ", "B", "C", "A", "y"];
@@ -82,10 +97,11 @@ function layout(width, sizes) {
   const size = isNarrow(width) ? 20 : 24;
   const panel = (rows, columns, bottom) => ({ left: 18, right: 5, top: 36, bottom, grow: 0,
     width: size * Math.max(columns, 2), height: size * rows });
+  const below = isNarrow(width) ? 54 : 44;      // for the words of a cell, above the next row
   const flat = FLAT.map((name) => ({ name, size, rows: sizes[AXES[name][0]],
     columns: sizes[AXES[name][1]], batch: name === "A" ? 1 : sizes.b,
     title: name, shape: shapeOf(name, sizes) }));
-  const places = flow(width, flat.map(({ rows, columns }) => panel(rows, columns, 44)));
+  const places = flow(width, flat.map(({ rows, columns }) => panel(rows, columns, below)));
   const pieces = flat.map((piece, i) => ({ ...piece, box: places.boxes[i] }));
   const headings = [];
   let { height } = places;
@@ -98,7 +114,7 @@ function layout(width, sizes) {
       box: { ...box, top: box.top + height + 14 } }));
     height += steps.height + 14;
   }
-  return { pieces, headings, height };
+  return { pieces, headings, height: height + 36 };          // for the words of the last row
 }
 
 /** The indices of number i of a piece. */
@@ -149,7 +165,7 @@ function draw(canvas, width, sizes) {
     const found = (i) => partners(piece.name, cellOf(piece, i), sizes);
     addValues(canvas, { box: piece.box, columns: piece.columns,
       count: piece.rows * piece.columns, at: (i) => middle(piece, i),
-      text: (i) => describe(piece.name, cellOf(piece, i), found(i)),
+      text: (i) => describe(piece.name, cellOf(piece, i), sizes).join("\n"),
       // Below the cells, which are marked, and below the shape if there is one.
       height: Math.max(...row.map(bottom)) + (piece.shape ? 34 : -2),
       also: (i) => [...found(i).factors.map(sign("×", "blue")),

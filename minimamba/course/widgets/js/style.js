@@ -91,7 +91,7 @@ export const STYLE = `
 }
 @container minimamba-explorer (max-width: 520px) {
   .minimamba-explorer .row { grid-template: "label value" auto "track track" auto / 1fr auto; }
-  .minimamba-explorer .row > :nth-child(2) { grid-area: track; }
+  .minimamba-explorer .row:not(.readout) > :nth-child(2) { grid-area: track; }
   .minimamba-explorer .row > .value { grid-area: value; }
 }
 @media (pointer: coarse) {

@@ -139,7 +139,7 @@ export default {
         },
       },
       controls: [
-        textField(model, "tokens", { label: "tokens", clean, hint: `up to ${MAX_LENGTH}`,
+        textField(model, "tokens", { label: "tokens", clean, hint: `only letters and “.”, up to ${MAX_LENGTH}`,
           update: (tokens) => ({ position: Math.min(model.get("position"), [...tokens].length),
                                  tokens }) }),
         slider(model, "letter_delta", { label: "Δ at a letter", ...step }),

@@ -13,8 +13,8 @@ export function forgetValues(canvas) {
  * Let values be read off a part of a drawing, `box`.
  *
  * There are `count` of them, in rows of `columns`; `at(i)` is the point on the canvas where one
- * stands, `text(i)` is what it says, and `also(i)` are shapes to draw with it. The words are above
- * or below the point, or at `height` where they would hide what they speak of.
+ * stands, `text(i)` is what it says, in lines, and `also(i)` are shapes to draw with it. The words
+ * are above or below the point, or at `height` where they would hide what they speak of.
  */
 export function addValues(canvas, { box, count, columns = count, at, text, also = () => [],
                                     height }) {
@@ -45,7 +45,7 @@ export function valueReader(canvas) {
     const [area, i] = locate(all(), index);
     bubble = drawBubble(canvas, area.at(i), area.text(i), area.also(i), area.height);
     element.setAttribute("aria-valuenow", index);
-    element.setAttribute("aria-valuetext", area.text(i));
+    element.setAttribute("aria-valuetext", area.text(i).replaceAll("\n", "; "));
   }
 
   function set(isVisible, newIndex = index) {
@@ -109,16 +109,19 @@ function nearest(canvas, parts, event) {
 
 /** A point with its value in words, which stays within the drawing. */
 function drawBubble(canvas, [x, y], text, shapes, height = y > 36 ? y - 34 : y + 10) {
-  const words = svg("text", { "text-anchor": "middle" }, text);
+  const lines = text.split("\n").map((line) => svg("text", { "text-anchor": "middle" }, line));
   const group = svg("g", { class: "reading" }, ...shapes,
     svg("circle", { class: "area ink", cx: x, cy: y, r: 4 }));
   canvas.append(group);
-  group.append(words);
+  group.append(...lines);
   const room = canvas.viewBox.baseVal.width;
-  const width = words.getComputedTextLength() + 14;
+  const width = Math.max(...lines.map((line) => line.getComputedTextLength())) + 14;
   const left = Math.max(1, Math.min(room - width - 1, x - width / 2));
-  words.setAttribute("x", left + width / 2);
-  words.setAttribute("y", height + 16);
-  group.insertBefore(svg("rect", { x: left, y: height, width, height: 24, rx: 4 }), words);
+  lines.forEach((line, i) => {
+    line.setAttribute("x", left + width / 2);
+    line.setAttribute("y", height + 16 * (i + 1));
+  });
+  group.insertBefore(svg("rect", { x: left, y: height, width, height: 8 + 16 * lines.length, rx: 4 }),
+    lines[0]);
   return group;
 }
