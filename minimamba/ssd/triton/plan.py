@@ -81,6 +81,10 @@ class BackwardTiles(NamedTuple):
     columns: int
     """Components of the state, for each of the features, of a program of `walk_states`: the most
     that it takes."""
+    slice: int
+    """Components of the state that the other kernels take at once."""
+    is_apart: bool
+    """Whether `write_gradients` computes dB apart from the rest, with fewer registers."""
     warps: int
     stages: int
     walk_warps: int
@@ -184,10 +188,11 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     """
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
-        return BackwardTiles(32, min(features, 32), states, min(states, 64), 8, 1, 4, 1)
+        return BackwardTiles(32, min(features, 32), states, min(states, 64), min(states, 32), True,
+                             4, 1, 4, 1)
     if states > 128:
-        return BackwardTiles(64, min(features, 64), states, 64, 8, 2, 4, 3)
-    return BackwardTiles(64, min(features, 64), states, states, 4, 2, 4, 3)
+        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 4, 3)
+    return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 2, 4, 3)
 
 
 @lru_cache
