@@ -27,6 +27,10 @@ B and C belong to a group of heads: `read_gradients` and `write_gradients` take 
 heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
 adds up. No two programs write to one place, so the result never varies.
 
+In float32 the operands of each product take registers twice, for the two parts of each number, and
+more than there are if the state is taken at once. So there both kernels take it in slices of SLICE
+components, and compute dB and dC after all else, for all the heads once more (APART).
+
 | array, float32 unless said otherwise | shape | contents |
 |---|---|---|
 | states, x's dtype | (batch · chunks, n_heads, blocks · BLOCK, N) | H, then G |
@@ -34,11 +38,10 @@ adds up. No two programs write to one place, so the result never varies.
 | rows | (batch · n_heads · blocks, chunks · CHUNK) | what t reads of steps s < t and of H |
 | columns | as rows | what steps t > s read of s, without Δ_s |
 | aheads | as rows | 2^(total − cum_s) ⟨x_s, G B_s⟩ |
-| alongs | as rows | ⟨x_s, dy_s⟩ |
-| diagonals | (batch · n_groups, chunks · CHUNK) | ⟨C_s, B_s⟩ |
+| directs | as rows | ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
 | dCB, x's dtype | (programs, CHUNK, CHUNK) | the gradient of C Bᵀ, with Δ and L, over heads |
-| dD | (batch · chunks, n_heads, head_dim) | the gradient of a D for each feature, by chunk |
-| sums | (3, batch · chunks, n_heads) | the gradients of A, dt_bias and D by chunk |
+| dD | (batch · chunks, n_heads, blocks or head_dim) | the gradient of D by chunk, without a gate |
+| sums | (2, batch · chunks, n_heads) | the gradients of A and dt_bias by chunk |
 """
 
 import triton
@@ -153,23 +156,33 @@ def locate_chunk(chunks, n_heads, n_groups, parts, blocks):
 
 
 @triton.jit
-def decay_since(cum_later, cum_earlier):
-    """L for all pairs of steps, and 1 where the later one is the earlier."""
-    return tl.exp2(tl.minimum(cum_later - cum_earlier, 0.0))
+def decay_since(later, earlier, cum_later, cum_earlier):
+    """L for all pairs of steps, 0 where `later` is the earlier one."""
+    return tl.exp2(tl.where(later >= earlier, cum_later - cum_earlier, float("-inf")))
+
+
+@triton.jit
+def read_state(dC, C, dy, H, cum):
+    """What steps read of the state before their chunk, or of a slice of it: rows, and dC with what
+    they add."""
+    from_start = tl.exp2(cum)
+    # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
+    rows = tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
+    return rows, dC + tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, rows_ptr,
-                   dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
+                   columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
                    x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
                    C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
                    head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
                    N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
-                   STAGES: tl.constexpr):
-    """Compute what the steps of a chunk read: rows, dCB and dC. Tiles are (t, s).
+                   STAGES: tl.constexpr, APART: tl.constexpr):
+    """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s).
 
-    First what they read from each other, then from the state, a slice of it after another: in
-    registers, dC and dCB never meet."""
+    If APART, what they read from the state comes after all else, a slice of it after another.
+    """
     blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
     sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
                                                             blocks)
@@ -181,72 +194,91 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                        SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
                        SLICE)
-    dC_tiles = describe(dC_ptr, batch * parts, n_groups, length, d_state, dC_sequence, dC_step,
-                        dC_group, CHUNK, SLICE)
     state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
-    CB = tl.zeros((CHUNK, CHUNK), tl.float32)
-    for n in tl.range(0, N, SLICE, num_stages=1):
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    CB = tl.dot(C, B.T, input_precision=PRECISION)
+    for n in tl.range(SLICE, N, SLICE, num_stages=1):
         B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
         C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
         CB = tl.dot(C, B.T, CB, input_precision=PRECISION)
     CB = tl.where(i[:, None] > i[None, :], CB, 0.0)
     dCB = tl.zeros((CHUNK, CHUNK), tl.float32)
+    dC = tl.zeros((CHUNK, SLICE), tl.float32)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        if not APART:
+            H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
         cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
         delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+        if APART:
+            rows = tl.zeros((CHUNK,), tl.float32)
+        else:
+            rows, dC = read_state(dC, C, dy, H, cum)
         weights = tl.dot(dy, x.T, input_precision=PRECISION)
-        weights *= decay_since(cum[:, None], cum[None, :]) * delta[None, :]
-        dCB += weights
+        weights *= decay_since(i[:, None], i[None, :], cum[:, None], cum[None, :])
+        dCB += weights * delta[None, :]
+        weights *= CB
+        rows += tl.sum(weights * delta[None, :], 1)
         steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
-        tl.store(rows_ptr + steps, tl.sum(weights * CB, 1))
-    dCB = tl.where(i[:, None] >= i[None, :], dCB, 0.0).to(dCB_ptr.dtype.element_ty)
+        tl.store(rows_ptr + steps, rows)
+        tl.store(columns_ptr + steps, tl.sum(weights, 0))
+    dCB = dCB.to(C.dtype)
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
     tl.store(own + i[:, None] * CHUNK + i[None, :], dCB)
+    dC_tiles = describe(dC_ptr, batch * parts, n_groups, length, d_state, dC_sequence, dC_step,
+                        dC_group, CHUNK, SLICE)
     for n in tl.range(0, N, SLICE, num_stages=1):
-        tl.debug_barrier()  # what a thread stored above or in the last round, others load below
-        C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-        dC = tl.zeros((CHUNK, SLICE), tl.float32)
-        for block in tl.range(first, end, num_stages=STAGES):
-            head = block // blocks
-            p_first = block % blocks * BLOCK
-            dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-            H = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(BLOCK,
-                                                                                       SLICE)
-            row = (sequence * n_heads + head).to(tl.int64)
-            from_start = tl.exp2(tl.load(cums_ptr + row * chunks * CHUNK + t + i))
-            # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
-            HC = tl.dot(C, H.T, input_precision=PRECISION)
-            rows = tl.sum(HC * dy.to(tl.float32), 1) * from_start
-            dC += tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
-            steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
-            tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
-        B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-        dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
+        if APART:
+            tl.debug_barrier()  # what a thread stored above or for the last slice, others load
+            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+            dC = tl.zeros((CHUNK, SLICE), tl.float32)
+            for block in tl.range(first, end, num_stages=STAGES):
+                head = block // blocks
+                p_first = block % blocks * BLOCK
+                dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+                H = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                    BLOCK, SLICE)
+                row = (sequence * n_heads + head).to(tl.int64)
+                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+                rows, dC = read_state(dC, C, dy, H, cum)
+                steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK
+                steps += t + i
+                tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
+            B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+            dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
         dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
         dC_tiles.store([part * batch + sequence, group, t, n],
                        dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
 
 
+@triton.jit
+def write_state(dB, x, G, weight):
+    """dB, or a slice of it, with what comes from the state after the chunk."""
+    weighted = (x.to(tl.float32) * weight[:, None]).to(x.dtype)
+    return tl.dot(weighted, G, dB, input_precision=PRECISION)
+
+
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr, dCB_ptr,
-                    columns_ptr, aheads_ptr, alongs_ptr, diagonals_ptr, dx_ptr, dB_ptr, dD_ptr,
-                    batch, length, n_heads, n_groups, chunks, parts, x_sequence, x_step, x_head,
-                    B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence, dy_step,
-                    dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
+                    aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch, length, n_heads,
+                    n_groups, chunks, parts, x_sequence, x_step, x_head, B_sequence, B_step,
+                    B_group, C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head,
+                    dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
                     head_dim: tl.constexpr, d_state: tl.constexpr, D_PER_HEAD: tl.constexpr,
                     CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
                     BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr):
-    """Compute what the steps of a chunk write: columns, aheads, alongs, diagonals, dx, dB and dD.
+    """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
     Tiles are (s, t).
 
-    If APART, dB is computed after all else, a slice of the state after another."""
+    If APART, dB is computed after all else, a slice of the state after another.
+    """
     blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
     sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
                                                             blocks)
@@ -260,40 +292,30 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                        SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
                        SLICE)
-    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
-                        dB_group, CHUNK, SLICE)
     state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
-    BC = tl.zeros((CHUNK, CHUNK), tl.float32)
-    if APART:
-        for n in tl.range(0, N, SLICE, num_stages=1):
-            B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-            BC = tl.dot(B, C.T, BC, input_precision=PRECISION)
-    else:
-        B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
-        C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
-        BC = tl.dot(B, C.T, input_precision=PRECISION)
-        dB = tl.zeros((CHUNK, SLICE), tl.float32)
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    BC = tl.dot(B, C.T, input_precision=PRECISION)
+    for n in tl.range(SLICE, N, SLICE, num_stages=1):
+        B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        BC = tl.dot(B, C.T, BC, input_precision=PRECISION)
     diagonal = tl.sum(tl.where(i[:, None] == i[None, :], BC, 0.0), 1)
-    if part == 0:
-        at = (sequence * n_groups + group).to(tl.int64) * chunks * CHUNK + t + i
-        tl.store(diagonals_ptr + at, diagonal)
-    BC = tl.where(i[:, None] < i[None, :], BC, 0.0)
+    dB = tl.zeros((CHUNK, SLICE), tl.float32)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+        if not APART:
+            G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
         cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
         delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
         to_end = tl.exp2(total - cum)
-        scores = BC * decay_since(cum[None, :], cum[:, None])
-        columns = tl.sum(tl.dot(x, dy.T, input_precision=PRECISION) * scores, 1)
-        scores = scores.to(dy.dtype)
         if APART:
             u = tl.zeros((CHUNK, BLOCK), tl.float32)
             for n in tl.range(0, N, SLICE, num_stages=1):
@@ -302,33 +324,34 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                     BLOCK, SLICE)
                 u = tl.dot(B, G.T, u, input_precision=PRECISION)
         else:
-            G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK,
-                                                                                       SLICE)
-            weighted = (x.to(tl.float32) * (delta * to_end)[:, None]).to(x.dtype)
-            dB = tl.dot(weighted, G, dB, input_precision=PRECISION)
+            dB = write_state(dB, x, G, delta * to_end)
             u = tl.dot(B, G.T, input_precision=PRECISION)
         u *= to_end[:, None]
+        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
         ahead = tl.sum(u * x.to(tl.float32), 1)
-        u = tl.dot(scores, dy, u, input_precision=PRECISION)
+        tl.store(aheads_ptr + steps, ahead)
         xdy = x.to(tl.float32) * dy.to(tl.float32)
         along = tl.sum(xdy, 1)
-        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
-        tl.store(columns_ptr + steps, columns)
-        tl.store(aheads_ptr + steps, ahead)
-        tl.store(alongs_ptr + steps, along)
-        itself = delta * diagonal
-        if D_ptr is not None and D_PER_HEAD:
-            itself += tl.load(D_ptr + head)
-        dx = u * delta[:, None] + itself[:, None] * dy.to(tl.float32)
-        if D_ptr is not None and not D_PER_HEAD:
-            p = p_first + tl.arange(0, BLOCK)
-            D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
-            dx += D[None, :] * dy.to(tl.float32)
-            if dD_ptr is not None:
-                of_chunk = (sequence * chunks + chunk).to(tl.int64) * n_heads + head
-                tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
+        tl.store(directs_ptr + steps, ahead + along * diagonal)
+        scores = BC * decay_since(i[None, :], i[:, None], cum[None, :], cum[:, None])
+        u = tl.dot(scores.to(dy.dtype), dy, u, input_precision=PRECISION)
+        dx = u * delta[:, None]
+        if D_ptr is not None:
+            of_chunk = (sequence * chunks + chunk).to(tl.int64) * n_heads + head
+            if D_PER_HEAD:
+                dx += tl.load(D_ptr + head) * dy.to(tl.float32)
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * blocks + block % blocks, tl.sum(along, 0))
+            else:
+                p = p_first + tl.arange(0, BLOCK)
+                D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
+                dx += D[None, :] * dy.to(tl.float32)
+                if dD_ptr is not None:
+                    tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
+                        dB_group, CHUNK, SLICE)
     for n in tl.range(0, N, SLICE, num_stages=1):
         if APART:
             dB = tl.zeros((CHUNK, SLICE), tl.float32)
@@ -342,10 +365,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
                 delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
                 total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
-                weight = delta * tl.exp2(total - cum)
-                weighted = (x.to(tl.float32) * weight[:, None]).to(x.dtype)
-                dB = tl.dot(weighted, G, dB, input_precision=PRECISION)
-        C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+                dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
+            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
         dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
         dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
         dB_tiles.store([part * batch + sequence, group, t, n],
@@ -354,12 +375,12 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, aheads_ptr,
-                   alongs_ptr, diagonals_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, batch, length,
-                   n_heads, n_groups, chunks, dt_sequence, dt_step, dt_head, d_dt_sequence,
-                   d_dt_step, d_dt_head, SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr,
-                   HEADS: tl.constexpr, BLOCKS: tl.constexpr, TILES: tl.constexpr):
-    """Compute the gradients of dt, and of A, dt_bias and D by chunk, for one chunk and HEADS heads:
-    a program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
+                   directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, batch, length, n_heads, chunks,
+                   dt_sequence, dt_step, dt_head, d_dt_sequence, d_dt_step, d_dt_head,
+                   SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
+                   BLOCKS: tl.constexpr, TILES: tl.constexpr):
+    """Compute the gradients of dt, and of A and dt_bias by chunk, for one chunk and HEADS heads: a
+    program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
     of_chunk = tl.program_id(0) // parts
@@ -375,15 +396,13 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
     delta = tl.load(deltas_ptr + steps, here, 0.0)
     rows = tl.zeros((CHUNK, HEADS), tl.float32)
     columns = tl.zeros((CHUNK, HEADS), tl.float32)
-    direct = tl.zeros((CHUNK, HEADS), tl.float32)
-    alongs = tl.zeros((CHUNK, HEADS), tl.float32)
+    directs = tl.zeros((CHUNK, HEADS), tl.float32)
     before = tl.zeros((CHUNK, HEADS), tl.float32)
     for block in tl.static_range(BLOCKS):
         at = (row[None, :] * BLOCKS + block) * chunks * CHUNK + t
         rows += tl.load(rows_ptr + at, here, 0.0)
         columns += tl.load(columns_ptr + at, here, 0.0)
-        direct += tl.load(aheads_ptr + at, here, 0.0)
-        alongs += tl.load(alongs_ptr + at, here, 0.0)
+        directs += tl.load(directs_ptr + at, here, 0.0)
         before += tl.load(aheads_ptr + at - 1, after_first, 0.0)
     overlap = tl.zeros((HEADS,), tl.float32)
     for tile in tl.static_range(TILES):
@@ -392,10 +411,7 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
     before *= tl.load(deltas_ptr + steps - 1, after_first, 0.0)
     d_decay = tl.cumsum(rows - delta * columns, 0, reverse=True) + tl.cumsum(before, 0)
     d_decay += overlap[None, :]
-    of_group = sequence * n_groups + head // (n_heads // n_groups)
-    diagonal = tl.load(diagonals_ptr + of_group[None, :] * chunks * CHUNK + t, here, 0.0)
-    direct += columns + alongs * diagonal
-    d_dt = direct + d_decay * tl.load(A_ptr + head, head < n_heads, 0.0)[None, :]
+    d_dt = columns + directs + d_decay * tl.load(A_ptr + head, head < n_heads, 0.0)[None, :]
     exists = (t < length) & is_head
     if SOFTPLUS:
         dt = tl.load(dt_ptr + sequence * dt_sequence + t.to(tl.int64) * dt_step
@@ -408,6 +424,4 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
              + head[None, :] * d_dt_head, d_dt.to(d_dt_ptr.dtype.element_ty), exists)
     sums = sums_ptr + of_chunk.to(tl.int64) * n_heads + head
     tl.store(sums, tl.sum(d_decay * delta, 0), head < n_heads)
-    size = batch.to(tl.int64) * chunks * n_heads
-    tl.store(sums + size, tl.sum(d_dt, 0), head < n_heads)
-    tl.store(sums + 2 * size, tl.sum(alongs, 0), head < n_heads)
+    tl.store(sums + batch.to(tl.int64) * chunks * n_heads, tl.sum(d_dt, 0), head < n_heads)

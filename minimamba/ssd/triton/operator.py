@@ -346,27 +346,24 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     states = x.new_empty(batch * plan.chunks, n_heads, plan.blocks * tiles.block, tiles.states)
     entering = carried(launches.add_up, launches.carry, x, B, initial_state)
     launches.save_states(x, B, cums, lows, entering, None, states, None, None)
-    rows, columns, aheads, alongs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
+    rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
     dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-    launches.read(x, B, C, dy, cums, deltas, states, rows, dCB, dC_written)
+    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC_written)
     overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
     d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
     launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps,
                        None if initial_state is None else d_initial_state)
     needs_dD = D is not None and z is None
-    by_feature = None
-    if needs_dD and not per_head:
-        by_feature = A.new_empty(batch * plan.chunks, n_heads, head_dim)
-    diagonals = A.new_empty(batch, n_groups, padded_length)
-    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, columns, aheads, alongs, diagonals,
-                   dx_written, dB_written, by_feature)
-    sums = A.new_empty(3, batch * plan.chunks, n_heads)
-    launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, alongs, diagonals, overlaps, d_dt,
-                  sums)
-    dA, d_bias, by_head = (part.sum(0) for part in sums)
     if needs_dD:
-        dD = by_head if per_head else by_feature.sum(0)
+        dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
+    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx_written,
+                   dB_written, dD if needs_dD else None)
+    sums = A.new_empty(2, batch * plan.chunks, n_heads)
+    launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
+    dA, d_bias = (part.sum(0) for part in sums)
+    if needs_dD:
+        dD = dD.sum((0, 2) if per_head else 0)
     for given, written in ((dx, dx_written), (dB, dB_written), (dC, dC_written)):
         if written is not given:
             given.copy_(written if len(written) == batch

@@ -12,9 +12,10 @@ One split is the whole length, where batch, heads and blocks make enough program
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
 
 The tiles were chosen for NVIDIA's H100 and H200. By the machine code: no walk spills registers but
-that of the gate's backward pass. And, in half precision, by the GPU time on an H200: in bfloat16,
-without a gate, with head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads. On any other GPU
-tiles change the time, but the result only by rounding.
+that of the gate's backward pass. And by the GPU time on an H200: in bfloat16, without a gate, with
+head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads; in float32 those of the backward pass, with
+d_state 16 to 256 and 24 heads. On any other GPU tiles change the time, but the result only by
+rounding.
 """
 
 from functools import lru_cache
@@ -84,7 +85,7 @@ class BackwardTiles(NamedTuple):
     slice: int
     """Components of the state that the other kernels take at once."""
     is_apart: bool
-    """Whether `write_gradients` computes dB apart from the rest, with fewer registers."""
+    """Whether those compute dB and dC apart from the rest, in fewer registers."""
     warps: int
     stages: int
     walk_warps: int
@@ -188,8 +189,8 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     """
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
-        return BackwardTiles(32, min(features, 32), states, min(states, 64), min(states, 32), True,
-                             4, 1, 4, 1)
+        return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
+                             4, 2, 4, 2)
     if states > 128:
         return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 4, 3)
     return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 2, 4, 3)
