@@ -150,8 +150,9 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
     tiles = (choose_backward_tiles if is_backward else choose_tiles)(
         64, d_state, 4 if dtype == "fp32" else 2)
     constants = {"head_dim": 64, "d_state": d_state, "D_PER_HEAD": True, "CHUNK": tiles.chunk,
-                 "N": tiles.states, "BLOCK": tiles.block,
+                 "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
                  "COLUMNS": tiles.columns if is_backward else 0,
+                 "APART": is_backward and tiles.is_apart,
                  "STAGES": tiles.walk_stages if is_walk else tiles.stages, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
                  "TILES": 2, **dict.fromkeys(without)}
@@ -172,15 +173,21 @@ for kernel, d_state, options in (
         (forward.walk, 64, {}), (forward.walk, 128, {}),
         (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
         (forward.walk, 256, {"without": ()}),
+        (forward.walk, 128, {"dtype": "fp32"}), (forward.walk, 256, {"dtype": "fp32"}),
         (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
         (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 128, {"without": ()}),
+        (backward.read_gradients, 256, {"without": (), "dtype": "fp32"}),
+        (backward.write_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.step_gradients, 128, {"without": ()})):
     compiled = compile(kernel, d_state, **options)
     instructions, _ = disassembled(compiled.asm["cubin"])
     spills = sum(at.text.startswith(("LDL", "STL")) for at in instructions)
-    assert spills <= (100 if kernel in OVER_HEADS else 0), (kernel, spills)
+    allowed = 100 if kernel in OVER_HEADS else 0
+    if kernel is forward.walk and options.get("dtype") == "fp32":
+        allowed = {128: 50, 256: 600}[d_state]  # 3,900 would take longer than all that is computed
+    assert spills <= allowed, (kernel, options, spills)
     if kernel not in (forward.sum_decays, forward.carry, backward.step_gradients):
         at_once = 8 // compiled.metadata.num_warps
         assert at_once * (compiled.metadata.shared / 1024 + 1) <= 228, "KB of an H100"

@@ -168,7 +168,8 @@ def test_state_with_hardly_any_decay_keeps_its_digits():
 
 def test_strong_decay_leaves_the_present_alone():
     arguments = inputs(130) | {"A": torch.tensor([-1e2, -1e10, -1e37], device=DEVICE)}
-    check(arguments, tolerance=1e-4)
+    # The sum of 64 times −160 is rounded to 2^−11: up to 3e-4 of a weight.
+    check(arguments, tolerance=3e-4)
 
 
 @pytest.mark.parametrize("offset", [0, 1])

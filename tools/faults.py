@@ -308,7 +308,7 @@ FAULTS = [
           "aheads_ptr + at - 1, after_first", "aheads_ptr + at, after_first",
           "test_ssd_triton.py any_length"),
     Fault("Δ is left out of the gradient of B across chunks", "ssd/triton/backward.py",
-          "(delta * to_end)[:, None]", "to_end[:, None]", "test_ssd_triton.py any_length"),
+          "dB, x, G, delta * to_end", "dB, x, G, to_end", "test_ssd_triton.py any_length"),
     Fault("two parts of a group's heads overlap", "ssd/triton/backward.py",
           "group * of_group + part * of_part", "group * of_group + part * (of_part - 1)",
           "test_ssd_triton.py splits_carry"),

@@ -27,6 +27,10 @@ B and C belong to a group of heads: `read_gradients` and `write_gradients` take 
 heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
 adds up. No two programs write to one place, so the result never varies.
 
+In float32 the operands of each product take registers twice, for the two parts of each number, and
+more than there are if the state is taken at once. So there both kernels take it in slices of SLICE
+components, and compute dB and dC after all else, for all the heads once more (APART).
+
 | array, float32 unless said otherwise | shape | contents |
 |---|---|---|
 | states, x's dtype | (batch · chunks, n_heads, blocks · BLOCK, N) | H, then G |
@@ -157,14 +161,28 @@ def decay_since(later, earlier, cum_later, cum_earlier):
     return tl.exp2(tl.where(later >= earlier, cum_later - cum_earlier, float("-inf")))
 
 
+@triton.jit
+def read_state(dC, C, dy, H, cum):
+    """What steps read of the state before their chunk, or of a slice of it: rows, and dC with what
+    they add."""
+    from_start = tl.exp2(cum)
+    # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
+    rows = tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
+    return rows, dC + tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
+
+
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, rows_ptr,
                    columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
                    x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
                    C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
                    head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
-                   N: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
-    """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s)."""
+                   N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
+                   STAGES: tl.constexpr, APART: tl.constexpr):
+    """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s).
+
+    If APART, what they read from the state comes after all else, a slice of it after another.
+    """
     blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
     sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
                                                             blocks)
@@ -173,31 +191,36 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
     dy_tiles = describe(dy_ptr, batch, n_heads, length, head_dim, dy_sequence, dy_step, dy_head,
                         CHUNK, BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
-                       N)
+                       SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
-                       N)
-    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, N)
+                       SLICE)
+    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
-    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
-    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     CB = tl.dot(C, B.T, input_precision=PRECISION)
+    for n in tl.range(SLICE, N, SLICE, num_stages=1):
+        B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        CB = tl.dot(C, B.T, CB, input_precision=PRECISION)
     CB = tl.where(i[:, None] > i[None, :], CB, 0.0)
     dCB = tl.zeros((CHUNK, CHUNK), tl.float32)
-    dC = tl.zeros((CHUNK, N), tl.float32)
+    dC = tl.zeros((CHUNK, SLICE), tl.float32)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-        H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+        if not APART:
+            H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
         cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
         delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
-        from_start = tl.exp2(cum)
-        # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
-        rows = tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
-        dC += tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
+        if APART:
+            rows = tl.zeros((CHUNK,), tl.float32)
+        else:
+            rows, dC = read_state(dC, C, dy, H, cum)
         weights = tl.dot(dy, x.T, input_precision=PRECISION)
         weights *= decay_since(i[:, None], i[None, :], cum[:, None], cum[None, :])
         dCB += weights * delta[None, :]
@@ -207,13 +230,39 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         tl.store(rows_ptr + steps, rows)
         tl.store(columns_ptr + steps, tl.sum(weights, 0))
     dCB = dCB.to(C.dtype)
-    dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
     tl.store(own + i[:, None] * CHUNK + i[None, :], dCB)
     dC_tiles = describe(dC_ptr, batch * parts, n_groups, length, d_state, dC_sequence, dC_step,
-                        dC_group, CHUNK, N)
-    dC_tiles.store([part * batch + sequence, group, t, 0],
-                   dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, N))
+                        dC_group, CHUNK, SLICE)
+    for n in tl.range(0, N, SLICE, num_stages=1):
+        if APART:
+            tl.debug_barrier()  # what a thread stored above or for the last slice, others load
+            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+            dC = tl.zeros((CHUNK, SLICE), tl.float32)
+            for block in tl.range(first, end, num_stages=STAGES):
+                head = block // blocks
+                p_first = block % blocks * BLOCK
+                dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+                H = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                    BLOCK, SLICE)
+                row = (sequence * n_heads + head).to(tl.int64)
+                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+                rows, dC = read_state(dC, C, dy, H, cum)
+                steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK
+                steps += t + i
+                tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
+            B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+            dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
+        dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
+        dC_tiles.store([part * batch + sequence, group, t, n],
+                       dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
+
+
+@triton.jit
+def write_state(dB, x, G, weight):
+    """dB, or a slice of it, with what comes from the state after the chunk."""
+    weighted = (x.to(tl.float32) * weight[:, None]).to(x.dtype)
+    return tl.dot(weighted, G, dB, input_precision=PRECISION)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
@@ -223,10 +272,13 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                     B_group, C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head,
                     dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
                     head_dim: tl.constexpr, d_state: tl.constexpr, D_PER_HEAD: tl.constexpr,
-                    CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
-                    STAGES: tl.constexpr):
+                    CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
+                    BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr):
     """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
-    Tiles are (s, t)."""
+    Tiles are (s, t).
+
+    If APART, dB is computed after all else, a slice of the state after another.
+    """
     blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
     sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
                                                             blocks)
@@ -237,31 +289,44 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
     dx_tiles = describe(dx_ptr, batch, n_heads, length, head_dim, dx_sequence, dx_step, dx_head,
                         CHUNK, BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
-                       N)
+                       SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
-                       N)
-    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, N)
+                       SLICE)
+    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
-    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
-    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+    B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+    C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     BC = tl.dot(B, C.T, input_precision=PRECISION)
+    for n in tl.range(SLICE, N, SLICE, num_stages=1):
+        B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        BC = tl.dot(B, C.T, BC, input_precision=PRECISION)
     diagonal = tl.sum(tl.where(i[:, None] == i[None, :], BC, 0.0), 1)
-    dB = tl.zeros((CHUNK, N), tl.float32)
+    dB = tl.zeros((CHUNK, SLICE), tl.float32)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-        G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+        if not APART:
+            G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
         cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
         delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
         to_end = tl.exp2(total - cum)
-        weighted = (x.to(tl.float32) * (delta * to_end)[:, None]).to(x.dtype)
-        dB = tl.dot(weighted, G, dB, input_precision=PRECISION)
-        u = tl.dot(B, G.T, input_precision=PRECISION) * to_end[:, None]
+        if APART:
+            u = tl.zeros((CHUNK, BLOCK), tl.float32)
+            for n in tl.range(0, N, SLICE, num_stages=1):
+                B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+                G = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                    BLOCK, SLICE)
+                u = tl.dot(B, G.T, u, input_precision=PRECISION)
+        else:
+            dB = write_state(dB, x, G, delta * to_end)
+            u = tl.dot(B, G.T, input_precision=PRECISION)
+        u *= to_end[:, None]
         steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
         ahead = tl.sum(u * x.to(tl.float32), 1)
         tl.store(aheads_ptr + steps, ahead)
@@ -285,12 +350,27 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                     tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
-    dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
-    dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
     dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
-                        dB_group, CHUNK, N)
-    dB_tiles.store([part * batch + sequence, group, t, 0],
-                   dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, N))
+                        dB_group, CHUNK, SLICE)
+    for n in tl.range(0, N, SLICE, num_stages=1):
+        if APART:
+            dB = tl.zeros((CHUNK, SLICE), tl.float32)
+            for block in tl.range(first, end, num_stages=STAGES):
+                head = block // blocks
+                p_first = block % blocks * BLOCK
+                x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+                G = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                    BLOCK, SLICE)
+                row = (sequence * n_heads + head).to(tl.int64)
+                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+                delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+                total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+                dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
+            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+        dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
+        dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
+        dB_tiles.store([part * batch + sequence, group, t, n],
+                       dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)

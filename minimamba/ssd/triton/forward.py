@@ -8,6 +8,10 @@ descriptors, which read zeros outside of a tensor and write nothing there, so th
 chunk that isn't full nor a size that is no power of two needs a mask. A step past the end has Δ = 0
 and leaves the state as it is.
 
+In float32 a factor takes registers twice, for the two parts of each number, so there the state is a
+tuple of slices, of SLICE components each, and B and C are loaded slice by slice. In half precision
+one slice is all.
+
 Let a_t be log2 α_t and cum_t the sum of a from the start of t's chunk to t; sums never run over
 more than a chunk. Δ is folded into an exponent: with low_t = cum_t − log2 Δ_t, the weight of step
 s at step t is 2^(cum_t − low_s), and 0 where Δ_s = 0, whose low_s is +∞.
@@ -169,7 +173,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
          C_step, C_group, z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence,
          d_out_step, d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr,
          d_state: tl.constexpr, D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr,
-         BLOCK: tl.constexpr, STAGES: tl.constexpr):
+         SLICE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """Compute y for one split of the length: a program of grid (batch · heads · blocks, splits).
 
     A block is BLOCK of a head's features. The last split stores the final state. In the backward
@@ -181,9 +185,9 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
     x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
-                       N)
+                       SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
-                       N)
+                       SLICE)
     y_tiles = describe(y_ptr, batch, n_heads, length, head_dim, y_sequence, y_step, y_head, CHUNK,
                        BLOCK)
     if z_ptr is not None:
@@ -196,10 +200,14 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
                             dy_head, CHUNK, BLOCK)
     row = (sequence * n_heads + head).to(tl.int64)
     i = tl.arange(0, CHUNK)
-    state = tl.zeros((BLOCK, N), tl.float32)
-    if entering_ptr is not None:
-        offsets, exists = state_tile(row * splits + split, p_first, 0, head_dim, d_state, BLOCK, N)
-        state += tl.load(entering_ptr + offsets, exists, 0.0)
+    state = ()
+    for n in tl.static_range(0, N, SLICE):
+        part = tl.zeros((BLOCK, SLICE), tl.float32)
+        if entering_ptr is not None:
+            offsets, exists = state_tile(row * splits + split, p_first, n, head_dim, d_state,
+                                         BLOCK, SLICE)
+            part += tl.load(entering_ptr + offsets, exists, 0.0)
+        state += (part,)
     p = p_first + tl.arange(0, BLOCK)
     if D_ptr is not None:
         if D_PER_HEAD:
@@ -210,8 +218,8 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
     for chunk in tl.range(split * split_chunks, end, num_stages=STAGES):
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-        B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
-        C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+        B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
+        C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
         steps = row * chunks * CHUNK + t + i
         cum = tl.load(cums_ptr + steps)
         low = tl.load(lows_ptr + steps)
@@ -219,11 +227,17 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
 
         # Masked attention, transposed: (s, t). The mask comes before the exponential.
         scores = tl.dot(B, C.T, input_precision=PRECISION)
+        y = tl.dot(state[0].to(C.dtype), C.T, input_precision=PRECISION)
+        for k in tl.static_range(1, N // SLICE):
+            B = B_tiles.load([sequence, group, t, k * SLICE]).reshape(CHUNK, SLICE)
+            C = C_tiles.load([sequence, group, t, k * SLICE]).reshape(CHUNK, SLICE)
+            scores = tl.dot(B, C.T, scores, input_precision=PRECISION)
+            y = tl.dot(state[k].to(C.dtype), C.T, y, input_precision=PRECISION)
         exponent = tl.where(i[None, :] >= i[:, None], cum[None, :] - low[:, None], float("-inf"))
         scores *= tl.exp2(exponent)
         if D_ptr is not None and D_PER_HEAD:
             scores += tl.where(i[None, :] == i[:, None], D, 0.0)
-        y = tl.dot(state.to(C.dtype), C.T, input_precision=PRECISION) * tl.exp2(cum)[None, :]
+        y *= tl.exp2(cum)[None, :]
         y = tl.dot(x.T, scores.to(x.dtype), y, input_precision=PRECISION)
         if D_ptr is not None and not D_PER_HEAD:
             y += D[:, None] * x.T.to(tl.float32)
@@ -246,7 +260,13 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
                 y *= d_out * (gate + silu * (1.0 - gate))
         y_tiles.store([sequence, head, t, p_first],
                       y.to(y_ptr.dtype.element_ty).reshape(1, 1, CHUNK, BLOCK))
-        state = next_state(state, x, B, low, total)
+        after = ()
+        for k in tl.static_range(N // SLICE):
+            if SLICE < N:
+                B = B_tiles.load([sequence, group, t, k * SLICE]).reshape(CHUNK, SLICE)
+            after += (next_state(state[k], x, B, low, total),)
+        state = after
     if final_state_ptr is not None and split == splits - 1:
-        offsets, exists = state_tile(row, p_first, 0, head_dim, d_state, BLOCK, N)
-        tl.store(final_state_ptr + offsets, state, exists)
+        for k in tl.static_range(N // SLICE):
+            offsets, exists = state_tile(row, p_first, k * SLICE, head_dim, d_state, BLOCK, SLICE)
+            tl.store(final_state_ptr + offsets, state[k], exists)

@@ -381,8 +381,8 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC", "d_dt"
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
-        "parts": plan.parts, "COLUMNS": tiles.columns, "BLOCKS": plan.blocks,
-        "TILES": plan.state_tiles}
+        "parts": plan.parts, "COLUMNS": tiles.columns, "APART": tiles.is_apart,
+        "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
     forth = {**constants, "STAGES": tiles.walk_stages, "BACK": False}
     _, _, _, C, _, dy, *_ = strides
     back = {**forth, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
@@ -413,7 +413,7 @@ def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
     tiles = plan.tiles
     return {**shape._asdict(), "chunks": plan.chunks, "split_chunks": plan.split_chunks,
             "splits": plan.splits, "SOFTPLUS": dt_softplus, "D_PER_HEAD": D_axes == 1,
-            "CHUNK": tiles.chunk, "N": tiles.states, "BLOCK": tiles.block,
+            "CHUNK": tiles.chunk, "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
             "STAGES": tiles.stages, "HEADS": HEADS, "SIZE": shape.head_dim * shape.d_state,
             "WIDTH": WIDTH}
 

@@ -11,10 +11,11 @@
 One split is the whole length, where batch, heads and blocks make enough programs to fill the GPU.
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
 
-The tiles were chosen for NVIDIA's H100 and H200. By the machine code: no walk spills registers but
-that of the gate's backward pass. And, in half precision, by the GPU time on an H200: in bfloat16,
-without a gate, with head_dim 64, d_state 64, 128 and 256, and 24 or 80 heads. On any other GPU
-tiles change the time, but the result only by rounding.
+The tiles were chosen for NVIDIA's H100 and H200. By the machine code: in half precision no walk
+spills registers but that of the gate's backward pass; in float32 few are spilled. And by the GPU
+time on an H200, with head_dim 64 and without a gate: in bfloat16 with d_state 64, 128 and 256, and
+24 or 80 heads; in float32 those of the backward pass, with d_state 16, 64, 128 and 256, and 24
+heads. On any other GPU tiles change the time, but the result only by rounding.
 """
 
 from functools import lru_cache
@@ -66,6 +67,8 @@ class Tiles(NamedTuple):
     """Features of a head; a power of two."""
     states: int
     """d_state, filled up to a power of two."""
+    slice: int
+    """Components of the state that a product of matrices takes."""
     warps: int
     stages: int
     """Chunks whose tensors are in shared memory."""
@@ -81,6 +84,10 @@ class BackwardTiles(NamedTuple):
     columns: int
     """Components of the state, for each of the features, of a program of `walk_states`: the most
     that it takes."""
+    slice: int
+    """Components of the state that a product of the other kernels takes."""
+    is_apart: bool
+    """Whether those compute dB and dC apart from the rest, in fewer registers."""
     warps: int
     stages: int
     walk_warps: int
@@ -125,10 +132,14 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
     """
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
-        return Tiles(32, min(features, 32 if states <= 128 else 16), states, 8, 1)
+        if features >= 64:
+            return Tiles(32, 64, states, min(states, 32), 4, 1)
+        if states > 128:
+            return Tiles(16, 16, states, 32, 4, 1)
+        return Tiles(32, min(features, 32), states, states, 8, 1)
     if states > 128:
-        return Tiles(16, min(features, 64), states, 4, 3)
-    return Tiles(64, min(features, 64), states, 4, 2 if states > 64 else 3)
+        return Tiles(16, min(features, 64), states, states, 4, 3)
+    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3)
 
 
 @lru_cache
@@ -184,10 +195,11 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     """
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
-        return BackwardTiles(32, min(features, 32), states, min(states, 64), 8, 1, 4, 1)
+        return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
+                             4, 2, 4, 2)
     if states > 128:
-        return BackwardTiles(64, min(features, 64), states, 64, 8, 2, 4, 3)
-    return BackwardTiles(64, min(features, 64), states, states, 4, 2, 4, 3)
+        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 4, 3)
+    return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 2, 4, 3)
 
 
 @lru_cache
