@@ -133,7 +133,7 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
         if features >= 64:
-            return Tiles(32, 64, states, min(states, 32), 4, 1)
+            return Tiles(32, 64, states, min(states, 32), 4, 1 if states > 64 else 2)
         if states > 128:
             return Tiles(16, 16, states, 32, 4, 1)
         return Tiles(32, min(features, 32), states, states, 8, 1)
