@@ -34,6 +34,8 @@ FAULTS = [
     Fault("a lock on a file that has been deleted counts", "lock.py",
           "if not os.path.samestat(os.fstat(opened.fileno()), os.stat(file)):", "if False:",
           "test_lock.py deleted"),
+    Fault("Ctrl-C while torch is imported prints a traceback", "interruption.py",
+          "signal.signal(signal.SIGINT, _exit)", "pass", "test_cli.py torch_is_imported"),
     Fault("a step size of 0 is accepted", "shapes.py",
           "not (values > 0).all():", "not (values >= 0).all():",
           "test_bad_input.py not_positive", "02"),
