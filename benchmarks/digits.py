@@ -3,9 +3,9 @@
 Usage: python benchmarks/digits.py
 
 scikit-learn's digits as sequences of 64 pixels, in reading order and in one fixed random order.
-"S4D" has S4D-Lin's initial A; the others' are named. The LSTM is trained for three times as many
-epochs too. The learning rate of each model is chosen first, by the mean accuracy of three seeds on
-the last fifth of the training digits; the held-out digits play no part in that.
+The S4D classifiers differ in the initial A. The LSTM is trained for three times as many epochs too.
+The learning rate of each model is chosen first, by the mean accuracy of three seeds on the last
+fifth of the training digits; the held-out digits play no part in that.
 """
 
 import statistics
@@ -28,7 +28,7 @@ EPOCHS = 20
 MORE_EPOCHS = 60
 BATCH = 32
 LEARNING_RATES = (0.002, 0.005, 0.01, 0.02, 0.05)
-INITS = {"S4D": "lin", "S4D-Inv": "inv", "S4D-LegS": "legs", "S4D-Real": "real"}
+INITS = {"S4D-Lin": "lin", "S4D-Inv": "inv", "S4D-LegS": "legs", "S4D-Real": "real"}
 MODELS = {name: partial(S4Classifier, partial(S4D, init=init, delta_min=0.005, delta_max=0.5), 1,
                         10)
           for name, init in INITS.items()} | {"LSTM": partial(LSTMClassifier, 1, 10, 100)}
