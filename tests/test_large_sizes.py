@@ -220,8 +220,8 @@ def errors_of_the_official_ssd():
 
 @pytest.mark.skipif(MEMORY < 40, reason="takes 40 GiB of GPU memory")
 def test_official_ssd_of_a_large_projection_is_wrong_or_fails():
-    """Its offsets have 32 bits (github.com/state-spaces/mamba, issue 1015). In a process of its
-    own, since a wrong address ends it."""
+    """Its offsets have 32 bits (github.com/state-spaces/mamba, issue 1015): version 2.3.2 ends with
+    an illegal memory access. So it runs in a process of its own."""
     pytest.importorskip("mamba_ssm")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
