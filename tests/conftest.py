@@ -5,6 +5,11 @@ import os
 import shutil
 import warnings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, and for the processes that tests start too: two workers with two
+    # threads each, on two cores, would wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
@@ -17,11 +22,6 @@ if not torch.cuda.is_available():
         import interpreter
 
         interpreter.speed_up()
-
-
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two workers with two threads each, on two cores, would wait for each other.
-    torch.set_num_threads(1)
 
 
 @pytest.fixture
