@@ -14,6 +14,8 @@ import pytest
 import torch
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+LONGEST = ("test_scan_triton_compile.py", "test_lm.py", "test_readme.py")
+"""Files with tests of 20 seconds and more."""
 
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run in Python, on the CPU.
@@ -22,6 +24,12 @@ if not torch.cuda.is_available():
         import interpreter
 
         interpreter.speed_up()
+
+
+def pytest_collection_modifyitems(items):
+    """Let the longest tests begin first, so that no process runs one while the others have nothing
+    left to run."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture
