@@ -24,7 +24,9 @@ export PYTHON IP PORT JOBS ONLY CHAPTER
 
 VENV := .venv
 BIN := $(VENV)/bin
-# They begin first, so that no process runs one while the others have nothing left to run.
+# Each chapter is tested with one thread: two with two threads each, on two cores, would wait for
+# each other. The longest begin first, so that no process runs one while the others have nothing
+# left to run.
 LONGEST := $(foreach chapter,10 05 04 11 03,$(wildcard notebooks/$(chapter)_*.ipynb))
 CHAPTERS := $(LONGEST) $(filter-out $(LONGEST),$(sort $(wildcard notebooks/*.ipynb)))
 
@@ -59,7 +61,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pytest -n "$$JOBS" --dist worksteal -m 'not slow' tests
 	rm -rf $(VENV)/figures && mkdir $(VENV)/figures
-	MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/no-exercise-solved" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
+	OMP_NUM_THREADS=1 MINIMAMBA_SOLVED="$(CURDIR)/$(VENV)/no-exercise-solved" MINIMAMBA_FIGURES="$(CURDIR)/$(VENV)/figures" \
 		PYTHONPATH="$(CURDIR)/tests/fast_interpreter$${PYTHONPATH:+:$$PYTHONPATH}" \
 		$(BIN)/pytest -n "$$JOBS" --dist loadscope --no-loadscope-reorder --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg $(CHAPTERS)

@@ -5,10 +5,17 @@ import os
 import shutil
 import warnings
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported, and for the processes that tests start too: two workers with two
+    # threads each, on two cores, would wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import torch
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+LONGEST = ("test_scan_triton_compile.py", "test_lm.py", "test_readme.py")
+"""Files with tests of 20 seconds and more."""
 
 if not torch.cuda.is_available():
     # Before anything imports triton: its kernels then run in Python, on the CPU.
@@ -19,9 +26,10 @@ if not torch.cuda.is_available():
         interpreter.speed_up()
 
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Two workers with two threads each, on two cores, would wait for each other.
-    torch.set_num_threads(1)
+def pytest_collection_modifyitems(items):
+    """Let the longest tests begin first, so that no process runs one while the others have nothing
+    left to run."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture

@@ -414,46 +414,54 @@ def test_the_record_is_beside_the_notebook(empty, tmp_path, monkeypatch, capsys)
 
 
 WRITER = """
-import sys
+import os, sys
 from minimamba.course.exercises.record import mark_solved
 print("ready", flush=True)
-sys.stdin.readline()
-for number in range(25):
-    mark_solved(f"{sys.argv[1]}.{number}")
+for line in sys.stdin:
+    os.environ["MINIMAMBA_SOLVED"] = line.strip()
+    for number in range(25):
+        mark_solved(f"{sys.argv[1]}.{number}")
+    print("done", flush=True)
 """
 
 
-@pytest.fixture
-def writers():
-    """Processes that are ready to record 25 exercises each."""
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that each record 25 exercises for every path that they are sent."""
     started = [subprocess.Popen([sys.executable, "-c", WRITER, name], stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, text=True) for name in "abc"]
-    for writer in started:
-        assert writer.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdout.readline() == "ready\n"
     yield started
-    for writer in started:
-        writer.kill()
-        writer.communicate()
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
-def test_nothing_is_lost_when_several_processes_record(record, writers):
-    for writer in writers:
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+@pytest.fixture
+def start(processes, record):
+    """Let all processes write the record."""
+    def start():
+        for process in processes:
+            process.stdin.write(f"{record}\n")
+            process.stdin.flush()
+    return start
+
+
+def test_nothing_is_lost_when_several_processes_record(record, processes, start):
+    start()
+    assert [process.stdout.readline() for process in processes] == 3 * ["done\n"]
     assert json.loads(record.read_text()) == sorted(
         f"{name}.{number}" for name in "abc" for number in range(25))
 
 
-def test_a_record_is_whole_whenever_its_writers_are_killed(record, writers):
+def test_a_record_is_whole_whenever_its_writers_are_killed(record, processes, start):
     record.write_text(json.dumps([f"old.{number}" for number in range(5000)]))
-    for writer in writers:
-        writer.stdin.write("\n")
-        writer.stdin.flush()
-    for writer, after in zip(writers, (0.02, 0.03, 0.05), strict=True):
+    start()
+    for process, after in zip(processes, (0.02, 0.03, 0.05), strict=True):
         time.sleep(after)
-        writer.kill()
-        writer.wait()
+        process.kill()
+        process.wait()
         assert len(solved_exercises()) >= 5000
     mark_solved("new")                                          # no killed process holds the lock
     assert "new" in solved_exercises()
