@@ -238,6 +238,7 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
     save(page)
     saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
     assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
+    assert page.evaluate(SHOWN_NAMES) > 0.8
     figures_follow_the_theme(page)
     page.set_viewport_size({"width": 700, "height": 2400})
     assert page.evaluate(BROKEN_WORDS) == []
@@ -246,6 +247,11 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
         jupyterapp.commands.execute("docmanager:open", {path: "notebooks/questions.md"});
     }""")
     page.locator(".jp-MarkdownViewer h1").wait_for()        # as a page, not as its source
+
+
+# The fraction of the longest file name that the sidebar shows.
+SHOWN_NAMES = """() => Math.min(...[...document.querySelectorAll(".jp-DirListing-itemText")]
+    .map((name) => name.clientWidth / name.scrollWidth))"""
 
 
 # Words that a cell printed and that stand on two lines.
