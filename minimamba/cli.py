@@ -160,16 +160,17 @@ def _checkpoint(name: str) -> str | Path:
 
 
 def _load(checkpoint: str | Path, device: str = "cpu") -> MambaLM:
-    """The model of a checkpoint; what may have been meant is said in place of an unknown name."""
+    """The model of a checkpoint; in place of an unknown name, where the known ones are listed."""
     path = Path(checkpoint)
     state_file = path / STATE_FILE
     if state_file.is_file() and not any((path / name).exists() for name in MODEL_FILES):
         refuse("--checkpoint", "a finished model", f"{path}, whose training was stopped after step "
                f"{training.completed_steps(state_file)}; to go on, run its train command again")
     near = get_close_matches(str(checkpoint), weights.names())
-    if near and not path.exists():
-        raise ValueError(f"{checkpoint}: no such file or folder; did you mean {near[0]}? "
-                         "minimamba info lists the models that come with the library")
+    if not path.exists() and (near or path.name == str(checkpoint)):
+        guess = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"{checkpoint}: no such file or folder; {guess}minimamba info lists the "
+                         "models that come with the library")
     return MambaLM.from_pretrained(checkpoint, device=device)
 
 

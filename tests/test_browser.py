@@ -123,7 +123,9 @@ def server(tmp_path_factory):
          f"--ServerApp.root_dir={home / 'course'}",
          f"--LabApp.app_settings_dir={home / 'settings'}", "--LabApp.expose_app_in_browser=True",
          "--JupyterNotebookApp.expose_app_in_browser=True"],
-        env={**os.environ, **own}, stdout=log, stderr=subprocess.STDOUT)
+        # The extension of this checkout goes before the one that is installed.
+        env={**os.environ, **own, "JUPYTER_PREFER_ENV_PATH": "0"}, stdout=log,
+        stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/api?token={token}", process, home / "log")
@@ -236,11 +238,37 @@ def test_reading_a_chapter_leaves_nothing_to_save(browser, server):
     save(page)
     saved = (server.course / "notebooks" / "read.ipynb").read_text(encoding="utf-8")
     assert json.loads(saved) == json.loads(re.sub(VERSION, here, text))
+    assert page.evaluate(SHOWN_NAMES) > 0.8
     figures_follow_the_theme(page)
+    page.set_viewport_size({"width": 700, "height": 2400})
+    assert page.evaluate(BROKEN_WORDS) == []
+    page.set_viewport_size({"width": 1400, "height": 2400})
     page.evaluate("""() => {
         jupyterapp.commands.execute("docmanager:open", {path: "notebooks/questions.md"});
     }""")
     page.locator(".jp-MarkdownViewer h1").wait_for()        # as a page, not as its source
+
+
+# The fraction of the longest file name that the sidebar shows.
+SHOWN_NAMES = """() => Math.min(...[...document.querySelectorAll(".jp-DirListing-itemText")]
+    .map((name) => name.clientWidth / name.scrollWidth))"""
+
+
+# Words that a cell printed and that stand on two lines.
+BROKEN_WORDS = """() => [...document.querySelectorAll(".jp-Notebook .jp-RenderedText pre")]
+    .flatMap((pre) => {
+        const texts = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+        const broken = [];
+        while (texts.nextNode()) {
+            for (const word of texts.currentNode.data.matchAll(/\\S{2,20}/g)) {
+                const range = new Range();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                if (range.getClientRects().length > 1) broken.push(word[0]);
+            }
+        }
+        return broken;
+    })"""
 
 
 def figures_follow_the_theme(page):

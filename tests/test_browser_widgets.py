@@ -888,6 +888,27 @@ def test_a_drawing_whose_size_is_its_own_scrolls_where_it_does_not_fit(show):
     assert picture.evaluate("e => e.scrollWidth > e.clientWidth + 100")
     assert page.evaluate(OUTSIDE) == []
 
+    def shade():
+        """How much darker the right edge of the picture is than the ground beside its top."""
+        image = np.asarray(Image.open(BytesIO(picture.screenshot())).convert("L")).astype(int)
+        return image.max() - image[2:6, -3].mean()
+
+    assert shade() > 30
+    picture.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    assert shade() < 5
+
+
+@pytest.mark.parametrize("name", ["TokenExplorer", "DeltaExplorer"])
+def test_controls_are_large_enough_for_a_thumb(show, name):
+    page = show(getattr(widgets, name)())
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    heights = page.locator(".minimamba-explorer").locator(
+        "button, input:not([type=radio]), .choices label").evaluate_all(
+        "all => all.map((e) => e.getBoundingClientRect().height)")
+    session.detach()
+    assert min(heights) >= 44
+
 
 @pytest.mark.parametrize("name", widgets.__all__)
 def test_text_has_contrast_in_light_and_dark_and_stays_within_the_drawing(show, name):

@@ -143,7 +143,9 @@ def test_interrupted_training_resumes_with_the_same_bits(tmp_path, corpus, monke
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("generate", "--checkpoint", "nowhere", "--prompt", "a"),
-     "minimamba generate: nowhere: no such file or folder"),
+     "minimamba generate: nowhere: no such file or folder; minimamba info lists the models"),
+    (("info", "--checkpoint", "no/where/at-all"),
+     "minimamba info: no/where/at-all: no such file or folder"),
     (("info", "--checkpoint", "cod"),
      "minimamba info: cod: no such file or folder; did you mean code? minimamba info lists"),
     (("info", "--checkpoint", ""), "minimamba info: path: expected a path, got ''"),
@@ -442,7 +444,8 @@ def test_command_runs_as_a_module(module):
     done = subprocess.run([sys.executable, "-m", module, "info", "--checkpoint", "nowhere"],
                           check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr == "minimamba info: nowhere: no such file or folder\n"
+    assert done.stderr.startswith("minimamba info: nowhere: no such file or folder; ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(("option", "shown"), [

@@ -466,6 +466,45 @@ def test_wide_formulas_tables_and_figures_scroll_with_a_hint_and_can_be_focused(
     page.wait_for_function("!document.querySelector('.wide[tabindex]')")
 
 
+def test_a_tap_on_the_arrow_of_a_figure_goes_on_and_one_beside_it_opens_the_figure(site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
+    figure = page.locator(".wide.more-right:has(img)").first
+    figure.scroll_into_view_if_needed()
+    box = figure.bounding_box()
+    height = box["y"] + box["height"] / 2
+    page.mouse.click(box["x"] + box["width"] - 16, height)
+    page.wait_for_function("document.querySelector('.wide:has(img)').scrollLeft > 100")
+    assert page.url.endswith(".html")
+    page.mouse.click(box["x"] + 16, height)
+    page.wait_for_url("**/figures/*.svg")
+
+
+def test_on_a_phone_the_contents_stay_in_sight_and_lead_to_a_section(site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
+    page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    contents = page.locator(".contents summary")
+    assert contents.bounding_box()["y"] >= 0
+    contents.click()
+    link = page.locator(".contents ol ol a").nth(3)
+    title = link.inner_text()
+    link.click()
+    assert not page.locator(".contents details").evaluate("e => e.open")
+    heading = page.get_by_role("main").get_by_role("heading", name=title, exact=True)
+    page.wait_for_function("scrollY < document.documentElement.scrollHeight / 2")
+    below = contents.bounding_box()
+    assert below["y"] + below["height"] <= heading.bounding_box()["y"] < PHONE["height"] / 3
+
+
+def test_search_results_lie_over_the_contents_on_a_phone(site, page):
+    page.set_viewport_size(PHONE)
+    page.goto(f"{site.as_uri()}/02_discretization_and_delta.html")
+    search(page, "Discount factor")
+    first = page.locator("form[role=search] li a").first
+    first.click(trial=True)                                  # nothing covers it
+
+
 def test_figures_follow_the_theme_and_are_printed_on_white(site, page):
     def darkness():
         png = page.locator("main figure img[src$='.svg']").first.screenshot()

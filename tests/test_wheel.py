@@ -112,7 +112,7 @@ def test_wheel_holds_the_type_marker_the_widgets_and_the_weights(wheel):
     extension = f"{package}.data/data/share/jupyter/labextensions/minimamba"
     outside = {name for name in names
                if not name.startswith(("minimamba/", f"{package}.dist-info/"))}
-    assert outside == {f"{extension}/package.json", f"{extension}/dark_figures.js"}
+    assert outside == {f"{extension}/package.json", f"{extension}/reading.js"}
 
 
 def test_every_module_outside_plots_and_widgets_imports_and_commands_run(run, checkpoint, tmp_path):

@@ -49,6 +49,7 @@ fi
 
 # No pop-up about news and updates on the first page that a newcomer sees. The explorers are saved
 # with a notebook: without that, a reader who comes back sees "model not found" in their places.
+# Without the column of dates, the sidebar has room for the names of the chapters.
 # The glossary and the questions open as text with links, not as Markdown's source.
 mkdir -p "$bin/../share/jupyter/lab/settings"
 cp tools/jupyterlab_overrides.json "$bin/../share/jupyter/lab/settings/overrides.json"

@@ -51,7 +51,12 @@ export const STYLE = `
 .minimamba-explorer :is(input, textarea, button, .reader):focus-visible {
   outline: 2px solid var(--blue); outline-offset: 3px;
 }
-.minimamba-explorer .picture { margin-top: 6px; overflow-x: auto; }
+/* A shade at the right while there is more: what lies over it scrolls, and covers it at the end. */
+.minimamba-explorer .picture {
+  margin-top: 6px; overflow-x: auto;
+  background: linear-gradient(to left, var(--ground) 50%, transparent) right / 32px 100% no-repeat local,
+    linear-gradient(to left, var(--grey), transparent) right / 14px 100% no-repeat scroll;
+}
 .minimamba-explorer .sheet { position: relative; width: max-content; }
 .minimamba-explorer svg { display: block; position: relative; }
 .minimamba-explorer .sheet canvas { position: absolute; }
@@ -95,7 +100,7 @@ export const STYLE = `
   .minimamba-explorer .row > .value { grid-area: value; }
 }
 @media (pointer: coarse) {
-  .minimamba-explorer :is(button, input[type=range], .choices label) { min-height: 44px; }
+  .minimamba-explorer :is(button, input:not([type=radio]), .choices label) { min-height: 44px; }
   .minimamba-explorer input[type=radio] { width: 20px; height: 20px; }
   .minimamba-explorer button { padding: 2px 14px; }
 }

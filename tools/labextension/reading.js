@@ -1,5 +1,5 @@
-// Figures follow the dark theme of JupyterLab and of Notebook 7: both load this file by themselves.
-// To them, an extension is an object with its name. This one has no modules to get.
+// How the course reads in JupyterLab and in Notebook 7, which load this file by themselves: figures
+// follow the dark theme, and lines of text that a cell prints break between words. To both, an extension is an object with its name. This one has no modules to get.
 window._JUPYTERLAB ??= {};
 window._JUPYTERLAB.minimamba = {
   get() {},
@@ -9,7 +9,12 @@ window._JUPYTERLAB.minimamba = {
     // the hue brings back each colour: dark blue becomes light blue. White becomes #111, the dark
     // page. A figure in an output is a PNG of few colours, the first of which is white: "…VEX///",
     // written by plots.compact. Other pictures in outputs, such as photographs, stay as they are.
-    style.textContent = `@media screen {
+    // JupyterLab breaks a printed line at the last letter that fits, in the middle of a word.
+    style.textContent = `.jp-OutputArea-output.jp-RenderedText pre {
+      word-break: normal;
+      overflow-wrap: anywhere;
+    }
+    @media screen {
       [data-jp-theme-light="false"] .jp-RenderedImage img[src*="BMVEX///"],
       [data-jp-theme-light="false"] .jp-RenderedMarkdown img[src*="/figures/"][src*=".svg"] {
         filter: invert(0.9333) hue-rotate(180deg);
