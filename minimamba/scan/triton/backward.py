@@ -18,9 +18,9 @@ Arrays besides those listed in `memory.py`, all float32:
 | dD_parts, d_bias_parts | (batch, chunks, d_inner) | sums over a chunk |
 | dBC_parts | (batch, parts, tiles, N / PART, 2, TILE, PART) | dB and dC by tile, of some channels |
 
-dB and dC are 0 at first. A part of them is that of a group, to which all its programs add atomically; or, if not
-ATOMIC, of a program, so that the order of the sum does not vary. The first split has no pieces,
-since no split needs the dh before it.
+dB and dC are 0 at first. A part of them is that of a group, to which all its programs add
+atomically; or, if not ATOMIC, of a program, so that the order of the sum does not vary. The first
+split has no pieces, since no split needs the dh before it.
 """
 
 import triton
@@ -128,7 +128,8 @@ def dBC_of_program(dBC_parts, block, padded_length, groups: tl.constexpr, N: tl.
         part = block.sequence * tl.num_programs(0) + tl.program_id(0)
     part *= padded_length // TILE
     lane = tl.arange(0, 2 * TILE * TILE)[:, None]
-    return dBC_parts + part * 2 * TILE * N + lane * (PART // TILE) + tl.arange(0, PART // TILE)[None, :]
+    return (dBC_parts + part * 2 * TILE * N + lane * (PART // TILE)
+            + tl.arange(0, PART // TILE)[None, :])
 
 
 @triton.jit

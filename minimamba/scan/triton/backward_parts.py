@@ -45,8 +45,7 @@ from minimamba.scan.triton.lanes import (
     exp2_correction,
     kahan_add,
     masked_delta,
-    sum_over_channels,
-    sum_over_states,
+    sum_over_lanes,
     sum_over_steps,
 )
 from minimamba.scan.triton.memory import (
@@ -115,19 +114,19 @@ def store_section_states(h, inputs, per_channel, section_states, begin, end, blo
                          SECTION: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
                          RUN: tl.constexpr):
     """Walk from the state h at step `begin` of a chunk to `end`, where its last section begins, and
-    write the state before each section."""
-    for start in tl.range(begin, end, 2 * TILE, num_stages=STAGES):
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
-        x = load_pair(inputs.x, offsets, inside)
-        dt = load_pair(inputs.delta, offsets, inside)
-        for i in tl.static_range(2):
-            t = start + i * TILE
-            delta = masked_delta(dt[i] + per_channel.bias, owned(block, span, t), SOFTPLUS)
-            h = states_after_tile(h, delta, delta * x[i], inputs.B, per_channel.A_log2e, t, span,
-                                  PART, PADDED, STEP, TILE)
-        done = start + 2 * TILE - begin
-        if done % SECTION == 0:
-            store_parts(section_states + (done // SECTION - 1) * N * d_inner, h, block, N, PART)
+    write the state after each section."""
+    for section_start in range(begin, end, SECTION):
+        for start in tl.range(section_start, section_start + SECTION, 2 * TILE, num_stages=STAGES):
+            offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
+            x = load_pair(inputs.x, offsets, inside)
+            dt = load_pair(inputs.delta, offsets, inside)
+            for i in tl.static_range(2):
+                t = start + i * TILE
+                delta = masked_delta(dt[i] + per_channel.bias, owned(block, span, t), SOFTPLUS)
+                h = states_after_tile(h, delta, delta * x[i], inputs.B, per_channel.A_log2e, t,
+                                      span, PART, PADDED, STEP, TILE)
+        store_parts(section_states, h, block, N, PART)
+        section_states += N * d_inner
 
 
 @triton.jit
@@ -155,12 +154,15 @@ def recompute_parts(h, inputs, per_channel, tile_states, section_start, block, s
     return delta_sum
 
 @triton.jit
-def add_in_lane(sums, products, TILE: tl.constexpr):
-    """Add to `sums`, TILE tensors (LANES, PER_LANE, 1), what each lane has of `products`."""
-    added = ()
-    for k in tl.static_range(TILE):
-        added = added + (sums[k] + tl.sum(products[k], 2, keep_dims=True),)
-    return added
+def add_steps(sums, steps, part: tl.constexpr, TILE: tl.constexpr):
+    """Add TILE tensors of a part of the states to those of the parts before it."""
+    if part == 0:
+        return steps
+    else:
+        added = ()
+        for k in tl.static_range(TILE):
+            added = added + (sums[k] + steps[k],)
+        return added
 
 
 @triton.jit
@@ -170,25 +172,22 @@ def tile_gradients_of_parts(dh, dA, tile, inputs, dBC, per_channel, tile_states,
                             TILE: tl.constexpr):
     """`tile_gradients`, one part of the states after another; adds dB and dC to those at dBC.
     Returns dh before the tile, dA, and the tile's `StateSums`."""
-    zero = tl.zeros_like(tile.x)[:, :, None]
-    C_h = (zero,) * TILE
-    B_dh, A_d_exponent = C_h, C_h
-    dh_before, new_dA = (), ()
+    C_h, B_dh, A_d_exponent, dh_before, new_dA = (), (), (), (), ()
     for p in tl.static_range(len(dh)):
         B = load_steps(inputs.B + p * PART, t, span, PART, STEP, TILE, PADDED)
         C = load_steps(inputs.C + p * PART, t, span, PART, STEP, TILE, PADDED)
         h = load_states(tile_states + p * PART * d_inner, block, block.lane_channels_left, PART)
-        dh_part, dA_part, C_h_part, B_dh_part, A_d_exponent_part, dB, dC = tile_gradients(
+        dh_part, dA_part, C_h_part, B_dh_part, A_d_exponent_part, dBC_part = tile_gradients(
             dh[p], dA[p], h, tile, B, C, per_channel.A_log2e[p], correction[p], TILE)
-        add_dBC(dBC + p * (2 * TILE * PART), sum_over_channels(dB, dC, TILE), ATOMIC)
-        C_h = add_in_lane(C_h, C_h_part, TILE)
-        B_dh = add_in_lane(B_dh, B_dh_part, TILE)
-        A_d_exponent = add_in_lane(A_d_exponent, A_d_exponent_part, TILE)
+        add_dBC(dBC + p * (2 * TILE * PART), dBC_part, ATOMIC)
+        C_h = add_steps(C_h, C_h_part, p, TILE)
+        B_dh = add_steps(B_dh, B_dh_part, p, TILE)
+        A_d_exponent = add_steps(A_d_exponent, A_d_exponent_part, p, TILE)
         dh_before = dh_before + (dh_part,)
         new_dA = new_dA + (dA_part,)
-    return dh_before, new_dA, StateSums(sum_over_states(B_dh, TILE),
-                                        sum_over_states(A_d_exponent, TILE),
-                                        sum_over_states(C_h, TILE))
+    return dh_before, new_dA, StateSums(sum_over_lanes(B_dh, TILE),
+                                        sum_over_lanes(A_d_exponent, TILE),
+                                        sum_over_lanes(C_h, TILE))
 
 
 @triton.jit
@@ -282,10 +281,10 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
                       piece_deltas, section_states, tile_states, dh_states, state_sums_ptr,
                       rows, length, padded_length, split_steps, pieces, groups: tl.constexpr,
                       d_inner: tl.constexpr, N: tl.constexpr, PART: tl.constexpr,
-                      BAND: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr, PADDED: tl.constexpr,
-                      STEP: tl.constexpr, GROUP: tl.constexpr, CHUNK: tl.constexpr,
-                      SECTION: tl.constexpr, TILE: tl.constexpr, PER_LANE: tl.constexpr,
-                      RUN: tl.constexpr):
+                      BAND: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
+                      PADDED: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
+                      CHUNK: tl.constexpr, SECTION: tl.constexpr, TILE: tl.constexpr,
+                      PER_LANE: tl.constexpr, RUN: tl.constexpr):
     """All gradients, walking from the end of each split to its beginning; and y again, gated, where
     `y_again_ptr` is not None.
 
@@ -299,7 +298,6 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
     begin = split * split_steps
     span = Span(tl.minimum((split + 1) * split_steps, length), length)
     split_index = block.sequence * splits + split
-    D = load_per_channel(D_ptr, block)
     bias = load_per_channel(bias_ptr, block)
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
     C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
@@ -334,7 +332,7 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
         for band in range(BANDS):
             states = locate_block(groups, d_inner, N, TILE, PER_LANE, band * PARTS, N // PART)
             A_log2e = load_decay_rates(A_ptr, states, N, PART, PARTS)
-            per_channel = PerChannel(A_log2e, D, bias)
+            per_channel = PerChannel(A_log2e, load_per_channel(D_ptr, block), bias)
             first = band * BAND
             inputs = Inputs(x_ptr, delta_ptr, B_rows + first, C_rows + first, z_ptr, d_out_ptr)
             outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC + first * (2 * TILE))
@@ -376,9 +374,10 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
         if BANDS > 1:
             inputs = Inputs(x_ptr, delta_ptr, B_rows, C_rows, z_ptr, d_out_ptr)
             outputs = Outputs(dx_ptr, d_delta_ptr, dz_ptr, y_again_ptr, dBC)
-            dD, d_bias = finish_section(inputs, outputs, state_sums, PerChannel(bias, D, bias),
-                                        section_start, block, span, d_inner, SOFTPLUS, SECTION,
-                                        TILE, PER_LANE, RUN)
+            per_channel = PerChannel(bias, load_per_channel(D_ptr, block), bias)
+            dD, d_bias = finish_section(inputs, outputs, state_sums, per_channel, section_start,
+                                        block, span, d_inner, SOFTPLUS, SECTION, TILE, PER_LANE,
+                                        RUN)
             store_channel_sums(dD_parts, d_bias_parts, dD, d_bias, index, block, d_inner, TILE)
             tl.debug_barrier()  # the sums are read before the next section's are written
     if d_initial_state is not None:
