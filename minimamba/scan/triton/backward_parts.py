@@ -138,13 +138,14 @@ def recompute_parts(h, inputs, per_channel, tile_states, section_start, block, s
     and write the state before each tile. Returns the sum of Δ by step of the tile."""
     PARTS: tl.constexpr = len(per_channel.A_log2e)
     delta_sum = tl.zeros(block.channels.shape, tl.float32)
-    for start in tl.range(section_start, section_start + SECTION, 2 * TILE, num_stages=STAGES):
+    for walked in tl.range(0, SECTION, 2 * TILE, num_stages=STAGES):
+        start = section_start + walked
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         x = load_pair(inputs.x, offsets, inside)
         dt = load_pair(inputs.delta, offsets, inside)
         for i in tl.static_range(2):
             t = start + i * TILE
-            place = tile_states + (t - section_start) // TILE * PARTS * PART * d_inner
+            place = tile_states + (walked // TILE + i) * (PARTS * PART * d_inner)
             for p in tl.static_range(PARTS):
                 store_states(place + p * PART * d_inner, h[p], block, PART)
             delta = masked_delta(dt[i] + per_channel.bias, owned(block, span, t), SOFTPLUS)
@@ -208,7 +209,8 @@ def band_gradients(dh, inputs, outputs, state_sums, per_channel, tile_states, se
     zero = tl.zeros(block.channels.shape, tl.float32)
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
     for walked in tl.range(2 * TILE, SECTION + 2 * TILE, 2 * TILE, num_stages=STAGES):
-        start = section_start + SECTION - walked
+        ahead = SECTION - walked
+        start = section_start + ahead
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         pairs = load_inputs(inputs, offsets, inside)
         if not ALL:
@@ -226,7 +228,7 @@ def band_gradients(dh, inputs, outputs, state_sums, per_channel, tile_states, se
             # Counted in tiles, an offset of 64 bits takes no more registers than one of 32.
             dh, dA, sums = tile_gradients_of_parts(
                 dh, dA, tile, inputs, outputs.dBC + (t // TILE).to(tl.int64) * (2 * TILE * N),
-                per_channel, tile_states + (t - section_start) // TILE * PARTS * PART * d_inner,
+                per_channel, tile_states + (ahead // TILE + i) * (PARTS * PART * d_inner),
                 correction, block, span, t, d_inner, PART, ATOMIC, PADDED, STEP, TILE)
             if ALL:
                 d_delta = store_gradients(outputs, tile, sums, per_channel, block, span, t, own,
@@ -317,10 +319,9 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
             store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(dh[p]), part, N)
         store_parts(dh_states, dh, states, N, PART)
     sections = tl.cdiv(span.end - begin, SECTION)
+    section_start = begin + (sections - 1) * SECTION
     for walked in range(sections):
-        section = sections - 1 - walked
-        section_start = begin + section * SECTION
-        section_of_chunk = section % (CHUNK // SECTION)
+        section_of_chunk = section_start // SECTION % (CHUNK // SECTION)
         # So that the offsets of a step in x find its place in the scratch.
         state_sums = StateSums(None, None, None)
         if BANDS > 1:
@@ -380,6 +381,7 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
                                         RUN)
             store_channel_sums(dD_parts, d_bias_parts, dD, d_bias, index, block, d_inner, TILE)
             tl.debug_barrier()  # the sums are read before the next section's are written
+        section_start -= SECTION
     if d_initial_state is not None:
         if split == 0:
             for band in range(BANDS):
