@@ -1,9 +1,11 @@
 """The backward kernel for a large state dimension, which would not fit in the registers.
 
-`backward_in_parts` takes PART of the N states at a time. Most of the backward pass is the same for
-each state by itself; the states meet only in three sums at each step, ⟨B, dh⟩, ⟨A, d(Δ A)⟩ and
-⟨C, h⟩, from which dx, d_delta and dz follow. So the program walks back through a section of CHUNK
-steps once for each part, adds up the three sums in memory, and then finishes the section.
+`backward_in_parts` takes a band of at most BAND of the N states at a time, and within a tile one
+PART of the band after another: what depends on the channel alone is computed once for the band.
+Most of the backward pass is the same for each state by itself; the states meet only in three sums
+at each step, ⟨B, dh⟩, ⟨A, d(Δ A)⟩ and ⟨C, h⟩, from which dx, d_delta and dz follow. If there is one
+band they stay in registers. Otherwise the program walks back through a section of CHUNK steps once
+for each band, adds up the three sums in memory, and then finishes the section.
 
 The larger the state, the more steps a chunk has, so that the states which `forward` saves don't
 take more memory than x. A chunk is then several sections. First the program walks through the
@@ -11,13 +13,13 @@ whole chunk, writing down the state before each section; a section it then treat
 treats a chunk.
 
 Arrays besides those listed in `backward.py`, all float32 scratch; tile_states, too, has room for
-one part of the states, (batch, splits, SECTION / TILE, d_inner, PART):
+one band of the states, (batch, splits, SECTION / TILE, BAND / PART, d_inner, PART):
 
 | array | shape | contents |
 |---|---|---|
-| section_states | (batch, splits, CHUNK / SECTION, d_inner, N) | the state before each section |
+| section_states | (batch, splits, CHUNK / SECTION − 1, d_inner, N) | before each section but the first |
 | dh_states | (batch, splits, d_inner, N) | dh, where the walk back has come to |
-| state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the parts so far |
+| state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the bands so far |
 
 dD_parts and d_bias_parts are (batch, sections, d_inner).
 """
