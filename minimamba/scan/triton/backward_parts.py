@@ -17,7 +17,7 @@ one band of the states, (batch, splits, SECTION / TILE, BAND / PART, d_inner, PA
 
 | array | shape | contents |
 |---|---|---|
-| section_states | (batch, splits, CHUNK / SECTION − 1, d_inner, N) | before each section but the first |
+| section_states | (batch, splits, CHUNK / SECTION − 1, d_inner, N) | before all but the first |
 | dh_states | (batch, splits, d_inner, N) | dh, where the walk back has come to |
 | state_sums | (batch, splits, 3, SECTION, d_inner) | the three sums, of the bands so far |
 
