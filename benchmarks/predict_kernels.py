@@ -75,7 +75,8 @@ def compile_kernel(kernel, channels_per_lane: int, programs: int, *, dtype: str 
     if without is None:
         without = () if kernel.__name__.startswith("carry") else USUALLY_NONE
     sizes = {"groups": 1, "d_inner": SHAPE.d_inner, "N": SHAPE.d_state, "SOFTPLUS": True,
-             "CHUNK": SHAPE.chunk, "SECTION": plan.CHUNK, "PART": plan.PART, "TILE": SHAPE.tile,
+             "CHUNK": SHAPE.chunk, "SECTION": plan.CHUNK, "PART": plan.PART, "BAND": SHAPE.band,
+             "TILE": SHAPE.tile,
              "PER_LANE": channels_per_lane, "ATOMIC": atomic, "PADDED": is_packed, "RUN": run,
              "GROUP": 2 * SHAPE.d_state,
              "STEP": 2 * SHAPE.d_state + (0 if is_packed else SHAPE.d_inner // 32)}
@@ -172,8 +173,10 @@ def cycles_per_step(kernel, channels_per_lane: int, most: int) -> list[int]:
     bodies = loops(*disassembled(cubin))
     times = [1] * len(bodies)
     if kernel is backward_parts.backward_in_parts:
-        # To the states before sections but not through the last, through a section, back; finish.
-        times = [(1 - plan.CHUNK / SHAPE.chunk) * SHAPE.parts, SHAPE.parts, SHAPE.parts, 1]
+        # To the states before sections but not through the last, through a section, back; and,
+        # where the states are several bands, finish.
+        bands = SHAPE.d_state // SHAPE.band
+        times = [(1 - plan.CHUNK / SHAPE.chunk) * bands, bands, bands, 1][:len(bodies)]
     return [round(sum(often * cycles(body, programs)
                       for often, body in zip(times, bodies, strict=True)) / STEPS_PER_ITERATION)
             for programs in range(1, most + 1)]
@@ -183,7 +186,7 @@ def main(d_state: int = 16) -> None:
     """Print the cycles of each kernel beside those that `plan.py` has, and the predicted times."""
     global SHAPE
     SHAPE = SHAPE._replace(d_state=d_state)
-    back = backward.backward if SHAPE.parts == 1 else backward_parts.backward_in_parts
+    back = backward_parts.backward_in_parts if SHAPE.is_in_parts else backward.backward
     for kernel, carry, costs in (
             (forward.forward, forward.carry, plan.forward_costs(d_state)),
             (back, backward.carry_back, plan.backward_costs(d_state))):

@@ -151,7 +151,7 @@ def calls_of(shape: ScanShape) -> dict[str, Callable[[], object]]:
 
 def cycles_on_gpu(way: str, kernel: str, shape: ScanShape, division: Plan) -> float:
     """Cycles that one kernel of a plan runs: the argument `cycles` of `measured`."""
-    if kernel == "backward" and shape.parts > 1:
+    if kernel == "backward" and shape.is_in_parts:
         kernel = "backward_in_parts"
     with with_plan(TODAY[way](shape.d_state), division):
         call = recorded(calls_of(shape)[way])[kernel]

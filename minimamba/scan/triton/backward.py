@@ -16,11 +16,11 @@ Arrays besides those listed in `memory.py`, all float32:
 | tile_states | (batch, splits, CHUNK / TILE, d_inner, N) | scratch: the state before each tile |
 | dA_parts | (batch, splits, d_inner, N) | sums over a split |
 | dD_parts, d_bias_parts | (batch, chunks, d_inner) | sums over a chunk |
-| dBC_parts | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, of some channels; 0 at first |
+| dBC_parts | (batch, parts, tiles, N / PART, 2, TILE, PART) | dB and dC by tile, of some channels |
 
-A part of dB and dC is that of a group, to which all its programs add atomically; or, if not
-ATOMIC, of a program, so that the order of the sum does not vary. The first split has no pieces,
-since no split needs the dh before it.
+dB and dC are 0 at first. A part of them is that of a group, to which all its programs add
+atomically; or, if not ATOMIC, of a program, so that the order of the sum does not vary. The first
+split has no pieces, since no split needs the dh before it.
 """
 
 import triton
@@ -120,16 +120,15 @@ def carry_back(d_out_ptr, delta_ptr, A_ptr, C_ptr, z_ptr, bias_ptr, dBC_parts, p
 
 @triton.jit
 def dBC_of_program(dBC_parts, block, padded_length, groups: tl.constexpr, N: tl.constexpr,
-                   ATOMIC: tl.constexpr, TILE: tl.constexpr, PARTS: tl.constexpr = 1):
-    """`Outputs.dBC`: in the part of this program's group or, if not ATOMIC, of its own. With PARTS
-    it is the first of that many parts of the states."""
-    PART: tl.constexpr = N // PARTS
+                   PART: tl.constexpr, ATOMIC: tl.constexpr, TILE: tl.constexpr):
+    """`Outputs.dBC`, for the first PART of the states: in the part of this program's group or, if
+    not ATOMIC, of its own."""
     part = block.sequence * groups + block.group
     if not ATOMIC:
         part = block.sequence * tl.num_programs(0) + tl.program_id(0)
     part *= padded_length // TILE
     lane = tl.arange(0, 2 * TILE * TILE)[:, None]
-    return (dBC_parts + part * 2 * TILE * N + lane // TILE * N + lane % TILE * (PART // TILE)
+    return (dBC_parts + part * 2 * TILE * N + lane * (PART // TILE)
             + tl.arange(0, PART // TILE)[None, :])
 
 
@@ -183,7 +182,7 @@ def backward(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_ptr, chun
     tile_states += split_index * (CHUNK // TILE) * N * d_inner
     # 0, to which `add_dA` adds, after a barrier of the loop.
     store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(A_log2e), block, N)
-    dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, ATOMIC, TILE)
+    dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, N, ATOMIC, TILE)
     inputs = Inputs(x_ptr, delta_ptr, first_row(B_ptr, rows, block, STEP, GROUP),
                     first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0), z_ptr,
                     d_out_ptr)

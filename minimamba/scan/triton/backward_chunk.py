@@ -27,8 +27,9 @@ from minimamba.scan.triton.lanes import (
     kahan_add,
     masked_delta,
     sigmoid,
+    sum_dB_dC,
     sum_over_channels,
-    sum_over_states,
+    sum_over_lanes,
 )
 from minimamba.scan.triton.memory import (
     load_pair,
@@ -149,18 +150,19 @@ def tile_gradients(dh, dA, h, tile, B, C, A_log2e, correction, TILE: tl.constexp
         h = A_bar * h + B[k] * broadcast_step(tile.delta_x, k, TILE)
         states = states + (h,)
         decays = decays + (A_bar,)
-    C_h, B_dh, A_d_exponent, dB, dC = (), (), (), (), ()
+    C_h, B_dh, A_d_exponent, dBC = (), (), (), ()
     for k in tl.static_range(TILE - 1, -1, -1):
-        dh += C[k] * broadcast_step(tile.dy, k, TILE)
-        dB = (dh * broadcast_step(tile.delta_x, k, TILE),) + dB
-        dC = (states[k + 1] * broadcast_step(tile.dy, k, TILE),) + dC
-        C_h = (C[k] * states[k + 1],) + C_h
-        B_dh = (dh * B[k],) + B_dh
+        dy = broadcast_step(tile.dy, k, TILE)
+        dh += C[k] * dy
+        dBC = (sum_dB_dC(dh * broadcast_step(tile.delta_x, k, TILE), states[k + 1] * dy, TILE),
+               ) + dBC
+        C_h = (tl.sum(C[k] * states[k + 1], 2),) + C_h
+        B_dh = (tl.sum(dh * B[k], 2),) + B_dh
         dh *= decays[k]
         d_exponent = dh * states[k]
-        A_d_exponent = (d_exponent * A_log2e,) + A_d_exponent
+        A_d_exponent = (tl.sum(d_exponent * A_log2e, 2),) + A_d_exponent
         dA += d_exponent * broadcast_step(tile.delta, k, TILE)
-    return dh, dA, C_h, B_dh, A_d_exponent, dB, dC
+    return dh, dA, C_h, B_dh, A_d_exponent, sum_over_channels(dBC, TILE)
 
 
 @triton.jit
@@ -246,13 +248,13 @@ def chunk_gradients(dh, inputs, outputs, per_channel, tile_states, chunk_start, 
             h = load_states(tile_states + (t - chunk_start) // TILE * N * d_inner, block,
                             block.lane_channels_left, N)
             tile = tile_of(pairs, i, per_channel.bias, own, inputs.z is not None, SOFTPLUS)
-            dh, dA, C_h, B_dh, A_d_exponent, dB, dC = tile_gradients(
+            dh, dA, C_h, B_dh, A_d_exponent, dBC = tile_gradients(
                 dh, dA, h, tile, B, C, per_channel.A_log2e, correction, TILE)
-            sums = StateSums(sum_over_states(B_dh, TILE), sum_over_states(A_d_exponent, TILE),
-                             sum_over_states(C_h, TILE))
+            sums = StateSums(sum_over_lanes(B_dh, TILE), sum_over_lanes(A_d_exponent, TILE),
+                             sum_over_lanes(C_h, TILE))
             d_delta = store_gradients(outputs, tile, sums, per_channel, block, span, t, own,
                                       d_inner, SOFTPLUS, RUN)
             dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
             d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
-            add_dBC(chunk_dBC + (t - chunk_start) * 2 * N, sum_over_channels(dB, dC, TILE), ATOMIC)
+            add_dBC(chunk_dBC + (t - chunk_start) * 2 * N, dBC, ATOMIC)
     return dh, Sums(dA, dD, d_bias)

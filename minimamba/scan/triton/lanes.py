@@ -116,16 +116,26 @@ def butterfly_add(even, odd, BIT: tl.constexpr):
 
 
 @triton.jit
-def sum_over_states(steps, TILE: tl.constexpr):
-    """Sums over the state dimension of TILE tensors (LANES, PER_LANE, N / TILE), one per step, as
+def sum_over_lanes(steps, TILE: tl.constexpr):
+    """Sums over the lanes that share a channel of TILE tensors (LANES, PER_LANE), one per step, as
     a tile: each lane ends with the sum of its own step."""
     if TILE == 1:
-        return tl.sum(steps[0], 2)
+        return steps[0]
     elif TILE == 2:
-        return butterfly_add(tl.sum(steps[0], 2), tl.sum(steps[1], 2), 1)
+        return butterfly_add(steps[0], steps[1], 1)
     else:
-        return butterfly_add(butterfly_add(tl.sum(steps[0], 2), tl.sum(steps[2], 2), 2),
-                             butterfly_add(tl.sum(steps[1], 2), tl.sum(steps[3], 2), 2), 1)
+        return butterfly_add(butterfly_add(steps[0], steps[2], 2),
+                             butterfly_add(steps[1], steps[3], 2), 1)
+
+
+@triton.jit
+def sum_over_states(steps, TILE: tl.constexpr):
+    """Sums over the state dimension of TILE tensors (LANES, PER_LANE, N / TILE), as
+    `sum_over_lanes`."""
+    in_lane = ()
+    for k in tl.static_range(TILE):
+        in_lane = in_lane + (tl.sum(steps[k], 2),)
+    return sum_over_lanes(in_lane, TILE)
 
 
 @triton.jit
@@ -147,23 +157,21 @@ def sum_channels(states, TILE: tl.constexpr):
 
 
 @triton.jit
-def sum_over_channels(first, second, TILE: tl.constexpr):
-    """Sums over all channels of 2 TILE tensors (LANES, PER_LANE, n), as (2 TILE², n).
+def sum_dB_dC(dB, dC, TILE: tl.constexpr):
+    """The first half of `sum_over_channels`, for one step: sums of two tensors (LANES, PER_LANE, n)
+    over some channels, (2 TILE², n)."""
+    return butterfly_add(sum_channels(dB, TILE), sum_channels(dC, TILE), TILE * TILE)
 
-    `first` and `second` are tuples of TILE tensors. Every TILE lanes hold the sum of one tensor:
-    those of `first` in order, then those of `second`.
-    """
+
+@triton.jit
+def sum_over_channels(steps, TILE: tl.constexpr):
+    """Sums over all channels, given those of each step over some of them, from `sum_dB_dC`: as
+    (2 TILE², n). Every TILE lanes hold one of the sums: those of dB in order of the steps, then
+    those of dC."""
     if TILE == 1:
-        return butterfly_add(sum_channels(first[0], 1), sum_channels(second[0], 1), 1)
+        return steps[0]
     elif TILE == 2:
-        step_0 = butterfly_add(sum_channels(first[0], 2), sum_channels(second[0], 2), 4)
-        step_1 = butterfly_add(sum_channels(first[1], 2), sum_channels(second[1], 2), 4)
-        return butterfly_add(step_0, step_1, 2)
+        return butterfly_add(steps[0], steps[1], 2)
     else:
-        step_0 = butterfly_add(sum_channels(first[0], 4), sum_channels(second[0], 4), 16)
-        step_2 = butterfly_add(sum_channels(first[2], 4), sum_channels(second[2], 4), 16)
-        even = butterfly_add(step_0, step_2, 8)
-        step_1 = butterfly_add(sum_channels(first[1], 4), sum_channels(second[1], 4), 16)
-        step_3 = butterfly_add(sum_channels(first[3], 4), sum_channels(second[3], 4), 16)
-        odd = butterfly_add(step_1, step_3, 8)
-        return butterfly_add(even, odd, 4)
+        return butterfly_add(butterfly_add(steps[0], steps[2], 8),
+                             butterfly_add(steps[1], steps[3], 8), 4)

@@ -427,7 +427,7 @@ def _backward_launches(layout: tuple, delta_softplus: bool, device: torch.device
     return _Backward(
         shape.d_state - sizes.d_state, sizes.is_packed,
         _launcher(backward.carry_back, plan.carry, constants, places, SOFTPLUS=delta_softplus),
-        _launcher(backward.backward if shape.parts == 1 else backward_parts.backward_in_parts,
+        _launcher(backward_parts.backward_in_parts if shape.is_in_parts else backward.backward,
                   plan.kernel, constants, places, SOFTPLUS=delta_softplus,
                   ATOMIC=not is_deterministic),
         finish, elements, dBC_elements)
@@ -459,8 +459,8 @@ def _constants(sizes: _Sizes, plan: Plan) -> dict:
             "pieces": plan.pieces_per_split, "groups": shape.groups, "B_groups": sizes.B_groups,
             "C_groups": sizes.C_groups, "d_inner": shape.d_inner, "d_state": sizes.d_state,
             "APART": are_states_apart, "TIME_LAST": sizes.time_last, "RUN": sizes.run,
-            "N": N, "PART": PART, "TILE": shape.tile, "CHUNK": shape.chunk,
-            "SECTION": CHUNK, "ROWS": PACKED // N,
+            "N": N, "PART": min(N, PART), "BAND": shape.band, "TILE": shape.tile,
+            "CHUNK": shape.chunk, "SECTION": CHUNK, "ROWS": PACKED // N,
             "SUM_ROWS": SUM_ROWS, "COLUMNS": SUM_COLUMNS}
 
 
@@ -564,12 +564,13 @@ def _sizes_of_pieces(carry: Launch | None, shape: ScanShape) -> dict[str, int | 
 def _sizes_of_scratch(shape: ScanShape, splits: int) -> dict[str, int]:
     """The elements of what a program of `backward` or `backward_in_parts` writes for itself."""
     channels = shape.batch * splits * shape.d_inner
-    tile_states = channels * min(shape.d_state, PART) * CHUNK // shape.tile
-    if shape.parts == 1:
-        return {"tile_states": tile_states}
+    if not shape.is_in_parts:
+        return {"tile_states": channels * shape.d_state * shape.chunk // shape.tile}
     dh_states = channels * shape.d_state
-    return {"section_states": dh_states * shape.chunk // CHUNK, "tile_states": tile_states,
-            "dh_states": dh_states, "state_sums_ptr": channels * 3 * CHUNK}
+    has_bands = shape.d_state > shape.band
+    return {"section_states": dh_states * (shape.chunk // CHUNK - 1),
+            "tile_states": channels * shape.band * CHUNK // shape.tile, "dh_states": dh_states,
+            "state_sums_ptr": channels * 3 * CHUNK if has_bands else None}
 
 
 def _packed_shape(sizes: _Sizes) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ of the gradients that different programs of `backward` have computed.
 | BC | (batch, steps, groups, 2, N) | B and C in float32; 0 beyond the length and d_state |
 | dA_parts | (rows, d_inner, N) | one row for each split of each sequence |
 | dD_parts, d_bias_parts | (rows, d_inner) | one row for each chunk of each sequence |
-| dBC_parts | (batch, parts, tiles, 2, TILE, N) | dB and dC by tile, of parts of the channels |
+| dBC_parts | (batch, parts, tiles, N / PART, 2, TILE, PART) | dB and dC by tile, of parts |
 
 `steps` is the length rounded up to whole chunks, and N is d_state rounded up to a power of two.
 """
@@ -83,7 +83,7 @@ def sum_rows_of(pointer, rows, column, there, width: tl.constexpr, ROWS: tl.cons
 @triton.jit
 def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_length, parts,
               row_blocks, groups: tl.constexpr, TIME_LAST: tl.constexpr, d_state: tl.constexpr,
-              N: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr):
+              N: tl.constexpr, PART: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr):
     """dB (`which` 0) or dC (1), of one group of a block of steps: (batch, length, groups, d_state)
     or, if TIME_LAST, (batch, groups, d_state, length)."""
     group = program // row_blocks % groups
@@ -92,8 +92,9 @@ def add_parts(parts_ptr, out_ptr, program, which: tl.constexpr, length, padded_l
     in_block = tl.arange(0, ROWS)
     step = first + in_block
     state = tl.arange(0, N)[None, :]
-    # (tiles, 2, TILE, N)
-    places = ((in_block // TILE * 2 + which) * TILE + in_block % TILE)[:, None] * N + state
+    # (tiles, N / PART, 2, TILE, PART)
+    places = ((in_block // TILE * (2 * TILE * N) + in_block % TILE * PART)[:, None]
+              + (state // PART * 2 + which) * TILE * PART + state % PART)
     there = (step < length)[:, None] & (state < d_state)
     part = (sequence * groups + group) * parts
     total = tl.zeros((ROWS, N), tl.float32)
@@ -112,7 +113,8 @@ def finish(dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr, dBC_parts, dA_parts, dD_p
            length, padded_length, dA_rows, sum_rows, parts, dA_programs, sum_programs, dB_programs,
            row_blocks, groups: tl.constexpr, B_groups: tl.constexpr, C_groups: tl.constexpr,
            TIME_LAST: tl.constexpr, d_inner: tl.constexpr, d_state: tl.constexpr, N: tl.constexpr,
-           TILE: tl.constexpr, ROWS: tl.constexpr, SUM_ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+           PART: tl.constexpr, TILE: tl.constexpr, ROWS: tl.constexpr, SUM_ROWS: tl.constexpr,
+           COLUMNS: tl.constexpr):
     """Write dA, dD and d_bias, dB and dC.
 
     Grid: (dA_programs + sum_programs + the programs of dB and of dC,). `parts` are those of one of
@@ -135,8 +137,8 @@ def finish(dA_ptr, dD_ptr, d_bias_ptr, dB_ptr, dC_ptr, dBC_parts, dA_parts, dD_p
     elif program < dA_programs + sum_programs + dB_programs:
         add_parts(dBC_parts, dB_ptr, program - dA_programs - sum_programs, 0, length,
                   padded_length, parts * (groups // B_groups), row_blocks, B_groups, TIME_LAST,
-                  d_state, N, TILE, ROWS)
+                  d_state, N, PART, TILE, ROWS)
     else:
         add_parts(dBC_parts, dC_ptr, program - dA_programs - sum_programs - dB_programs, 1, length,
                   padded_length, parts * (groups // C_groups), row_blocks, C_groups, TIME_LAST,
-                  d_state, N, TILE, ROWS)
+                  d_state, N, PART, TILE, ROWS)

@@ -9,6 +9,8 @@
 | chunk | CHUNK = 64 consecutive steps; `forward` saves the state before each for `backward` |
 | | for more than 16 states several times 64 (`ScanShape.chunk`), so that not more is saved |
 | section | 64 steps of such a chunk |
+| part | PART = 16 of the states of each channel, if there are more |
+| band | the parts of BAND = 32 states, which stay in registers together |
 | split | whole chunks that one program of `forward` or `backward` walks through |
 | piece | an equal part of a split, also whole chunks, for one program of `carry` or `carry_back` |
 
@@ -33,7 +35,9 @@ LANES = 32
 CHUNK = 64
 MAX_TILE = 4
 PART = 16
-"""States that `backward` works on at a time; `backward_in_parts` takes one part after another."""
+"""States of a part: each lane holds four of a channel's."""
+BAND = 32
+"""States that `backward_in_parts` works on at a time."""
 MAX_SECTIONS = 4
 """Sections of the longest chunk; the states before them need room, too."""
 SCHEDULERS_PER_MULTIPROCESSOR = 4
@@ -113,9 +117,14 @@ class ScanShape(NamedTuple):
         return -(-self.length // CHUNK)
 
     @property
-    def parts(self) -> int:
-        """Parts of the states that `backward` takes one after another."""
-        return max(1, self.d_state // PART)
+    def is_in_parts(self) -> bool:
+        """Whether `backward_in_parts` takes the place of `backward`."""
+        return self.d_state > PART
+
+    @property
+    def band(self) -> int:
+        """States that the backward kernel works on at a time."""
+        return min(self.d_state, BAND)
 
     @property
     def tile(self) -> int:
