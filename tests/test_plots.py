@@ -49,6 +49,8 @@ FIGURES = {
     "text_heatmaps": lambda: plots.text_heatmaps(
         "ab\n c", {"Δ": x[1:16].view(3, 5), "norm": x[:10].view(2, 5)}, "channel",
         logarithmic=("Δ",)),
+    "token_bars": lambda: plots.token_bars(
+        "ab\n c", {"bits": {"expected": x[1:6], "needed": x[2:7]}, "p": {"": x[:5]}}),
     "layer_states": lambda: plots.layer_states(
         "ab\n c", 1, 2, x[1:16].view(3, 5), x[:15].view(3, 5), x[:10].view(2, 5),
         x[:10].view(2, 5) - 0.1),
@@ -236,6 +238,17 @@ def test_text_heatmaps_have_a_visible_character_under_each_column():
     assert [label.get_text() for label in second.get_xticklabels()] == ["a", "b", "⏎", "·", "c"]
     for ax, expected in ((first, rows), (second, 2 * rows)):
         assert torch.equal(torch.from_numpy(ax.images[0].get_array().data), expected)
+
+
+def test_token_bars_stand_side_by_side_over_their_character():
+    first, second = {"a": x[:3], "b": 2 * x[:3]}, {"": x[3:6]}
+    above, below = plots.token_bars("p q", {"bits": first, "p": second}).axes
+    for ax, values in ((above, [*x[:3], *(2 * x[:3])]), (below, x[3:6])):
+        assert [bar.get_height() for bar in ax.patches] == list(map(float, values))
+    for left, right in zip(above.patches[:3], above.patches[3:], strict=True):
+        assert left.get_x() + left.get_width() == pytest.approx(right.get_x())
+    assert names_at(below.get_xticks(), below.get_xticklabels()) == {0: "p", 1: "·", 2: "q"}
+    assert [round(left.get_x() + left.get_width(), 6) for left in above.patches[:3]] == [0, 1, 2]
 
 
 def test_the_mamba_block_names_its_parts_and_their_widths():

@@ -63,6 +63,11 @@ SCHEMATICS = {
     "gradient_flow": partial(
         plots.gradient_flow,
         {f"gradient {i}": i / 3 for i in range(11)}, {f"× $f_{i}$": i / 7 for i in range(9)}),
+    "curriculum": partial(plots.curriculum, [8, 16, 24], [1, 2, 2, 3]),
+    "exchanged_states": partial(
+        plots.exchanged_states, [("* a b", "c *"), ("* d e", "f *")], ("slow", "others")),
+    "rounded_sum": partial(plots.rounded_sum, 0.5, 0.25, 0.0625),
+    "training_loop": partial(plots.training_loop, ["in_proj", "conv1d"], ["A_log", "D", "norm"]),
     "lost_update": partial(plots.lost_update, 10.0, 3.0, 4.0),
     "program_sums": partial(plots.program_sums, 3, 3, 4),
     "reverse_programs": partial(plots.reverse_programs, 5, 6, 4),
@@ -324,6 +329,11 @@ PARTS = {
     "masked_scores": ("", 0, "1 1 2 3 1 −4 −4", "× −3.667 = −26.33", "−3.333 −51.67"),
     "shared_decay": ("1→", 0, "$d$ = 3 $a_{31}$ $a_{32}$ $a_{33}$ $a_{34}$ $d$ = 3 α α α α",
                      "12 decays per step 1 decay per step"),
+    "curriculum": ("", 0, "length, tokens 8 16 24 0 % 50 % 100 % of the training steps"),
+    "exchanged_states": ("4→ 1↑ 1↓", 0, "* a b slow others c * → ? exchanged * d e slow others"),
+    "rounded_sum": ("1→ 1←", 0, "+ 0.0625 halfway 0.5 0.75 1 spacing 0.25"),
+    "training_loop": ("4→ 1↑", 0, "batch loss gradients clip: norm at most 1 AdamW",
+                      "decay in_proj conv1d don't decay A_log D norm"),
     "dense_beside_diagonal": ("7→", 0, "$h_1$ $h_1'$ $g_1$ $g_1'$", "$h_2$ $h_2'$"),
     "forward_and_backward": ("4→ 3← 4↑ 4↓", 0, "× 0.333333 × 0.666667 × 1 backward,"),
     "gradient_flow": ("11←", 6, "2.33 0.67 × $f_0$", "gradient 9 0.86 3 × $f_7$ gradient 5"),
@@ -387,6 +397,14 @@ def test_a_schematic_has_the_arrows_thick_borders_and_words_that_it_should(name)
     assert (arrows, thick) == PARTS[name][:2]
     for phrase in PARTS[name][2:]:
         assert f" {phrase} " in f" {words} "
+
+
+def test_a_curriculum_keeps_all_lengths_up_to_the_longest_in_use():
+    ax, = plots.curriculum([8, 16, 24], [1, 3]).axes
+    drawn = Counter((round(patch.get_x(), 2), to_rgba(patch.get_facecolor())[:3])
+                    for patch in ax.patches if patch.get_facecolor()[3] == 0.45)
+    assert drawn == {(3.4, to_rgba(schematic.INPUT)[:3]): 1, (3.4, to_rgba("white")[:3]): 2,
+                     (8.5, to_rgba(schematic.INPUT)[:3]): 3}
 
 
 @pytest.mark.parametrize("count", [2, 3])

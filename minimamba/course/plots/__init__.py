@@ -19,9 +19,11 @@ from minimamba.course.plots.compensated_sums import compensated_sums
 from minimamba.course.plots.conditioning import two_bases
 from minimamba.course.plots.continuous_loop import continuous_loop
 from minimamba.course.plots.convolutions import convolution
+from minimamba.course.plots.curriculum import curriculum
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.duality_forms import duality_forms
+from minimamba.course.plots.exchanged_states import exchanged_states
 from minimamba.course.plots.factored_block import factored_block
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
@@ -70,6 +72,7 @@ from minimamba.course.plots.reconstructed_past import reconstructed_past
 from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
+from minimamba.course.plots.rounded_sum import rounded_sum
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
 from minimamba.course.plots.scan_on_gpu import scan_on_gpu
@@ -89,8 +92,10 @@ from minimamba.course.plots.step_gradients import step_gradients
 from minimamba.course.plots.strides import strides
 from minimamba.course.plots.structures import matrix_structures, normal_plus_low_rank
 from minimamba.course.plots.style import COLOURS, DASHES, compact, show
+from minimamba.course.plots.token_bars import token_bars
 from minimamba.course.plots.token_channels import token_channels
 from minimamba.course.plots.token_sequences import token_sequences
+from minimamba.course.plots.training_loop import training_loop
 from minimamba.course.plots.unrolled import unrolled_recurrence
 from minimamba.course.plots.vandermonde import vandermonde_product
 from minimamba.course.plots.work_and_depth import work_and_depth
@@ -100,22 +105,23 @@ __all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
            "broadcast_beside_projection", "carried_tiles", "chunk_program", "chunk_recomputation",
            "chunked_scan", "combined_steps", "compact", "compensated_sums", "continuous_loop",
-           "convolution", "curves", "dense_beside_diagonal", "discrete_parameters", "duality_forms",
-           "eigenvalues", "every_run", "every_seed", "factored_block", "forward_and_backward",
-           "gated_recurrences", "gradient_flow", "grouped_bars", "handed_state", "hbm_traffic",
-           "held_input", "hippo_projection", "hold_and_reset", "images", "kernel_and_spectrum",
-           "lane_layouts", "lane_sums", "layer_of_channels", "layer_states", "lit_entries",
-           "load_timelines", "lost_update", "mamba2_block", "mamba_block", "mask_blocks",
-           "masked_load", "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
-           "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
-           "one_step", "operation_traffic", "pasts_of_one_state", "powers", "program_sums",
-           "program_tiles", "query_scores", "recomputed_states", "reconstructed_past",
-           "recurrence_steps", "reverse_programs", "road", "roofline", "roots_and_eigenvalues",
-           "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states", "scalar_ssm",
-           "scan_on_gpu", "scan_order", "scan_program", "scan_values", "scanned_tile",
-           "selective_layer", "selective_steps", "shared_decay", "show", "sliding_kernel",
-           "split_passes", "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability",
-           "stacked_bars", "step_gradients", "strides", "text_heatmaps", "threads_and_blocks",
-           "timeline", "token_channels", "token_sequences", "token_states", "traces", "two_bases",
-           "two_modes", "unrolled_recurrence", "vandermonde_product", "weighted_curves",
-           "work_and_depth", "wrapped_convolution"]
+           "convolution", "curriculum", "curves", "dense_beside_diagonal", "discrete_parameters",
+           "duality_forms", "eigenvalues", "every_run", "every_seed", "exchanged_states",
+           "factored_block", "forward_and_backward", "gated_recurrences", "gradient_flow",
+           "grouped_bars", "handed_state", "hbm_traffic", "held_input", "hippo_projection",
+           "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts", "lane_sums",
+           "layer_of_channels", "layer_states", "lit_entries", "load_timelines", "lost_update",
+           "mamba2_block", "mamba_block", "mask_blocks", "masked_load", "masked_scores", "matrices",
+           "matrix_structures", "matrix_times_input", "mean_and_range", "memory_hierarchy",
+           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "operation_traffic",
+           "pasts_of_one_state", "powers", "program_sums", "program_tiles", "query_scores",
+           "recomputed_states", "reconstructed_past", "recurrence_steps", "reverse_programs",
+           "road", "roofline", "roots_and_eigenvalues", "rounded_sum", "s4_beside_s6", "s4_block",
+           "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
+           "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
+           "shared_decay", "show", "sliding_kernel", "split_passes", "ssm_projections",
+           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "step_gradients",
+           "strides", "text_heatmaps", "threads_and_blocks", "timeline", "token_bars",
+           "token_channels", "token_sequences", "token_states", "traces", "training_loop",
+           "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
+           "weighted_curves", "work_and_depth", "wrapped_convolution"]
