@@ -156,6 +156,7 @@ def recompute_parts(h, inputs, per_channel, tile_states, section_start, block, s
             delta_sum += delta
     return delta_sum
 
+
 @triton.jit
 def add_steps(sums, steps, part: tl.constexpr, TILE: tl.constexpr):
     """Add TILE tensors of a part of the states to those of the parts before it."""
