@@ -55,7 +55,7 @@ from triton.compiler import ASTSource
 from minimamba.scan.triton import pack
 
 CONSTANTS = {"groups": 2, "B_groups": 1, "C_groups": 2, "d_inner": 6, "d_state": 5, "N": 8,
-             "TILE": 4, "ROWS": 256, "SUM_ROWS": 64, "COLUMNS": 32}
+             "PART": 8, "TILE": 4, "ROWS": 256, "SUM_ROWS": 64, "COLUMNS": 32}
 for kernel, official in ((pack.pack, False), (pack.pack, True), (pack.finish, False),
                          (pack.finish, True)):
     given = {**CONSTANTS, "APART": official, "TIME_LAST": official}
