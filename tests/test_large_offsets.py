@@ -368,7 +368,7 @@ def test_sizes_that_the_kernels_would_count_wrong_are_left_to_others():
 @pytest.mark.parametrize("d_state", [1, 4, 16, 32, 64, 256])
 def test_offsets_within_the_scratch_of_a_program_have_32_bits(d_state):
     shape = ScanShape(1, operator.MAX_LENGTH, operator.MAX_D_INNER, d_state, 1)
-    assert max(operator._sizes_of_scratch(shape, 1).values()) <= 2**31
+    assert max(filter(None, operator._sizes_of_scratch(shape, 1).values())) <= 2**31
 
 
 @pytest.mark.parametrize(("batch", "length", "d_inner", "d_state", "groups"), [

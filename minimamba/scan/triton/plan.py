@@ -85,8 +85,8 @@ FORWARD_FOR_MORE = {32: Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164
                     256: Costs(((1, (1919, 2308)),), (686, 1129), 1, 0)}
 """Of `forward` and `carry` for more than 16 states, by d_state. With 256 the registers don't
 suffice, and some states wait in memory."""
-BACKWARD_FOR_MORE = {32: Costs(((1, (786, 1054, 1402)),), (117, 166, 238, 314), 1, 1 / 15),
-                     64: Costs(((1, (1594, 2136, 2844)),), (213, 311, 455, 592), 1, 1 / 15),
+BACKWARD_FOR_MORE = {32: Costs(((1, (583, 796, 1100)),), (121, 169, 243, 319), 1, 1 / 15),
+                     64: Costs(((1, (1246, 1731, 2372)),), (213, 311, 455, 592), 1, 1 / 15),
                      128: Costs(((1, (3134, 4200, 5590)),), (367, 579, 873), 1, 1 / 15),
                      256: Costs(((1, (6214, 8328, 11082)),), (700, 1133), 1, 1 / 15)}
 """Of `backward_in_parts` and `carry_back`."""
