@@ -117,6 +117,14 @@ SCHEMATICS = {
     "duality_forms": partial(plots.duality_forms, 8, 4),
     "factored_block": partial(plots.factored_block, x[1:3], 0.5, x[2:4]),
     "mamba2_block": partial(plots.mamba2_block, 768, 1536, 128, 24),
+    "fetched_value": partial(plots.fetched_value, list("nDeHpA-e"), 7, 3),
+    "layer_rows": partial(
+        plots.layer_rows, {"none": ["Mamba"] * 8, "four, four MLPs": ["attention", "MLP"] * 4}),
+    "product_memory": partial(
+        plots.product_memory, [x[1:3], x[:2]], [x[2:], x[1:3] + 4], x[1:3] - 2),
+    "routed_experts": partial(plots.routed_experts, torch.tensor([0.55, 0.1, 0.3, 0.05]), 2),
+    "shared_states": partial(
+        plots.shared_states, ["aa", "ab", "ba", "bb"], ["00", "01", "10"], [1, 2, 0, 2]),
     "mask_blocks": partial(plots.mask_blocks, toeplitz, 2, 4),
     "mask_blocks without values": partial(plots.mask_blocks, torch.eye(9), 4, 2),
     "masked_scores": partial(
@@ -323,6 +331,13 @@ PARTS = {
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "duality_forms": ("8↓", 0, "8 steps, one after another 36 pairs, all at once"),
     "factored_block": ("", 0, "0.3333 0.1111 0.1667 × ½ × 0.6667 1 = 0.6667 0.2222 0.3333"),
+    "fetched_value": ("7→ 1↑ 8↓", 2, "token n D e H p A - e", "n nD De eH Hp pA A- -e",
+                      "the token with e before it prediction: H"),
+    "layer_rows": ("", 0, f"none {8 * 'Mamba '}four, four MLPs{4 * ' attention MLP'}"),
+    "product_memory": ("", 0, "0.3333 0.6667 0 0.3333 state $h$ query read",
+                       "4.667 0 1.556 0.3333 2.222 −1.333 −3.519"),
+    "routed_experts": ("8→", 0, "weight 2 of 4 MLPs run", "0.30 expert 3 0.05 expert 4, idle"),
+    "shared_states": ("2→ 2←", 0, "text aa ab ba bb", "state after it 00 01 10"),
     "mamba2_block": ("7→ 1← 1↑ 2↓", 0, "$z$: 1,536 $u$: 768",
                      "$x$: 1,536 $B$, $C$: 128 each", "$\\Delta$: 24, one per head"),
     "mask_blocks": ("", 2, "step 4: what the entering state adds", "⅛ ¼ ½ 1"),

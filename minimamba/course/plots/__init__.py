@@ -25,6 +25,7 @@ from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.duality_forms import duality_forms
 from minimamba.course.plots.exchanged_states import exchanged_states
 from minimamba.course.plots.factored_block import factored_block
+from minimamba.course.plots.fetched_value import fetched_value
 from minimamba.course.plots.gates import gated_recurrences
 from minimamba.course.plots.gpu_blocks import threads_and_blocks
 from minimamba.course.plots.gradient_flow import gradient_flow
@@ -36,6 +37,7 @@ from minimamba.course.plots.hippo_projection import hippo_projection
 from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.lane_layouts import lane_layouts
 from minimamba.course.plots.lane_sums import lane_sums
+from minimamba.course.plots.layer_rows import layer_rows
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.load_timelines import load_timelines
@@ -62,6 +64,7 @@ from minimamba.course.plots.planes import (
     stability,
 )
 from minimamba.course.plots.powers import powers
+from minimamba.course.plots.product_memory import product_memory
 from minimamba.course.plots.program_sums import program_sums
 from minimamba.course.plots.program_tiles import program_tiles
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
@@ -73,6 +76,7 @@ from minimamba.course.plots.recurrence import recurrence_steps
 from minimamba.course.plots.reverse_programs import reverse_programs
 from minimamba.course.plots.road import road, timeline
 from minimamba.course.plots.rounded_sum import rounded_sum
+from minimamba.course.plots.routed_experts import routed_experts
 from minimamba.course.plots.s4_beside_s6 import s4_beside_s6
 from minimamba.course.plots.scan_gradients import forward_and_backward
 from minimamba.course.plots.scan_on_gpu import scan_on_gpu
@@ -83,6 +87,7 @@ from minimamba.course.plots.seeds import every_seed
 from minimamba.course.plots.selective_layer import selective_layer
 from minimamba.course.plots.selective_steps import selective_steps
 from minimamba.course.plots.shared_decay import shared_decay
+from minimamba.course.plots.shared_states import shared_states
 from minimamba.course.plots.sliding import sliding_kernel
 from minimamba.course.plots.spectra import kernel_and_spectrum, s4_kernel_steps
 from minimamba.course.plots.split_passes import split_passes
@@ -107,21 +112,22 @@ __all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "chunked_scan", "combined_steps", "compact", "compensated_sums", "continuous_loop",
            "convolution", "curriculum", "curves", "dense_beside_diagonal", "discrete_parameters",
            "duality_forms", "eigenvalues", "every_run", "every_seed", "exchanged_states",
-           "factored_block", "forward_and_backward", "gated_recurrences", "gradient_flow",
-           "grouped_bars", "handed_state", "hbm_traffic", "held_input", "hippo_projection",
-           "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts", "lane_sums",
-           "layer_of_channels", "layer_states", "lit_entries", "load_timelines", "lost_update",
-           "mamba2_block", "mamba_block", "mask_blocks", "masked_load", "masked_scores", "matrices",
-           "matrix_structures", "matrix_times_input", "mean_and_range", "memory_hierarchy",
-           "nonlinear_beside_linear", "normal_plus_low_rank", "one_step", "operation_traffic",
-           "pasts_of_one_state", "powers", "program_sums", "program_tiles", "query_scores",
-           "recomputed_states", "reconstructed_past", "recurrence_steps", "reverse_programs",
-           "road", "roofline", "roots_and_eigenvalues", "rounded_sum", "s4_beside_s6", "s4_block",
+           "factored_block", "fetched_value", "forward_and_backward", "gated_recurrences",
+           "gradient_flow", "grouped_bars", "handed_state", "hbm_traffic", "held_input",
+           "hippo_projection", "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts",
+           "lane_sums", "layer_of_channels", "layer_rows", "layer_states", "lit_entries",
+           "load_timelines", "lost_update", "mamba2_block", "mamba_block", "mask_blocks",
+           "masked_load", "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
+           "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
+           "one_step", "operation_traffic", "pasts_of_one_state", "powers", "product_memory",
+           "program_sums", "program_tiles", "query_scores", "recomputed_states",
+           "reconstructed_past", "recurrence_steps", "reverse_programs", "road", "roofline",
+           "roots_and_eigenvalues", "rounded_sum", "routed_experts", "s4_beside_s6", "s4_block",
            "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
            "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
-           "shared_decay", "show", "sliding_kernel", "split_passes", "ssm_projections",
-           "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars", "step_gradients",
-           "strides", "text_heatmaps", "threads_and_blocks", "timeline", "token_bars",
-           "token_channels", "token_sequences", "token_states", "traces", "training_loop",
-           "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
+           "shared_decay", "shared_states", "show", "sliding_kernel", "split_passes",
+           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
+           "step_gradients", "strides", "text_heatmaps", "threads_and_blocks", "timeline",
+           "token_bars", "token_channels", "token_sequences", "token_states", "traces",
+           "training_loop", "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
            "weighted_curves", "work_and_depth", "wrapped_convolution"]
