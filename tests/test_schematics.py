@@ -144,6 +144,11 @@ SCHEMATICS = {
     "token_sequences": partial(
         plots.token_sequences,
         ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
+    "block_family": partial(plots.block_family),
+    "exchanged_state": partial(plots.exchanged_state, "x = 'one", 'y = "two', 3, 1, "z"),
+    "layer_stacks": partial(plots.layer_stacks, 2),
+    "padded_and_packed": partial(plots.padded_and_packed, "abc", "vwxyz"),
+    "prefill_and_decode": partial(plots.prefill_and_decode, list("abcde"), list("xyz"), 4),
     "layer_of_channels": partial(plots.layer_of_channels),
     "matrix_times_input": partial(
         plots.matrix_times_input,
@@ -304,6 +309,7 @@ PARTS = {
     "autograd_function": (
         "2→ 3← 4↓", 1, "forward kernel y states", "dx, dΔ, dA, dB, dC, dD backward"),
     "backward_program": ("4→ 1↑", 2, "per chunk once saved state of the chunk dA_, dD_: running"),
+    "block_family": ("4← 24↓", 0, "conv conv × SiLU SSM SiLU SSM SiLU × × ×"),
     "bracketings": ("4→ 4←", 2, "0.30000000000000004 0.5 0.6000000000000001 0.6"),
     "broadcast_beside_projection": ("12→", 0, "1 · s $x_t$ 1.2 · s 1 · s −0.7 · s",
                                     "1 · s 0.4 · s 1 · s −1.5 · s"),
@@ -317,6 +323,8 @@ PARTS = {
     "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "duality_forms": ("8↓", 0, "8 steps, one after another 36 pairs, all at once"),
+    "exchanged_state": (
+        "4→ 3↓", 1, "goes on with state of layer 0 state of layer 1 state of layer 2 z"),
     "factored_block": ("", 0, "0.3333 0.1111 0.1667 × ½ × 0.6667 1 = 0.6667 0.2222 0.3333"),
     "mamba2_block": ("7→ 1← 1↑ 2↓", 0, "$z$: 1,536 $u$: 768",
                      "$x$: 1,536 $B$, $C$: 128 each", "$\\Delta$: 24, one per head"),
@@ -346,7 +354,10 @@ PARTS = {
     "nonlinear_beside_linear": ("9→ 8↑", 0, "time 3 time 4 at once at once at once at once"),
     "operation_traffic": ("3↑ 3↓", 0, "64.2 40.4 10.6 63.1 33.3 4.1",
                           "201 bytes per step and channel 14.7 bytes"),
+    "padded_and_packed": ("", 0, "attention_mask 0 0 1 1 1 tokens",
+                          "attention_mask 1 1 1 1 1 packed", "seq_idx 0 0 0 1 1 1 1 1"),
     "pasts_of_one_state": ("4→", 4, "past 4 0 0 0 1 1"),
+    "prefill_and_decode": ("4→ 10↑", 0, "x y z", "conv_state conv_state c d e d e x"),
     "program_sums": ("9→ 12↓", 0, "HBM: one dB and one dC of 4 components per step, shared by 9"),
     "program_tiles": ("", 4, "(0, 0) (0, 1) row 2 3 4 (1, 0) (1, 1)"),
     "program_tiles of one row": ("", 3, "7 8 9 program 0 program 1 program 2"),
