@@ -149,6 +149,8 @@ SCHEMATICS = {
     "layer_stacks": partial(plots.layer_stacks, 2),
     "padded_and_packed": partial(plots.padded_and_packed, "abc", "vwxyz"),
     "prefill_and_decode": partial(plots.prefill_and_decode, list("abcde"), list("xyz"), 4),
+    "reached_inputs": partial(
+        plots.reached_inputs, {"past": torch.ones(4, 4).tril(), "future": torch.ones(4, 4).triu()}),
     "layer_of_channels": partial(plots.layer_of_channels),
     "matrix_times_input": partial(
         plots.matrix_times_input,
@@ -363,6 +365,7 @@ PARTS = {
     "program_tiles of one row": ("", 3, "7 8 9 program 0 program 1 program 2"),
     "program_tiles one by one": ("", 6, "channel 0 1 2 3 4 program 0 program 1 0 1 1 1 2"),
     "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),
+    "reached_inputs": ("", 0, "past future 1 1 1 1 1", "1 1 input input orange: the"),
     "recomputed_states": ("", 24, "saved: 16 states, before each tile of 4 steps"),
     "reverse_programs": (
         "8←", 0, "channels 0–3 program 1 × $\\bar A_{1}$ × $\\bar A_{2}$", "masked channels 4–5"),
@@ -407,3 +410,11 @@ def test_only_the_gates_of_a_gru_depend_on_the_state(count):
                   and arrow.arrow_patch.get_edgecolor() == to_rgba(plots.COLOURS[1])]
     assert len(from_state) % count == 0 < len(from_state)
     assert max(from_state) < ax.get_xlim()[1] / 2       # the GRU is the left one of the two
+
+
+def test_an_output_that_depends_on_the_future_has_another_colour():
+    ax, = plots.reached_inputs({"": torch.tensor([[1.0, 1.0], [1.0, 0.0]])}).axes
+    colours = [patch.get_facecolor()[:3] for patch in ax.patches[1::3]]
+    past, future, same_past, none = colours
+    assert past == same_past != future
+    assert none == to_rgba("white")[:3]

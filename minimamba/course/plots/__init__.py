@@ -69,6 +69,7 @@ from minimamba.course.plots.program_sums import program_sums
 from minimamba.course.plots.program_tiles import program_tiles
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.query_scores import query_scores
+from minimamba.course.plots.reached_inputs import reached_inputs
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recomputed_states import recomputed_states
 from minimamba.course.plots.reconstructed_past import reconstructed_past
@@ -115,7 +116,7 @@ __all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "masked_load", "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
            "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
            "one_step", "operation_traffic", "padded_and_packed", "pasts_of_one_state", "powers",
-           "prefill_and_decode", "program_sums", "program_tiles", "query_scores",
+           "prefill_and_decode", "program_sums", "program_tiles", "query_scores", "reached_inputs",
            "recomputed_states", "reconstructed_past", "recurrence_steps", "reverse_programs",
            "road", "roofline", "roots_and_eigenvalues", "s4_beside_s6", "s4_block",
            "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
