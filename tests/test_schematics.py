@@ -346,6 +346,8 @@ PARTS = {
     "lane_sums": ("4→ 4←", 0, "step 0 0 1 2 3 2 4 6", "step 1 4 5 6 7 10 12 22",
                   "step 2 8 9 10 11 18 20 38", "step 3 12 13 14 15 26 28 54"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
+    "layer_stacks": ("12→ 8↑ 16↓", 0, "attention MLP attention MLP Mamba",
+                     "Mamba block Mamba block Mamba block Mamba block"),
     "load_timelines": ("", 0, "in turn tile 1 tile 2 18 cycles ahead tile 1 tile 2 12 cycles"),
     "lost_update": ("3→ 3←", 0, "stores 13 13 adds 3 13 14 stores 14 17 adds 4"),
     "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11",
