@@ -157,6 +157,13 @@ SCHEMATICS = {
     "token_sequences": partial(
         plots.token_sequences,
         ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
+    "block_family": partial(plots.block_family),
+    "exchanged_state": partial(plots.exchanged_state, "x = 'one", 'y = "two', 3, 1, "z"),
+    "layer_stacks": partial(plots.layer_stacks, 2),
+    "padded_and_packed": partial(plots.padded_and_packed, "abc", "vwxyz"),
+    "prefill_and_decode": partial(plots.prefill_and_decode, list("abcde"), list("xyz"), 4),
+    "reached_inputs": partial(
+        plots.reached_inputs, {"past": torch.ones(4, 4).tril(), "future": torch.ones(4, 4).triu()}),
     "layer_of_channels": partial(plots.layer_of_channels),
     "matrix_times_input": partial(
         plots.matrix_times_input,
@@ -317,6 +324,7 @@ PARTS = {
     "autograd_function": (
         "2→ 3← 4↓", 1, "forward kernel y states", "dx, dΔ, dA, dB, dC, dD backward"),
     "backward_program": ("4→ 1↑", 2, "per chunk once saved state of the chunk dA_, dD_: running"),
+    "block_family": ("4← 24↓", 0, "conv conv × SiLU SSM SiLU SSM SiLU × × ×"),
     "bracketings": ("4→ 4←", 2, "0.30000000000000004 0.5 0.6000000000000001 0.6"),
     "broadcast_beside_projection": ("12→", 0, "1 · s $x_t$ 1.2 · s 1 · s −0.7 · s",
                                     "1 · s 0.4 · s 1 · s −1.5 · s"),
@@ -330,6 +338,8 @@ PARTS = {
     "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "duality_forms": ("8↓", 0, "8 steps, one after another 36 pairs, all at once"),
+    "exchanged_state": (
+        "4→ 3↓", 1, "goes on with state of layer 0 state of layer 1 state of layer 2 z"),
     "factored_block": ("", 0, "0.3333 0.1111 0.1667 × ½ × 0.6667 1 = 0.6667 0.2222 0.3333"),
     "fetched_value": ("7→ 1↑ 8↓", 2, "token n D e H p A - e", "n nD De eH Hp pA A- -e",
                       "the token with e before it prediction: H"),
@@ -361,6 +371,8 @@ PARTS = {
     "lane_sums": ("4→ 4←", 0, "step 0 0 1 2 3 2 4 6", "step 1 4 5 6 7 10 12 22",
                   "step 2 8 9 10 11 18 20 38", "step 3 12 13 14 15 26 28 54"),
     "layer_of_channels": ("16→ 1↑", 8, "Linear 4 → 4, then"),
+    "layer_stacks": ("12→ 8↑ 16↓", 0, "attention MLP attention MLP Mamba",
+                     "Mamba block Mamba block Mamba block Mamba block"),
     "load_timelines": ("", 0, "in turn tile 1 tile 2 18 cycles ahead tile 1 tile 2 12 cycles"),
     "lost_update": ("3→ 3←", 0, "stores 13 13 adds 3 13 14 stores 14 17 adds 4"),
     "masked_load": ("4↓", 0, "offsets program 2 8 9 10 11",
@@ -371,12 +383,16 @@ PARTS = {
     "nonlinear_beside_linear": ("9→ 8↑", 0, "time 3 time 4 at once at once at once at once"),
     "operation_traffic": ("3↑ 3↓", 0, "64.2 40.4 10.6 63.1 33.3 4.1",
                           "201 bytes per step and channel 14.7 bytes"),
+    "padded_and_packed": ("", 0, "attention_mask 0 0 1 1 1 tokens",
+                          "attention_mask 1 1 1 1 1 packed", "seq_idx 0 0 0 1 1 1 1 1"),
     "pasts_of_one_state": ("4→", 4, "past 4 0 0 0 1 1"),
+    "prefill_and_decode": ("4→ 10↑", 0, "x y z", "conv_state conv_state c d e d e x"),
     "program_sums": ("9→ 12↓", 0, "HBM: one dB and one dC of 4 components per step, shared by 9"),
     "program_tiles": ("", 4, "(0, 0) (0, 1) row 2 3 4 (1, 0) (1, 1)"),
     "program_tiles of one row": ("", 3, "7 8 9 program 0 program 1 program 2"),
     "program_tiles one by one": ("", 6, "channel 0 1 2 3 4 program 0 program 1 0 1 1 1 2"),
     "query_scores": ("2↑", 0, "12.3 7.2 query 1 1st 2nd ? answers 1st", "answers 2nd"),
+    "reached_inputs": ("", 0, "past future 1 1 1 1 1", "1 1 input input orange: the"),
     "recomputed_states": ("", 24, "saved: 16 states, before each tile of 4 steps"),
     "reverse_programs": (
         "8←", 0, "channels 0–3 program 1 × $\\bar A_{1}$ × $\\bar A_{2}$", "masked channels 4–5"),
@@ -429,3 +445,11 @@ def test_only_the_gates_of_a_gru_depend_on_the_state(count):
                   and arrow.arrow_patch.get_edgecolor() == to_rgba(plots.COLOURS[1])]
     assert len(from_state) % count == 0 < len(from_state)
     assert max(from_state) < ax.get_xlim()[1] / 2       # the GRU is the left one of the two
+
+
+def test_an_output_that_depends_on_the_future_has_another_colour():
+    ax, = plots.reached_inputs({"": torch.tensor([[1.0, 1.0], [1.0, 0.0]])}).axes
+    colours = [patch.get_facecolor()[:3] for patch in ax.patches[1::3]]
+    past, future, same_past, none = colours
+    assert past == same_past != future
+    assert none == to_rgba("white")[:3]

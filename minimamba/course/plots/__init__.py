@@ -6,6 +6,7 @@ They draw what they are given and compute nothing that a chapter should show.
 from minimamba.course.plots.attention import attention_beside_recurrence
 from minimamba.course.plots.autograd_function import autograd_function
 from minimamba.course.plots.backward_program import backward_program
+from minimamba.course.plots.block_family import block_family
 from minimamba.course.plots.blocks import mamba_block
 from minimamba.course.plots.bracketings import bracketings
 from minimamba.course.plots.carried_tiles import carried_tiles
@@ -23,6 +24,7 @@ from minimamba.course.plots.curriculum import curriculum
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.duality_forms import duality_forms
+from minimamba.course.plots.exchanged_state import exchanged_state
 from minimamba.course.plots.exchanged_states import exchanged_states
 from minimamba.course.plots.factored_block import factored_block
 from minimamba.course.plots.fetched_value import fetched_value
@@ -38,6 +40,7 @@ from minimamba.course.plots.hold_and_reset import hold_and_reset
 from minimamba.course.plots.lane_layouts import lane_layouts
 from minimamba.course.plots.lane_sums import lane_sums
 from minimamba.course.plots.layer_rows import layer_rows
+from minimamba.course.plots.layer_stacks import layer_stacks
 from minimamba.course.plots.layers import s4_block
 from minimamba.course.plots.lines import curves, every_run, mean_and_range, traces
 from minimamba.course.plots.load_timelines import load_timelines
@@ -53,6 +56,7 @@ from minimamba.course.plots.modes import two_modes
 from minimamba.course.plots.one_step import one_step
 from minimamba.course.plots.operation_traffic import operation_traffic
 from minimamba.course.plots.orders import scan_order
+from minimamba.course.plots.padded_and_packed import padded_and_packed
 from minimamba.course.plots.parallel import nonlinear_beside_linear
 from minimamba.course.plots.pasts import pasts_of_one_state
 from minimamba.course.plots.planes import (
@@ -64,11 +68,13 @@ from minimamba.course.plots.planes import (
     stability,
 )
 from minimamba.course.plots.powers import powers
+from minimamba.course.plots.prefill_and_decode import prefill_and_decode
 from minimamba.course.plots.product_memory import product_memory
 from minimamba.course.plots.program_sums import program_sums
 from minimamba.course.plots.program_tiles import program_tiles
 from minimamba.course.plots.projections import broadcast_beside_projection, ssm_projections
 from minimamba.course.plots.query_scores import query_scores
+from minimamba.course.plots.reached_inputs import reached_inputs
 from minimamba.course.plots.recalls import associative_recall
 from minimamba.course.plots.recomputed_states import recomputed_states
 from minimamba.course.plots.reconstructed_past import reconstructed_past
@@ -107,27 +113,29 @@ from minimamba.course.plots.work_and_depth import work_and_depth
 from minimamba.course.plots.wrapping import wrapped_convolution
 
 __all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
-           "attention_beside_recurrence", "autograd_function", "backward_program", "bracketings",
-           "broadcast_beside_projection", "carried_tiles", "chunk_program", "chunk_recomputation",
-           "chunked_scan", "combined_steps", "compact", "compensated_sums", "continuous_loop",
-           "convolution", "curriculum", "curves", "dense_beside_diagonal", "discrete_parameters",
-           "duality_forms", "eigenvalues", "every_run", "every_seed", "exchanged_states",
-           "factored_block", "fetched_value", "forward_and_backward", "gated_recurrences",
-           "gradient_flow", "grouped_bars", "handed_state", "hbm_traffic", "held_input",
-           "hippo_projection", "hold_and_reset", "images", "kernel_and_spectrum", "lane_layouts",
-           "lane_sums", "layer_of_channels", "layer_rows", "layer_states", "lit_entries",
-           "load_timelines", "lost_update", "mamba2_block", "mamba_block", "mask_blocks",
-           "masked_load", "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
+           "attention_beside_recurrence", "autograd_function", "backward_program", "block_family",
+           "bracketings", "broadcast_beside_projection", "carried_tiles", "chunk_program",
+           "chunk_recomputation", "chunked_scan", "combined_steps", "compact", "compensated_sums",
+           "continuous_loop", "convolution", "curriculum", "curves", "dense_beside_diagonal",
+           "discrete_parameters", "duality_forms", "eigenvalues", "every_run", "every_seed",
+           "exchanged_state", "exchanged_states", "factored_block", "fetched_value",
+           "forward_and_backward", "gated_recurrences", "gradient_flow", "grouped_bars",
+           "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
+           "images", "kernel_and_spectrum", "lane_layouts", "lane_sums", "layer_of_channels",
+           "layer_rows", "layer_stacks", "layer_states", "lit_entries", "load_timelines",
+           "lost_update", "mamba2_block", "mamba_block", "mask_blocks", "masked_load",
+           "masked_scores", "matrices", "matrix_structures", "matrix_times_input",
            "mean_and_range", "memory_hierarchy", "nonlinear_beside_linear", "normal_plus_low_rank",
-           "one_step", "operation_traffic", "pasts_of_one_state", "powers", "product_memory",
-           "program_sums", "program_tiles", "query_scores", "recomputed_states",
-           "reconstructed_past", "recurrence_steps", "reverse_programs", "road", "roofline",
-           "roots_and_eigenvalues", "rounded_sum", "routed_experts", "s4_beside_s6", "s4_block",
-           "s4_kernel_steps", "saved_states", "scalar_ssm", "scan_on_gpu", "scan_order",
-           "scan_program", "scan_values", "scanned_tile", "selective_layer", "selective_steps",
-           "shared_decay", "shared_states", "show", "sliding_kernel", "split_passes",
-           "ssm_projections", "ssm_shapes", "ssm_step_shapes", "stability", "stacked_bars",
-           "step_gradients", "strides", "text_heatmaps", "threads_and_blocks", "timeline",
-           "token_bars", "token_channels", "token_sequences", "token_states", "traces",
-           "training_loop", "two_bases", "two_modes", "unrolled_recurrence", "vandermonde_product",
-           "weighted_curves", "work_and_depth", "wrapped_convolution"]
+           "one_step", "operation_traffic", "padded_and_packed", "pasts_of_one_state", "powers",
+           "prefill_and_decode", "product_memory", "program_sums", "program_tiles", "query_scores",
+           "reached_inputs", "recomputed_states", "reconstructed_past", "recurrence_steps",
+           "reverse_programs", "road", "roofline", "roots_and_eigenvalues", "rounded_sum",
+           "routed_experts", "s4_beside_s6", "s4_block", "s4_kernel_steps", "saved_states",
+           "scalar_ssm", "scan_on_gpu", "scan_order", "scan_program", "scan_values",
+           "scanned_tile", "selective_layer", "selective_steps", "shared_decay", "shared_states",
+           "show", "sliding_kernel", "split_passes", "ssm_projections", "ssm_shapes",
+           "ssm_step_shapes", "stability", "stacked_bars", "step_gradients", "strides",
+           "text_heatmaps", "threads_and_blocks", "timeline", "token_bars", "token_channels",
+           "token_sequences", "token_states", "traces", "training_loop", "two_bases", "two_modes",
+           "unrolled_recurrence", "vandermonde_product", "weighted_curves", "work_and_depth",
+           "wrapped_convolution"]
