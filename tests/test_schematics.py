@@ -158,7 +158,8 @@ SCHEMATICS = {
         plots.token_sequences,
         ["①", "fixed distances"], ["a..b??", "..ba??"], ["ab", "ba"]),
     "block_family": partial(plots.block_family),
-    "exchanged_state": partial(plots.exchanged_state, "x = 'one", 'y = "two', 3, 1, "z"),
+    "exchanged_layer_state": partial(
+        plots.exchanged_layer_state, "x = 'one", 'y = "two', 3, 1, "z"),
     "layer_stacks": partial(plots.layer_stacks, 2),
     "padded_and_packed": partial(plots.padded_and_packed, "abc", "vwxyz"),
     "prefill_and_decode": partial(plots.prefill_and_decode, list("abcde"), list("xyz"), 4),
@@ -338,7 +339,7 @@ PARTS = {
     "compensated_sums": ("1↑", 0, "plain sum 100 101", "Kahan's sum", "0 −0.4"),
     "continuous_loop": ("6→ 1← 1↑", 0, "channel 1 of 3", "h′ x(t) B + ∫ C y(t)", "4 × 1 1 × 4"),
     "duality_forms": ("8↓", 0, "8 steps, one after another 36 pairs, all at once"),
-    "exchanged_state": (
+    "exchanged_layer_state": (
         "4→ 3↓", 1, "goes on with state of layer 0 state of layer 1 state of layer 2 z"),
     "factored_block": ("", 0, "0.3333 0.1111 0.1667 × ½ × 0.6667 1 = 0.6667 0.2222 0.3333"),
     "fetched_value": ("7→ 1↑ 8↓", 2, "token n D e H p A - e", "n nD De eH Hp pA A- -e",

@@ -24,7 +24,7 @@ from minimamba.course.plots.curriculum import curriculum
 from minimamba.course.plots.decays import scalar_ssm
 from minimamba.course.plots.discrete_parameters import discrete_parameters
 from minimamba.course.plots.duality_forms import duality_forms
-from minimamba.course.plots.exchanged_state import exchanged_state
+from minimamba.course.plots.exchanged_layer_state import exchanged_layer_state
 from minimamba.course.plots.exchanged_states import exchanged_states
 from minimamba.course.plots.factored_block import factored_block
 from minimamba.course.plots.fetched_value import fetched_value
@@ -118,7 +118,7 @@ __all__ = ["COLOURS", "DASHES", "annotated_heatmaps", "associative_recall",
            "chunk_recomputation", "chunked_scan", "combined_steps", "compact", "compensated_sums",
            "continuous_loop", "convolution", "curriculum", "curves", "dense_beside_diagonal",
            "discrete_parameters", "duality_forms", "eigenvalues", "every_run", "every_seed",
-           "exchanged_state", "exchanged_states", "factored_block", "fetched_value",
+           "exchanged_layer_state", "exchanged_states", "factored_block", "fetched_value",
            "forward_and_backward", "gated_recurrences", "gradient_flow", "grouped_bars",
            "handed_state", "hbm_traffic", "held_input", "hippo_projection", "hold_and_reset",
            "images", "kernel_and_spectrum", "lane_layouts", "lane_sums", "layer_of_channels",

@@ -7,7 +7,8 @@ from minimamba.course.plots.style import COLOURS, styled
 
 
 @styled
-def exchanged_state(first: str, second: str, layers: int, layer: int, following: str) -> Figure:
+def exchanged_layer_state(first: str, second: str, layers: int, layer: int,
+                          following: str) -> Figure:
     """Draw the states after two texts, and the states with which the model goes on.
 
     Args:
