@@ -93,10 +93,10 @@ def displayed(monkeypatch):
 
 
 def test_show_displays_a_picture_with_its_caption_as_alternative_text(displayed):
-    plots.show(FIGURES["traces"](), "figure", "a caption")
+    plots.show(FIGURES["traces"](), "figure", "the first * in a caption")
     picture, caption = displayed
-    assert picture._repr_png_()[1]["alt"] == "a caption"
-    assert caption.data == "*a caption*"
+    assert picture._repr_png_()[1]["alt"] == "the first * in a caption"
+    assert caption.data == r"*the first \* in a caption*"
 
 
 def test_show_writes_a_file_only_when_asked(displayed, monkeypatch, tmp_path):

@@ -64,7 +64,7 @@ class Body:
         if "text/html" in data:
             return f'<div class="wide">{data["text/html"]}</div>'
         if "text/markdown" in data:
-            is_caption = data["text/markdown"].strip("*") in self.figures
+            is_caption = data["text/markdown"].strip("*").replace(r"\*", "*") in self.figures
             return "" if is_caption else prose.render(data["text/markdown"], self.find)
         if "text/plain" not in data:
             raise ValueError(f"output: expected text/plain among its types, got {[*data]}")

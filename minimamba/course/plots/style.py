@@ -63,7 +63,8 @@ def show(figure: Figure, name: str, caption: str) -> None:
     file = BytesIO()
     figure.savefig(file, format="png", dpi=130)
     display.display(display.Image(compact(file.getvalue()), width=width, alt=caption))
-    display.display(display.Markdown(f"*{caption}*"))
+    text = caption.replace("*", r"\*")  # an asterisk of its own would end the italics
+    display.display(display.Markdown(f"*{text}*"))
 
 
 def _write_svg(figure: Figure, folder: Path, name: str, caption: str) -> None:
