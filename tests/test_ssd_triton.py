@@ -190,6 +190,15 @@ def test_parts_of_one_projection_are_read_where_they_lie(offset):
 
 
 @pytest.mark.parametrize("D", [(3,), (3, 5)])
+def test_skip_connection_is_added_before_rounding(D):
+    arguments = inputs(70, options=("D",), D=D, dtype=torch.float16)
+    arguments["C"] = torch.zeros_like(arguments["C"])
+    arguments["D"] = torch.full(D, 1 + 2**-11, device=DEVICE)  # 1 in half precision
+    y, _ = run(arguments)
+    assert torch.equal(y, (arguments["x"].float() * (1 + 2**-11)).half())
+
+
+@pytest.mark.parametrize("D", [(3,), (3, 5)])
 def test_gradient_of_D_is_summed_before_rounding(D):
     """Behind a gate, too, whose backward pass rounds the gradient of y to x's dtype."""
     for options in (("D",), ("D", "z")):

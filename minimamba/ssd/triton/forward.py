@@ -213,7 +213,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
         if D_PER_HEAD:
             D = tl.load(D_ptr + head)
         else:
-            D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
+            D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)[:, None]
     end = tl.minimum((split + 1) * split_chunks, chunks)
     for chunk in tl.range(split * split_chunks, end, num_stages=STAGES):
         t = chunk * CHUNK
@@ -235,12 +235,10 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
             y = tl.dot(state[k].to(C.dtype), C.T, y, input_precision=PRECISION)
         exponent = tl.where(i[None, :] >= i[:, None], cum[None, :] - low[:, None], float("-inf"))
         scores *= tl.exp2(exponent)
-        if D_ptr is not None and D_PER_HEAD:
-            scores += tl.where(i[None, :] == i[:, None], D, 0.0)
         y *= tl.exp2(cum)[None, :]
         y = tl.dot(x.T, scores.to(x.dtype), y, input_precision=PRECISION)
-        if D_ptr is not None and not D_PER_HEAD:
-            y += D[:, None] * x.T.to(tl.float32)
+        if D_ptr is not None:
+            y += D * x.T.to(tl.float32)  # among the scores, D would be rounded to x's dtype
         y = y.T
         if z_ptr is not None:
             z = z_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK).to(tl.float32)
