@@ -42,10 +42,7 @@ predict_kernels.SHAPE = predict_kernels.SHAPE._replace(d_state=64)
 for kernel in (forward.forward, backward_parts.backward_in_parts):
     compiled = predict_kernels.compile_kernel(kernel, 1, 3, without=[])
     for body in predict_kernels.loops(*predict_kernels.disassembled(compiled.asm["cubin"])):
-        # What changes in a loop, as a state does, is stored if it is spilled. What doesn't change
-        # may be loaded: two of the 1,726 instructions of eight steps.
-        assert not any(at.text.startswith("STL") for at in body), "a state is spilled"
-        assert sum(at.text.startswith("LDL") for at in body) <= 2, "more values are spilled"
+        assert not any(at.text.startswith(("STL", "LDL")) for at in body), "registers are spilled"
 """
 
 COMPILE_PACK = """

@@ -1,7 +1,7 @@
 """The backward kernel for a large state dimension, which would not fit in the registers.
 
-`backward_in_parts` takes a band of at most BAND of the N states at a time, and within a tile one
-PART of the band after another: what depends on the channel alone is computed once for the band.
+`backward_in_parts` takes a band of BAND of the N states at a time, and within a tile one PART of
+the band after another: what depends on the channel alone is computed once for the band.
 Most of the backward pass is the same for each state by itself; the states meet only in three sums
 at each step, ⟨B, dh⟩, ⟨A, d(Δ A)⟩ and ⟨C, h⟩, from which dx, d_delta and dz follow. If there is one
 band they stay in registers. Otherwise the program walks back through a section of CHUNK steps once
