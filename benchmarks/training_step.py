@@ -9,15 +9,17 @@ Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`.
 - The model: cross entropy over 8 sequences of 2,048 tokens under autocast to bfloat16, backward
   pass, and a step of AdamW.
 
-Each is measured three ways: the time between calls that follow each other; that of the kernels
-alone, as PyTorch's profiler counts it; and how long Python takes to issue a call, the fastest of
-ten, while the GPU has nothing to do.
+Each is measured three ways: the time between calls that follow each other; how long Python takes to
+issue a call, the fastest of ten, while the GPU has nothing to do; and the time of the kernels
+alone, as PyTorch's profiler counts it. The profiler comes last of all: launches after it take
+longer, ours and the official ones.
 
 Results: results/training_step_cuda.json.
 """
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from time import perf_counter
 
@@ -38,13 +40,30 @@ VOCAB_SIZE = 50280
 DEVICE = "cuda"
 
 
+Calls = dict[str, Callable[[], object]]
+"""What is measured, by name; the memory is that of the last."""
+
+
 def main() -> None:
+    """Measure all, and save results/training_step_cuda.json."""
     torch.manual_seed(0)
-    results: dict = {"block": {"ours": measure_block(Mamba)},
-                     "mamba2_block": {"ours": measure_block(Mamba2)}, "model": {}}
-    model = MambaLM(MambaConfig(VOCAB_SIZE, D_MODEL, N_LAYER)).to(DEVICE)
-    results["model"]["ours"] = measure_model(model, model)
-    del model
+    found = subjects()
+    results: dict = {}
+    for measure in (clock_and_memory, kernels):
+        for (what, who), make in found.items():
+            rows = results.setdefault(what, {})
+            rows[who] = rows.get(who, {}) | measure(make())
+    print(save("training_step", DEVICE, results).read_text())
+
+
+def subjects() -> dict[tuple[str, str], Callable[[], Calls]]:
+    """What is measured and whose it is, each with a function that builds it."""
+    def ours() -> Calls:
+        model = MambaLM(MambaConfig(VOCAB_SIZE, D_MODEL, N_LAYER)).to(DEVICE)
+        return model_calls(model, model)
+
+    found = {("block", "ours"): partial(block_calls, Mamba),
+             ("mamba2_block", "ours"): partial(block_calls, Mamba2), ("model", "ours"): ours}
     try:
         from mamba_ssm.models.config_mamba import MambaConfig as OfficialConfig
         from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
@@ -52,35 +71,38 @@ def main() -> None:
         from mamba_ssm.modules.mamba_simple import Mamba as OfficialMamba
     except ImportError as error:
         print(f"without the official package: {error}", file=sys.stderr)
-    else:
-        results["block"]["official"] = measure_block(OfficialMamba)
-        results["mamba2_block"]["official"] = measure_block(OfficialMamba2)
+        return found
+
+    def official() -> Calls:
         model = MambaLMHeadModel(OfficialConfig(d_model=D_MODEL, n_layer=N_LAYER,
                                                 vocab_size=VOCAB_SIZE), device=DEVICE)
-        results["model"]["official"] = measure_model(
-            model, lambda input_ids: model(input_ids).logits)
-    print(save("training_step", DEVICE, results).read_text())
+        return model_calls(model, lambda input_ids: model(input_ids).logits)
+
+    return found | {("block", "official"): partial(block_calls, OfficialMamba),
+                    ("mamba2_block", "official"): partial(block_calls, OfficialMamba2),
+                    ("model", "official"): official}
 
 
-def measure_block(kind: type[nn.Module]) -> dict:
-    """Measure a block: the times of its passes, and the peak memory of forward + backward."""
+def block_calls(kind: type[nn.Module]) -> Calls:
+    """The passes of a block."""
     block = kind(D_MODEL, device=DEVICE, dtype=torch.bfloat16)
     x = torch.randn(BATCH, LENGTH, D_MODEL, device=DEVICE, dtype=torch.bfloat16)
     x.requires_grad_()
     dy = torch.randn_like(x)
     leaves = [x, *block.parameters()]
 
+    def forward() -> None:
+        with torch.no_grad():
+            block(x)
+
     def forward_backward() -> None:
         torch.autograd.grad(block(x), leaves, dy, allow_unused=True)
 
-    with torch.no_grad():
-        row = times("forward", lambda: block(x))
-    return row | times("forward_backward", forward_backward) | {
-        "peak_bytes": peak_bytes(forward_backward, DEVICE)}
+    return {"forward": forward, "forward_backward": forward_backward}
 
 
-def measure_model(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> dict:
-    """Measure training steps of a model, whose logits a function computes from token ids."""
+def model_calls(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> Calls:
+    """The training step of a model, whose logits a function computes from token ids."""
     input_ids = torch.randint(0, VOCAB_SIZE, (BATCH, LENGTH + 1), device=DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
@@ -92,15 +114,20 @@ def measure_model(model: nn.Module, logits: Callable[[Tensor], Tensor]) -> dict:
         optimizer.step()
         optimizer.zero_grad()
 
-    row = times("step", train_step, 8)
-    return row | {"tokens_per_second": BATCH * LENGTH / row["step_ms"] * 1e3,
-                  "peak_bytes": peak_bytes(train_step, DEVICE)}
+    return {"step": train_step}
 
 
-def times(name: str, run: Callable[[], object], count: int = 20) -> dict[str, float]:
-    """Measure a call in the three ways."""
-    return {f"{name}_ms": milliseconds(run, count), f"{name}_gpu_ms": gpu_milliseconds(run),
-            f"{name}_issue_ms": issue_milliseconds(run)}
+def clock_and_memory(calls: Calls) -> dict[str, float]:
+    """The times that need no profiler, and the peak memory of the last call."""
+    row = {}
+    for name, run in calls.items():
+        row |= {f"{name}_ms": milliseconds(run), f"{name}_issue_ms": issue_milliseconds(run)}
+    return row | {"peak_bytes": peak_bytes(run, DEVICE)}
+
+
+def kernels(calls: Calls) -> dict[str, float]:
+    """The times of the kernels."""
+    return {f"{name}_gpu_ms": gpu_milliseconds(run) for name, run in calls.items()}
 
 
 def gpu_milliseconds(run: Callable[[], object], count: int = 3) -> float:
