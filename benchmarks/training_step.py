@@ -11,8 +11,8 @@ Needs an NVIDIA GPU and, for the other column, `mamba_ssm` and `causal_conv1d`.
 
 Each is measured three ways: the time between calls that follow each other; how long Python takes to
 issue a call, the fastest of ten, while the GPU has nothing to do; and the time of the kernels
-alone, as PyTorch's profiler counts it. The profiler comes last of all: launches after it take
-longer, ours and the official ones.
+alone, as PyTorch's profiler counts it. The profiler comes last of all, where it can't slow down
+what else is measured.
 
 Results: results/training_step_cuda.json.
 """
@@ -150,7 +150,7 @@ def issue_milliseconds(run: Callable[[], object]) -> float:
     return 1e3 * fastest
 
 
-def milliseconds(run: Callable[[], object], count: int = 20) -> float:
+def milliseconds(run: Callable[[], object], count: int = 10) -> float:
     """The median time of a call, from events on the GPU."""
     for _ in range(3):
         run()

@@ -163,3 +163,14 @@ def test_time_and_memory_of_a_training_step_are_the_measured_ones():
                               ("mamba2_block", ("forward_backward_gpu_ms",), [0.7, 0.71])):
         ours, official = (results("training_step")[of][who] for who in ("ours", "official"))
         assert [round(ours[what] / official[what], 2) for what in (*times, "peak_bytes")] == bounds
+
+
+def test_tables_of_the_benchmarks_are_the_measured_ones():
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    for name in ("scan_calls", "ssd"):
+        for row in results(name)["rows"]:
+            ours, official = row["ours"], row["official"]
+            call, gpu = ("; ".join(f"{ours[way][time] / official[way][time]:.2f}"
+                                   for way in ("forward", "both")) for time in ("call", "gpu"))
+            memory = ours["bytes"] / official["bytes"]
+            assert f"{row['shape'][-1]} | {call} | {gpu} | {memory:.2f} |" in text, row["shape"]
