@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from inspect import unwrap
 from statistics import median
 
 import torch
@@ -61,6 +62,8 @@ def calls() -> dict[str, Callable[..., Tensor]]:
     """From a name to a function of the arguments."""
     from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
 
+    # What it is itself; where `mamba_ssm` is installed, it is replaced by that package's.
+    mamba2_chunk_scan = unwrap(mamba2_chunk_scan)
     ours = {f"chunked, {size}": lambda size=size, **given: ssd(
         **given, dt_softplus=True, chunk_size=size, method="chunked") for size in OURS}
     theirs = {f"transformers, {size}": lambda x, size=size, **given: mamba2_chunk_scan(
