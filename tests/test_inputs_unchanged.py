@@ -29,7 +29,7 @@ from minimamba import (
 from minimamba.course import classifier, tasks
 from minimamba.course import inspect as states
 from minimamba.nn.layers import Layer, add_norm
-from minimamba.ops import causal_conv1d, gated_norm, linear
+from minimamba.ops import causal_conv1d, gated_norm, linear, pre_norm
 from minimamba.s4 import S4, S4D, diagonal, dplr, hippo
 from minimamba.scan import associative, chunked
 
@@ -131,6 +131,7 @@ def run_triton():
     check(torch.ops.minimamba.causal_conv1d_silu, x, weight, bias, conv_state)
     check(causal_conv1d._apply, x, weight, bias, conv_state)
     check(gated_norm._apply, x, x.flip(0), bias, 1, False, 1e-5)
+    check(pre_norm.pre_norm, x, bias, 1e-5, torch.float32)
     check(ssd, **{name: value.to(DEVICE, torch.float32 if value.is_floating_point() else None)
                   for name, value in ssd_arguments().items()},
           dt_softplus=True, return_final_state=True, method="triton")

@@ -12,7 +12,7 @@ import torch
 from systems import randn
 
 from minimamba import selective_scan, ssd
-from minimamba.ops import causal_conv1d, decode, gated_norm
+from minimamba.ops import causal_conv1d, decode, gated_norm, pre_norm
 from minimamba.scan import why_not
 from minimamba.scan.triton import backward as backward_kernels
 from minimamba.scan.triton import operator
@@ -68,7 +68,7 @@ def last_programs(monkeypatch):
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", run_last)
     for remembered in (operator._forward_launches, operator._backward_launches,
-                       causal_conv1d._launcher, gated_norm._launcher,
+                       causal_conv1d._launcher, gated_norm._launcher, pre_norm._launcher,
                        ssd_operator._forward_launches):
         remembered.cache_clear()
 
@@ -120,6 +120,27 @@ def test_gated_norm_and_its_gradients():
     torch.testing.assert_close(y[-1, 12:].float(), expected[-1], rtol=2**-8, atol=1e-4)
     for given, wanted in zip((dx[-tail:, 12:], dz[-tail:, 12:], sums[-1, 12:]), gradients,
                              strict=True):
+        torch.testing.assert_close(given.float(), wanted, rtol=2**-8, atol=1e-3)
+
+
+def test_norm_before_a_mixer_and_its_gradients():
+    rows, d, tail = 2**27 + 5, 24, 5                         # those of the last program
+    x, normed, d_normed, d_residual, dx = (reserve(rows, d, dtype=torch.float16) for _ in range(5))
+    sums = reserve(pre_norm._blocks(x.shape), d)
+    assert x.numel() > 2**31
+    last = [t[-tail:] for t in (x, d_normed, d_residual)]
+    for seed, t in enumerate(last):
+        t[:] = random(*t.shape, seed=seed)
+    weight = random(d, seed=3)
+    for name, tensors in (("forward", (normed,)), ("backward", (d_normed, d_residual, dx, sums))):
+        pre_norm._launcher(name, x.shape, 1e-5, CPU, (name,))(x, weight, *tensors)
+
+    leaves = [t.float().clone().requires_grad_() for t in (last[0], weight)]
+    expected = torch.nn.functional.rms_norm(leaves[0], (d,), leaves[1], 1e-5)
+    gradients = torch.autograd.grad((expected, leaves[0].clone()), leaves,
+                                    tuple(t.float() for t in last[1:]))
+    torch.testing.assert_close(normed[-1].float(), expected[-1], rtol=2**-8, atol=1e-4)
+    for given, wanted in zip((dx[-tail:], sums[-1]), gradients, strict=True):
         torch.testing.assert_close(given.float(), wanted, rtol=2**-8, atol=1e-3)
 
 

@@ -206,15 +206,18 @@ import triton
 from predict_kernels import disassembled
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from minimamba.ops import causal_conv1d_kernels, gated_norm_kernels
+from minimamba.ops import causal_conv1d_kernels, gated_norm_kernels, pre_norm_kernels
 
 # Of a block with d_model 768: z and the convolution's input are slices of in_proj's output.
 CONSTANTS = {"x_row": 1536, "z_row": 3352, "dy_row": 1536, "dz_row": 3352, "groups": 1,
              "SIZE": 1536, "BLOCK": 2048, "ROWS": 16, "EPSILON": 1e-5, "NORM_FIRST": False}
 CONVOLUTION = {"x_row": 3352, "dy_row": 1792, "dx_row": 3352, "WIDTH": 4, "STEPS": 64,
                "CHANNELS": 64, "conv_state": None}
-for module, given, warps, load in ((gated_norm_kernels, CONSTANTS, 4, "LDG.E.128"),
-                                   (causal_conv1d_kernels, CONVOLUTION, 1, "LDG.E ")):
+PRE_NORM = {"SIZE": 768, "BLOCK": 1024, "ROWS": 16, "EPSILON": 1e-5}
+for module, given, warps, load, loads in (
+        (gated_norm_kernels, CONSTANTS, 4, "LDG.E.128", 6),
+        (pre_norm_kernels, PRE_NORM, 2, "LDG.E.128", 4),
+        (causal_conv1d_kernels, CONVOLUTION, 1, "LDG.E ", 6)):
     for kernel in (module.forward, module.backward):
         names = kernel.arg_names
         constants = {name: given[name] for name in names if name in given}
@@ -227,7 +230,7 @@ for module, given, warps, load in ((gated_norm_kernels, CONSTANTS, 4, "LDG.E.128
                                   target=GPUTarget("cuda", 90, 32), options={"num_warps": warps})
         texts = [at.text for at in disassembled(compiled.asm["cubin"])[0]]
         assert not any(text.startswith(("LDL", "STL")) for text in texts), "spills"
-        assert sum(text.startswith(load) for text in texts) >= 6, "loads are too narrow"
+        assert sum(text.startswith(load) for text in texts) >= loads, "loads are too narrow"
 """
 
 

@@ -16,11 +16,12 @@ from minimamba.arguments import (
 )
 from minimamba.nn.attention import KVCache
 from minimamba.nn.lstm import LSTMCache
-from minimamba.nn.mamba import MambaCache
-from minimamba.nn.mamba2 import Mamba2Cache
+from minimamba.nn.mamba import Mamba, MambaCache
+from minimamba.nn.mamba2 import Mamba2, Mamba2Cache
 from minimamba.nn.mixer import Mixer
 from minimamba.ops import decode
 from minimamba.ops.linear import is_plain
+from minimamba.ops.pre_norm import can_use_pre_norm, pre_norm
 
 LayerCache = MambaCache | Mamba2Cache | KVCache | LSTMCache | Tensor | tuple[()]
 """The cache of one layer: which of these depends on its mixer."""
@@ -71,8 +72,7 @@ class Layer(nn.Module):
         """
         self._check("x", x, "batch, length")
         check_bool("return_cache", return_cache)
-        norm = self.norm
-        normed = norm(x.to(norm.weight.dtype))
+        normed, x = self._pre_norm(x)
         y = self.mixer(normed, cache, attention_mask=attention_mask, return_cache=return_cache)
         if not return_cache:
             return self._residual(x) + y
@@ -128,6 +128,17 @@ class Layer(nn.Module):
     def _check(self, name: str, x: Tensor, axes: str) -> None:
         weight = self.norm.weight
         check_features(name, x, axes, weight.shape[0], weight, any_dtype=True)
+
+    def _pre_norm(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The norm of the residual stream, and x itself."""
+        norm = self.norm
+        dtype = norm.weight.dtype
+        # These blocks, too, have gradients written by hand on a GPU, without second derivatives.
+        if type(self.mixer) in (Mamba, Mamba2) and can_use_pre_norm(x, norm):
+            if torch.is_autocast_enabled(x.device.type):
+                dtype = torch.get_autocast_dtype(x.device.type)  # to which in_proj would round it
+            return pre_norm(x, norm.weight, norm.eps, dtype)
+        return norm(x.to(dtype)), x
 
     def _residual(self, x: Tensor) -> Tensor:
         """x in the dtype of the residual stream."""
