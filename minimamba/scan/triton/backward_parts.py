@@ -57,11 +57,11 @@ from minimamba.scan.triton.memory import (
     load_per_channel,
     load_states,
     load_steps,
+    load_tile,
     locate_block,
     owned,
     pair_offsets,
     store_states,
-    store_tile,
 )
 
 STAGES = tl.constexpr(2)
@@ -195,6 +195,20 @@ def tile_gradients_of_parts(dh, dA, tile, inputs, dBC, per_channel, tile_states,
 
 
 @triton.jit
+def add_tile(pointer, tile, block, row, inside, band, d_inner: tl.constexpr):
+    """Add a tile to those of the bands before, in an array (steps, d_inner), at the step `row`.
+
+    A lane adds to what it wrote itself, so the order of the sum never varies. The addition is
+    atomic because that one needs no load, whose result would take the last registers.
+    """
+    pointers = pointer + (row + block.step) * d_inner + block.channels
+    if band == 0:
+        tl.store(pointers, tile, inside)
+    else:
+        tl.atomic_add(pointers, tile, inside, sem="relaxed")
+
+
+@triton.jit
 def band_gradients(dh, inputs, outputs, state_sums, per_channel, tile_states, section_start, band,
                    correction, block, span, d_inner: tl.constexpr, N: tl.constexpr,
                    PART: tl.constexpr, SOFTPLUS: tl.constexpr, ATOMIC: tl.constexpr,
@@ -216,14 +230,6 @@ def band_gradients(dh, inputs, outputs, state_sums, per_channel, tile_states, se
         start = section_start + ahead
         offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
         pairs = load_inputs(inputs, offsets, inside)
-        if not ALL:
-            sums_offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, 0)
-            has_sums = inside & (band > 0)
-            B_dh_pair = load_pair(state_sums.B_dh, sums_offsets, has_sums)
-            A_d_exponent_pair = load_pair(state_sums.A_d_exponent, sums_offsets, has_sums)
-            C_h_pair = B_dh_pair
-            if GATED:
-                C_h_pair = load_pair(state_sums.C_h, sums_offsets, has_sums)
         for i in tl.static_range(1, -1, -1):
             t = start + i * TILE
             own = owned(block, span, t)
@@ -239,13 +245,12 @@ def band_gradients(dh, inputs, outputs, state_sums, per_channel, tile_states, se
                 dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
                 d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
             else:
-                store_tile(state_sums.B_dh, B_dh_pair[i] + sums.B_dh, block, span, t, own,
-                           d_inner, 0)
-                store_tile(state_sums.A_d_exponent, A_d_exponent_pair[i] + sums.A_d_exponent,
-                           block, span, t, own, d_inner, 0)
+                row = ahead + i * TILE
+                add_tile(state_sums.B_dh, sums.B_dh, block, row, own, band, d_inner)
+                add_tile(state_sums.A_d_exponent, sums.A_d_exponent, block, row, own, band,
+                         d_inner)
                 if GATED:
-                    store_tile(state_sums.C_h, C_h_pair[i] + sums.C_h, block, span, t, own,
-                               d_inner, 0)
+                    add_tile(state_sums.C_h, sums.C_h, block, row, own, band, d_inner)
     return dh, Sums(dA, dD, d_bias)
 
 
@@ -258,24 +263,26 @@ def finish_section(inputs, outputs, state_sums, per_channel, section_start, bloc
     GATED: tl.constexpr = inputs.z is not None
     zero = tl.zeros(block.channels.shape, tl.float32)
     dD, dD_excess, d_bias, d_bias_excess = zero, zero, zero, zero
-    for start in tl.range(section_start, section_start + SECTION, 2 * TILE, num_stages=STAGES):
-        offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, RUN)
-        pairs = load_inputs(inputs, offsets, inside)
-        sums_offsets, inside = pair_offsets(block, span, start, d_inner, TILE, PER_LANE, 0)
-        B_dh = load_pair(state_sums.B_dh, sums_offsets, inside)
-        A_d_exponent = load_pair(state_sums.A_d_exponent, sums_offsets, inside)
+    for row in tl.range(0, SECTION, TILE, num_stages=STAGES):
+        t = section_start + row
+        own = owned(block, span, t)
+        x = load_tile(inputs.x, block, span, t, own, d_inner, RUN)
+        dt = load_tile(inputs.delta, block, span, t, own, d_inner, RUN)
+        d_out = load_tile(inputs.d_out, block, span, t, own, d_inner, RUN)
+        z = x
+        if GATED:
+            z = load_tile(inputs.z, block, span, t, own, d_inner, RUN)
+        tile = tile_of(((x,), (dt,), (d_out,), (z,)), 0, per_channel.bias, own, GATED, SOFTPLUS)
+        places = (row + block.step) * d_inner + block.channels
+        B_dh = tl.load(state_sums.B_dh + places, own, 0.0)
+        A_d_exponent = tl.load(state_sums.A_d_exponent + places, own, 0.0)
         C_h = B_dh
         if GATED:
-            C_h = load_pair(state_sums.C_h, sums_offsets, inside)
-        for i in tl.static_range(2):
-            t = start + i * TILE
-            own = owned(block, span, t)
-            tile = tile_of(pairs, i, per_channel.bias, own, GATED, SOFTPLUS)
-            d_delta = store_gradients(
-                outputs, tile, StateSums(B_dh[i], A_d_exponent[i], C_h[i]), per_channel, block,
-                span, t, own, d_inner, SOFTPLUS, RUN)
-            dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
-            d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
+            C_h = tl.load(state_sums.C_h + places, own, 0.0)
+        d_delta = store_gradients(outputs, tile, StateSums(B_dh, A_d_exponent, C_h), per_channel,
+                                  block, span, t, own, d_inner, SOFTPLUS, RUN)
+        dD, dD_excess = kahan_add(dD, dD_excess, tile.dy * tile.x)
+        d_bias, d_bias_excess = kahan_add(d_bias, d_bias_excess, d_delta)
     return dD, d_bias
 
 
@@ -305,33 +312,23 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
     split_index = block.sequence * splits + split
     bias = load_per_channel(bias_ptr, block)
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
-    C_rows = first_row(C_ptr, rows, block, STEP, GROUP, N if PADDED else 0)
+    if PADDED:  # one array, and one pointer in registers
+        C_rows = B_rows + N
+    else:
+        C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
     dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, PART, ATOMIC, TILE)
     section_states += split_index * (CHUNK // SECTION - 1) * N * d_inner
     tile_states += split_index * (SECTION // TILE) * BAND * d_inner
     dh_states += split_index * N * d_inner
-    for band in range(BANDS):
-        states = locate_block(groups, d_inner, N, TILE, PER_LANE, band * PARTS, N // PART)
-        A_log2e = load_decay_rates(A_ptr, states, N, PART, PARTS)
-        dh = ()
-        for p in tl.static_range(PARTS):
-            part = locate_block(groups, d_inner, N, TILE, PER_LANE, band * PARTS + p, N // PART)
-            dh = dh + (state_entering_split(d_last_state, piece_states, piece_deltas, A_log2e[p],
-                                            part, pieces, d_inner, N, True),)
-            # 0, to which `add_dA` adds, after a barrier of the loop.
-            store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(dh[p]), part, N)
-        store_parts(dh_states, dh, states, N, PART)
+    state_sums = StateSums(None, None, None)
+    if BANDS > 1:
+        state_sums_ptr += split_index * 3 * SECTION * d_inner
+        state_sums = StateSums(state_sums_ptr, state_sums_ptr + SECTION * d_inner,
+                               state_sums_ptr + 2 * SECTION * d_inner)
     sections = tl.cdiv(span.end - begin, SECTION)
     section_start = begin + (sections - 1) * SECTION
     for walked in range(sections):
         section_of_chunk = section_start // SECTION % (CHUNK // SECTION)
-        # So that the offsets of a step in x find its place in the scratch.
-        state_sums = StateSums(None, None, None)
-        if BANDS > 1:
-            sums_start = (state_sums_ptr + split_index * 3 * SECTION * d_inner
-                          - (block.sequence * length + section_start) * d_inner)
-            state_sums = StateSums(sums_start, sums_start + SECTION * d_inner,
-                                   sums_start + 2 * SECTION * d_inner)
         index = block.sequence * tl.cdiv(length, SECTION) + section_start // SECTION
         for band in range(BANDS):
             states = locate_block(groups, d_inner, N, TILE, PER_LANE, band * PARTS, N // PART)
@@ -362,8 +359,19 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
             correction = ()
             for p in tl.static_range(PARTS):
                 correction = correction + (exp2_correction(mean_delta * A_log2e[p]),)
-            tl.debug_barrier()  # and so in tile_states
-            dh = load_parts(dh_states, states, N, PART, PARTS)
+            if walked == 0:
+                dh = ()
+                for p in tl.static_range(PARTS):
+                    part = locate_block(groups, d_inner, N, TILE, PER_LANE, band * PARTS + p,
+                                        N // PART)
+                    dh = dh + (state_entering_split(d_last_state, piece_states, piece_deltas,
+                                                    A_log2e[p], part, pieces, d_inner, N, True),)
+                    # 0, to which `add_dA` adds.
+                    store_states(dA_parts + split_index * N * d_inner, tl.zeros_like(dh[p]), part,
+                                 N)
+            else:
+                dh = load_parts(dh_states, states, N, PART, PARTS)
+            tl.debug_barrier()  # and so in tile_states and dA_parts
             dh, sums = band_gradients(
                 dh, inputs, outputs, state_sums, per_channel, tile_states, section_start,
                 band, correction, block, span, d_inner, N, PART, SOFTPLUS, ATOMIC, PADDED, STEP,

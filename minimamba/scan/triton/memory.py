@@ -146,13 +146,26 @@ def first_row(pointer, rows, block, STEP: tl.constexpr, GROUP: tl.constexpr,
 
 
 @triton.jit
+def tile_offsets(block, span, t, d_inner: tl.constexpr, RUN: tl.constexpr):
+    """Offsets in x of the tile of steps t, t + 1, …, those of each lane."""
+    if RUN:
+        return (block.sequence * d_inner + block.channels) * span.length + t + block.step
+    # Unsigned, since the sign would be extended to 64 bits, and take a register for that.
+    return (block.sequence * span.length + t + block.step) * d_inner + block.channels.to(tl.uint32)
+
+
+@triton.jit
+def load_tile(pointer, block, span, t, inside, d_inner: tl.constexpr, RUN: tl.constexpr):
+    """The tile of steps t, t + 1, … of an array of x's shape, in float32."""
+    offsets = tile_offsets(block, span, t, d_inner, RUN)
+    return tl.load(pointer + offsets, inside, 0.0).to(tl.float32)
+
+
+@triton.jit
 def store_tile(pointer, tile, block, span, t, inside, d_inner: tl.constexpr,
                RUN: tl.constexpr):
     """Write the tile of steps t, t + 1, … to an array of x's shape, in the array's dtype."""
-    if RUN:
-        offsets = (block.sequence * d_inner + block.channels) * span.length + t + block.step
-    else:
-        offsets = (block.sequence * span.length + t + block.step) * d_inner + block.channels
+    offsets = tile_offsets(block, span, t, d_inner, RUN)
     tl.store(pointer + offsets, tile.to(pointer.dtype.element_ty), inside)
 
 

@@ -10,7 +10,7 @@
 | | for more than 16 states several times 64 (`ScanShape.chunk`), so that not more is saved |
 | section | 64 steps of such a chunk |
 | part | PART = 16 of the states of each channel, if there are more |
-| band | the parts that stay in registers together: both of BAND = 32 states, else one |
+| band | the parts that stay in registers together: BAND = 32 of the states, or all |
 | split | whole chunks that one program of `forward` or `backward` walks through |
 | piece | an equal part of a split, also whole chunks, for one program of `carry` or `carry_back` |
 
@@ -37,7 +37,7 @@ MAX_TILE = 4
 PART = 16
 """States of a part: each lane holds four of a channel's."""
 BAND = 32
-"""States that `backward_in_parts` works on at a time, if there are no more."""
+"""States that `backward_in_parts` works on at a time."""
 MAX_SECTIONS = 4
 """Sections of the longest chunk; the states before them need room, too."""
 SCHEDULERS_PER_MULTIPROCESSOR = 4
@@ -85,10 +85,10 @@ FORWARD_FOR_MORE = {32: Costs(((1, (171, 241, 330)), (2, (261, 390))), (117, 164
                     256: Costs(((1, (1919, 2308)),), (686, 1129), 1, 0)}
 """Of `forward` and `carry` for more than 16 states, by d_state. With 256 the registers don't
 suffice, and some states wait in memory."""
-BACKWARD_FOR_MORE = {32: Costs(((1, (583, 796, 1100)),), (121, 169, 243, 319), 1, 1 / 15),
-                     64: Costs(((1, (1594, 2136, 2844)),), (213, 311, 455, 592), 1, 1 / 15),
-                     128: Costs(((1, (3134, 4200, 5590)),), (367, 579, 873), 1, 1 / 15),
-                     256: Costs(((1, (6214, 8328, 11082)),), (700, 1133), 1, 1 / 15)}
+BACKWARD_FOR_MORE = {32: Costs(((1, (567, 793, 1091)),), (121, 169, 243, 319), 1, 1 / 15),
+                     64: Costs(((1, (1254, 1728, 2351)),), (213, 311, 455, 592), 1, 1 / 15),
+                     128: Costs(((1, (2396, 3359, 4592)),), (367, 579, 873), 1, 1 / 15),
+                     256: Costs(((1, (4706, 6538, 9131)),), (700, 1133), 1, 1 / 15)}
 """Of `backward_in_parts` and `carry_back`."""
 
 
@@ -123,9 +123,8 @@ class ScanShape(NamedTuple):
 
     @property
     def band(self) -> int:
-        """States that the backward kernel works on at a time. Beside sums in memory, which several
-        bands need, the registers don't suffice for two parts."""
-        return self.d_state if self.d_state <= BAND else PART
+        """States that the backward kernel works on at a time."""
+        return min(BAND, self.d_state)
 
     @property
     def tile(self) -> int:
