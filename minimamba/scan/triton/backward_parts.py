@@ -312,10 +312,8 @@ def backward_in_parts(x_ptr, delta_ptr, A_ptr, B_ptr, C_ptr, D_ptr, z_ptr, bias_
     split_index = block.sequence * splits + split
     bias = load_per_channel(bias_ptr, block)
     B_rows = first_row(B_ptr, rows, block, STEP, GROUP)
-    if PADDED:  # one array, and one pointer in registers
-        C_rows = B_rows + N
-    else:
-        C_rows = first_row(C_ptr, rows, block, STEP, GROUP)
+    # Packed, they need one pointer, and fewer registers.
+    C_rows = B_rows + N if PADDED else first_row(C_ptr, rows, block, STEP, GROUP)
     dBC = dBC_of_program(dBC_parts, block, padded_length, groups, N, PART, ATOMIC, TILE)
     section_states += split_index * (CHUNK // SECTION - 1) * N * d_inner
     tile_states += split_index * (SECTION // TILE) * BAND * d_inner
