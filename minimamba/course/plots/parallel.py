@@ -38,5 +38,5 @@ def nonlinear_beside_linear(steps: int = 4) -> Figure:
             start = 9.4 + j * stride + 0.55
             draw.arrow(ax, (start, 5.2), (x + 0.55, 2.9), colour=COLOURS[(i - j) % len(COLOURS)])
     draw.words(ax, 4, 6.8, f"{steps} steps take {steps} times as long as one")
-    draw.words(ax, 13, 6.8, "same colour: same distance, same weight")
+    draw.words(ax, 13, 6.8, "same color: same distance, same weight")
     return figure

@@ -40,7 +40,7 @@ def sliding_kernel(x: Tensor, kernel: Tensor) -> Figure:
         total = sum(kernel[t - s] * x[s] for s in range(t + 1))
         draw.cell(ax, end + 1.0, y, short(total), draw.OUTPUT, width=1.4)
         draw.words(ax, end + 2.6, y + 0.5, f"$y_{t}$", align="left")
-    draw.words(ax, left + 0.3, 2.95 + 1.25 * steps, "one colour is one entry of the kernel: "
+    draw.words(ax, left + 0.3, 2.95 + 1.25 * steps, "one color is one entry of the kernel: "
                + ", ".join(f"$K_{lag}$ = {short(k)}" for lag, k in enumerate(kernel)),
                align="left", colour=draw.QUIET)
     return figure
