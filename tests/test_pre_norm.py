@@ -125,6 +125,36 @@ def test_norm_has_the_dtype_of_autocast_and_the_residual_stream_keeps_its_own(us
     assert y.dtype == F32
 
 
+@pytest.mark.parametrize("change", [
+    lambda made: made.double(), lambda made: setattr(made, "norm", torch.nn.RMSNorm(D_MODEL))],
+    ids=["float64", "no epsilon"])
+def test_a_norm_that_the_kernels_do_not_have_is_pytorchs(used, change):
+    made = layer()
+    change(made)
+    x = randn(2, 5, D_MODEL).to(DEVICE, F32)
+    y = made.to(DEVICE)(x)
+    assert used == []
+    torch.testing.assert_close(y, x + made.mixer(made.norm(x.to(made.norm.weight.dtype))))
+
+
+def test_transformed_and_compiled_layers_take_pytorchs_norm(used):
+    made, x = layer(), randn(2, 5, D_MODEL).to(DEVICE, F32)
+    dx = torch.func.grad(lambda x: made(x).square().sum())(x)
+    torch.compile(made, backend="eager")(x)
+    assert used == []
+    leaf = x.clone().requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(made(leaf).square().sum(), leaf)[0], dx)
+    assert used == [F32]
+
+
+def test_the_residual_stream_is_rounded_to_the_weights_dtype_first():
+    x = 1 + 2.0**-13 * torch.arange(8.0, device=DEVICE).view(1, 1, 8)  # ties and less, in float16
+    weight = torch.ones(8, dtype=F16, device=DEVICE)
+    normed, _ = fused.pre_norm(100 * x, weight, 0.0, F32)
+    torch.testing.assert_close(normed, fused.pre_norm((100 * x).to(F16), weight, 0.0, F32)[0],
+                               rtol=0, atol=0)
+
+
 def test_other_mixers_few_elements_and_wide_rows_take_pytorchs_norm(used, monkeypatch):
     x = randn(2, 5, D_MODEL).to(DEVICE, F32)
     Layer(MLP(D_MODEL), D_MODEL).to(DEVICE)(x)

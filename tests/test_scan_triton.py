@@ -142,26 +142,29 @@ def test_results_match_reference_at_other_sizes(batch, d_inner, d_state, groups)
     check(inputs(17, batch=batch, d_inner=d_inner, d_state=d_state, groups=groups))
 
 
-@pytest.mark.parametrize(("d_state", "d_inner", "groups"), [(32, 1, 1), (33, 2, 2)])
+@pytest.mark.parametrize(("d_state", "d_inner", "groups", "sections", "chunks"), [
+    (32, 1, 1, 5, 1), (33, 2, 2, 5, 1), (33, 1, 1, 13, 2)])
 def test_results_match_reference_if_the_states_are_taken_in_parts(monkeypatch, d_state, d_inner,
-                                                                 groups):
-    """Several sections of a chunk, and several splits, with a last one not full."""
+                                                                 groups, sections, chunks):
+    """Several sections of a chunk, and several splits of one or two chunks, the last not full."""
     section = 8
     plans = []
 
-    def one_chunk_per_split(shape, costs, schedulers):
+    def few_chunks_per_split(shape, costs, schedulers):
         fewest_channels, _ = costs.kernel[0]
-        plans.append(make_plan(shape, costs, fewest_channels, 1, 1))
+        plans.append(make_plan(shape, costs, fewest_channels, chunks, 1))
         assert shape.chunk > section
         return plans[-1]
 
-    monkeypatch.setattr(operator, "choose_plan", one_chunk_per_split)
-    check(inputs(section * 5 - 3, d_inner=d_inner, d_state=d_state, groups=groups), chunk=section)
+    monkeypatch.setattr(operator, "choose_plan", few_chunks_per_split)
+    check(inputs(section * sections - 3, d_inner=d_inner, d_state=d_state, groups=groups),
+          chunk=section)
     assert all(plan.kernel.grid[1] > 1 for plan in plans)
 
 
-def test_deterministic_sums_over_parts_of_the_states_are_the_same_twice():
-    tensors = inputs(9, d_inner=9, d_state=17)               # two programs, two parts
+@pytest.mark.parametrize("d_state", [17, 33], ids=["two parts", "two bands"])
+def test_deterministic_sums_over_parts_of_the_states_are_the_same_twice(d_state):
+    tensors = inputs(9, d_inner=9, d_state=d_state)          # two programs
     try:
         torch.use_deterministic_algorithms(True)
         first, second = check(tensors, chunk=8), check(tensors, chunk=8)
@@ -224,17 +227,20 @@ ORDERS = {
 """How the inputs are laid out, and how their gradients are brought back to the library's shape."""
 
 
-@pytest.mark.parametrize(("length", "batch", "without", "groups", "plan", "orders"), [
-    (8, 1, (), 1, choose_plan, list(ORDERS)), (10, 1, ("z", "D"), 2, choose_plan, ["official"]),
-    (9, 1, ("initial_state",), 1, choose_plan, ["transposed"]),
-    (16, 2, (), 1, two_splits, ["official"])])
+@pytest.mark.parametrize(("length", "batch", "without", "groups", "d_state", "plan", "orders"), [
+    (8, 1, (), 1, 4, choose_plan, list(ORDERS)),
+    (10, 1, ("z", "D"), 2, 4, choose_plan, ["official"]),
+    (9, 1, ("initial_state",), 1, 4, choose_plan, ["transposed"]),
+    (16, 2, (), 1, 4, two_splits, ["official"]),
+    (16, 1, (), 1, 33, choose_plan, ["official", "transposed"])])
 def test_results_do_not_depend_on_which_axis_is_contiguous(monkeypatch, length, batch, without,
-                                                           groups, plan, orders):
+                                                           groups, d_state, plan, orders):
     monkeypatch.setattr(operator, "choose_plan", plan)
     tensors = {name: t if name == "x" else t.float() for name, t in inputs(
-        length, batch=batch, d_inner=2 * groups, groups=groups).items() if name not in without}
+        length, batch=batch, d_inner=2 * groups, d_state=d_state, groups=groups).items()
+        if name not in without}
     d_y = randn(*tensors["x"].shape, seed=1).to(tensors["x"])
-    d_last_state = randn(batch, 2 * groups, 4, seed=2).float().to(DEVICE)
+    d_last_state = randn(batch, 2 * groups, d_state, seed=2).float().to(DEVICE)
 
     def results(lay_out, d_y, **options):
         leaves = {name: (lay_out(t) if name in ("x", "delta", *"BCz") else t).requires_grad_()

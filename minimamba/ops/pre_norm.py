@@ -34,6 +34,7 @@ def can_use_pre_norm(x: Tensor, norm: nn.Module) -> bool:
     """
     size = x.shape[-1]
     return (x.numel() >= WORTH_FUSING and causal_conv1d.can_use_kernels(x) and is_plain(norm)
+            and norm.eps is not None and norm.weight.dtype != torch.float64
             and size <= MAX_SIZE and x.numel() // size <= MAX_PROGRAMS
             and not torch.compiler.is_compiling() and not is_transformed())
 
