@@ -158,7 +158,7 @@ def add_norm(norm: nn.RMSNorm, hidden_states: Tensor, residual: Tensor) -> tuple
     Returns:
         The norm of the sum, in the dtype of the norm's weight, and the sum, in that of residual.
     """
-    if decode.can_use_kernels(hidden_states) and is_plain(norm):
+    if decode.can_use_kernels(hidden_states) and is_plain(norm) and norm.eps is not None:
         return decode.add_rms_norm(hidden_states, residual, norm.weight, norm.eps)
     residual = residual + hidden_states
     return norm(residual.to(norm.weight.dtype)), residual
