@@ -20,8 +20,8 @@ from minimamba.ops.linear import is_plain
 from minimamba.ops.operator import call_once
 
 WORTH_FUSING = 2**22
-"""Elements of x from which on a GPU takes longer for a layer than Python does: below, PyTorch's own
-norm is faster, which Python calls in less time."""
+"""Elements of x below which PyTorch computes the norm: the GPU then waits for Python, and Python
+calls PyTorch's norm in less time. Estimated, not measured."""
 INSTEAD = "Compute this layer on a CPU, or in float64."
 
 

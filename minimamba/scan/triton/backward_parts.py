@@ -198,8 +198,8 @@ def tile_gradients_of_parts(dh, dA, tile, inputs, dBC, per_channel, tile_states,
 def add_tile(pointer, tile, block, row, inside, band, d_inner: tl.constexpr):
     """Add a tile to those of the bands before, in an array (steps, d_inner), at the step `row`.
 
-    A lane adds to what it wrote itself, so the order of the sum never varies. The addition is
-    atomic because that one needs no load, whose result would take the last registers.
+    A lane adds to what it wrote itself, so the order of the sum never varies. It adds atomically
+    because that needs no load, and there is no register left for what a load returns.
     """
     pointers = pointer + (row + block.step) * d_inner + block.channels
     if band == 0:
