@@ -174,3 +174,21 @@ def test_tables_of_the_benchmarks_are_the_measured_ones():
                                    for way in ("forward", "both")) for time in ("call", "gpu"))
             memory = ours["bytes"] / official["bytes"]
             assert f"{row['shape'][-1]} | {call} | {gpu} | {memory:.2f} |" in text, row["shape"]
+
+
+def test_errors_of_mamba_2s_gradients_are_the_measured_ones():
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    measured = results("ssd_errors")
+    assert measured["seeds"] == 10
+    assert "at most 1.03 times the official ones, and mostly smaller, with one exception" in text
+    ratios = {(row["decay"], row["gate"], name): error["mean"] / row["official"][name]["mean"]
+              for row in measured["rows"] for name, error in row["ours"].items()
+              if (row["decay"], row["gate"], name) != ("usual", False, "d_A")}
+    assert round(max(ratios.values()), 2) == 1.03
+    assert sum(ratio < 1 for ratio in ratios.values()) > len(ratios) / 2
+    usual, = (row for row in measured["rows"]
+              if row["decay"] == "usual" and not row["gate"] and not row["state"])
+    assert "5.7 · 10⁻⁴, and the official one 4.5 · 10⁻⁴" in text
+    assert [round(usual[who]["d_A"]["mean"], 5) for who in ("ours", "official")] == [5.7e-4, 4.5e-4]
+    assert "the largest of the ten are 1.0 · 10⁻³ and 1.7 · 10⁻³" in text
+    assert [usual[who]["d_A"]["largest"] for who in ("ours", "official")] == [1e-3, 1.7e-3]
