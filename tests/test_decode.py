@@ -7,6 +7,7 @@ import pytest
 import torch
 from models import perturb, random_ids, small_model
 from systems import randn
+from torch.autograd import forward_ad
 
 from minimamba import cuda_graph, generation, ssd
 from minimamba.cuda_graph import graphed_steps
@@ -255,6 +256,8 @@ def test_kernels_are_used_on_a_gpu_with_triton_and_without_gradients(monkeypatch
     with torch.no_grad():
         assert (causal_conv1d.can_use_kernels(x) == decode.can_use_kernels(x)
                 == causal_conv1d.TRITON)
+        with forward_ad.dual_level():
+            assert not causal_conv1d.can_use_kernels(x)
         x.shape = (2, decode.MAX_CHANNELS + 1)
         assert not decode.can_use_kernels(x)
         x.shape = (2, 8)

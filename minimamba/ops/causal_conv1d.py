@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad, silu
 
+from minimamba.arguments import is_transformed
 from minimamba.autocast import without_autocast
 from minimamba.ops.launch import LAUNCHES, Launcher, dtypes_of
 from minimamba.ops.operator import differentiable
@@ -25,12 +26,13 @@ MAX_D_CONV = 16
 
 
 def can_use_kernels(x: Tensor) -> bool:
-    """Say whether the Triton kernels can take this input.
+    """Say whether the Triton kernels can take this input, here and now.
 
     Args:
         x: the input of the convolution.
     """
-    return TRITON and x.is_cuda and x.dtype != torch.float64 and failure() is None
+    return (TRITON and x.is_cuda and x.dtype != torch.float64 and not is_transformed()
+            and failure() is None)
 
 
 def with_past(x: Tensor, conv_state: Tensor | None, d_conv: int) -> Tensor:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from minimamba.arguments import is_transformed
 from minimamba.autocast import without_autocast
 from minimamba.ops import causal_conv1d, gated_norm
 from minimamba.ops.operator import call_once
@@ -69,7 +68,7 @@ def can_use_mamba2_block(u: Tensor, weights: BlockWeights, n_groups: int) -> boo
     """
     if not (torch.is_grad_enabled() and causal_conv1d.can_use_kernels(u)
             and all(weight is None or weight.requires_grad for weight in weights)
-            and not torch.compiler.is_compiling() and not is_transformed()):
+            and not torch.compiler.is_compiling()):
         return False
     batch, length, _ = u.shape
     channels, _, d_conv = weights.conv.shape

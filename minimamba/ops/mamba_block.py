@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from minimamba.arguments import is_transformed
 from minimamba.autocast import without_autocast
 from minimamba.ops import causal_conv1d
 from minimamba.ops.operator import call_once
@@ -73,7 +72,7 @@ def can_use_mamba_block(u: Tensor, weights: BlockWeights, *, passes_state: bool)
         passes_state: whether it is given a state or returns one, through which gradients could
             pass.
     """
-    if not causal_conv1d.can_use_kernels(u) or torch.compiler.is_compiling() or is_transformed():
+    if not causal_conv1d.can_use_kernels(u) or torch.compiler.is_compiling():
         return False
     needs_grad = _needs_grad(u, weights)
     projections = weights.in_proj, weights.x_proj, weights.dt_proj, weights.out_proj
