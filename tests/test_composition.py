@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 from models import random_ids, small_model
+from packaging.version import Version
 from systems import F64, randn, stable_diagonal, uniform
 from torch import nn
 from torch.autograd import forward_ad, gradgradcheck
@@ -82,6 +83,8 @@ def test_second_derivative_of_the_convolution_kernel_is_an_error():
         penalize(y, x)
 
 
+@pytest.mark.skipif(Version(torch.__version__) < Version("2.13"),
+                    reason="torch.compile gave gradients that themselves have none in torch 2.11")
 def test_second_derivative_of_a_compiled_scan_is_an_error():
     tensors = scan_inputs(2)
     x = tensors.pop("x")

@@ -119,20 +119,21 @@ def test_times_of_calls_are_the_measured_ones():
     def ratio(shape, way, time):
         return rows[shape]["ours"][way][time] / rows[shape]["official"][way][time]
 
-    assert "Two sequences of 512 steps took 0.70 of the official package's time" in README
-    assert "in the forward pass, and 0.75 for forward + backward (`benchmarks" in README
-    assert [round(ratio((2, 512, 1536, 16), way, "call"), 2)
-            for way in ("forward", "both")] == [0.7, 0.75]
-    assert "0.49 of the official GPU time with 32 components, 0.64 with 64 and 0.63 with" in README
+    # Of the six machines, these results are those of one.
+    assert "sequences of 512 steps took 0.6 to 1.4 times the official package's time" in README
+    assert 0.6 <= ratio((2, 512, 1536, 16), "forward", "call") <= 1.4
+    assert "in the forward pass, and 0.75 to 1.75 times for forward + backward" in README
+    assert 0.75 <= ratio((2, 512, 1536, 16), "both", "call") <= 1.75
+    assert "0.49 of the official GPU time with 32 components, 0.56 with 64 and 0.55 with" in README
     assert [round(ratio((8, 2048, 1536, d_state), "both", "gpu"), 2)
-            for d_state in (32, 64, 128)] == [0.49, 0.64, 0.63]
+            for d_state in (32, 64, 128)] == [0.49, 0.56, 0.55]
 
 
 def test_times_of_mamba_2_are_the_measured_ones():
     assert "0.37 to 0.42 of the official kernels' GPU time in the forward pass and" in README
-    assert "0.44 to 0.48 for forward + backward, with 256 it is 0.69 and 0.68" in README
+    assert "0.44 to 0.48 for forward + backward, with 256 it is 0.69 and 0.67" in README
     assert "and 0.77 to 0.98 of the memory" in README
-    assert "The user's call takes 0.10 to 0.48 of the official one" in README
+    assert "The user's call takes 0.13 to 0.44 of the official one" in README
     assert "1.9, 1.2 and 1.2 times as fast as with the official package at batch sizes 1" in README
     rows = [(row["shape"][4], row["ours"], row["official"]) for row in results("ssd")["rows"]]
     ratios = {way: {kind: {d_state: [] for d_state, *_ in rows} for kind in ("gpu", "call")}
@@ -144,10 +145,10 @@ def test_times_of_mamba_2_are_the_measured_ones():
     for way, bounds in (("forward", [0.37, 0.42]), ("both", [0.44, 0.48])):
         gpu = ratios[way]["gpu"]
         assert [round(extreme(gpu[64] + gpu[128]), 2) for extreme in (min, max)] == bounds
-        assert round(gpu[256][0], 2) == {"forward": 0.69, "both": 0.68}[way]
+        assert round(gpu[256][0], 2) == {"forward": 0.69, "both": 0.67}[way]
     calls = [ratio for kinds in ratios.values() for found in kinds["call"].values()
              for ratio in found]
-    assert [round(min(calls), 2), round(max(calls), 2)] == [0.1, 0.48]
+    assert [round(min(calls), 2), round(max(calls), 2)] == [0.13, 0.44]
     memory = [ours["bytes"] / official["bytes"] for _, ours, official in rows]
     assert [round(min(memory), 2), round(max(memory), 2)] == [0.77, 0.98]
     speeds = [[row[who]["decode_tokens_per_second"] for who in ("ours", "official")]
@@ -156,11 +157,11 @@ def test_times_of_mamba_2_are_the_measured_ones():
 
 
 def test_time_and_memory_of_a_training_step_are_the_measured_ones():
-    assert "0.77 of the official package's GPU time and 0.77 of its memory" in README
-    assert "of a Mamba-2 block 0.70 of the GPU time and 0.71 of the memory" in README
-    assert "0.64, 0.78 and 0.89 of the official one on three machines" in README
-    for of, times, bounds in (("model", ("step_gpu_ms", "step_ms"), [0.77, 0.78, 0.77]),
-                              ("mamba2_block", ("forward_backward_gpu_ms",), [0.7, 0.71])):
+    assert "0.73 of the official package's GPU time and 0.77 of its memory" in README
+    assert "of a Mamba-2 block 0.71 of the GPU time and 0.71 of the memory" in README
+    assert "By the clock the step took 0.75 of the official one" in README
+    for of, times, bounds in (("model", ("step_gpu_ms", "step_ms"), [0.73, 0.75, 0.77]),
+                              ("mamba2_block", ("forward_backward_gpu_ms",), [0.71, 0.71])):
         ours, official = (results("training_step")[of][who] for who in ("ours", "official"))
         assert [round(ours[what] / official[what], 2) for what in (*times, "peak_bytes")] == bounds
 
@@ -179,16 +180,19 @@ def test_tables_of_the_benchmarks_are_the_measured_ones():
 def test_errors_of_mamba_2s_gradients_are_the_measured_ones():
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
     measured = results("ssd_errors")
-    assert measured["seeds"] == 10
-    assert "at most 1.03 times the official ones, and mostly smaller, with one exception" in text
-    ratios = {(row["decay"], row["gate"], name): error["mean"] / row["official"][name]["mean"]
-              for row in measured["rows"] for name, error in row["ours"].items()
-              if (row["decay"], row["gate"], name) != ("usual", False, "d_A")}
-    assert round(max(ratios.values()), 2) == 1.03
-    assert sum(ratio < 1 for ratio in ratios.values()) > len(ratios) / 2
-    usual, = (row for row in measured["rows"]
-              if row["decay"] == "usual" and not row["gate"] and not row["state"])
-    assert "5.7 · 10⁻⁴, and the official one 4.5 · 10⁻⁴" in text
-    assert [round(usual[who]["d_A"]["mean"], 5) for who in ("ours", "official")] == [5.7e-4, 4.5e-4]
-    assert "the largest of the ten are 1.0 · 10⁻³ and 1.7 · 10⁻³" in text
-    assert [usual[who]["d_A"]["largest"] for who in ("ours", "official")] == [1e-3, 1.7e-3]
+    assert (measured["seeds"], len(measured["rows"])) == (10, 8)
+    errors = {(row["decay"], row["gate"], row["state"], name):
+              [row[who][name]["mean"] for who in ("ours", "official")]
+              for row in measured["rows"] for name in row["ours"]}
+    ratios = {case: ours / official for case, (ours, official) in errors.items()}
+    sums = {case: ratio for case, ratio in ratios.items() if case[-1] in ("d_A", "d_dt_bias")}
+    assert "at most 1.03 times the official errors" in text
+    assert round(max(ratio for case, ratio in ratios.items() if case not in sums), 2) == 1.03
+    assert sum(ratio < 1 for ratio in sums.values()) > len(sums) / 2
+    assert "0.3 times for A with weak decay and no gate, 0.2 for dt_bias" in text
+    assert {round(sums["weak", False, has_state, "d_A"], 1) for has_state in (False, True)} == {0.3}
+    assert round(sums["usual", False, False, "d_dt_bias"], 1) == 0.2
+    assert "A's error is 5.8 · 10⁻⁴, and the official one 5.3 · 10⁻⁴" in text
+    assert [round(one, 5) for one in errors["usual", False, False, "d_A"]] == [5.8e-4, 5.3e-4]
+    assert "the largest is 1.17 times the official one" in text
+    assert round(max(sums.values()), 2) == 1.17
