@@ -32,8 +32,8 @@ from minimamba.scan.triton_minimal import selective_scan_minimal
 SHAPES = [(8, 2048, 1536, torch.bfloat16), (8, 2048, 4096, torch.bfloat16),
           (1, 65536, 1536, torch.bfloat16), (1, 4096, 5120, torch.bfloat16),
           (8, 2048, 1536, torch.float32)]
+D_STATE = 16
 SPLITS = [1, 2, 3, 4, 8, 13]
-STATES = [8, 16, 32, 64, 128]
 TOKENS = 2**20
 """Tokens in all, in the sweep over lengths."""
 WIDTH = 1024
@@ -68,17 +68,16 @@ def to_launch(call, count: int = 200) -> float:
     return 1e6 * (perf_counter() - began) / count
 
 
-def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype,
-           d_state: int = 16) -> dict[str, Tensor]:
+def inputs(batch: int, length: int, d_inner: int, dtype: torch.dtype) -> dict[str, Tensor]:
     """Random inputs in the library's layout; delta before its bias and softplus."""
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, device="cuda")
 
     return {"x": draw(batch, length, d_inner).to(dtype),
             "delta": (draw(batch, length, d_inner) / 2 - 2).to(dtype),
-            "A": -torch.rand(d_inner, d_state, device="cuda") * 15 - 0.5,
-            "B": draw(batch, length, 1, d_state).to(dtype),
-            "C": draw(batch, length, 1, d_state).to(dtype), "D": draw(d_inner),
+            "A": -torch.rand(d_inner, D_STATE, device="cuda") * 15 - 0.5,
+            "B": draw(batch, length, 1, D_STATE).to(dtype),
+            "C": draw(batch, length, 1, D_STATE).to(dtype), "D": draw(d_inner),
             "z": draw(batch, length, d_inner).to(dtype), "bias": draw(d_inner) / 10,
             "dy": draw(batch, length, d_inner).to(dtype)}
 
@@ -265,31 +264,6 @@ def _unfused(batch: int, length: int, dtype: torch.dtype) -> dict:
     return row
 
 
-def by_state() -> list[dict]:
-    """Time at several state dimensions."""
-    rows = []
-    for d_state in STATES:
-        given = inputs(8, 2048, 1536, torch.bfloat16, d_state)
-        parts = {name: given[name].requires_grad_() for name in ("x", "delta", "A", "B", "C", "D",
-                                                                 "z")}
-
-        def forward(parts=parts, bias=given["bias"]) -> Tensor:
-            return selective_scan(**parts, delta_bias=bias, delta_softplus=True, method="triton")
-
-        def both(forward=forward, parts=parts, dy=given["dy"]) -> None:
-            torch.autograd.grad(forward(), list(parts.values()), dy)
-
-        with torch.no_grad():
-            row: dict = {"d_state": d_state, "ours": {"forward": milliseconds(forward)}}
-        row["ours"]["both"] = milliseconds(both)
-        with torch.no_grad():
-            other = theirs({name: part.detach() for name, part in given.items()})
-            row["official"] = other and {way: milliseconds(other[way])
-                                         for way in ("forward", "both")}
-        rows.append(row)
-    return rows
-
-
 def by_length() -> list[dict]:
     """Forward time for TOKENS tokens in sequences of several lengths, in layers of one width:
     the scan of a Mamba block, and causal attention."""
@@ -324,7 +298,7 @@ def one_step() -> dict:
     result: dict = {}
     for batch in (1, 32, 128):
         given = inputs(batch, 1, 1536, torch.bfloat16)
-        h = torch.randn(batch, 1536, 16, device="cuda")
+        h = torch.randn(batch, 1536, D_STATE, device="cuda")
         parts = [given[name] for name in ("x", "delta", "A", "B", "C", "D", "z", "bias")]
 
         def step(parts=parts, h=h) -> None:
@@ -338,12 +312,11 @@ def one_step() -> dict:
 
 def main() -> None:
     """Measure, and save benchmarks/results/fused_scan_cuda.json."""
-    found: dict = {"d_state": 16, "width": WIDTH, "bandwidth": bandwidth(), "rows": []}
+    found: dict = {"d_state": D_STATE, "width": WIDTH, "bandwidth": bandwidth(), "rows": []}
     for shape in tqdm(SHAPES):
         found["rows"].append(measure(shape))
         save("fused_scan", "cuda", found)
-    for name, sweep in (("one_step", one_step), ("by_length", by_length), ("by_state", by_state),
-                        ("unfused", unfused)):
+    for name, sweep in (("one_step", one_step), ("by_length", by_length), ("unfused", unfused)):
         found[name] = sweep()
         save("fused_scan", "cuda", found)
         tqdm.write(f"{name}: done")
