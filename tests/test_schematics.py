@@ -332,7 +332,7 @@ PARTS = {
     "carried_tiles": ("1→ 1↑ 2↓", 2,
                       "tile 1 tile 2 step 0 step 1 step 2 beyond a 0.5 0.25 0.75 1"),
     "chunk_recomputation": (
-        "4→ 3←", 6, "chunk 2 $h_{8}$ $h_{9}$ 2.", "chunk 1 $h_{4}$ $h_{5}$ $h_{6}$ $h_{7}$"),
+        "4→ 3←", 6, "chunk 2 8 9 2.", "chunk 1 4 5 6 7"),
     "chunk_program": ("1→ 2← 2↓", 4, "chunk 1 chunk 2 chunk 3 chunk 4", "4  $C h$, decayed"),
     "combined_steps": ("6→", 2, "h = 10 × 0.5   + 4 h = 9 × 0.5   + 1 h = 5.5",
                        "0.5 · 0.5 = 0.25        0.5 · 4 + 1 = 3"),

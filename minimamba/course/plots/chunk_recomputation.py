@@ -23,10 +23,10 @@ def chunk_recomputation(length: int, size: int) -> Figure:
     width = (RIGHT - LEFT) / length
     figure, ax = draw.drawing(14, 2.6 + 1.9 * len(starts))
     draw.words(ax, LEFT, 0.4, "time steps →", align="left", colour=draw.QUIET, size=8.5)
-    draw.words(ax, 0.2, 1.2, "forward pass:\nsave one per chunk", align="left", size=8.5)
+    draw.words(ax, 0.2, 1.2, "forward pass: save the\nstate before each chunk", align="left", size=8.5)
     for t in range(length):
         saved = t in starts
-        draw.cell(ax, LEFT + t * width, 0.8, f"$h_{{{t}}}$", draw.STATE if saved else "white",
+        draw.cell(ax, LEFT + t * width, 0.8, str(t), draw.STATE if saved else "white",
                   width=width, height=0.8, strong=saved)
     draw.arrow(ax, (LEFT, 2.0), (RIGHT, 2.0), colour=COLOURS[0])
     for row, start in enumerate(reversed(starts)):
@@ -35,7 +35,7 @@ def chunk_recomputation(length: int, size: int) -> Figure:
         draw.words(ax, 0.2, y + 0.4, f"backward pass:\nchunk {start // size}", align="left",
                    size=8.5)
         for t in range(start, end):
-            draw.cell(ax, LEFT + t * width, y, f"$h_{{{t}}}$", draw.STATE, width=width, height=0.8,
+            draw.cell(ax, LEFT + t * width, y, str(t), draw.STATE, width=width, height=0.8,
                       strong=t == start)
         draw.arrow(ax, (x, y - 0.3), (x2, y - 0.3), colour=COLOURS[0])
         draw.arrow(ax, (x2, y + 1.0), (x, y + 1.0), colour=COLOURS[1])
