@@ -79,7 +79,9 @@ for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
         signature = {name: "constexpr" if name in constants else SIZES.get(name, "*fp32")
                      for name in kernel.arg_names}
         source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-        triton.compile(source, target=GPUTarget("cuda", 90, 32))
+        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+        if kernel is triton_minimal.forward_kernel:  # as appendix A2 says
+            assert compiled.asm["ptx"].count("shfl") == 16
 """
 
 COMPILE_DECODING = """
