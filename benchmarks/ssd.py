@@ -47,7 +47,7 @@ PEAKS = {"NVIDIA H200": (4.8e12, 989e12)}
 
 
 def draw(sizes: tuple[int, ...]) -> dict[str, Tensor]:
-    """Draw the arguments, with the decays and steps that Mamba-2 is initialized with."""
+    """Draw the arguments, with A and Δ in the ranges in which Mamba-2 is initialized."""
     torch.manual_seed(0)
     batch, length, n_heads, head_dim, d_state = sizes
     B, C = torch.randn(2, batch, length, 1, d_state)

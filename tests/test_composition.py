@@ -84,7 +84,7 @@ def test_second_derivative_of_the_convolution_kernel_is_an_error():
 
 
 @pytest.mark.skipif(Version(torch.__version__) < Version("2.13"),
-                    reason="torch.compile gave gradients that themselves have none in torch 2.11")
+                    reason="before, gradients of compiled functions had none themselves")
 def test_second_derivative_of_a_compiled_scan_is_an_error():
     tensors = scan_inputs(2)
     x = tensors.pop("x")

@@ -84,6 +84,13 @@ def test_add_norm_adds_and_normalizes_in_the_dtype_of_the_weight():
     assert (normed.dtype, total.dtype) == (torch.float32, torch.float64)
 
 
+def test_add_norm_takes_pytorchs_norm_if_that_has_no_epsilon(monkeypatch):
+    monkeypatch.setattr("minimamba.ops.decode.can_use_kernels", lambda x: True)
+    x, residual = randn(3, 6), randn(3, 6, seed=2)
+    norm = torch.nn.RMSNorm(6)
+    close(add_norm(norm, x, residual)[0], norm(x + residual))
+
+
 @pytest.mark.parametrize("d_model", [1, 2, 3, 4, 64, 768])
 def test_width_of_an_mlp_is_eight_thirds_rounded_up(d_model):
     d_inner = MLP(d_model).out_proj.in_features

@@ -126,6 +126,24 @@ def test_norm_has_the_dtype_of_autocast_and_the_residual_stream_keeps_its_own(us
     assert y.dtype == F32
 
 
+def test_a_projection_that_may_keep_full_precision_under_autocast_is_given_it(used):
+    made, x = layer(), randn(2, 5, D_MODEL).to(DEVICE, F32)
+    given = []
+    made.mixer.in_proj.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].dtype))
+    with torch.autocast(DEVICE, F16):
+        made(x)
+    assert used == given == [F32]
+
+
+def test_exported_layer_takes_any_number_of_sequences(monkeypatch):
+    made, x = Layer(BUILD["Mamba2"](), D_MODEL).eval(), randn(7, 6, D_MODEL).to(F32)
+    monkeypatch.setattr(fused, "WORTH_FUSING", x[:4].numel())
+    run = torch.export.export(made, (x[:3],),
+                              dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(run(x), made(x))
+
+
 @pytest.mark.parametrize("change", [
     lambda made: made.double(), lambda made: setattr(made, "norm", torch.nn.RMSNorm(D_MODEL))],
     ids=["float64", "no epsilon"])

@@ -135,7 +135,7 @@ class Layer(nn.Module):
         dtype = norm.weight.dtype
         # These blocks, too, have gradients written by hand on a GPU, without second derivatives.
         if type(self.mixer) in (Mamba, Mamba2) and can_use_pre_norm(x, norm):
-            if torch.is_autocast_enabled(x.device.type):
+            if torch.is_autocast_enabled(x.device.type) and is_plain(self.mixer.in_proj):
                 dtype = torch.get_autocast_dtype(x.device.type)  # to which in_proj would round it
             return pre_norm(x, norm.weight, norm.eps, dtype)
         return norm(x.to(dtype)), x

@@ -34,10 +34,11 @@ def can_use_pre_norm(x: Tensor, norm: nn.Module) -> bool:
         norm: an `nn.RMSNorm`, or what has replaced it.
     """
     size = x.shape[-1]
-    return (x.numel() >= WORTH_FUSING and causal_conv1d.can_use_kernels(x) and is_plain(norm)
+    # Compiled code must not ask for sizes: each answer would limit what it can be run with.
+    return (not torch.compiler.is_compiling() and x.numel() >= WORTH_FUSING
+            and causal_conv1d.can_use_kernels(x) and is_plain(norm)
             and norm.eps is not None and norm.weight.dtype != torch.float64
-            and size <= MAX_SIZE and x.numel() // size <= MAX_PROGRAMS
-            and not torch.compiler.is_compiling())
+            and size <= MAX_SIZE and x.numel() // size <= MAX_PROGRAMS)
 
 
 def pre_norm(x: Tensor, weight: Tensor, epsilon: float,

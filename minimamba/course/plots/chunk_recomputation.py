@@ -23,7 +23,8 @@ def chunk_recomputation(length: int, size: int) -> Figure:
     width = (RIGHT - LEFT) / length
     figure, ax = draw.drawing(14, 2.6 + 1.9 * len(starts))
     draw.words(ax, LEFT, 0.4, "time steps →", align="left", colour=draw.QUIET, size=8.5)
-    draw.words(ax, 0.2, 1.2, "forward pass: save the\nstate before each chunk", align="left", size=8.5)
+    draw.words(ax, 0.2, 1.2, "forward pass: save the\nstate before each chunk", align="left",
+               size=8.5)
     for t in range(length):
         saved = t in starts
         draw.cell(ax, LEFT + t * width, 0.8, str(t), draw.STATE if saved else "white",

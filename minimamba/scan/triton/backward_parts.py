@@ -4,8 +4,8 @@
 the band after another: what depends on the channel alone is computed once for the band.
 Most of the backward pass is the same for each state by itself; the states meet only in three sums
 at each step, ⟨B, dh⟩, ⟨A, d(Δ A)⟩ and ⟨C, h⟩, from which dx, d_delta and dz follow. If there is one
-band they stay in registers. Otherwise the program walks back through a section of CHUNK steps once
-for each band, adds up the three sums in memory, and then finishes the section.
+band they stay in registers. Otherwise the program walks back through a section of SECTION steps
+once for each band, adds up the three sums in memory, and then finishes the section.
 
 The larger the state, the more steps a chunk has, so that the states which `forward` saves don't
 take more memory than x. A chunk is then several sections. First the program walks through the
