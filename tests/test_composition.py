@@ -161,6 +161,36 @@ def test_scan_runs_in_one_graph(method, length):
         torch.testing.assert_close(gradient, gradients[0])
 
 
+@pytest.mark.parametrize("absent", [(), ("D", "z", "delta_bias")], ids=["all", "few"])
+def test_operator_of_the_chunks_is_registered_as_pytorch_asks_and_is_the_scan(absent):
+    given = scan_inputs(20, F64) | {"delta_bias": randn(4, seed=6).requires_grad_()}
+    given |= dict.fromkeys(absent)
+    x, delta, A, B, C, D, z, h, bias = given.values()
+    arguments = x, delta, A, B[:, :, None], C[:, :, None], D, z, bias, h, True, True, 2
+    operator = torch.ops.minimamba.scan_in_chunks.default
+    torch.library.opcheck(operator, arguments)
+    leaves = [t for t in given.values() if t is not None]
+    results = operator(*arguments)[:2], selective_scan(
+        **given, delta_softplus=True, return_last_state=True, method="reference")
+    for one, other in zip(*([*outputs, *torch.autograd.grad(
+            sum(output.sin().sum() for output in outputs), leaves)] for outputs in results),
+            strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_graph_of_a_longer_scan_is_no_larger():
+    sizes = []
+
+    def count(graph, _):
+        sizes.append(len(graph.graph.nodes))
+        return graph.forward
+
+    for length in (5, 50):
+        torch.compiler.reset()
+        torch.compile(Scan("chunked", length), backend=count)(randn(2, length, 4).float())
+    assert sizes[0] == sizes[1] < 50
+
+
 def test_compiled_method_says_that_it_cannot_be_part_of_a_graph():
     with pytest.raises(Exception, match="can't be a part of a larger one"):
         torch.compile(Scan("compiled"), backend="eager", fullgraph=True)(randn(2, 18, 4).float())

@@ -10,6 +10,9 @@ saved one, and scans in reverse,
 
 where g_t is the gradient of the loss with respect to h_t. Nothing is divided by a product of
 decays and no exponent is positive (for A ≤ 0), so no Δ causes an overflow.
+
+`torch.compile` would write out the loop over all steps, and take minutes for it. It is given an
+operator instead, which runs the loop as it is.
 """
 
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import silu, softplus
 
 from minimamba.autocast import without_autocast
-from minimamba.ops.operator import call_once
+from minimamba.ops.operator import call_once, differentiable
 
 CHUNK_SIZE = 16
 """Steps per chunk. Larger chunks leave the CPU's cache; smaller ones mean more calls."""
@@ -60,12 +63,13 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
         delta_bias: (d_inner,) or None, added to delta.
         delta_softplus: whether Δ = softplus(delta + delta_bias).
         initial_state: (batch, d_inner, d_state); None for zeros.
-        functions: what computes one chunk; None for this module's `forward` and `backward`.
+        functions: what computes one chunk; None for this module's `forward` and `backward`, and
+            within `torch.compile`.
 
     Returns:
         y (batch, length, d_inner) and the last state (batch, d_inner, d_state).
     """
-    batch, _, d_inner = x.shape
+    batch, length, d_inner = x.shape
     h = x.new_zeros(batch, d_inner, A.shape[1]) if initial_state is None else initial_state
     groups = lcm(B.shape[2], C.shape[2])
     B, C = (t.repeat_interleave(groups // t.shape[2], 2) for t in (B, C))
@@ -73,8 +77,17 @@ def scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | 
     # Decided here: inside a Function gradients are always off.
     needs_grad = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in tensors)
-    return _Scan.apply(*tensors, delta_softplus, needs_grad,
-                       functions or ChunkFunctions(forward, backward, CHUNK_SIZE))
+    if torch.compiler.is_compiling():
+        # The list makes PyTorch compile again for another length. Code for all lengths fails in
+        # torch 2.13, which can't say which of the convolution's strides is the larger one.
+        chunks = len(_chunks(length, CHUNK_SIZE))
+        result, last_state, *_ = _in_graph(*tensors, delta_softplus, needs_grad, chunks)
+        return result, last_state
+    return _Scan.apply(*tensors, delta_softplus, needs_grad, functions or _own_functions())
+
+
+def _own_functions() -> ChunkFunctions:
+    return ChunkFunctions(forward, backward, CHUNK_SIZE)
 
 
 def forward(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, h: Tensor
@@ -150,7 +163,16 @@ class _Scan(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, functions):
+    def forward(ctx, *arguments):
+        *inputs, _, use_softplus, _, functions = arguments
+        result, last_state, before_gate, chunk_states = _Scan.outputs(*arguments)
+        ctx.use_softplus = use_softplus
+        ctx.functions = functions
+        ctx.save_for_backward(*inputs, before_gate, *chunk_states)
+        return result, last_state
+
+    @staticmethod
+    def outputs(x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, functions):
         inputs = x, delta, A, B, C, D, z, bias
         result = x.new_empty(x.shape)
         x, delta, A, B, C, D, z, bias = _by_group(*inputs)
@@ -170,11 +192,9 @@ class _Scan(torch.autograd.Function):
             if z is not None:
                 y.mul_(silu(z[:, chunk]))
             out[:, chunk] = y
-        ctx.use_softplus = use_softplus
-        ctx.functions = functions
-        ctx.save_for_backward(*inputs, before_gate, *chunk_states)
         # A copy: what a Function returns can be changed in place only if it is no view.
-        return result, _state_last(h).clone(memory_format=torch.contiguous_format)
+        last_state = _state_last(h).clone(memory_format=torch.contiguous_format)
+        return result, last_state, before_gate, chunk_states
 
     @staticmethod
     def backward(ctx, d_out, d_last):
@@ -211,6 +231,63 @@ class _Scan(torch.autograd.Function):
         dx, d_delta, dz = (t if t is None else t.flatten(2) for t in (dx, d_delta, dz))
         dD, d_bias = (t if t is None else t.flatten() for t in (dD, d_bias))
         return dx, d_delta, _state_last(dA), dB, dC, dD, dz, d_bias, _state_last(dh)
+
+
+@without_autocast
+def _operator(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+              z: Tensor | None, bias: Tensor | None, h: Tensor, use_softplus: bool,
+              needs_grad: bool, chunks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y and the last state, and what the backward pass needs: y before its gate, and the state
+    before each chunk, (chunks, batch, groups, d_state, channels), or empty tensors."""
+    result, last_state, before_gate, chunk_states = _Scan.outputs(
+        x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, _own_functions())
+    return (result, last_state, x.new_empty(0) if before_gate is None else before_gate,
+            torch.stack(chunk_states) if chunk_states else x.new_empty(0))
+
+
+@without_autocast
+def _operator_gradients(d_out: Tensor, d_last: Tensor, use_softplus: bool, x: Tensor,
+                        delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                        z: Tensor | None, bias: Tensor | None, before_gate: Tensor,
+                        chunk_states: Tensor) -> list[Tensor]:
+    """The gradients of x, …, bias and h; empty for what is not given."""
+    gradients = _Scan.gradients(d_out, d_last, use_softplus, _own_functions(), x, delta, A, B, C, D,
+                                z, bias, before_gate, *chunk_states)
+    return [x.new_empty(0) if t is None else t.contiguous() for t in gradients]
+
+
+def _save(ctx, inputs, output):
+    *tensors, _, use_softplus, _, _ = inputs
+    _, _, before_gate, chunk_states = output
+    ctx.use_softplus = use_softplus
+    ctx.save_for_backward(*tensors, before_gate, chunk_states)
+
+
+def _gradients(backward, ctx, d_out, d_last, *_):
+    gradients = backward(d_out, d_last, ctx.use_softplus, *ctx.saved_tensors)
+    given = *ctx.saved_tensors[:8], d_last
+    return *(None if t is None else gradient
+             for t, gradient in zip(given, gradients, strict=True)), None, None, None
+
+
+def _fake(x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, chunks):
+    batch, length, d_inner = x.shape
+    groups = B.shape[2]
+    in_groups = batch, length, groups, d_inner // groups
+    states = chunks, batch, groups, A.shape[1], d_inner // groups
+    return (x.new_empty(x.shape), h.new_empty(h.shape),
+            x.new_empty(in_groups if needs_grad and z is not None else 0),
+            x.new_empty(states if needs_grad else 0))
+
+
+def _fake_gradients(d_out, d_last, use_softplus, *saved):
+    *tensors, _, _ = saved
+    return [d_out.new_empty(0 if t is None else t.shape) for t in (*tensors, d_last)]
+
+
+_in_graph = differentiable(
+    "scan_in_chunks", _operator, _operator_gradients, save=_save, gradients=_gradients,
+    fake=_fake, fake_backward=_fake_gradients, instead=INSTEAD)
 
 
 def _chunks(length: int, size: int) -> list[slice]:
