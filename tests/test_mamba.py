@@ -10,7 +10,7 @@ from systems import close, randn
 from torch.nn.functional import conv1d, pad, softplus
 
 from minimamba import MambaConfig, MambaLM
-from minimamba.nn import S6, Mamba, MambaCache
+from minimamba.nn import S6, Mamba, Mamba2, MambaCache
 
 pytestmark = pytest.mark.usefixtures("double")
 OPTIONS = [{}, {"d_state": 3, "d_conv": 1, "expand": 3, "dt_rank": 2},
@@ -83,6 +83,14 @@ def test_A_log_and_D_stay_float32_in_a_bfloat16_block():
     assert {name for name, dtype in dtypes.items() if dtype == torch.float32} == {"A_log", "D"}
     assert set(dtypes.values()) == {torch.float32, torch.bfloat16}
     assert block(randn(1, 5, 8).bfloat16()).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("block", "names"), [
+    (Mamba, {"A_log", "D"}), (Mamba2, {"A_log", "D", "dt_bias"})])
+def test_parameters_without_weight_decay_have_the_official_mark(block, names):
+    marked = {name for name, parameter in block(64).named_parameters()
+              if getattr(parameter, "_no_weight_decay", False)}
+    assert marked == names
 
 
 def test_device_meta_allocates_nothing():

@@ -158,6 +158,8 @@ class Mamba2(nn.Module):
         self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(self.d_ssm if D_has_hdim else self.n_heads,
                                          device=device, dtype=wide))
+        for parameter in (self.dt_bias, self.A_log, self.D):
+            parameter._no_weight_decay = True  # the official code's mark, for those who train
         features = sum(self._branch_sizes())
         self.in_proj = nn.Linear(d_model, features, bias=bias, device=device, dtype=dtype)
         self.conv1d = nn.Conv1d(self.conv_channels, self.conv_channels, d_conv,

@@ -97,6 +97,8 @@ class SelectiveSSM(nn.Module):
         A = torch.arange(1, d_state + 1, device=device, dtype=wide).repeat(d_inner, 1)
         self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(d_inner, device=device, dtype=wide))
+        for parameter in (self.A_log, self.D):
+            parameter._no_weight_decay = True  # the official code's mark, for those who train
         self.B = self.C = None
         if "B" not in selective:
             self.B = nn.Parameter(torch.randn(d_state, device=device, dtype=dtype))

@@ -28,7 +28,8 @@ from minimamba.ops.operator import call_once, differentiable
 
 CHUNK_SIZE = 16
 """Steps per chunk. Larger chunks leave the CPU's cache; smaller ones mean more calls."""
-INSTEAD = "Use method='reference', whose gradients have gradients."
+INSTEAD = ("Use method='reference', whose gradients have gradients; a layer's method is its "
+           "attribute `scan_method`.")
 """What to do for a second derivative."""
 
 

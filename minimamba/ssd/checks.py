@@ -68,13 +68,15 @@ def check_inputs(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
                "(batch, length, n_groups, d_state)", shape_of(B))
     n_groups, d_state = B.shape[2:]
     if n_heads % n_groups:
-        refuse("B", f"a number of groups that divides n_heads = {n_heads}", n_groups)
+        refuse("B", f"a number of groups that divides n_heads = {n_heads}",
+               f"{n_groups} in shape {shape_of(B)}")
     per_step = (batch, length, n_heads, head_dim), "(batch, length, n_heads, head_dim)"
     per_head = (n_heads,), "(n_heads,)"
     shapes = {"dt": ((batch, length, n_heads), "(batch, length, n_heads)"), "A": per_head,
               "C": (tuple(B.shape), "(batch, length, n_groups, d_state)"), "z": per_step,
-              "D": per_head if D is None or D.ndim == 1 else
-              ((n_heads, head_dim), "(n_heads, head_dim)"), "dt_bias": per_head,
+              "D": ((n_heads, head_dim), "(n_heads, head_dim)") if D is not None and D.ndim > 1 else
+              ((n_heads,), f"(n_heads,) or {(n_heads, head_dim)} = (n_heads, head_dim)"),
+              "dt_bias": per_head,
               "initial_state": ((batch, n_heads, head_dim, d_state),
                                 "(batch, n_heads, head_dim, d_state)"),
               "seq_idx": ((batch, length), "(batch, length)")}
