@@ -19,7 +19,6 @@ from minimamba import (
     generation,
     lm,
     lti,
-    nn,
     s4,
     scan,
     training,
@@ -36,7 +35,7 @@ from minimamba.ssd import ssd
 
 __all__ = ["S4D", "S6", "Mamba", "Mamba2", "Mamba2Cache", "MambaCache", "MambaConfig", "MambaLM",
            "checkpoint", "compat", "config", "continuous", "discretize", "environment", "generate",
-           "generation", "lm", "lti", "nn", "s4", "scan", "selective_scan", "ssd", "training"]
+           "generation", "lm", "lti", "s4", "scan", "selective_scan", "ssd", "training"]
 __version__ = "0.1.0"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import minimamba
+
 PACKAGE = Path(__file__).parent.parent / "minimamba"
 # Bottom up: a module may import from floors below its own, and from its own package.
 FLOORS = [["arguments", "atomic", "autocast", "interruption", "lock",
@@ -94,6 +96,10 @@ minimamba.MambaLM(minimamba.MambaConfig(256, 8, 1)).generate("a", 2)
 assert environment.triton_mode() == "none"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_star_import_leaves_torchs_nn_alone():
+    assert "nn" not in minimamba.__all__
 
 
 def test_import_minimamba_alone_gives_every_public_module():

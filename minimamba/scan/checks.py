@@ -77,5 +77,5 @@ def _shape_with_groups(name: str, t: Tensor, x: Tensor,
     groups = t.shape[2]
     if d_inner % groups:
         refuse(name, f"a number of groups that divides d_inner = {d_inner}",
-               f"{groups} in shape {shape_of(t)}")
+               f"{groups} in {shape_of(t)}")
     return (batch, length, groups, d_state), "(batch, length, groups, d_state)"

@@ -69,7 +69,7 @@ def check_inputs(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     n_groups, d_state = B.shape[2:]
     if n_heads % n_groups:
         refuse("B", f"a number of groups that divides n_heads = {n_heads}",
-               f"{n_groups} in shape {shape_of(B)}")
+               f"{n_groups} in {shape_of(B)}")
     per_step = (batch, length, n_heads, head_dim), "(batch, length, n_heads, head_dim)"
     per_head = (n_heads,), "(n_heads,)"
     shapes = {"dt": ((batch, length, n_heads), "(batch, length, n_heads)"), "A": per_head,
