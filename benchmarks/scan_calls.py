@@ -4,10 +4,11 @@ Usage: python benchmarks/scan_calls.py
 Needs an NVIDIA GPU; takes two minutes. Without `mamba_ssm` the official columns are missing.
 
 Each call is measured three ways, forward and forward + backward, in bfloat16 with D, z, a bias and
-softplus: "issue", how long Python takes until it can go on, in microseconds; "call", from the call
-to its result, in milliseconds; "gpu", the kernels alone, replayed as a CUDA graph. "bytes" is the
-most memory that forward + backward takes. "compat" is the official call, made by this library, with
-inputs that are contiguous in the official layout, and with inputs that have the channels last.
+softplus: "issue", how long Python takes until it can go on, in microseconds; "call", as Triton's
+`do_bench` measures it, in milliseconds; "gpu", the kernels alone, replayed as a CUDA graph. "bytes"
+is the most memory that forward + backward takes. "compat" is the official call, made by this
+library, with inputs that are contiguous in the official layout, and with inputs that have the
+channels last.
 """
 
 from collections.abc import Callable

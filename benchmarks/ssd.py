@@ -9,12 +9,12 @@ on the machine has little influence; the ways take turns.
 
 On an NVIDIA GPU: each call is measured in three ways, forward and forward + backward, in bfloat16
 with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds;
-"call", from the call to its result, in milliseconds; "gpu", the kernels alone, replayed as a CUDA
-graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of "gpu"
-that the GPU would need at its peak rates, if it only read each argument, wrote each result and
-multiplied the matrices of the chunked algorithm. Without `mamba_ssm`, which tunes its kernels for
-minutes, the official columns are missing. A second file has the library's scan at the first size,
-and beside it Mamba-1's with 16 components and as many channels, both in float32.
+"call", as Triton's `do_bench` measures it, in milliseconds; "gpu", the kernels alone, replayed as a
+CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
+"gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
+and multiplied the matrices of the chunked algorithm. Without `mamba_ssm`, which tunes its kernels
+for minutes, the official columns are missing. A second file has the library's scan at the first
+size, and beside it Mamba-1's with 16 components and as many channels, both in float32.
 """
 
 import sys
