@@ -166,7 +166,11 @@ class MambaLM(nn.Module):
         for name, value in weights.items():
             if dtype is not None and not value.isfinite().all():
                 refuse("dtype", f"one that can hold {name}", dtype)
+        marked = [name for name, parameter in model.named_parameters()
+                  if hasattr(parameter, "_no_weight_decay")]
         model.load_state_dict(weights, assign=True)
+        for name in marked:  # assigned parameters are new ones
+            model.get_parameter(name)._no_weight_decay = True
         model.tokenizer = load_tokenizer(file.parent, config.vocab_size)
         return model.eval()
 

@@ -87,10 +87,23 @@ def test_A_log_and_D_stay_float32_in_a_bfloat16_block():
 
 @pytest.mark.parametrize(("block", "names"), [
     (Mamba, {"A_log", "D"}), (Mamba2, {"A_log", "D", "dt_bias"})])
-def test_parameters_without_weight_decay_have_the_official_mark(block, names):
-    marked = {name for name, parameter in block(64).named_parameters()
-              if getattr(parameter, "_no_weight_decay", False)}
-    assert marked == names
+def test_parameters_without_weight_decay_have_the_official_mark(block, names, tmp_path):
+    def marked(module):
+        return {name for name, parameter in module.named_parameters()
+                if getattr(parameter, "_no_weight_decay", False)}
+
+    assert marked(block(64)) == names
+    config = MambaConfig(vocab_size=8, d_model=64, layers="M2"[block is Mamba2])
+    MambaLM(config).save_pretrained(tmp_path)
+    assert marked(MambaLM.from_pretrained(tmp_path)) == {f"layers.0.mixer.{name}" for name in names}
+
+
+@pytest.mark.parametrize("name", ["A_log", "D"])
+def test_a_parametrized_block_computes_the_same(name):
+    block, x = Mamba(8), randn(1, 3, 8)
+    expected = block(x)
+    torch.nn.utils.parametrize.register_parametrization(block, name, torch.nn.Identity())
+    torch.testing.assert_close(block(x), expected)
 
 
 def test_device_meta_allocates_nothing():

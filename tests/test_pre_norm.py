@@ -135,8 +135,9 @@ def test_a_projection_that_may_keep_full_precision_under_autocast_is_given_it(us
     assert used == given == [F32]
 
 
-def test_exported_layer_takes_any_number_of_sequences(monkeypatch):
-    made, x = Layer(BUILD["Mamba2"](), D_MODEL).eval(), randn(7, 6, D_MODEL).to(F32)
+@pytest.mark.parametrize("name", BUILD)
+def test_exported_layer_takes_any_number_of_sequences(name, monkeypatch):
+    made, x = Layer(BUILD[name](), D_MODEL).eval(), randn(7, 6, D_MODEL).to(F32)
     monkeypatch.setattr(fused, "WORTH_FUSING", x[:4].numel())
     run = torch.export.export(made, (x[:3],),
                               dynamic_shapes=({0: torch.export.Dim("batch")},)).module()

@@ -88,7 +88,9 @@ def _choose(method: str, x: Tensor, d_state: int) -> str:
     if method == "auto":
         if operator.is_chosen(x, d_state):
             return "triton"
-        large = x.device.type == "cpu" and x.numel() * d_state >= WORTH_COMPILING
+        # Compiled code must not ask for sizes: each answer would limit what it can be run with.
+        large = (not torch.compiler.is_compiling() and x.device.type == "cpu"
+                 and x.numel() * d_state >= WORTH_COMPILING)
         if large and why_not("compiled", x=x) is None:
             return "compiled"
         return "chunked" if why_not("chunked") is None else "reference"
