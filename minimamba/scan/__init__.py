@@ -145,8 +145,8 @@ def selective_scan(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
     but "compiled" run within `torch.compile(fullgraph=True)`. What `torch.compile` compiles within
     autocast gets a backward pass in half precision, unless
     `torch._functorch.config.backward_pass_autocast` is "off". A graph that `torch.export` makes
-    holds for one length; so does one that `torch.compile` of PyTorch 2.11 makes of "chunked" with
-    gradients (`dynamic=False`).
+    holds for one length. `torch.compile` compiles "chunked" again for each other length; with
+    PyTorch 2.11 and gradients, give it `dynamic=False`.
 
     Args:
         x: (batch, length, d_inner), the input; float16, bfloat16, float32 or float64.
