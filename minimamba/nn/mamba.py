@@ -229,7 +229,7 @@ class Mamba(SelectiveSSM):
         if any(layer["bias"] is not None for layer in (in_proj, x_proj, out_proj)):
             return None
         own = self._parameters
-        if not own.keys() >= {"A_log", "D"}:  # one is parametrized, or a tensor
+        if not own.keys() >= {"A_log", "D"}:  # one is parametrized, or a plain tensor
             return None
         return BlockWeights(in_proj["weight"], conv1d["weight"], conv1d["bias"], x_proj["weight"],
                             dt_proj["weight"], dt_proj["bias"], own["A_log"], own["D"],

@@ -159,7 +159,7 @@ class Mamba2(nn.Module):
         self.D = nn.Parameter(torch.ones(self.d_ssm if D_has_hdim else self.n_heads,
                                          device=device, dtype=wide))
         for parameter in (self.dt_bias, self.A_log, self.D):
-            parameter._no_weight_decay = True  # the official code's mark, for those who train
+            parameter._no_weight_decay = True  # as in the official code, for optimizers to read
         features = sum(self._branch_sizes())
         self.in_proj = nn.Linear(d_model, features, bias=bias, device=device, dtype=dtype)
         self.conv1d = nn.Conv1d(self.conv_channels, self.conv_channels, d_conv,

@@ -98,7 +98,7 @@ class SelectiveSSM(nn.Module):
         self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(d_inner, device=device, dtype=wide))
         for parameter in (self.A_log, self.D):
-            parameter._no_weight_decay = True  # the official code's mark, for those who train
+            parameter._no_weight_decay = True  # as in the official code, for optimizers to read
         self.B = self.C = None
         if "B" not in selective:
             self.B = nn.Parameter(torch.randn(d_state, device=device, dtype=dtype))

@@ -26,7 +26,7 @@ MAX_D_CONV = 16
 
 
 def can_use_kernels(x: Tensor) -> bool:
-    """Say whether the Triton kernels can take this input, here and now.
+    """Say whether the Triton kernels can take this input; `torch.func` can't transform them.
 
     Args:
         x: the input of the convolution.

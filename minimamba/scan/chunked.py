@@ -239,7 +239,8 @@ def _operator(x: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
               z: Tensor | None, bias: Tensor | None, h: Tensor, use_softplus: bool,
               needs_grad: bool, chunks: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y and the last state, and what the backward pass needs: y before its gate, and the state
-    before each chunk, (chunks, batch, groups, d_state, channels), or empty tensors."""
+    before each chunk, (chunks, batch, groups, d_state, channels), or empty tensors. `chunks`, how
+    many there are, is for `_fake`."""
     result, last_state, before_gate, chunk_states = _Scan.outputs(
         x, delta, A, B, C, D, z, bias, h, use_softplus, needs_grad, _own_functions())
     return (result, last_state, x.new_empty(0) if before_gate is None else before_gate,
