@@ -144,6 +144,8 @@ HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy",
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
             "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
+STAGES = {backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
+          backward.write_gradients: "write_stages"}
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True):
@@ -155,7 +157,7 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
                  "COLUMNS": tiles.columns if is_backward else 0,
                  "APART": is_backward and tiles.is_apart,
-                 "STAGES": tiles.walk_stages if is_walk else tiles.stages, "SOFTPLUS": True,
+                 "STAGES": getattr(tiles, STAGES.get(kernel, "stages"), 0), "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
                  "TILES": 2, **dict.fromkeys(without)}
     names = kernel.arg_names

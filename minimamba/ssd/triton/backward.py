@@ -65,6 +65,14 @@ def describe_states(ptr, batch, chunks, n_heads, head_dim, N: tl.constexpr, BLOC
                                      [n_heads * head, head, N, 1], [1, 1, BLOCK, COLUMNS])
 
 
+@triton.jit
+def describe_steps(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
+    """A descriptor of (batch, n_heads, chunks · CHUNK), for tiles (CHUNK,)."""
+    length = chunks * CHUNK
+    return tl.make_tensor_descriptor(ptr, [batch * n_heads, length], [length.to(tl.int64), 1],
+                                     [1, CHUNK])
+
+
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, states_ptr,
                 overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
@@ -89,6 +97,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
+    cum_tiles = describe_steps(cums_ptr if BACK else lows_ptr, batch, n_heads, chunks, CHUNK)
     row = (sequence * n_heads + head).to(tl.int64)
     place = row * splits + split
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
@@ -108,7 +117,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
-        steps = row * chunks * CHUNK + t + tl.arange(0, CHUNK)
+        cum = cum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
         if states_ptr is not None:
             at = sequence * chunks + chunk
@@ -120,14 +129,19 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
             state_tiles.store([at, head, p_first, n_first],
                               state.to(x.dtype).reshape(1, 1, BLOCK, COLUMNS))
         if BACK:
-            weight = tl.exp2(tl.load(cums_ptr + steps))
+            weight = tl.exp2(cum)
         else:
-            weight = tl.exp2(total - tl.load(lows_ptr + steps))
+            weight = tl.exp2(total - cum)
         weighted = x.T.to(tl.float32) * weight[None, :]
-        rounded = weighted.to(x.dtype)
+        kept = weighted
+        if x.dtype == tl.bfloat16:
+            kept = (weighted.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
+        rounded = kept.to(x.dtype)
         state = tl.dot(rounded, B, state * tl.exp2(total), input_precision=PRECISION)
         if x.dtype != tl.float32:
-            rest = (weighted - rounded.to(tl.float32)).to(x.dtype)
+            if x.dtype != tl.bfloat16:
+                kept = rounded.to(tl.float32)
+            rest = (weighted - kept).to(x.dtype)
             state = tl.dot(rest, B, state)
         span += total
     if states_ptr is None:
@@ -195,6 +209,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
                        SLICE)
     state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
+    cum_tiles = describe_steps(cums_ptr, batch, n_heads, chunks, CHUNK)
+    delta_tiles = describe_steps(deltas_ptr, batch, n_heads, chunks, CHUNK)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
@@ -214,9 +230,9 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         if not APART:
             H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
-        row = (sequence * n_heads + head).to(tl.int64)
-        cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
-        delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+        row = sequence * n_heads + head
+        cum = cum_tiles.load([row, t]).reshape(CHUNK)
+        delta = delta_tiles.load([row, t]).reshape(CHUNK)
         if APART:
             rows = tl.zeros((CHUNK,), tl.float32)
         else:
@@ -251,8 +267,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                 steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK
                 steps += t + i
                 tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
-            B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
             dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
+        B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
         dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
         dC_tiles.store([part * batch + sequence, group, t, n],
                        dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))

@@ -207,7 +207,8 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     tiles = plan.tiles
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
-        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
+        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
+        "STAGES": tiles.stages}
     rows = shape.batch * shape.n_heads
     return _Forward(
         plan,
@@ -383,6 +384,8 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
         "parts": plan.parts, "COLUMNS": tiles.columns, "APART": tiles.is_apart,
         "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
+    read = {**constants, "STAGES": tiles.read_stages}
+    write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "STAGES": tiles.walk_stages, "BACK": False}
     _, _, _, C, _, dy, *_ = strides
     back = {**forth, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
@@ -400,10 +403,10 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         Launcher(forward.sum_decays, by_heads, constants),
         walker(all_but_one, forth), Launcher(forward.carry, by_state, constants),
         walker(walk, forth),
-        Launcher(backward.read_gradients, by_group, constants, num_warps=tiles.warps),
+        Launcher(backward.read_gradients, by_group, read, num_warps=tiles.warps),
         walker(all_but_one, back), Launcher(forward.carry, by_state, constants),
         walker(walk, back),
-        Launcher(backward.write_gradients, by_group, constants, num_warps=tiles.warps),
+        Launcher(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         Launcher(backward.step_gradients, by_heads, constants))
 
 
@@ -414,7 +417,7 @@ def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
     return {**shape._asdict(), "chunks": plan.chunks, "split_chunks": plan.split_chunks,
             "splits": plan.splits, "SOFTPLUS": dt_softplus, "D_PER_HEAD": D_axes == 1,
             "CHUNK": tiles.chunk, "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
-            "STAGES": tiles.stages, "HEADS": HEADS, "SIZE": shape.head_dim * shape.d_state,
+            "HEADS": HEADS, "SIZE": shape.head_dim * shape.d_state,
             "WIDTH": WIDTH}
 
 

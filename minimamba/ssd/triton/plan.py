@@ -89,7 +89,10 @@ class BackwardTiles(NamedTuple):
     is_apart: bool
     """Whether those compute dB and dC apart from the rest, in fewer registers."""
     warps: int
-    stages: int
+    read_stages: int
+    """Heads whose tensors `read_gradients` has in shared memory."""
+    write_stages: int
+    """Heads whose tensors `write_gradients` has in shared memory."""
     walk_warps: int
     walk_stages: int
     """Of `walk_states`."""
@@ -196,10 +199,12 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
         return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
-                             4, 2, 4, 2)
+                             4, 2, 2, 4, 2)
     if states > 128:
-        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 4, 3)
-    return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 2, 4, 3)
+        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 2, 4, 3)
+    write_stages = 2 if states > 64 else 3
+    return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 3, write_stages,
+                         4, 3)
 
 
 @lru_cache
