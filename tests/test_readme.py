@@ -98,13 +98,13 @@ def test_decoding_speeds_are_the_measured_ones():
 
 
 def test_ratios_to_the_official_kernel_are_the_measured_ones():
-    assert ("0.3 to 0.65 of the official CUDA kernel's time in the forward pass, and 0.4 to 0.5 "
+    assert ("0.3 to 0.66 of the official CUDA kernel's time in the forward pass, and 0.4 to 0.5 "
             "for forward + backward") in README
     rows = json.loads((ROOT / "benchmarks/results/fused_scan_cuda.json").read_text())["rows"]
     forward = [row["ours"]["forward"]["chosen"] / row["official"]["forward"] for row in rows]
     both = [(row["ours"]["learning"]["chosen"] + row["ours"]["backward"]["chosen"])
             / (row["official"]["forward"] + row["official"]["backward"]) for row in rows]
-    assert [round(min(forward), 1), round(max(forward), 2)] == [0.3, 0.65]
+    assert [round(min(forward), 1), round(max(forward), 2)] == [0.3, 0.66]
     assert [round(min(both), 1), round(max(both), 1)] == [0.4, 0.5]
     assert max(row["ours"]["bytes"] / row["official"]["bytes"] for row in rows) < 1
 

@@ -201,6 +201,12 @@ for kernel, d_state, options in (
 for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
                         (backward.read_gradients, ()), (backward.write_gradients, ())):
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
+for kernel, d_state, without in (
+        (forward.walk, 128, ()), (backward.walk_states, 128, NOT_ADDED_UP),
+        (backward.read_gradients, 128, ()), (backward.read_gradients, 256, ()),
+        (backward.write_gradients, 256, ())):
+    compiled = compile(kernel, d_state, without=without, capability=120)
+    assert compiled.metadata.shared <= 99 * 1024, "bytes of a program on an RTX 50"
 """
 
 COMPILE_ROWS = """

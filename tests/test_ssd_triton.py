@@ -225,6 +225,26 @@ def test_dtypes_that_differ_are_computed_in_float32():
     assert torch.equal(final_state, wanted_state)
 
 
+@pytest.mark.parametrize(("dtype", "bits"), [(torch.bfloat16, 15), (torch.float16, 21)])
+def test_two_numbers_of_half_precision_add_up_to_one_of_twice_as_many_bits(dtype, bits):
+    import triton
+    import triton.language as tl
+
+    from minimamba.ssd.triton.backward import in_two
+
+    @triton.jit
+    def kernel(t_ptr, large_ptr, small_ptr, in_two: tl.constexpr, N: tl.constexpr):
+        i = tl.arange(0, N)
+        large, small = in_two(tl.load(t_ptr + i), large_ptr.dtype.element_ty)
+        tl.store(large_ptr + i, large)
+        tl.store(small_ptr + i, small)
+
+    t = torch.linspace(1, 2, 1024, device=DEVICE)
+    large, small = torch.empty(2, 1024, dtype=dtype, device=DEVICE)
+    kernel[(1,)](t, large, small, in_two, 1024)
+    assert ((large.double() + small.double() - t).abs() <= 2.0**-bits * t.abs()).all()
+
+
 FORWARD = ["sum_decays", "add_up", "carry", "walk"]
 BACKWARD = ["sum_decays", "add_up", "carry", "save_states", "read", "add_up_back", "carry_back",
             "walk_back", "write", "step"]

@@ -67,10 +67,20 @@ def describe_states(ptr, batch, chunks, n_heads, head_dim, N: tl.constexpr, BLOC
 
 @triton.jit
 def describe_steps(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
-    """A descriptor of (batch, n_heads, chunks · CHUNK), for tiles (CHUNK,)."""
+    """A descriptor of (batch · n_heads, chunks · CHUNK), for tiles (1, CHUNK)."""
     length = chunks * CHUNK
     return tl.make_tensor_descriptor(ptr, [batch * n_heads, length], [length.to(tl.int64), 1],
                                      [1, CHUNK])
+
+
+@triton.jit
+def in_two(t, dtype: tl.constexpr):
+    """Two tensors of a half-precision dtype whose sum is t up to rounding the smaller one."""
+    if dtype == tl.bfloat16:  # its upper 16 bits: fewer instructions than to round and convert back
+        large = (t.to(tl.int32, bitcast=True) & -0x10000).to(tl.float32, bitcast=True)
+    else:
+        large = t.to(dtype).to(tl.float32)
+    return large.to(dtype), (t - large).to(dtype)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
@@ -97,7 +107,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
-    cum_tiles = describe_steps(cums_ptr if BACK else lows_ptr, batch, n_heads, chunks, CHUNK)
+    sum_tiles = describe_steps(cums_ptr if BACK else lows_ptr, batch, n_heads, chunks, CHUNK)
     row = (sequence * n_heads + head).to(tl.int64)
     place = row * splits + split
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
@@ -117,7 +127,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
-        cum = cum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
+        sums = sum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
         if states_ptr is not None:
             at = sequence * chunks + chunk
@@ -128,21 +138,14 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
                 tl.store(overlaps_ptr + (row * chunks + chunk) * tiles + tile, overlap)
             state_tiles.store([at, head, p_first, n_first],
                               state.to(x.dtype).reshape(1, 1, BLOCK, COLUMNS))
-        if BACK:
-            weight = tl.exp2(cum)
-        else:
-            weight = tl.exp2(total - cum)
+        weight = tl.exp2(sums if BACK else total - sums)
         weighted = x.T.to(tl.float32) * weight[None, :]
-        kept = weighted
-        if x.dtype == tl.bfloat16:
-            kept = (weighted.to(tl.int32, bitcast=True) & -65536).to(tl.float32, bitcast=True)
-        rounded = kept.to(x.dtype)
-        state = tl.dot(rounded, B, state * tl.exp2(total), input_precision=PRECISION)
-        if x.dtype != tl.float32:
-            if x.dtype != tl.bfloat16:
-                kept = rounded.to(tl.float32)
-            rest = (weighted - kept).to(x.dtype)
-            state = tl.dot(rest, B, state)
+        state *= tl.exp2(total)
+        if x.dtype == tl.float32:
+            state = tl.dot(weighted, B, state, input_precision=PRECISION)
+        else:
+            large, small = in_two(weighted, x.dtype)
+            state = tl.dot(small, B, tl.dot(large, B, state))
         span += total
     if states_ptr is None:
         offsets, exists = state_tile(place + 1, p_first, n_first, head_dim, d_state, BLOCK,
@@ -268,10 +271,17 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                 steps += t + i
                 tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
             dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
+        # Kept since its first use, B would take shared memory from the heads' tensors.
         B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
         dC = tl.dot(dCB, B, dC, input_precision=PRECISION)
         dC_tiles.store([part * batch + sequence, group, t, n],
                        dC.to(dC_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
+
+
+@triton.jit
+def add_pairs(a, b, other_a, other_b):
+    """Add two pairs of sums."""
+    return a + other_a, b + other_b
 
 
 @triton.jit
@@ -340,14 +350,14 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                     BLOCK, SLICE)
                 u = tl.dot(B, G.T, u, input_precision=PRECISION)
         else:
-            dB = write_state(dB, x, G, delta * to_end)
             u = tl.dot(B, G.T, input_precision=PRECISION)
+            dB = write_state(dB, x, G, delta * to_end)
         u *= to_end[:, None]
         steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
-        ahead = tl.sum(u * x.to(tl.float32), 1)
-        tl.store(aheads_ptr + steps, ahead)
         xdy = x.to(tl.float32) * dy.to(tl.float32)
-        along = tl.sum(xdy, 1)
+        # At once, so that x and dy are loaded once, in the layout of u.
+        ahead, along = tl.reduce((u * x.to(tl.float32), xdy), 1, add_pairs)
+        tl.store(aheads_ptr + steps, ahead)
         tl.store(directs_ptr + steps, ahead + along * diagonal)
         scores = BC * decay_since(i[None, :], i[:, None], cum[None, :], cum[:, None])
         u = tl.dot(scores.to(dy.dtype), dy, u, input_precision=PRECISION)

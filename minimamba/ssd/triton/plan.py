@@ -200,9 +200,9 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     if itemsize == 4:
         return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
                              4, 2, 2, 4, 2)
-    if states > 128:
+    if states > 128:  # the tensors of a third head would not fit on an RTX 50
         return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 2, 4, 3)
-    write_stages = 2 if states > 64 else 3
+    write_stages = 2 if states > 64 else 3  # as many as leave room for two programs
     return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 3, write_stages,
                          4, 3)
 
