@@ -144,8 +144,8 @@ HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy",
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
             "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
-STAGES = {backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
-          backward.write_gradients: "write_stages"}
+STAGES = {forward.add_up: "pass_stages", backward.walk_states: "walk_stages",
+          backward.read_gradients: "read_stages", backward.write_gradients: "write_stages"}
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True):

@@ -207,18 +207,18 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     tiles = plan.tiles
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
-        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
-        "STAGES": tiles.stages}
+        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
+    walk = {**constants, "STAGES": tiles.stages}
+    add_up = {**constants, "STAGES": tiles.pass_stages}
     rows = shape.batch * shape.n_heads
     return _Forward(
         plan,
         Launcher(forward.sum_decays,
                  (shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1), constants),
-        Launcher(forward.add_up, (rows * plan.blocks, plan.splits - 1, 1), constants,
+        Launcher(forward.add_up, (rows * plan.blocks, plan.splits - 1, 1), add_up,
                  num_warps=tiles.warps),
         Launcher(forward.carry, (rows, -(-constants["SIZE"] // WIDTH), 1), constants),
-        Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), constants,
-                 num_warps=tiles.warps))
+        Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps))
 
 
 class _Backward(NamedTuple):

@@ -72,6 +72,8 @@ class Tiles(NamedTuple):
     warps: int
     stages: int
     """Chunks whose tensors are in shared memory."""
+    pass_stages: int
+    """The same for `add_up`, which needs fewer tensors."""
 
 
 class BackwardTiles(NamedTuple):
@@ -136,13 +138,14 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:  # each product is three of tensor cores, whose operands take registers
         if features >= 64:
-            return Tiles(32, 64, states, min(states, 32), 4, 1 if states > 64 else 2)
+            stages = 1 if states > 64 else 2
+            return Tiles(32, 64, states, min(states, 32), 4, stages, stages)
         if states > 128:
-            return Tiles(16, 16, states, 32, 4, 1)
-        return Tiles(32, min(features, 32), states, states, 8, 1)
+            return Tiles(16, 16, states, 32, 4, 1, 1)
+        return Tiles(32, min(features, 32), states, states, 8, 1, 1)
     if states > 128:
-        return Tiles(16, min(features, 64), states, states, 4, 3)
-    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3)
+        return Tiles(16, min(features, 64), states, states, 4, 3, 3)
+    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3, 3)
 
 
 @lru_cache
