@@ -89,7 +89,8 @@ SSM_CFG = {
               {"d_state": 128},
               {"layer": ("Mamba2",), "d_ssm": (None,), "D_has_hdim": (False,), "rmsnorm": (True,),
                "norm_before_gate": (False,)},
-              _SSM_CFG_IGNORED | {"conv_init", "A_init_range", "chunk_size", "use_mem_eff_path"})}
+              _SSM_CFG_IGNORED | {"conv_init", "A_init_range", "chunk_size", "use_mem_eff_path",
+                                  "sequence_parallel"})}
 """Those that a config.json of the official package has under "ssm_cfg"."""
 OFFICIAL_NORM_EPSILON = 1e-5
 """That of the official package's norms, which its config can't change."""

@@ -22,8 +22,8 @@ OFFICIAL_CONSTRUCTOR = {
     "D_has_hdim": False, "rmsnorm": True, "norm_before_gate": False, "dt_min": 0.001,
     "dt_max": 0.1, "dt_init_floor": 1e-4, "dt_limit": (0.0, float("inf")), "bias": False,
     "conv_bias": True, "chunk_size": 256, "use_mem_eff_path": True, "layer_idx": None,
-    "device": None, "dtype": None}
-"""Of `mamba_ssm.modules.mamba2.Mamba2`, in its order, with its defaults, but for process groups."""
+    "process_group": None, "sequence_parallel": True, "device": None, "dtype": None}
+"""Of `mamba_ssm.modules.mamba2.Mamba2`, in its order, with its defaults."""
 
 
 def official_shapes(d_model, d_state=128, d_conv=4, expand=2, headdim=64, d_ssm=None, ngroups=1, *,
@@ -206,6 +206,7 @@ def test_padding_changes_nothing_where_in_proj_has_a_bias_which_it_does_in_trans
     ({"dt_min": 1.0, "dt_max": 0.5}, "^dt_min: expected at most dt_max = 0.5, got 1.0"),
     ({"dt_limit": (1.0, 0.5)}, "^dt_limit: expected a largest step of at least 1, got 0.5"),
     ({"dt_init_floor": 0.0}, "^dt_init_floor: "), ({"conv_init": 0.0}, "^conv_init: "),
+    ({"process_group": object()}, "^process_group: expected None, since a block belongs to one "),
 ])
 def test_bad_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -72,9 +72,8 @@ class Branches(NamedTuple):
 class Mamba2(nn.Module):
     """The Mamba-2 block, with the constructor and the state_dict of `mamba_ssm.Mamba2`.
 
-    Weights move between the two with `load_state_dict(other.state_dict())`. Of the arguments, only
-    those that spread a block over several processes are left out. The official decoding step
-    ignores `dt_limit`; this one keeps it.
+    Weights move between the two with `load_state_dict(other.state_dict())`. A block can't be spread
+    over several processes. The official decoding step ignores `dt_limit`; this one keeps it.
 
     Args:
         d_model: the number of features outside.
@@ -100,6 +99,8 @@ class Mamba2(nn.Module):
             always used.
         use_mem_eff_path: see chunk_size.
         layer_idx: kept as an attribute; it has no effect here.
+        process_group: None, since a block belongs to one process.
+        sequence_parallel: accepted for compatibility; without a process group it has no effect.
         device: where the parameters are created.
         dtype: that of the parameters; A_log and D are in float32 at least.
 
@@ -123,9 +124,13 @@ class Mamba2(nn.Module):
                  dt_max: float = 0.1, dt_init_floor: float = 1e-4,
                  dt_limit: tuple[float, float] = NO_LIMIT, bias: bool = False,
                  conv_bias: bool = True, chunk_size: int = 256, use_mem_eff_path: bool = True,
-                 layer_idx: int | None = None, device: torch.device | str | None = None,
+                 layer_idx: int | None = None, process_group: None = None,
+                 sequence_parallel: bool = True, device: torch.device | str | None = None,
                  dtype: torch.dtype | None = None) -> None:
         super().__init__()
+        if process_group is not None:
+            refuse("process_group", "None, since a block belongs to one process",
+                   type(process_group).__name__)
         for name, size in (("d_model", d_model), ("d_state", d_state), ("d_conv", d_conv),
                            ("expand", expand), ("headdim", headdim), ("ngroups", ngroups)):
             check_count(name, size)
