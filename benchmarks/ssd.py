@@ -12,7 +12,8 @@ with D, a bias and softplus: "issue", how long Python takes until it can go on, 
 "call", as Triton's `do_bench` measures it, in milliseconds; "gpu", the kernels alone, replayed as a
 CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
 "gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
-and multiplied the matrices of the chunked algorithm. Without `mamba_ssm`, which tunes its kernels
+and multiplied the matrices of the chunked algorithm. "kernels" are those of forward + backward, in
+their order, each with its time in microseconds by PyTorch's profiler. Without `mamba_ssm`, which tunes its kernels
 for minutes, the official columns are missing. A second file has the library's scan at the first
 size, and beside it Mamba-1's with 16 components and as many channels, both in float32.
 """
@@ -35,7 +36,9 @@ SIZES = {"batch": 1, "length": 2048, "n_heads": 24, "head_dim": 64, "d_state": 1
 OURS = (32, 64, 128)
 THEIRS = (64, 128, 256)
 ROUNDS = 5
-"""Each time is the median of so many calls."""
+"""Each time on a CPU is the median of so many calls."""
+CALLS = 20
+"""Each kernel's time is the median of so many calls."""
 SHAPES = [(8, 2048, 24, 64, 128), (8, 2048, 80, 64, 128), (1, 65536, 24, 64, 128),
           (8, 2048, 24, 64, 64), (8, 2048, 24, 64, 256)]
 """Sizes on a GPU."""
@@ -131,6 +134,22 @@ def least_seconds(shape: tuple[int, ...], way: str, peaks: tuple[float, float]) 
                                 2 * multiplied / operations_per_second)
 
 
+def by_kernel(call: Callable[[], object]) -> list[tuple[str, float]]:
+    """The kernels of a call, in their order, and the median time of each in microseconds."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(CALLS):
+            call()
+        torch.cuda.synchronize()
+    events = sorted((event for event in profiler.events() if event.device_time > 0),
+                    key=lambda event: event.time_range.start)
+    kernels = len(events) // CALLS
+    return [(events[i].name, median(event.device_time for event in events[i::kernels]))
+            for i in range(kernels)]
+
+
 def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tensor) -> dict:
     """All times of one implementation, and its memory."""
     from fused_scan import milliseconds
@@ -148,7 +167,7 @@ def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tenso
     row = {way: {"issue": issue(call), "call": do_bench(call, rep=60, return_mode="median"),
                  "gpu": milliseconds(call)}
            for way, call in (("forward", forward), ("both", both))}
-    return row | {"bytes": peak_bytes(both, "cuda")}
+    return row | {"bytes": peak_bytes(both, "cuda"), "kernels": by_kernel(both)}
 
 
 def in_float32() -> dict[str, dict]:
