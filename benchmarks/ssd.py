@@ -13,9 +13,10 @@ with D, a bias and softplus: "issue", how long Python takes until it can go on, 
 CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
 "gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
 and multiplied the matrices of the chunked algorithm. "kernels" are those of forward + backward, in
-their order, each with its time in microseconds by PyTorch's profiler. Without `mamba_ssm`, which tunes its kernels
-for minutes, the official columns are missing. A second file has the library's scan at the first
-size, and beside it Mamba-1's with 16 components and as many channels, both in float32.
+their order, each with its time in microseconds by PyTorch's profiler. Without `mamba_ssm`, which
+tunes its kernels for minutes, the official columns are missing. A second file has the library's
+scan at the first size, and beside it Mamba-1's with 16 components and as many channels, both in
+float32.
 """
 
 import sys
