@@ -213,13 +213,14 @@ def on_gpu() -> None:
                 row[name][way]["roofline"] = peaks and (
                     1e3 * least_seconds(shape, way, peaks) / row[name][way]["gpu"])
         rows.append(row)
+        path = save("ssd", "cuda", {"peaks": peaks, "rows": rows})  # now, since a size takes a minute
         print(shape, *(f"\n  {name:8} off by {row[name]['error']:.1e}; " + "  ".join(
             f"{way}: issue {row[name][way]['issue']['fastest']:5.0f} µs, "
             f"call {row[name][way]['call']:6.3f}, gpu {row[name][way]['gpu']:6.3f} ms, "
             f"{100 * (row[name][way]['roofline'] or 0):3.0f} % of the roofline"
             for way in ("forward", "both")) + f"  {row[name]['bytes'] / 1e6:5.0f} MB"
             for name in found))
-    print(save("ssd", "cuda", {"peaks": peaks, "rows": rows}))
+    print(path)
     print(save("ssd_float32", "cuda", in_float32()))
 
 
