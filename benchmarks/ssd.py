@@ -213,7 +213,8 @@ def on_gpu() -> None:
                 row[name][way]["roofline"] = peaks and (
                     1e3 * least_seconds(shape, way, peaks) / row[name][way]["gpu"])
         rows.append(row)
-        path = save("ssd", "cuda", {"peaks": peaks, "rows": rows})  # now, since a size takes a minute
+        # Now, since the official kernels tune themselves for a minute at each size.
+        path = save("ssd", "cuda", {"peaks": peaks, "rows": rows})
         print(shape, *(f"\n  {name:8} off by {row[name]['error']:.1e}; " + "  ".join(
             f"{way}: issue {row[name][way]['issue']['fastest']:5.0f} µs, "
             f"call {row[name][way]['call']:6.3f}, gpu {row[name][way]['gpu']:6.3f} ms, "
