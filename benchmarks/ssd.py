@@ -146,7 +146,9 @@ def by_kernel(call: Callable[[], object]) -> list[tuple[str, float]]:
         torch.cuda.synchronize()
     events = sorted((event for event in profiler.events() if event.device_time > 0),
                     key=lambda event: event.time_range.start)
-    kernels = len(events) // CALLS
+    kernels, more = divmod(len(events), CALLS)
+    if more:
+        raise AssertionError("not the same kernels in each call")
     return [(events[i].name, median(event.device_time for event in events[i::kernels]))
             for i in range(kernels)]
 
@@ -213,7 +215,7 @@ def on_gpu() -> None:
                 row[name][way]["roofline"] = peaks and (
                     1e3 * least_seconds(shape, way, peaks) / row[name][way]["gpu"])
         rows.append(row)
-        # Now, since the official kernels tune themselves for a minute at each size.
+        # After each size, so that a run that ends early keeps what it measured.
         path = save("ssd", "cuda", {"peaks": peaks, "rows": rows})
         print(shape, *(f"\n  {name:8} off by {row[name]['error']:.1e}; " + "  ".join(
             f"{way}: issue {row[name][way]['issue']['fastest']:5.0f} µs, "

@@ -101,7 +101,8 @@ def test_every_value_that_our_model_has_is_honoured():
                       conv_bias=False, residual_in_fp32=False, tie_embeddings=False)
     ssm_cfg = {"layer": "Mamba2", "d_state": 8, "headdim": 96, "ngroups": 4, "d_ssm": None,
                "dt_limit": [0.01, 0.2], "rmsnorm": True, "D_has_hdim": False, "conv_init": 0.1,
-               "norm_before_gate": False, "A_init_range": [1, 8], "chunk_size": 64}
+               "norm_before_gate": False, "A_init_range": [1, 8], "chunk_size": 64,
+               "sequence_parallel": True}
     assert parse_config(MAMBA2_OFFICIAL | {"ssm_cfg": ssm_cfg}) == MambaConfig(
         50288, layers="2" * 24, d_state=8, head_dim=96, n_groups=4, dt_limit=(0.01, 0.2))
 

@@ -144,8 +144,9 @@ HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy",
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
             "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
-STAGES = {forward.add_up: "pass_stages", backward.walk_states: "walk_stages",
-          backward.read_gradients: "read_stages", backward.write_gradients: "write_stages"}
+STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
+          backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
+          backward.write_gradients: "write_stages"}
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True):
@@ -157,10 +158,12 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
                  "COLUMNS": tiles.columns if is_backward else 0,
                  "APART": is_backward and tiles.is_apart,
-                 "STAGES": getattr(tiles, STAGES.get(kernel, "stages"), 0), "SOFTPLUS": True,
+                 "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
                  "TILES": 2, **dict.fromkeys(without)}
     names = kernel.arg_names
+    if "STAGES" in names:
+        constants["STAGES"] = getattr(tiles, STAGES[kernel])
     constants = {name: constants[name] for name in names if name in constants}
     types = dict.fromkeys(HALF, f"*{dtype}") | {"seq_idx_ptr": "*i64"}
     signature = {name: "constexpr" if name in constants else types.get(
@@ -201,6 +204,7 @@ for kernel, d_state, options in (
 for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
                         (backward.read_gradients, ()), (backward.write_gradients, ())):
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
+    compile(kernel, 128, without=without, capability=100)  # of a B200
 for kernel, d_state, without in (
         (forward.walk, 128, ()), (backward.walk_states, 128, NOT_ADDED_UP),
         (backward.read_gradients, 128, ()), (backward.read_gradients, 256, ()),

@@ -18,7 +18,7 @@ it, which are row sums and column sums of one matrix below its diagonal. No sum 
 a chunk, and the diagonal, which does not depend on decays, is in none of them: so strong decay
 leaves no rounding errors of large sums, and weak decay has them in float32 only. With weak decay
 the last part is a sum over all pairs of earlier and later steps, so the errors of H and G are those
-of the gradient of A: in half precision `walk_states` adds what is rounded off the weighted x too.
+of the gradient of A: in half precision `walk_states` adds what the rounded weighted x leaves out.
 With a gate, dy is rounded to x's dtype before it gets here, as tensor cores need it; in bfloat16
 that alone leaves errors of 1 to 4 · 10⁻³ in the gradients of A and dt_bias, relative to their norm.
 Only D's needs no product of matrices: `walk` sums it up before dy is rounded.
@@ -355,7 +355,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
         u *= to_end[:, None]
         steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
         xdy = x.to(tl.float32) * dy.to(tl.float32)
-        # At once, so that x and dy are loaded once, in the layout of u.
+        # In one reduction, so that x and dy are loaded once, in the layout of u.
         ahead, along = tl.reduce((u * x.to(tl.float32), xdy), 1, add_pairs)
         tl.store(aheads_ptr + steps, ahead)
         tl.store(directs_ptr + steps, ahead + along * diagonal)
@@ -367,7 +367,9 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
             if D_PER_HEAD:
                 dx += tl.load(D_ptr + head) * dy.to(tl.float32)
                 if dD_ptr is not None:
-                    tl.store(dD_ptr + of_chunk * blocks + block % blocks, tl.sum(along, 0))
+                    # The sum of a column: that of a vector does not compile for a B200.
+                    own_D = dD_ptr + of_chunk * blocks + block % blocks + tl.arange(0, 1)
+                    tl.store(own_D, tl.sum(along[:, None], 0))
             else:
                 p = p_first + tl.arange(0, BLOCK)
                 D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)

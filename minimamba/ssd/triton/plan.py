@@ -92,9 +92,9 @@ class BackwardTiles(NamedTuple):
     """Whether those compute dB and dC apart from the rest, in fewer registers."""
     warps: int
     read_stages: int
-    """Heads whose tensors `read_gradients` has in shared memory."""
+    """Blocks of heads whose tensors `read_gradients` has in shared memory."""
     write_stages: int
-    """Heads whose tensors `write_gradients` has in shared memory."""
+    """Blocks of heads whose tensors `write_gradients` has in shared memory."""
     walk_warps: int
     walk_stages: int
     """Of `walk_states`."""
