@@ -250,6 +250,47 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert (int(moved / 1e7), round(1e3 * moved / 4.3e12, 1)) == (85, 0.2)
     assert round(results("fused_scan")["bandwidth"]["HBM"] / 1e12, 1) == 4.3
 
+    kernels = results("ssd_kernels")
+    both = [row["ours"]["both"] / row["official"]["both"] for row in kernels["official"]]
+    assert "takes 0.41, 0.43, 0.43 and 0.39 of its GPU time at the first four sizes" in text
+    assert [round(ratio, 2) for ratio in both] == [0.41, 0.43, 0.43, 0.39]
+    at_24, at_80, at_64 = ([[round(us) for _, us in part] for part in parts]
+                           for parts in zip(kernels["before"], kernels["now"], strict=True))
+    for i, name in ((3, "`walk_states`, states"), (4, "`read_gradients`"),
+                    (5, "`walk_states`, their gradients"), (6, "`write_gradients`")):
+        (a, b), (c, d) = ((part[i] for part in parts) for parts in (at_24, at_80))
+        assert f"| {name} | {a}; {c} | {b}; {d} |" in text
+    whole = [[f"{sum(us for _, us in part):,.0f}" for part in kernels[when][:2]]
+             for when in ("before", "now")]
+    assert "| {}; {} | {}; {} | |".format(*whole[0], *whole[1]) in text
+    assert f"{at_64[1][6]} for {at_64[0][6]} |" in text
+    tried = {name: us if isinstance(us, list) else [us] for name, us in kernels["tried"].items()}
+    for name, words in {
+            "write_gradients, sums by descriptors": "{} for 119 µs;",
+            "write_gradients, sums by descriptors, d_state 64": f"{{}} for {at_64[1][6]} |",
+            "write_gradients, three heads": "{} for 119 µs, as only one program fits",
+            "write_gradients, three heads, dx by pointers": "{} with dx stored by pointers",
+            "write_gradients, decays before the loads": "{} to {} for 119 µs",
+            "read_gradients, attention first": "{} for 80 µs",
+            "read_gradients, a product per head": "`read_gradients` {} for 108 µs",
+            "write_gradients, a product per head": "`write_gradients` {} for 119 |",
+            "walk, three chunks": "{} for 88 µs at the first size",
+            "walk, sums by descriptors": "before the other loads: {} µs",
+            "walk, decays before the loads": "before the other loads: {} µs",
+            "add_up, three chunks": "takes {} µs in place of 120",
+            "add_up, two chunks": "in place of {}."}.items():
+        assert words.format(*map(round, tried[name])) in text, name
+    seen = kernels["nsight"]
+    assert "memory was at 38 % of its peak" in text
+    assert round(seen["read_gradients"]["DRAM, percent of the peak"]) == 38
+    assert "a scheduler issued in 31 % of the cycles" in text
+    assert round(seen["read_gradients"]["cycles with an issue, percent"]) == 31
+    waits = [round(100 * part[why] / part["samples"]) for part in seen.values()
+             for why in ("waiting for loads", "waiting at barriers")]
+    assert "wait for loads in 25 % of the samples, and for each other at barriers in 23 %" in text
+    assert "is alike: 23 % and 17 %" in text
+    assert waits == [25, 23, 23, 17]
+
     step = results("training_step")
     block = [step["block"][who]["forward_backward_gpu_ms"] for who in ("ours", "official")]
     model = [step["model"][who]["step_gpu_ms"] for who in ("ours", "official")]

@@ -184,6 +184,7 @@ for kernel, d_state, options in (
         (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
         (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
         (backward.read_gradients, 128, {"without": ()}),
+        (backward.write_gradients, 64, {"without": ()}),
         (backward.write_gradients, 128, {"without": ()}),
         (backward.read_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.write_gradients, 256, {"without": (), "dtype": "fp32"}),
@@ -201,6 +202,7 @@ for kernel, d_state, options in (
         texts = " ".join(at.text for at in instructions)
         assert "UTMALDG" in texts, "no tile is copied by a descriptor"
         assert "HGMMA" in texts, "no tensor core multiplies"
+        assert kernel is not backward.walk_states or "F2F." not in texts, "a slow conversion"
 for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
                         (backward.read_gradients, ()), (backward.write_gradients, ())):
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors

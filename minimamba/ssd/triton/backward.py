@@ -368,8 +368,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 dx += tl.load(D_ptr + head) * dy.to(tl.float32)
                 if dD_ptr is not None:
                     # The sum of a column: that of a vector does not compile for a B200.
-                    own_D = dD_ptr + of_chunk * blocks + block % blocks + tl.arange(0, 1)
-                    tl.store(own_D, tl.sum(along[:, None], 0))
+                    dD_at = dD_ptr + of_chunk * blocks + block % blocks + tl.arange(0, 1)
+                    tl.store(dD_at, tl.sum(along[:, None], 0))
             else:
                 p = p_first + tl.arange(0, BLOCK)
                 D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
