@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from minimamba import MambaConfig, MambaLM
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -251,6 +254,9 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert round(results("fused_scan")["bandwidth"]["HBM"] / 1e12, 1) == 4.3
 
     kernels = results("ssd_kernels")
+    left = kernels["official"][0]["ours"]
+    assert "Half of what is left is memory traffic." in text
+    assert 0.45 < 1e3 * moved / 4.3e12 / (left["both"] - left["forward"]) < 0.6
     both = [row["ours"]["both"] / row["official"]["both"] for row in kernels["official"]]
     assert "takes 0.41, 0.43, 0.43 and 0.39 of its GPU time at the first four sizes" in text
     assert [round(ratio, 2) for ratio in both] == [0.41, 0.43, 0.43, 0.39]
@@ -300,6 +306,21 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert "Of its 66 ms per training step, 18 are outside" in text
     assert "In the official model it is 19." in text
     assert (round(model[0]), *map(round, outside)) == (66, 18, 19)
+    many = json.loads((ROOT / "benchmarks/results/generation_cuda.json").read_text())["rows"][-1]
+    took = 1e3 * many["batch"] / many["ours"]["decode_tokens_per_second"]
+    assert "Decoding 128 sequences at once takes 0.89 ms per step, and is 1.1 times" in text
+    assert (many["batch"], round(took, 2)) == (128, 0.89)
+    config = MambaConfig(50280)                            # the 130M model's sizes are the defaults
+    states = 128 * config.n_layer * 2 * config.d_model * config.d_state * 4
+    with torch.device("meta"):
+        weights = 2 * sum(weight.numel() for weight in MambaLM(config).parameters())
+    assert "The states, 0.3 GB in float32" in text
+    assert "0.26 GB of weights in bfloat16" in text
+    assert (round(states / 1e9, 1), round(weights / 1e9, 2)) == (0.3, 0.26)
+    traffic = 1e3 * (2 * states + weights) / 4.3e12
+    assert "that takes 0.2 ms, so memory traffic explains less than a quarter" in text
+    assert round(traffic, 1) == 0.2
+    assert traffic < took / 4
     # For `WORTH_FUSING` in `ops/pre_norm.py`: Python takes about as long as the GPU.
     ours = step["model"]["ours"]
     assert 0.95 < ours["step_issue_ms"] / ours["step_gpu_ms"] < 1.05
