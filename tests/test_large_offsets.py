@@ -188,12 +188,13 @@ def test_gradients_of_state_space_duality():
     B, C, dB, dC = (reserve(*shape[:2], 1, d_state, dtype=torch.float16) for _ in range(4))
     cums, lows, deltas, rows, columns, aheads, directs = (
         reserve(batch, n_heads, chunks * chunk) for _ in range(7))
-    states = reserve(batch, chunks, n_heads, head_dim, d_state, dtype=torch.float16)
+    states = reserve(batch, n_heads, chunks, head_dim, d_state, dtype=torch.float16)
+    rows_of_states = states.flatten(2, 3)
     dCB = reserve(batch * chunks, chunk, chunk, dtype=torch.float16)
     overlaps, sums = reserve(batch, n_heads, chunks, 1), reserve(2, batch, chunks, n_heads)
     assert min(x.numel(), cums.numel(), states.numel(), dCB.numel()) > 2**31
     last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C, dy)]
-    for seed, t in enumerate((*last, dy[-1:, :chunk, -1:], C[-1:, :chunk], states[-1, 0, -1])):
+    for seed, t in enumerate((*last, dy[-1:, :chunk, -1:], C[-1:, :chunk], states[-1, -1, 0])):
         t[:] = random(*t.shape, seed=seed)
     last[1].abs_()
     A = -random(n_heads, seed=8).abs()
@@ -206,16 +207,18 @@ def test_gradients_of_state_space_duality():
 
     launches = ssd_operator._backward_launches(
         shape, plan, tuple(None if t is None else t.stride() for t in (
-            x, dt, B, C, None, dy, dx, dB, dC, d_dt)), None, False, (), CPU)
+            x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
-    launches.save_states(x, B, cums, lows, entering, None, states, None, None)
-    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC)
-    first, d_initial_state = states[-1, 0, -1].float(), torch.empty_like(entering[:, :, 0])
-    launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps, d_initial_state)
+    launches.save_states(x, B, cums, lows, entering, None, rows_of_states, None, None, None)
+    launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, rows, columns, dCB, dC)
+    first, d_initial_state = states[-1, -1, 0].float(), torch.empty_like(entering[:, :, 0])
+    launches.walk_back(dy, C, cums, lows, leaving, None, rows_of_states, None, overlaps,
+                       d_initial_state)
     overlaps[-1, -1, -1] = cums[-1, -1, -1].exp2() * (
         leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
     states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last
-    launches.write(x, B, C, dy, None, cums, deltas, states, dCB, aheads, directs, dx, dB, None)
+    launches.write(x, B, C, dy, None, cums, deltas, rows_of_states, None, dCB, aheads, directs, dx,
+                   dB, None)
     launches.step(dt, A, None, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
 
     found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[0, -1, -1, -1:],
@@ -223,7 +226,7 @@ def test_gradients_of_state_space_duality():
     after_first = leaving[-1, -1, 1]
     added = dy[-1, :chunk, -1].float().mT @ C[-1, :chunk, 0].float()
     for given, wanted in [*zip(found, expected, strict=True),
-                          (states[-1, 0, -1], after_first),
+                          (states[-1, -1, 0], after_first),
                           (overlaps[-1, -1, 0, 0], (first * after_first).sum()),
                           (d_initial_state[-1, -1], after_first + added)]:
         error = (given.float() - wanted).norm() / wanted.norm()

@@ -140,7 +140,7 @@ from minimamba.ssd.triton import backward, forward
 from minimamba.ssd.triton.plan import choose_backward_tiles, choose_tiles
 
 HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
-                                   "states", "dCB", "d_dt")}
+                                   "states", "others", "dCB", "d_dt")}
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
             "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
@@ -149,14 +149,15 @@ STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
           backward.write_gradients: "write_stages"}
 NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
 
-def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True):
+def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True,
+            across=1):
     is_backward = kernel.fn.__module__ == backward.__name__
     is_walk = kernel is backward.walk_states
     tiles = (choose_backward_tiles if is_backward else choose_tiles)(
         64, d_state, 4 if dtype == "fp32" else 2)
     constants = {"head_dim": 64, "d_state": d_state, "D_PER_HEAD": True, "CHUNK": tiles.chunk,
                  "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
-                 "COLUMNS": tiles.columns if is_backward else 0,
+                 "COLUMNS": tiles.columns if is_backward else 0, "ACROSS": across,
                  "APART": is_backward and tiles.is_apart,
                  "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
@@ -185,7 +186,7 @@ for kernel, d_state, options in (
         (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 64, {"without": ()}),
-        (backward.write_gradients, 128, {"without": ()}),
+        (backward.write_gradients, 128, {"without": (), "across": 2}),
         (backward.read_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.write_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.step_gradients, 128, {"without": ()})):

@@ -16,6 +16,7 @@ from minimamba.ops.operator import AGAIN
 from minimamba.ssd import why_not
 from minimamba.ssd.triton import operator
 from minimamba.ssd.triton.plan import (
+    BackwardTiles,
     SSDShape,
     choose_backward_plan,
     choose_backward_tiles,
@@ -223,6 +224,58 @@ def test_dtypes_that_differ_are_computed_in_float32():
     wanted_y, wanted_state = run(arguments)
     assert torch.equal(y, wanted_y.half())
     assert torch.equal(final_state, wanted_state)
+
+
+@pytest.fixture(params=[(1, slice(0, 3)), (1, slice(4, 7)), (2, slice(4, 7))],
+                ids=["below", "above", "parts"])
+def tiny_backward_tiles(request, monkeypatch):
+    """Of 16 steps and features, for one part or two of the heads of a group. The states that are
+    not in dx are below it in memory or above. A list of the heads across which a state in dx is."""
+    parts, place = request.param
+    across, memory = [], []
+
+    def plan(shape, *_):
+        states = choose_backward_tiles(shape.head_dim, shape.d_state, 2).states
+        tiles = BackwardTiles(16, 16, states, states, states, False, 4, 2, 2, 4, 2)
+        chosen = make_backward_plan(shape, tiles, 2, parts)
+        across.append(chosen.across)
+        return chosen
+
+    def backward_between(dx, *arguments):
+        memory.append(dx.new_empty(7, *dx.shape))
+        result = backward(memory[0][3], *arguments)
+        dx.copy_(memory[0][3])
+        return result
+
+    def room_beside(plan, dx):
+        plan, states, others = room(plan, dx)
+        if others is not None:
+            others = memory[0][place].flatten(0, 1)[:len(others)]
+        return plan, states, others
+
+    backward, room = operator.backward_into, operator._room_for_states
+    monkeypatch.setattr(operator, "choose_backward_plan", plan)
+    monkeypatch.setattr(operator, "backward_into", backward_between)
+    monkeypatch.setattr(operator, "_room_for_states", room_beside)
+    return across
+
+
+@pytest.mark.parametrize(("n_heads", "d_state", "length", "across"), [
+    (4, 16, 64, 1), (4, 32, 64, 2), (8, 60, 64, 4), (3, 32, 64, None), (4, 32, 65, None)])
+@pytest.mark.usefixtures("nothing_is_left_unwritten")
+def test_states_wait_where_gradients_of_x_will_be(tiny_backward_tiles, n_heads, d_state, length,
+                                                  across):
+    check(inputs(length, n_heads=n_heads, head_dim=16, d_state=d_state, dtype=torch.float16),
+          tolerance=2e-3)
+    assert tiny_backward_tiles == [across]
+
+
+def test_states_don_t_wait_where_another_program_writes():
+    """Three heads are one part of six: the second part would write where the first has a state."""
+    shape = SSDShape(1, 128, 6, 64, 1, 128)
+    tiles = choose_backward_tiles(64, 128, 2)
+    across = [make_backward_plan(shape, tiles, 2, parts).across for parts in (1, 2, 3)]
+    assert across == [2, None, 2]
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [(torch.bfloat16, 15), (torch.float16, 21)])

@@ -27,13 +27,17 @@ B and C belong to a group of heads: `read_gradients` and `write_gradients` take 
 heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
 adds up. No two programs write to one place, so the result never varies.
 
+If the state of a head is as large as the gradient of x for one chunk and ACROSS heads, it is kept
+there until this is written, for each first of ACROSS heads; those of the others are in a tensor of
+the same strides. `write_gradients` reads G of a head before it writes dx of that and later heads.
+
 In float32 the operands of each product take registers twice, for the two parts of each number, and
 more than there are if the state is taken at once. So there both kernels take it in slices of SLICE
 components, and compute dB and dC after all else, for all the heads once more (APART).
 
 | array, float32 unless said otherwise | shape | contents |
 |---|---|---|
-| states, x's dtype | (batch · chunks, n_heads, blocks · BLOCK, N) | H, then G |
+| states, x's dtype | (batch, n_heads, chunks · blocks · BLOCK, N) | H, then G |
 | overlaps | (batch · n_heads, chunks, tiles of a state) | 2^total ⟨G, H⟩ by tile |
 | rows | (batch · n_heads · blocks, chunks · CHUNK) | what t reads of steps s < t and of H |
 | columns | as rows | what steps t > s read of s, without Δ_s |
@@ -56,13 +60,36 @@ RUNTIME_SIZES = [*forward.RUNTIME_SIZES, "parts"]
 
 
 @triton.jit
-def describe_states(ptr, batch, chunks, n_heads, head_dim, N: tl.constexpr, BLOCK: tl.constexpr,
+def describe_states(ptr, others_ptr, batch, chunks, n_heads, head_dim, sequence_stride, slot_stride,
+                    row_stride, ACROSS: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
                     COLUMNS: tl.constexpr):
-    """A descriptor of `states`, for tiles (BLOCK, COLUMNS)."""
-    features = tl.cdiv(head_dim, BLOCK) * BLOCK
-    head = (features * N).to(tl.int64)
-    return tl.make_tensor_descriptor(ptr, [batch * chunks, n_heads, features, N],
-                                     [n_heads * head, head, N, 1], [1, 1, BLOCK, COLUMNS])
+    """A descriptor of the states, for tiles (BLOCK, COLUMNS), and the plane that `ptr` is.
+
+    If there are others, they are a second plane: one descriptor can have both, since two tensors
+    are so and so far apart in memory, whatever is in between.
+    """
+    plane = 0
+    distance = row_stride.to(tl.int64)
+    if ACROSS > 1:
+        distance = (others_ptr.to(tl.int64) - ptr.to(tl.int64)) // (
+            ptr.dtype.element_ty.primitive_bitwidth // 8)
+        if distance < 0:
+            plane = 1
+            distance = -distance
+            ptr = others_ptr
+    rows = chunks * tl.cdiv(head_dim, BLOCK) * BLOCK
+    return plane, tl.make_tensor_descriptor(
+        ptr, [1 if ACROSS == 1 else 2, batch * max(1, ACROSS - 1), n_heads // ACROSS, rows, N],
+        [distance, sequence_stride.to(tl.int64), slot_stride.to(tl.int64), row_stride.to(tl.int64),
+         1], [1, 1, 1, BLOCK, COLUMNS])
+
+
+@triton.jit
+def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
+    """Where in that descriptor the states of a head are: the plane, the sequence and the slot."""
+    i = head % ACROSS
+    return (tl.minimum(i, 1) ^ first_plane, tl.maximum(i - 1, 0) * batch + sequence,
+            head // ACROSS)
 
 
 @triton.jit
@@ -84,12 +111,12 @@ def in_two(t, dtype: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, states_ptr,
+def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, states_ptr, others_ptr,
                 overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
-                splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group,
-                head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
-                N: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr,
-                STAGES: tl.constexpr, BACK: tl.constexpr):
+                splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
+                states_slot, states_row, head_dim: tl.constexpr, d_state: tl.constexpr,
+                ACROSS: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
+                COLUMNS: tl.constexpr, STAGES: tl.constexpr, BACK: tl.constexpr):
     """Walk through a split: a program of grid (batch · heads · tiles of a state, splits).
 
     With `states`, write down the state before each chunk, from the one that enters the split;
@@ -98,7 +125,8 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
     gradient of the initial state goes to `last`.
     """
     columns: tl.constexpr = N // COLUMNS
-    tiles = tl.cdiv(head_dim, BLOCK) * columns
+    features: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK * BLOCK
+    tiles = features // BLOCK * columns
     sequence, head, group, p_first = locate(tl.program_id(0) // columns, n_heads, n_groups,
                                             head_dim, BLOCK)
     n_first = tl.program_id(0) % columns * COLUMNS
@@ -113,8 +141,10 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
     span = 0.0
     if states_ptr is not None:
-        state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK,
-                                      COLUMNS)
+        plane, state_tiles = describe_states(
+            states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
+            states_row, ACROSS, N, BLOCK, COLUMNS)
+        plane, entry, slot = place_state(plane, batch, sequence, head, ACROSS)
         if entering_ptr is not None:
             offsets, exists = state_tile(place, p_first, n_first, head_dim, d_state, BLOCK,
                                          COLUMNS)
@@ -130,14 +160,15 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
         sums = sum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
         if states_ptr is not None:
-            at = sequence * chunks + chunk
+            row_first = chunk * features + p_first
             if BACK:
-                before = state_tiles.load([at, head, p_first, n_first]).reshape(BLOCK, COLUMNS)
+                before = state_tiles.load([plane, entry, slot, row_first, n_first]).reshape(
+                    BLOCK, COLUMNS)
                 overlap = tl.sum(tl.sum(state * before.to(tl.float32), 1), 0) * tl.exp2(total)
                 tile = tl.program_id(0) % tiles
                 tl.store(overlaps_ptr + (row * chunks + chunk) * tiles + tile, overlap)
-            state_tiles.store([at, head, p_first, n_first],
-                              state.to(x.dtype).reshape(1, 1, BLOCK, COLUMNS))
+            state_tiles.store([plane, entry, slot, row_first, n_first],
+                              state.to(x.dtype).reshape(1, 1, 1, BLOCK, COLUMNS))
         weight = tl.exp2(sums if BACK else total - sums)
         weighted = x.T.to(tl.float32) * weight[None, :]
         state *= tl.exp2(total)
@@ -189,12 +220,13 @@ def read_state(dC, C, dy, H, cum):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, rows_ptr,
-                   columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
-                   x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
-                   C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
-                   head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
-                   N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
+def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, others_ptr,
+                   rows_ptr, columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups,
+                   chunks, parts, x_sequence, x_step, x_head, B_sequence, B_step, B_group,
+                   C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head, dC_sequence,
+                   dC_step, dC_group, states_sequence, states_slot, states_row,
+                   head_dim: tl.constexpr, d_state: tl.constexpr, ACROSS: tl.constexpr,
+                   CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
                    STAGES: tl.constexpr, APART: tl.constexpr):
     """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s).
 
@@ -211,7 +243,10 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                        SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
                        SLICE)
-    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
+    first_plane, state_tiles = describe_states(
+        states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
+        states_row, ACROSS, N, BLOCK, SLICE)
+    row_first = chunk * blocks * BLOCK
     cum_tiles = describe_steps(cums_ptr, batch, n_heads, chunks, CHUNK)
     delta_tiles = describe_steps(deltas_ptr, batch, n_heads, chunks, CHUNK)
     i = tl.arange(0, CHUNK)
@@ -232,7 +267,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         if not APART:
-            H = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+            plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+            H = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
         row = sequence * n_heads + head
         cum = cum_tiles.load([row, t]).reshape(CHUNK)
         delta = delta_tiles.load([row, t]).reshape(CHUNK)
@@ -262,7 +298,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                 head = block // blocks
                 p_first = block % blocks * BLOCK
                 dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-                H = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+                H = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
                     BLOCK, SLICE)
                 row = (sequence * n_heads + head).to(tl.int64)
                 cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
@@ -292,12 +329,13 @@ def write_state(dB, x, G, weight):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr, dCB_ptr,
-                    aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch, length, n_heads,
-                    n_groups, chunks, parts, x_sequence, x_step, x_head, B_sequence, B_step,
-                    B_group, C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head,
-                    dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
-                    head_dim: tl.constexpr, d_state: tl.constexpr, D_PER_HEAD: tl.constexpr,
+def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr,
+                    others_ptr, dCB_ptr, aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch,
+                    length, n_heads, n_groups, chunks, parts, x_sequence, x_step, x_head,
+                    B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence,
+                    dy_step, dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
+                    states_sequence, states_slot, states_row, head_dim: tl.constexpr,
+                    d_state: tl.constexpr, ACROSS: tl.constexpr, D_PER_HEAD: tl.constexpr,
                     CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
                     BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr):
     """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
@@ -318,7 +356,10 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                        SLICE)
     C_tiles = describe(C_ptr, batch, n_groups, length, d_state, C_sequence, C_step, C_group, CHUNK,
                        SLICE)
-    state_tiles = describe_states(states_ptr, batch, chunks, n_heads, head_dim, N, BLOCK, SLICE)
+    first_plane, state_tiles = describe_states(
+        states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
+        states_row, ACROSS, N, BLOCK, SLICE)
+    row_first = chunk * blocks * BLOCK
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
@@ -336,7 +377,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         if not APART:
-            G = state_tiles.load([sequence * chunks + chunk, head, p_first, 0]).reshape(BLOCK, N)
+            plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+            G = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
         cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
         delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
@@ -346,7 +388,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
             u = tl.zeros((CHUNK, BLOCK), tl.float32)
             for n in tl.range(0, N, SLICE, num_stages=1):
                 B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-                G = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+                G = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
                     BLOCK, SLICE)
                 u = tl.dot(B, G.T, u, input_precision=PRECISION)
         else:
@@ -387,7 +430,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 head = block // blocks
                 p_first = block % blocks * BLOCK
                 x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-                G = state_tiles.load([sequence * chunks + chunk, head, p_first, n]).reshape(
+                plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+                G = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
                     BLOCK, SLICE)
                 row = (sequence * n_heads + head).to(tl.int64)
                 cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)

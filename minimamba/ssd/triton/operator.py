@@ -31,6 +31,8 @@ MAX_LENGTH = 2**30
 MAX_D_STATE = 256
 MAX_PROGRAMS = 2**31 - 1
 """CUDA's limit to the first side of a grid."""
+FARTHEST = 2**40
+"""Bytes. Elements along an axis of a descriptor are less far apart."""
 HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
@@ -318,13 +320,15 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     plan = choose_backward_plan(shape, x.element_size(), multiprocessors_of(x.device))
     tiles, parts = plan.tiles, plan.parts
     # What the kernels write. Of several parts, dB and dC are still to be added up.
-    dx_written = dx if _is_addressable(dx) else _room(x, x.shape)
+    dx_written = dx if _is_addressable(dx) and dx.stride(2) == head_dim else _room(x, x.shape)
     dB_written, dC_written = (
         t if parts == 1 and _is_addressable(t) else
         _room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
         for t in (dB, dC))
+    plan, states, others = _room_for_states(plan, dx_written)
     launches = _backward_launches(
-        shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx_written, dB_written, dC_written, d_dt),
+        shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx_written, dB_written, dC_written, d_dt,
+                              states),
         None if D is None else D.ndim, dt_softplus,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state), x.device)
     if x.is_cuda:
@@ -340,25 +344,24 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
             return first
         entering = A.new_empty(batch, n_heads, plan.splits, head_dim, d_state)
         spans = A.new_empty(batch, n_heads, plan.splits)
-        add_up(x, B, cums, lows, entering, spans, None, None, None)
+        add_up(x, B, cums, lows, entering, spans, None, None, None, None)
         carry(entering, spans, first)
         return entering
 
-    states = x.new_empty(batch * plan.chunks, n_heads, plan.blocks * tiles.block, tiles.states)
     entering = carried(launches.add_up, launches.carry, x, B, initial_state)
-    launches.save_states(x, B, cums, lows, entering, None, states, None, None)
+    launches.save_states(x, B, cums, lows, entering, None, states, others, None, None)
     rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
     dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-    launches.read(x, B, C, dy, cums, deltas, states, rows, columns, dCB, dC_written)
+    launches.read(x, B, C, dy, cums, deltas, states, others, rows, columns, dCB, dC_written)
     overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
     d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
-    launches.walk_back(dy, C, cums, lows, leaving, None, states, overlaps,
+    launches.walk_back(dy, C, cums, lows, leaving, None, states, others, overlaps,
                        None if initial_state is None else d_initial_state)
     needs_dD = D is not None and z is None
     if needs_dD:
         dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
-    launches.write(x, B, C, dy, D, cums, deltas, states, dCB, aheads, directs, dx_written,
+    launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, aheads, directs, dx_written,
                    dB_written, dD if needs_dD else None)
     sums = A.new_empty(2, batch * plan.chunks, n_heads)
     launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
@@ -372,6 +375,26 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     return dA, dD, dz, d_bias, d_initial_state
 
 
+def _room_for_states(plan: BackwardPlan, dx: Tensor
+                     ) -> tuple[BackwardPlan, Tensor, Tensor | None]:
+    """Memory for states, (batch, slots, rows, d_state): if they fit, that of dx before it is
+    written. There, a slot is across some heads and has the state of the first. Those of the other
+    heads are in a second tensor, which has as many more sequences."""
+    batch, length, n_heads, head_dim = dx.shape
+    across, others = plan.across, None
+    if across is not None and across > 1:
+        others = dx.new_empty_strided(((across - 1) * batch, length, n_heads, head_dim),
+                                      dx.stride())
+        if abs(others.data_ptr() - dx.data_ptr()) >= FARTHEST:
+            across, others = None, None
+    if across is None:
+        rows = plan.chunks * plan.blocks * plan.tiles.block
+        states = dx.new_empty(batch, n_heads, rows, plan.tiles.states)
+    else:
+        states = dx.unflatten(2, (-1, across))[:, :, :, 0].transpose(1, 2)
+    return plan._replace(across=across), states, others
+
+
 @lru_cache(maxsize=LAUNCHES)
 def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_axes: int | None,
                        dt_softplus: bool, dtypes: tuple, device: torch.device) -> _Backward:
@@ -379,11 +402,13 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     from minimamba.ssd.triton import backward, forward
 
     tiles = plan.tiles
+    *strides, (states_sequence, states_slot, states_row, _) = strides
     names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC", "d_dt"
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
-        "parts": plan.parts, "COLUMNS": tiles.columns, "APART": tiles.is_apart,
-        "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
+        "states_sequence": states_sequence, "states_slot": states_slot, "states_row": states_row,
+        "parts": plan.parts, "ACROSS": plan.across or 1, "COLUMNS": tiles.columns,
+        "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "STAGES": tiles.walk_stages, "BACK": False}

@@ -113,6 +113,9 @@ class BackwardPlan(NamedTuple):
     splits: int
     parts: int
     """Parts of the heads of a group, for each of which there are programs."""
+    across: int | None
+    """Heads across whose gradients of x, before they are written, is the state of the first of
+    them; None if all states are apart from these."""
 
 
 class Plan(NamedTuple):
@@ -263,7 +266,21 @@ def make_backward_plan(shape: SSDShape, tiles: BackwardTiles, split_chunks: int,
     blocks = -(-shape.head_dim // tiles.block)
     chunks = -(-shape.length // tiles.chunk)
     return BackwardPlan(tiles, blocks, blocks * (tiles.states // tiles.columns), chunks,
-                        split_chunks, -(-chunks // split_chunks), parts)
+                        split_chunks, -(-chunks // split_chunks), parts,
+                        _choose_across(shape, tiles, parts))
+
+
+def _choose_across(shape: SSDShape, tiles: BackwardTiles, parts: int) -> int | None:
+    """Choose the heads across whose gradients of x a state fits.
+
+    A program writes these after it has read the state. None if another program writes some of
+    them, or if a chunk doesn't have as many steps as a head has features.
+    """
+    across = -(-tiles.states // shape.head_dim)
+    of_group = shape.n_heads // shape.n_groups
+    of_part = -(-of_group // parts)
+    fits = tiles.block == tiles.chunk == shape.head_dim and shape.length % tiles.chunk == 0
+    return across if fits and of_group % across == of_part % across == 0 else None
 
 
 def programs_chunks(programs: int, chunks: int, split_chunks: int, that_fit: int) -> int:
