@@ -325,7 +325,7 @@ def _stream(model: "MambaLM", input_ids: Tensor, attention_mask: Tensor | None,
                 _check_logits(logits)
             new_ids = sampler(logits.float() if logits.dtype == torch.float64 else logits,
                               occurred)
-            yield torch.where(ended, ENDED, new_ids)
+            yield torch.where(ended, ENDED, new_ids) if len(end_ids) else new_ids
             if generated == max_new_tokens - 1:
                 break
             if len(end_ids):  # only then: to look whether all have ended is to wait for the GPU

@@ -78,10 +78,10 @@ def test_conv_step_kernel_matches_conv1d(d_conv, conv_bias):
 @pytest.mark.parametrize(("conv_tile", "scan_tile", "batch", "d_state", "dt_rank", "d_conv",
                           "dtype"), [
     (Tile(1, 64, 1), Tile(1, 16, 1), 1, 16, 3, 4, torch.float32),
-    (Tile(1, 32, 1), Tile(4, 32, 1), 2, 3, 1, 4, torch.bfloat16),
-    (Tile(16, 32, 1), Tile(4, 32, 1), 18, 16, 150, 4, torch.float16),
+    (Tile(1, 32, 1), Tile(1, 16, 1), 2, 3, 1, 4, torch.bfloat16),
+    (Tile(16, 32, 1), Tile(8, 32, 1), 18, 16, 150, 4, torch.float16),
     (Tile(16, 64, 1), Tile(1, 64, 1), 3, 1, 67, 2, torch.float32),
-    (Tile(16, 32, 1), Tile(2, 16, 1), 17, 3, 5, 1, torch.float32)])
+    (Tile(16, 32, 1), Tile(4, 64, 1), 17, 3, 5, 1, torch.float32)])
 @pytest.mark.parametrize("in_place", [True, False])
 def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, dt_rank, d_conv,
                                          dtype, in_place, monkeypatch):
@@ -108,6 +108,26 @@ def test_step_by_kernels_matches_float64(conv_tile, scan_tile, batch, d_state, d
     for new, old, before in zip(new_cache, cache, given, strict=True):
         assert (new is old) == in_place
         assert torch.equal(old, new if in_place else before)
+
+
+@kernels
+@pytest.mark.parametrize(("batch", "d_state"), [(64, 16), (64, 17), (97, 17), (129, 16)])
+def test_large_batches_step_as_small_ones_do(batch, d_state, monkeypatch):
+    """Of several sequences per program or of one, and with the projections in the kernels or not.
+    """
+    monkeypatch.setattr(decode, "can_use_kernels", lambda x: True)
+    block = Mamba(9, d_state).to(DEVICE)
+    x, cache = random(batch, 9, seed=1), block.init_cache(batch)
+    for seed, state in enumerate(cache, 2):
+        state.copy_(random(*state.shape, seed=seed))
+    with torch.no_grad():
+        y, new_cache = block.step(x, cache)
+        for i in (0, batch - 1):
+            row = slice(i, i + 1)
+            wanted_y, wanted = block.step(x[row], cache._make(state[row] for state in cache))
+            torch.testing.assert_close(y[row], wanted_y)
+            for one, other in zip(new_cache, wanted, strict=True):
+                torch.testing.assert_close(one[row], other)
 
 
 @kernels

@@ -239,7 +239,7 @@ class SelectiveSSM(nn.Module):
     def _can_fold_projections(self, x: Tensor) -> bool:
         """Say whether the kernels of a step may multiply by x_proj and dt_proj for this input, and
         all of Δ_low, B and C come from x_proj."""
-        return (len(x) <= decode.MAX_FOLDED_BATCH
+        return (decode.can_fold_projections(len(x), self.d_state)
                 and self.dt_proj is not None and all(self._split_sizes)
                 and is_plain(self.x_proj) and is_plain(self.dt_proj)
                 and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == x.dtype

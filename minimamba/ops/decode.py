@@ -26,20 +26,24 @@ class Tile(NamedTuple):
 
 
 # For the 130M model on an H200, the fastest of some ten each at batch sizes 1, 32 and 128.
-CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Tile(16, 128, 8)}
+CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Tile(16, 256, 8)}
 """The tiles of `conv_step`, by the smallest batch that they are for: of one sequence each, or of a
 multiple of 16, for tensor cores."""
-SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1)}
-"""The tiles of `scan_step`."""
+SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1), 64: Tile(4, 64, 2)}
+"""The tiles of `scan_step`. Those of several sequences are for up to MAX_TILE_STATES states per
+channel."""
+MAX_TILE_STATES = 16
 # The state is read and written once, in float32, 1.6 MB per layer and sequence of a 130M model: at
 # large batches this bounds a step, for all else is small beside it.
 SSD_TILES = {1: Tile(1, 4, 1), 8: Tile(1, 8, 4)}
 """The tiles of `ssd_step` with 128 states per channel; with others, as large as with 128."""
 MAX_STATES = 256
 """The largest state dimension of `ssd_step`, one program of which has all states of a channel."""
-MAX_FOLDED_BATCH = 96
+MAX_FOLDED_BATCH = 128
 """Up to this batch, x_proj is a part of `conv_step`, and dt_proj of `scan_step`; beyond, cuBLAS is
 faster."""
+MAX_FOLDED_BATCH_BY_ONE = 96
+"""The same where a program of `scan_step` computes one sequence."""
 MATVEC_ROWS = 4
 """Outputs of a linear layer that one program of `matvec` computes."""
 MATVEC_COLUMNS = 256
@@ -67,6 +71,17 @@ def can_use_kernels(x: Tensor) -> bool:
     """
     return (causal_conv1d.can_use_kernels(x) and x.shape[-1] <= MAX_CHANNELS
             and not torch.is_grad_enabled() and not torch.compiler.is_compiling())
+
+
+def can_fold_projections(batch: int, d_state: int) -> bool:
+    """Say whether it is faster to compute x_proj in `conv_step`, and dt_proj in `scan_step`.
+
+    Args:
+        batch: the number of sequences.
+        d_state: the state dimension.
+    """
+    by_one = _scan_tile(batch, d_state).sequences == 1
+    return batch <= (MAX_FOLDED_BATCH_BY_ONE if by_one else MAX_FOLDED_BATCH)
 
 
 def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor, *,
@@ -140,7 +155,7 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
 
     batch, d_inner = x.shape
     d_state = A_log.shape[1]
-    tile = _tile_for(batch, SCAN_TILES)
+    tile = _scan_tile(batch, d_state)
     dt_rank = 0 if dt_weight is None else dt_weight.shape[1]
     dt, B, C = (given if given.ndim == 3 else given[None] for given in (dt, B, C))
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -153,7 +168,7 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
             None if dt_weight is None else dt_weight.contiguous(), ssm_state.contiguous(),
             new_state, y, *x.stride(), *dt.stride(), *B.stride(), *C.stride(), *z_strides, batch,
             d_inner, len(B), d_state=d_state, dt_rank=dt_rank, N=_power_of_two(d_state),
-            PARTS=_power_of_two(len(B)), RANKS=min(_power_of_two(dt_rank), MAX_RANKS),
+            PARTS=_power_of_two(len(B)), RANKS=min(max(_power_of_two(dt_rank), 16), MAX_RANKS),
             SEQUENCES=tile.sequences, BLOCK=tile.channels, num_warps=tile.warps,
             **_overlap(x, preload))
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
@@ -261,6 +276,11 @@ def linear_step(layer: nn.Module, x: Tensor, *, preload: bool = False) -> Tensor
 
 def _tile_for(batch: int, tiles: dict[int, Tile]) -> Tile:
     return tiles[max(smallest for smallest in tiles if smallest <= max(batch, 1))]
+
+
+def _scan_tile(batch: int, d_state: int) -> Tile:
+    return _tile_for(batch, {smallest: tile for smallest, tile in SCAN_TILES.items()
+                             if tile.sequences == 1 or d_state <= MAX_TILE_STATES})
 
 
 def _power_of_two(size: int) -> int:

@@ -30,10 +30,16 @@ def load_sum(pointer, offset, part_stride, exists, parts, PARTS: tl.constexpr):
 
     PARTS is their number, or the next power of two. The order of the sum is always the same.
     """
-    part = tl.arange(0, PARTS)[None, :, None]
-    value = tl.load(pointer + part * part_stride + offset[:, None, :],
-                    exists[:, None, :] & (part < parts), 0.0)
-    return tl.sum(value.to(tl.float32), 1)
+    # Along the first axis, since along the second threads exchange three times as much; and few
+    # at a time where there are many elements, for registers.
+    at_once: tl.constexpr = PARTS if offset.shape[0] == 1 else min(PARTS, 2)
+    total = tl.zeros(offset.shape, tl.float32)
+    for first in tl.static_range(0, PARTS, at_once):
+        part = first + tl.arange(0, at_once)[:, None, None]
+        value = tl.load(pointer + part * part_stride + offset[None], exists[None] & (part < parts),
+                        0.0)
+        total += tl.sum(value.to(tl.float32), 0)
+    return total
 
 
 @triton.jit(do_not_specialize=["batch"])
@@ -126,8 +132,12 @@ def scan_step(x, dt, A_log, B, C, D, z, dt_bias, dt_weight, ssm_state, new_state
                 wait_for_previous(OVERLAP)
             low = load_sum(dt, sequence * dt_batch + rank[None, :] * dt_channel, dt_part,
                            sequence_exists & (rank < dt_rank)[None, :], parts, PARTS)
-            low = low.to(x.dtype.element_ty).to(tl.float32)
-            delta += tl.sum(low[:, None, :] * matrix.to(tl.float32)[None], 2)
+            low = low.to(x.dtype.element_ty)
+            if SEQUENCES == 1:
+                delta += tl.sum(low.to(tl.float32)[:, None, :] * matrix.to(tl.float32)[None], 2)
+            else:
+                # Transposed, since channels fill the tiles of tensor cores better than sequences.
+                delta += tl.dot(matrix, low.T, input_precision="ieee").T
     # As in PyTorch, the results of the two projections are rounded to the dtype of x.
     delta = softplus(delta.to(x.dtype.element_ty).to(tl.float32) + bias)
     x_t = tl.load(x + sequence * x_batch + channel[None, :] * x_channel, exists, 0.0)
