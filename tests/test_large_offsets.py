@@ -209,11 +209,10 @@ def test_gradients_of_state_space_duality():
         shape, plan, tuple(None if t is None else t.stride() for t in (
             x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
-    launches.save_states(x, B, cums, lows, entering, None, rows_of_states, None, None, None)
+    launches.save_states(x, B, cums, lows, entering, rows_of_states, None, None, None)
     launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, rows, columns, dCB, dC)
     first, d_initial_state = states[-1, -1, 0].float(), torch.empty_like(entering[:, :, 0])
-    launches.walk_back(dy, C, cums, lows, leaving, None, rows_of_states, None, overlaps,
-                       d_initial_state)
+    launches.walk_back(dy, C, cums, lows, leaving, rows_of_states, None, overlaps, d_initial_state)
     overlaps[-1, -1, -1] = cums[-1, -1, -1].exp2() * (
         leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
     states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last

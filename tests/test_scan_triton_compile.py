@@ -100,9 +100,11 @@ HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_
         "hidden_states", "normed"}
 SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
 OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
+BY_TENSOR_CORES = {"conv_step": "wgmma", "scan_step": "mma.sync"}
 for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
-                                 ("scan_step", "fp32", 4), ("ssd_step", "fp32", 1),
-                                 ("add_rms_norm", "", 1), ("matvec", "", 1)):
+                                 ("scan_step", "fp32", 1), ("scan_step", "fp32", 4),
+                                 ("ssd_step", "fp32", 1), ("add_rms_norm", "", 1),
+                                 ("matvec", "", 1)):
     kernel = getattr(decode_kernels, kernel)
     for absent in (set(), OPTIONAL & set(kernel.arg_names)):
         constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
@@ -122,8 +124,8 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
                                   options={"num_warps": 4, "launch_pdl": True})
         ptx = compiled.asm["ptx"]
         assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
-        if sequences == 16 and not absent:
-            assert "wgmma" in ptx, "x_proj is not computed by tensor cores"
+        if sequences > 1 and not absent:
+            assert BY_TENSOR_CORES[kernel.__name__] in ptx, "not computed by tensor cores"
         if kernel.__name__ == "ssd_step":
             assert "ld.global.v4" in ptx, "the state is not loaded 16 bytes at a time"
             assert compiled.metadata.shared < 1024, "threads exchange the state"
@@ -147,19 +149,19 @@ OVER_HEADS = backward.read_gradients, backward.write_gradients
 STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
           backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
           backward.write_gradients: "write_stages"}
-NOT_ADDED_UP = {"entering_ptr", "spans_ptr", "last_ptr"}
+WALK_OPTIONAL = {"entering_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True,
-            across=1):
-    is_backward = kernel.fn.__module__ == backward.__name__
-    is_walk = kernel is backward.walk_states
+            across=1, is_backward=None):
+    if is_backward is None:
+        is_backward = kernel.fn.__module__ == backward.__name__
+    is_walk = kernel is backward.walk_states or kernel is forward.add_up and is_backward
     tiles = (choose_backward_tiles if is_backward else choose_tiles)(
         64, d_state, 4 if dtype == "fp32" else 2)
     constants = {"head_dim": 64, "d_state": d_state, "D_PER_HEAD": True, "CHUNK": tiles.chunk,
                  "N": tiles.states, "SLICE": tiles.slice, "BLOCK": tiles.block,
-                 "COLUMNS": tiles.columns if is_backward else 0, "ACROSS": across,
-                 "APART": is_backward and tiles.is_apart,
-                 "SOFTPLUS": True,
+                 "COLUMNS": tiles.columns if is_backward else tiles.states,
+                 "ACROSS": across, "APART": is_backward and tiles.is_apart, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
                  "TILES": 2, **dict.fromkeys(without)}
     names = kernel.arg_names
@@ -176,14 +178,18 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                           options={"num_warps": tiles.walk_warps if is_walk else tiles.warps})
 
 for kernel, d_state, options in (
-        (forward.sum_decays, 128, {"without": ()}), (forward.add_up, 128, {"without": ()}),
+        (forward.sum_decays, 128, {"without": ()}),
+        (forward.add_up, 128, {"without": (), "back": False}),
+        (forward.add_up, 256, {"without": (), "back": False}),
+        (forward.add_up, 128, {"without": (), "is_backward": True}),
+        (forward.add_up, 256, {"without": (), "is_backward": True}),
         (forward.carry, 128, {"without": ["initial_ptr"]}),
         (forward.walk, 64, {}), (forward.walk, 128, {}),
         (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
         (forward.walk, 256, {"without": ()}),
         (forward.walk, 128, {"dtype": "fp32"}), (forward.walk, 256, {"dtype": "fp32"}),
-        (backward.walk_states, 128, {"without": NOT_ADDED_UP}),
-        (backward.walk_states, 256, {"without": {"states_ptr", "overlaps_ptr", "last_ptr"}}),
+        (backward.walk_states, 128, {"without": WALK_OPTIONAL}),
+        (backward.walk_states, 256, {"without": ()}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 64, {"without": ()}),
         (backward.write_gradients, 128, {"without": (), "across": 2}),
@@ -203,13 +209,16 @@ for kernel, d_state, options in (
         texts = " ".join(at.text for at in instructions)
         assert "UTMALDG" in texts, "no tile is copied by a descriptor"
         assert "HGMMA" in texts, "no tensor core multiplies"
-        assert kernel is not backward.walk_states or "F2F." not in texts, "a slow conversion"
-for kernel, without in ((forward.walk, OPTIONAL), (backward.walk_states, NOT_ADDED_UP),
-                        (backward.read_gradients, ()), (backward.write_gradients, ())):
+        is_precise = kernel in (forward.add_up, backward.walk_states)
+        assert not is_precise or "F2F." not in texts, "a slow conversion"
+for kernel, without in ((forward.add_up, ()), (forward.walk, OPTIONAL),
+                        (backward.walk_states, WALK_OPTIONAL), (backward.read_gradients, ()),
+                        (backward.write_gradients, ())):
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
     compile(kernel, 128, without=without, capability=100)  # of a B200
 for kernel, d_state, without in (
-        (forward.walk, 128, ()), (backward.walk_states, 128, NOT_ADDED_UP),
+        (forward.add_up, 128, ()), (forward.add_up, 256, ()), (forward.walk, 128, ()),
+        (backward.walk_states, 128, WALK_OPTIONAL),
         (backward.read_gradients, 128, ()), (backward.read_gradients, 256, ()),
         (backward.write_gradients, 256, ())):
     compiled = compile(kernel, d_state, without=without, capability=120)

@@ -110,10 +110,10 @@ class _Block(torch.autograd.Function):
     @staticmethod
     def forward(ctx, u, dtype, options, *weights):
         u = u.to(dtype)
-        output, y = _forward(u, _converted(BlockWeights(*weights), dtype), options)
+        output, y, entering = _forward(u, _converted(BlockWeights(*weights), dtype), options)
         ctx.dtype = dtype
         ctx.options = options
-        ctx.save_for_backward(u, y, *weights)
+        ctx.save_for_backward(u, y, entering, *weights)
         return output
 
     @staticmethod
@@ -123,19 +123,21 @@ class _Block(torch.autograd.Function):
         return du, None, None, *d_weights
 
 
-def _forward(u: Tensor, weights: BlockWeights, options: Options) -> tuple[Tensor, Tensor]:
-    """The output, and y before its norm."""
+def _forward(u: Tensor, weights: BlockWeights,
+             options: Options) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The output, y before its norm, and the states that enter the splits of the scan."""
     z, conv_input, dt = linear(u, weights.in_proj).split_with_sizes(_branch_sizes(weights), -1)
     xBC = causal_conv1d.forward_pass(conv_input, weights.conv.squeeze(1), weights.conv_bias, None)
     x, B, C = _scan_inputs(xBC, weights, options)
-    y, _ = operator.forward_pass(x, dt, _A(weights), B, C, weights.D, None, weights.dt_bias, True,
-                                 None, None, False)
+    y, _, entering = operator.forward_and_entering(
+        x, dt, _A(weights), B, C, weights.D, None, weights.dt_bias, True, None, None, False)
     y = y.flatten(2)
-    return linear(gated_norm.forward_pass(y, z, weights.norm, *options), weights.out_proj), y
+    normed = gated_norm.forward_pass(y, z, weights.norm, *options)
+    return linear(normed, weights.out_proj), y, entering
 
 
 def _backward(dtype: torch.dtype, options: Options, d_output: Tensor, u: Tensor, y: Tensor,
-              *weights: Tensor | None) -> list[Tensor | None]:
+              entering: Tensor | None, *weights: Tensor | None) -> list[Tensor | None]:
     """The gradients of u and of all weights."""
     given, weights = BlockWeights(*weights), _converted(BlockWeights(*weights), dtype)
     sizes = _branch_sizes(weights)
@@ -158,7 +160,7 @@ def _backward(dtype: torch.dtype, options: Options, d_output: Tensor, u: Tensor,
     A = _A(weights)
     dA, dD, _, d_bias, _ = operator.backward_into(
         dx, d_dt, dB, dC, x, dt, A, B, C, weights.D, None, weights.dt_bias, True, None, None,
-        dy.view(x.shape), None)
+        entering, dy.view(x.shape), None)
     d_conv, d_conv_bias, _ = causal_conv1d.backward_into(
         d_conv_input, conv_input, conv, weights.conv_bias, None, d_xBC)
     du = d_projected @ weights.in_proj

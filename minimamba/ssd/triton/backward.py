@@ -53,7 +53,13 @@ import triton.language as tl
 
 from minimamba.scan.triton.lanes import sigmoid
 from minimamba.ssd.triton import forward
-from minimamba.ssd.triton.forward import PRECISION, describe, locate, state_tile
+from minimamba.ssd.triton.forward import (
+    PRECISION,
+    describe,
+    locate,
+    next_precise_state,
+    state_tile,
+)
 
 RUNTIME_SIZES = [*forward.RUNTIME_SIZES, "parts"]
 """Kernel arguments whose values don't trigger a new compilation."""
@@ -94,35 +100,28 @@ def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
 
 @triton.jit
 def describe_steps(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
-    """A descriptor of (batch · n_heads, chunks · CHUNK), for tiles (1, CHUNK)."""
+    """A descriptor of (batch · n_heads, chunks · CHUNK), for tiles (1, CHUNK).
+
+    Tiles in flight follow one another in shared memory, each from a multiple of 128 bytes: CHUNK
+    is 32 or more.
+    """
     length = chunks * CHUNK
     return tl.make_tensor_descriptor(ptr, [batch * n_heads, length], [length.to(tl.int64), 1],
                                      [1, CHUNK])
 
 
-@triton.jit
-def in_two(t, dtype: tl.constexpr):
-    """Two tensors of a half-precision dtype whose sum is t up to rounding the smaller one."""
-    if dtype == tl.bfloat16:  # its upper 16 bits: fewer instructions than to round and convert back
-        large = (t.to(tl.int32, bitcast=True) & -0x10000).to(tl.float32, bitcast=True)
-    else:
-        large = t.to(dtype).to(tl.float32)
-    return large.to(dtype), (t - large).to(dtype)
-
-
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, states_ptr, others_ptr,
+def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, others_ptr,
                 overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
                 splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
                 states_slot, states_row, head_dim: tl.constexpr, d_state: tl.constexpr,
                 ACROSS: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
                 COLUMNS: tl.constexpr, STAGES: tl.constexpr, BACK: tl.constexpr):
-    """Walk through a split: a program of grid (batch · heads · tiles of a state, splits).
+    """Write down the state before each chunk of a split, from the one that enters the split: a
+    program of grid (batch · heads · tiles of a state, splits).
 
-    With `states`, write down the state before each chunk, from the one that enters the split;
-    without, what the split adds to the state, and its span, as `add_up` does. If BACK, x and B are
-    dy and C, and the walk is from the last chunk to the first: each G takes the place of H, and the
-    gradient of the initial state goes to `last`.
+    If BACK, x and B are dy and C, and the walk is from the last chunk to the first: each G takes
+    the place of H, and the gradient of the initial state goes to `last`.
     """
     columns: tl.constexpr = N // COLUMNS
     features: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK * BLOCK
@@ -136,19 +135,16 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
     sum_tiles = describe_steps(cums_ptr if BACK else lows_ptr, batch, n_heads, chunks, CHUNK)
+    plane, state_tiles = describe_states(
+        states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
+        states_row, ACROSS, N, BLOCK, COLUMNS)
+    plane, entry, slot = place_state(plane, batch, sequence, head, ACROSS)
     row = (sequence * n_heads + head).to(tl.int64)
-    place = row * splits + split
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
-    span = 0.0
-    if states_ptr is not None:
-        plane, state_tiles = describe_states(
-            states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
-            states_row, ACROSS, N, BLOCK, COLUMNS)
-        plane, entry, slot = place_state(plane, batch, sequence, head, ACROSS)
-        if entering_ptr is not None:
-            offsets, exists = state_tile(place, p_first, n_first, head_dim, d_state, BLOCK,
-                                         COLUMNS)
-            state += tl.load(entering_ptr + offsets, exists, 0.0)
+    if entering_ptr is not None:
+        offsets, exists = state_tile(row * splits + split, p_first, n_first, head_dim, d_state,
+                                     BLOCK, COLUMNS)
+        state += tl.load(entering_ptr + offsets, exists, 0.0)
     end = tl.minimum((split + 1) * split_chunks, chunks)
     for walked in tl.range(split * split_chunks, end, num_stages=STAGES):
         chunk = walked
@@ -159,31 +155,17 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, state
         B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
         sums = sum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
-        if states_ptr is not None:
-            row_first = chunk * features + p_first
-            if BACK:
-                before = state_tiles.load([plane, entry, slot, row_first, n_first]).reshape(
-                    BLOCK, COLUMNS)
-                overlap = tl.sum(tl.sum(state * before.to(tl.float32), 1), 0) * tl.exp2(total)
-                tile = tl.program_id(0) % tiles
-                tl.store(overlaps_ptr + (row * chunks + chunk) * tiles + tile, overlap)
-            state_tiles.store([plane, entry, slot, row_first, n_first],
-                              state.to(x.dtype).reshape(1, 1, 1, BLOCK, COLUMNS))
-        weight = tl.exp2(sums if BACK else total - sums)
-        weighted = x.T.to(tl.float32) * weight[None, :]
-        state *= tl.exp2(total)
-        if x.dtype == tl.float32:
-            state = tl.dot(weighted, B, state, input_precision=PRECISION)
-        else:
-            large, small = in_two(weighted, x.dtype)
-            state = tl.dot(small, B, tl.dot(large, B, state))
-        span += total
-    if states_ptr is None:
-        offsets, exists = state_tile(place + 1, p_first, n_first, head_dim, d_state, BLOCK,
-                                     COLUMNS)
-        tl.store(entering_ptr + offsets, state, exists)
-        tl.store(spans_ptr + place, span)
-    elif last_ptr is not None and split == splits - 1:
+        row_first = chunk * features + p_first
+        if BACK:
+            before = state_tiles.load([plane, entry, slot, row_first, n_first]).reshape(
+                BLOCK, COLUMNS)
+            overlap = tl.sum(tl.sum(state * before.to(tl.float32), 1), 0) * tl.exp2(total)
+            tile = tl.program_id(0) % tiles
+            tl.store(overlaps_ptr + (row * chunks + chunk) * tiles + tile, overlap)
+        state_tiles.store([plane, entry, slot, row_first, n_first],
+                          state.to(x.dtype).reshape(1, 1, 1, BLOCK, COLUMNS))
+        state = next_precise_state(state, x, B, tl.exp2(sums if BACK else total - sums), total)
+    if last_ptr is not None and split == splits - 1:
         offsets, exists = state_tile(row, p_first, n_first, head_dim, d_state, BLOCK, COLUMNS)
         tl.store(last_ptr + offsets, state, exists)
 

@@ -93,11 +93,33 @@ def describe(ptr, batch, heads, length, features, sequence_stride, step_stride, 
 
 
 @triton.jit
+def in_two(t, dtype: tl.constexpr):
+    """Two tensors of a half-precision dtype whose sum is t up to rounding the smaller one."""
+    if dtype == tl.bfloat16:  # its upper 16 bits: fewer instructions than to round and convert back
+        large = (t.to(tl.int32, bitcast=True) & -0x10000).to(tl.float32, bitcast=True)
+    else:
+        large = t.to(dtype).to(tl.float32)
+    return large.to(dtype), (t - large).to(dtype)
+
+
+@triton.jit
 def next_state(state, x, B, low, total):
     """The state after a chunk, (head_dim, d_state), from the one before: what is left of it, and
     what the steps add."""
     weighted = (x.T.to(tl.float32) * tl.exp2(total - low)[None, :]).to(x.dtype)
     return tl.dot(weighted, B, state * tl.exp2(total), input_precision=PRECISION)
+
+
+@triton.jit
+def next_precise_state(state, x, B, weight, total):
+    """As `next_state`, from the weights of the steps, and in half precision with what the rounded
+    weighted x leaves out."""
+    weighted = x.T.to(tl.float32) * weight[None, :]
+    state *= tl.exp2(total)
+    if x.dtype == tl.float32:
+        return tl.dot(weighted, B, state, input_precision=PRECISION)
+    large, small = in_two(weighted, x.dtype)
+    return tl.dot(small, B, tl.dot(large, B, state))
 
 
 @triton.jit
@@ -121,28 +143,43 @@ def state_tile(row, p_first, n_first, head_dim, d_state, BLOCK: tl.constexpr, N:
 def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, length, n_heads,
            n_groups, chunks, split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step,
            B_group, head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
-           N: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
-    """Compute what a split adds to the state: a program of grid (batch · heads · blocks,
-    splits − 1)."""
-    sequence, head, group, p_first = locate(tl.program_id(0), n_heads, n_groups, head_dim, BLOCK)
+           N: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
+           BACK: tl.constexpr):
+    """Compute what a split adds to the state: a program of grid (batch · heads · blocks ·
+    N / COLUMNS, splits − 1).
+
+    If BACK, x and B are dy and C, and what a split adds is a gradient: that of the state before it.
+    The splits, and the chunks of each, are then counted from the end.
+    """
+    columns: tl.constexpr = N // COLUMNS
+    sequence, head, group, p_first = locate(tl.program_id(0) // columns, n_heads, n_groups,
+                                            head_dim, BLOCK)
+    n_first = tl.program_id(0) % columns * COLUMNS
     split = tl.program_id(1)
     x_tiles = describe(x_ptr, batch, n_heads, length, head_dim, x_sequence, x_step, x_head, CHUNK,
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
-                       N)
+                       COLUMNS)
     row = (sequence * n_heads + head).to(tl.int64)
-    state = tl.zeros((BLOCK, N), tl.float32)
+    state = tl.zeros((BLOCK, COLUMNS), tl.float32)
     span = 0.0
-    for chunk in tl.range(split * split_chunks, (split + 1) * split_chunks, num_stages=STAGES):
+    for walked in tl.range(split * split_chunks, (split + 1) * split_chunks, num_stages=STAGES):
+        chunk = walked
+        if BACK:
+            chunk = chunks - 1 - walked
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-        B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, N)
+        B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
         steps = row * chunks * CHUNK + t + tl.arange(0, CHUNK)
         total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
-        state = next_state(state, x, B, tl.load(lows_ptr + steps), total)
+        if BACK:
+            weight = tl.exp2(tl.load(cums_ptr + steps))
+        else:
+            weight = tl.exp2(total - tl.load(lows_ptr + steps))
+        state = next_precise_state(state, x, B, weight, total)
         span += total
     place = row * splits + split
-    offsets, exists = state_tile(place + 1, p_first, 0, head_dim, d_state, BLOCK, N)
+    offsets, exists = state_tile(place + 1, p_first, n_first, head_dim, d_state, BLOCK, COLUMNS)
     tl.store(entering_ptr + offsets, state, exists)
     tl.store(spans_ptr + place, span)
 

@@ -1,8 +1,9 @@
 """Mamba-2's scan by Triton kernels: what they take, allocation, launches, and the operator.
 
 `plan.py` says how the work is divided; `forward.py` and `backward.py` hold the kernels. The forward
-pass saves nothing for the backward pass but its arguments: the states before all chunks, larger
-than x by a factor of d_state / chunk, exist during the backward pass only.
+pass saves nothing for the backward pass but its arguments and, of several splits, the states that
+enter these: the states before all chunks, larger than x by a factor of d_state / chunk, exist
+during the backward pass only.
 """
 
 from functools import lru_cache
@@ -155,17 +156,34 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     Returns:
         What `scan` returns.
     """
-    y, final_state, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-                             needs_final_state)
-    return y, final_state
+    return forward_and_entering(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+                                needs_final_state)[:2]
+
+
+def forward_and_entering(*inputs) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run the kernels.
+
+    Args:
+        *inputs: what `forward_pass` takes.
+
+    Returns:
+        What `scan` returns; and the states that enter the splits, (batch, n_heads, splits,
+        head_dim, d_state), for the backward pass, or None if there is one split.
+    """
+    y, final_state, entering, *_ = _run(*inputs)
+    return y, final_state, entering
 
 
 def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
          initial_state: Tensor | None, seq_idx: Tensor | None, needs_final_state: bool,
-         d_out: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+         entering: Tensor | None = None, d_out: Tensor | None = None
+         ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Run the forward kernels: for y and the final state, or, if d_out, the gradient of y after its
-    gate, is given, for the gradients of z, of y before the gate, and of D by chunk."""
+    gate, is given, for the gradients of z, of y before the gate, and of D by chunk.
+
+    The states that enter the splits are the third result, and computed unless they are given.
+    """
     x, B, C, z, d_out = (_addressable(t) for t in (x, B, C, z, d_out))
     A, D, dt_bias, initial_state = (
         t if t is None else t.contiguous() for t in (A, D, dt_bias, initial_state))
@@ -182,8 +200,7 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
         _lend_memory_to_triton()
     cums, lows = A.new_empty(2, shape.batch, shape.n_heads, plan.chunks * plan.tiles.chunk)
     launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, None)
-    entering = initial_state
-    if plan.splits > 1:
+    if plan.splits > 1 and entering is None:
         entering = A.new_empty(shape.batch, shape.n_heads, plan.splits, shape.head_dim,
                                shape.d_state)
         spans = A.new_empty(shape.batch, shape.n_heads, plan.splits)
@@ -194,9 +211,9 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
     dD = None
     if d_out is not None and D is not None:
         dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
-    launches.walk(x, B, C, D, z, cums, lows, entering, y,
+    launches.walk(x, B, C, D, z, cums, lows, initial_state if entering is None else entering, y,
                   final_state if needs_final_state else None, d_out, dy, dD)
-    return y.contiguous(), final_state, dy, dD
+    return y.contiguous(), final_state, entering, dy, dD
 
 
 @lru_cache(maxsize=LAUNCHES)
@@ -211,7 +228,7 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
         **_constants(shape, plan, dt_softplus, D_axes),
         **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
     walk = {**constants, "STAGES": tiles.stages}
-    add_up = {**constants, "STAGES": tiles.pass_stages}
+    add_up = {**constants, "COLUMNS": tiles.states, "STAGES": tiles.pass_stages, "BACK": False}
     rows = shape.batch * shape.n_heads
     return _Forward(
         plan,
@@ -228,12 +245,13 @@ class _Backward(NamedTuple):
 
     sum_decays: Launcher
     add_up: Launcher
-    """Launched if there is more than one split; and so are `carry`, `add_up_back` and
-    `carry_back`."""
+    """Launched if there is more than one split, and the forward pass has not computed the states
+    that enter these; and so is `carry`."""
     carry: Launcher
     save_states: Launcher
     read: Launcher
     add_up_back: Launcher
+    """Launched if there is more than one split; and so is `carry_back`."""
     carry_back: Launcher
     walk_back: Launcher
     write: Launcher
@@ -242,8 +260,8 @@ class _Backward(NamedTuple):
 
 def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                   z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
-                  initial_state: Tensor | None, seq_idx: Tensor | None, d_out: Tensor,
-                  d_final_state: Tensor | None) -> list[Tensor]:
+                  initial_state: Tensor | None, seq_idx: Tensor | None, entering: Tensor | None,
+                  d_out: Tensor, d_final_state: Tensor | None) -> list[Tensor]:
     """Compute the gradients of `forward_pass`.
 
     Args:
@@ -259,6 +277,7 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
+        entering: the states that enter the splits, if the forward pass has kept them; or None.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), that of the final state; zeros if None.
 
@@ -270,15 +289,15 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
                         for t in (x, dt, B, C))
     dA, dD, dz, d_bias, d_initial_state = backward_into(
         dx, d_dt, dB, dC, x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-        d_out, d_final_state)
+        entering, d_out, d_final_state)
     return [dx, d_dt, dA, dB, dC, dD, dz, d_bias, d_initial_state]
 
 
 def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, dt: Tensor,
                   A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
                   dt_bias: Tensor | None, dt_softplus: bool, initial_state: Tensor | None,
-                  seq_idx: Tensor | None, d_out: Tensor, d_final_state: Tensor | None
-                  ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+                  seq_idx: Tensor | None, entering: Tensor | None, d_out: Tensor,
+                  d_final_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Compute the gradients as `backward_pass` does, and write those of x, dt, B and C to given
     tensors, which may be slices of others.
 
@@ -298,6 +317,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
+        entering: the states that enter the splits, if the forward pass has kept them; or None.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), or None.
 
@@ -308,8 +328,8 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     per_head = D is None or D.ndim == 1
     dz, dD = A.new_empty(0), A.new_empty(0)
     if z is not None:
-        dz, _, d_out, by_chunk = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state,
-                                      seq_idx, False, d_out)
+        dz, _, entering, d_out, by_chunk = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus,
+                                                initial_state, seq_idx, False, entering, d_out)
         dD = dD if D is None else by_chunk.sum((0, 2, 3) if per_head else (0, 2))
     x, B, C, dy = (_addressable(t) for t in (x, B, C, d_out))
     A, D, dt_bias, initial_state, d_final_state = (
@@ -344,19 +364,21 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
             return first
         entering = A.new_empty(batch, n_heads, plan.splits, head_dim, d_state)
         spans = A.new_empty(batch, n_heads, plan.splits)
-        add_up(x, B, cums, lows, entering, spans, None, None, None, None)
+        add_up(x, B, cums, lows, entering, spans)
         carry(entering, spans, first)
         return entering
 
-    entering = carried(launches.add_up, launches.carry, x, B, initial_state)
-    launches.save_states(x, B, cums, lows, entering, None, states, others, None, None)
+    forward_plan = choose_plan(shape, x.element_size(), multiprocessors_of(x.device))
+    if entering is None or plan.split_steps != forward_plan.split_steps:
+        entering = carried(launches.add_up, launches.carry, x, B, initial_state)
+    launches.save_states(x, B, cums, lows, entering, states, others, None, None)
     rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
     dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
     launches.read(x, B, C, dy, cums, deltas, states, others, rows, columns, dCB, dC_written)
     overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
     d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
-    launches.walk_back(dy, C, cums, lows, leaving, None, states, others, overlaps,
+    launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
                        None if initial_state is None else d_initial_state)
     needs_dD = D is not None and z is None
     if needs_dD:
@@ -411,9 +433,9 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
-    forth = {**constants, "STAGES": tiles.walk_stages, "BACK": False}
+    forth = {**constants, "BACK": False}
     _, _, _, C, _, dy, *_ = strides
-    back = {**forth, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
+    back = {**constants, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
     by_heads = shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1
     by_group = shape.batch * plan.chunks * shape.n_groups * plan.parts, 1, 1
     rows = shape.batch * shape.n_heads
@@ -421,16 +443,19 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     walk = rows * plan.state_tiles, plan.splits, 1
     by_state = rows, -(-constants["SIZE"] // WIDTH), 1
 
-    def walker(grid: tuple[int, int, int], constants: dict) -> Launcher:
-        return Launcher(backward.walk_states, grid, constants, num_warps=tiles.walk_warps)
+    def adder(constants: dict) -> Launcher:
+        return Launcher(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
+                        num_warps=tiles.walk_warps)
+
+    def walker(constants: dict) -> Launcher:
+        return Launcher(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
+                        num_warps=tiles.walk_warps)
 
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
-        walker(all_but_one, forth), Launcher(forward.carry, by_state, constants),
-        walker(walk, forth),
+        adder(forth), Launcher(forward.carry, by_state, constants), walker(forth),
         Launcher(backward.read_gradients, by_group, read, num_warps=tiles.warps),
-        walker(all_but_one, back), Launcher(forward.carry, by_state, constants),
-        walker(walk, back),
+        adder(back), Launcher(forward.carry, by_state, constants), walker(back),
         Launcher(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         Launcher(backward.step_gradients, by_heads, constants))
 
@@ -463,19 +488,20 @@ def _named_strides(names: tuple[str, ...], strides: tuple[tuple[int, ...] | None
 
 def _save(ctx, inputs, output):
     *tensors, dt_softplus, initial_state, seq_idx, _ = inputs
-    ctx.save_for_backward(*tensors, initial_state, seq_idx)
+    entering = output[2] if len(output) == 3 else None  # the operator does not return it
+    ctx.save_for_backward(*tensors, initial_state, seq_idx, entering)
     ctx.dt_softplus = dt_softplus
     ctx.set_materialize_grads(False)
 
 
 def _gradients(backward, ctx, d_out, d_final_state):
-    *inputs, initial_state, seq_idx = ctx.saved_tensors
+    *inputs, initial_state, seq_idx, entering = ctx.saved_tensors
     x, _, _, _, _, D, z, dt_bias = inputs
     d_out = torch.zeros_like(x) if d_out is None else d_out
     if d_final_state is not None and d_final_state.shape[0] == 0:
         d_final_state = None  # it wasn't needed
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.dt_softplus, initial_state, seq_idx, d_out, d_final_state)
+        *inputs, ctx.dt_softplus, initial_state, seq_idx, entering, d_out, d_final_state)
     dD, dz, d_bias, d_initial_state = (
         None if given is None else gradient for gradient, given
         in zip((dD, dz, d_bias, d_initial_state), (D, z, dt_bias, initial_state), strict=True))
@@ -488,8 +514,8 @@ def _fake(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, ne
             A.new_empty(batch if needs_final_state else 0, n_heads, head_dim, B.shape[3]))
 
 
-def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, d_out,
-                   d_final_state):
+def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, entering,
+                   d_out, d_final_state):
     x, dt, A, B, C, D, z, initial_state = (
         A.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
         for t in (x, dt, A, B, C, D, z, initial_state))
@@ -497,7 +523,8 @@ def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, se
 
 
 _apply = differentiable("ssd", forward_pass, backward_pass, save=_save, gradients=_gradients,
-                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD)
+                        fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2,
+                        eager_forward=forward_and_entering)
 
 
 def _addressable(t: Tensor | None) -> Tensor | None:

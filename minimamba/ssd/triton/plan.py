@@ -96,8 +96,10 @@ class BackwardTiles(NamedTuple):
     write_stages: int
     """Blocks of heads whose tensors `write_gradients` has in shared memory."""
     walk_warps: int
+    """Of `walk_states`, and of `add_up` for it."""
     walk_stages: int
-    """Of `walk_states`."""
+    pass_stages: int
+    """Of `add_up`, which needs fewer tensors."""
 
 
 class BackwardPlan(NamedTuple):
@@ -117,6 +119,11 @@ class BackwardPlan(NamedTuple):
     """Heads across whose gradients of x, before they are written, is the state of the first of
     them; None if all states are apart from these."""
 
+    @property
+    def split_steps(self) -> int:
+        """Steps of a split."""
+        return self.split_chunks * self.tiles.chunk
+
 
 class Plan(NamedTuple):
     """How the work is divided."""
@@ -128,6 +135,11 @@ class Plan(NamedTuple):
     """Chunks of the length; the last may have fewer steps."""
     split_chunks: int
     splits: int
+
+    @property
+    def split_steps(self) -> int:
+        """Steps of a split."""
+        return self.split_chunks * self.tiles.chunk
 
 
 def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
@@ -147,8 +159,8 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
             return Tiles(16, 16, states, 32, 4, 1, 1)
         return Tiles(32, min(features, 32), states, states, 8, 1, 1)
     if states > 128:
-        return Tiles(16, min(features, 64), states, states, 4, 3, 3)
-    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3, 3)
+        return Tiles(16, min(features, 64), states, states, 4, 3, 4)
+    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3, 4)
 
 
 @lru_cache
@@ -205,18 +217,21 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     features, states = _filled_up(head_dim), _filled_up(d_state)
     if itemsize == 4:
         return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
-                             4, 2, 2, 4, 2)
+                             4, 2, 2, 4, 2, 2)
     if states > 128:  # the tensors of a third head would not fit on an RTX 50
-        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 2, 4, 3)
+        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 2, 4, 3, 4)
     write_stages = 2 if states > 64 else 3  # as many as leave room for two programs
     return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 3, write_stages,
-                         4, 3)
+                         4, 3, 4)
 
 
 @lru_cache
 def choose_backward_plan(shape: SSDShape, itemsize: int,
                          multiprocessors: int | None) -> BackwardPlan:
     """Choose the numbers of splits and parts with which the backward pass should end first.
+
+    If the forward pass has several splits, the backward pass takes the same, since it then needn't
+    compute the states that enter them, which is faster than any other number of splits.
 
     Args:
         shape: sizes of the scan.
@@ -229,10 +244,16 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
         return make_backward_plan(shape, tiles, chunks, 1)
     blocks = -(-shape.head_dim // tiles.block)
     rows = shape.batch * shape.n_heads * blocks
-    tiles = tiles._replace(columns=_choose_columns(rows, tiles, multiprocessors))
-    walks = rows * (tiles.states // tiles.columns)
-    split_chunks = _choose_split_chunks(
-        walks, chunks, multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps, WALK_PASS_COST)
+    split_chunks, rest = divmod(choose_plan(shape, itemsize, multiprocessors).split_steps,
+                                tiles.chunk)
+    if rest or split_chunks >= chunks:  # of no use, or one split
+        tiles = tiles._replace(columns=_choose_columns(rows, tiles, multiprocessors))
+        walks = rows * (tiles.states // tiles.columns)
+        that_fit = multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps
+        split_chunks = _choose_split_chunks(walks, chunks, that_fit, WALK_PASS_COST)
+    else:
+        walks = rows * -(-chunks // split_chunks)
+        tiles = tiles._replace(columns=_choose_columns(walks, tiles, multiprocessors))
     programs = shape.batch * chunks * shape.n_groups
     that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
     of_group = shape.n_heads // shape.n_groups * blocks
@@ -242,12 +263,12 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
     return make_backward_plan(shape, tiles, split_chunks, parts)
 
 
-def _choose_columns(rows: int, tiles: BackwardTiles, multiprocessors: int) -> int:
+def _choose_columns(walks: int, tiles: BackwardTiles, multiprocessors: int) -> int:
     """Choose the widest tiles of a state, at least NARROWEST, that fill the GPU with programs; the
     widest of all if none does, since then the splits of the length fill it."""
     columns = tiles.columns
     while columns >= NARROWEST:
-        if rows * (tiles.states // columns) >= WALKS_THAT_FILL * multiprocessors:
+        if walks * (tiles.states // columns) >= WALKS_THAT_FILL * multiprocessors:
             return columns
         columns //= 2
     return tiles.columns
