@@ -462,7 +462,8 @@ def test_backward_plan_splits_length_and_heads_only_to_fill_the_gpu(shape):
 
 @pytest.mark.parametrize(("shape", "itemsize"), [
     (SSDShape(1, 65536, 24, 64, 1, 128), 2), (SSDShape(1, 65536, 24, 64, 1, 64), 2),
-    (SSDShape(1, 2048, 80, 64, 1, 128), 2), (SSDShape(1, 4096, 24, 64, 1, 128), 4)])
+    (SSDShape(1, 2048, 80, 64, 1, 128), 2), (SSDShape(1, 4096, 24, 64, 1, 128), 4),
+    (SSDShape(1, 65536, 24, 64, 1, 256), 2), (SSDShape(1, 65536, 24, 64, 1, 128), 4)])
 def test_both_passes_have_the_same_splits(shape, itemsize):
     """Or the backward pass would compute the states that enter them again."""
     plan = choose_plan(shape, itemsize, H100_MULTIPROCESSORS)

@@ -1,9 +1,11 @@
 """The backward kernels: `walk_states` forward, `read_gradients`, `walk_states` back,
 `write_gradients`, `step_gradients`.
 
-The forward pass saves nothing; the sums of decays and the states are computed again. With H the
-state before a chunk, G the gradient of the one after it, dy that of y (before gate), and for one
-head, in the notation of `forward.py`,
+The forward pass saves the states that enter the splits, if there are several; the sums of decays
+and the states before all chunks are computed again. `add_up` and `carry` of the forward kernels
+compute the gradients that enter the splits, from the last step to the first; and the states, where
+this pass has other splits. With H the state before a chunk, G the gradient of the one after it, dy
+that of y (before gate), and for one head, in the notation of `forward.py`,
 
     dC_t = Σ_s≤t Δ_s L_ts ⟨dy_t, x_s⟩ B_s + 2^cum_t Hᵀ dy_t             L_ts = 2^(cum_t − cum_s)
     dx_s = Δ_s u_s + D dy_s,    u_s = Σ_t≥s L_ts ⟨C_t, B_s⟩ dy_t + 2^(total − cum_s) G B_s

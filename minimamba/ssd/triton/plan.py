@@ -27,8 +27,10 @@ SMALLEST = 16
 """Rows or columns of the smallest matrix that `tl.dot` multiplies."""
 WARPS_THAT_FIT = 8
 """Warps on a multiprocessor whose lanes use all the registers that they can address."""
-PASS_COST = 0.35
+PASS_COST = 0.45
 """Time of the pass before `walk`, as a fraction of its own."""
+MANY_CHUNKS = 8
+"""Chunks of a split from which on one more costs little."""
 PASS_CHUNKS = 2
 """Chunks that `walk` could compute while that pass is launched."""
 WALK_WARPS_THAT_FIT = 16
@@ -167,6 +169,8 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
 def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> Plan:
     """Choose the number of splits with which `walk` should end first.
 
+    Long splits are of whole chunks of the backward pass, so that this can have the same.
+
     Args:
         shape: sizes of the scan.
         itemsize: bytes of an element of x.
@@ -179,7 +183,12 @@ def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> 
         return make_plan(shape, tiles, chunks)
     programs = shape.batch * shape.n_heads * -(-shape.head_dim // tiles.block)
     that_fit = multiprocessors * WARPS_THAT_FIT // tiles.warps
-    return make_plan(shape, tiles, _choose_split_chunks(programs, chunks, that_fit, PASS_COST))
+    split_chunks = _choose_split_chunks(programs, chunks, that_fit, PASS_COST)
+    backward_chunk = choose_backward_tiles(shape.head_dim, shape.d_state, itemsize).chunk
+    of_backward = backward_chunk // tiles.chunk
+    if split_chunks >= MANY_CHUNKS * of_backward:
+        split_chunks = -(-split_chunks // of_backward) * of_backward
+    return make_plan(shape, tiles, split_chunks)
 
 
 def _choose_split_chunks(programs: int, chunks: int, that_fit: int, pass_cost: float) -> int:
