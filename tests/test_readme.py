@@ -260,6 +260,15 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert (int(moved / 1e7), round(1e3 * moved / 4.3e12, 1)) == (85, 0.2)
     assert round(results("fused_scan")["bandwidth"]["HBM"] / 1e12, 1) == 4.3
 
+    assert "That takes 58 µs there, and 181 µs with 80 heads." in text
+    assert "would take 0.35 and 0.37 of the official time, in place of 0.40 and 0.43" in text
+    for row, us, ratios in zip(results("ssd")["rows"], (58, 181), ([0.35, 0.4], [0.37, 0.43]),
+                               strict=False):
+        name, again = row["ours"]["kernels"][3]
+        ours, official = (row[who]["both"]["gpu"] for who in ("ours", "official"))
+        assert (name, round(again)) == ("walk_states", us)
+        assert [round((ours - saved) / official, 2) for saved in (again / 1e3, 0)] == ratios
+
     largest = results("ssd")["rows"][-1]
     assert largest["shape"] == [8, 2048, 24, 64, 256]
     assert "With d_state 256 the states are four times as large as x. With x, dy and dx" in text
