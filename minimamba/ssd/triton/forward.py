@@ -112,8 +112,8 @@ def next_state(state, x, B, low, total):
 
 @triton.jit
 def next_precise_state(state, x, B, weight, total):
-    """As `next_state`, from the weights of the steps, and in half precision with what the rounded
-    weighted x leaves out."""
+    """The state after a chunk, from the one before and the weights of the steps. In half precision,
+    what rounding leaves out of the weighted x is added, too."""
     weighted = x.T.to(tl.float32) * weight[None, :]
     state *= tl.exp2(total)
     if x.dtype == tl.float32:
