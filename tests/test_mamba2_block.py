@@ -8,6 +8,7 @@ from minimamba.nn import Mamba2
 from minimamba.ops import causal_conv1d, gated_norm
 from minimamba.ops import mamba2_block as fused
 from minimamba.scan import why_not
+from minimamba.ssd.triton import operator, plan
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -66,6 +67,50 @@ def test_output_and_all_gradients_are_those_of_the_single_steps(is_fused, option
     for one, other in zip(given, expected, strict=True):
         assert one.shape == other.shape
         assert (one - other).norm() <= TOLERANCE * other.norm()
+
+
+def test_a_long_scan_in_splits_gives_the_same(is_fused, monkeypatch):
+    """Of 64 steps each in both passes, so that the states that enter them are kept."""
+    monkeypatch.setattr(operator, "choose_plan", lambda shape, *_: plan.make_plan(
+        shape, plan.choose_tiles(shape.head_dim, shape.d_state, 4), 2))
+    monkeypatch.setattr(operator, "choose_backward_plan", lambda shape, *_: (
+        plan.make_backward_plan(
+            shape, plan.choose_backward_tiles(shape.head_dim, shape.d_state, 4), 1, 1)))
+    made, kept = block(), []
+    made.A_log.data -= 3                                    # so that states reach other splits
+    forward = operator.forward_and_entering
+    monkeypatch.setattr(operator, "forward_and_entering", lambda *inputs: (
+        kept.append(forward(*inputs)) or kept[-1]))
+    given = output_and_gradients(made, inputs(150))
+    monkeypatch.undo()
+    expected = output_and_gradients(made.to(F64), inputs(150, F64))
+    assert is_fused[0]
+    assert [entering.shape[2] for *_, entering in kept] == [3]
+    for one, other in zip(given, expected, strict=True):
+        assert (one - other).norm() <= TOLERANCE * other.norm()
+
+
+def test_states_wait_in_gradients_that_are_a_slice(is_fused, monkeypatch):
+    """That of x is a slice of the one of x, B and C together."""
+    across = []
+
+    def tiny(shape, *_):
+        states = plan.choose_backward_tiles(shape.head_dim, shape.d_state, 2).states
+        tiles = plan.BackwardTiles(16, 16, states, states, states, False, 4, 2, 2, 4, 2, 2)
+        chosen = plan.make_backward_plan(shape, tiles, 4, 1)
+        across.append(chosen.across)
+        return chosen
+
+    monkeypatch.setattr(operator, "choose_backward_plan", tiny)
+    torch.manual_seed(0)
+    made = Mamba2(8, d_state=32, headdim=16, expand=8).to(DEVICE, torch.float16)  # four heads
+    u = randn(2, 64, 8)
+    given = output_and_gradients(made, u.to(DEVICE, torch.float16))
+    expected = output_and_gradients(made.to(F64), u.to(DEVICE, F64))
+    assert is_fused == [True, False]
+    assert across == [2]
+    for one, other in zip(given, expected, strict=True):
+        assert (one - other).norm() <= 4 * HALF_TOLERANCE * other.norm()
 
 
 def test_under_autocast_results_are_those_of_the_single_steps_to_rounding(is_fused):

@@ -85,10 +85,11 @@ for kernel in (triton_minimal.forward_kernel, triton_minimal.backward_kernel):
 """
 
 COMPILE_DECODING = """
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from minimamba.ops import decode_kernels
+from minimamba.ops import decode, decode_kernels
 
 STRIDES = {"x_channel", "dt_channel", "B_state", "C_state", "z_channel"}
 OWN = {"add_rms_norm": {"BLOCK": 1024}, "ssd_step": {"d_state": 128, "N": 128, "BLOCK": 8}}
@@ -101,6 +102,21 @@ HALF = {"x", "weight", "bias", "conv_state", "y", "x_proj", "z", "dt_bias", "dt_
 SINGLE = {"projected", "dt", "A_log", "B", "C", "D", "ssm_state", "residual", "total"}
 OPTIONAL = {"bias", "x_proj", "projected", "z", "dt_weight"}
 BY_TENSOR_CORES = {"conv_step": "wgmma", "scan_step": "mma.sync"}
+
+def compile(kernel, constants, state="bf16", half="bf16", capability=90, warps=4):
+    types = dict.fromkeys(HALF, f"*{half}") | dict.fromkeys(SINGLE, "*fp32") | {
+        "new_state": f"*{state}", "epsilon": "fp32", "dt_min": "fp32", "dt_max": "fp32"}
+    if kernel.__name__ == "ssd_step":
+        types |= dict.fromkeys(("dt", "B", "C"), "*bf16")
+    signature = {name: "constexpr" if name in constants else types.get(name, "i32")
+                 for name in kernel.arg_names}
+    constants = {name: constants[name] for name in kernel.arg_names if name in constants}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names)
+               if signature[name] not in ("constexpr", "fp32") and name != "batch"}
+    return triton.compile(ASTSource(kernel, signature, constants, aligned),
+                          target=GPUTarget("cuda", capability, 32),
+                          options={"num_warps": warps, "launch_pdl": capability >= 90})
+
 for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16", 16),
                                  ("scan_step", "fp32", 1), ("scan_step", "fp32", 4),
                                  ("ssd_step", "fp32", 1), ("add_rms_norm", "", 1),
@@ -110,18 +126,7 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
         constants = SIZES | {"SEQUENCES": sequences} | dict.fromkeys(absent)
         constants |= {"features": 0, "dt_rank": 0} if absent else {}
         constants |= OWN.get(kernel.__name__, {})
-        types = dict.fromkeys(HALF, "*bf16") | dict.fromkeys(SINGLE, "*fp32") | {
-            "new_state": f"*{state}", "epsilon": "fp32", "dt_min": "fp32", "dt_max": "fp32"}
-        if kernel.__name__ == "ssd_step":
-            types |= dict.fromkeys(("dt", "B", "C"), "*bf16")
-        signature = {name: "constexpr" if name in constants else types.get(name, "i32")
-                     for name in kernel.arg_names}
-        constants = {name: constants[name] for name in kernel.arg_names if name in constants}
-        aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(kernel.arg_names)
-                   if signature[name] not in ("constexpr", "fp32") and name != "batch"}
-        compiled = triton.compile(ASTSource(kernel, signature, constants, aligned),
-                                  target=GPUTarget("cuda", 90, 32),
-                                  options={"num_warps": 4, "launch_pdl": True})
+        compiled = compile(kernel, constants, state)
         ptx = compiled.asm["ptx"]
         assert ptx.index("griddepcontrol.wait") < ptx.index("griddepcontrol.launch_dependents")
         if sequences > 1 and not absent:
@@ -129,6 +134,17 @@ for kernel, state, sequences in (("conv_step", "bf16", 1), ("conv_step", "bf16",
         if kernel.__name__ == "ssd_step":
             assert "ld.global.v4" in ptx, "the state is not loaded 16 bytes at a time"
             assert compiled.metadata.shared < 1024, "threads exchange the state"
+for half, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+    for features, dt_rank in ((80, 48), (192, 160)):  # of the smallest and the largest model
+        tile = decode._conv_tile(128, features, dtype)
+        tiles = {"SEQUENCES": tile.sequences, "BLOCK": tile.channels, "OVERLAP": False,
+                 "features": features, "dt_rank": dt_rank}
+        compiled = compile(decode_kernels.conv_step, SIZES | tiles, half, half, 120, tile.warps)
+        assert compiled.metadata.shared <= 99 * 1024, "bytes of a program on an RTX 50"
+tile = decode.SCAN_TILES[64]
+tiles = {"SEQUENCES": tile.sequences, "BLOCK": tile.channels, "PARTS": 8, "OVERLAP": False}
+compiled = compile(decode_kernels.scan_step, SIZES | tiles, "fp32", "bf16", 120, tile.warps)
+assert compiled.metadata.shared <= 99 * 1024
 """
 
 COMPILE_SSD = """

@@ -270,9 +270,39 @@ def tiny_backward_tiles(request, monkeypatch):
 @pytest.mark.usefixtures("nothing_is_left_unwritten")
 def test_states_wait_where_gradients_of_x_will_be(tiny_backward_tiles, n_heads, d_state, length,
                                                   across):
-    check(inputs(length, n_heads=n_heads, head_dim=16, d_state=d_state, dtype=torch.float16),
-          tolerance=2e-3)
+    check(inputs(length, batch=2, n_heads=n_heads, head_dim=16, d_state=d_state,
+                 dtype=torch.float16), tolerance=2e-3)
     assert tiny_backward_tiles == [across]
+
+
+@pytest.mark.parametrize("farthest", [0, operator.FARTHEST])
+def test_states_have_memory_of_their_own_where_others_are_too_far_apart(monkeypatch, farthest):
+    monkeypatch.setattr(operator, "FARTHEST", farthest)
+    dx = torch.empty(1, 128, 2, 64, dtype=torch.float16)
+    plan = make_backward_plan(SSDShape(1, 128, 2, 64, 1, 128), choose_backward_tiles(64, 128, 2),
+                              2, 1)
+    plan, states, others = operator._room_for_states(plan, dx)
+    if farthest:
+        assert (plan.across, states.data_ptr()) == (2, dx.data_ptr())
+        assert others.shape == dx.shape
+    else:
+        assert (plan.across, states.shape, others) == (None, (1, 2, 128, 128), None)
+
+
+@pytest.mark.usefixtures("splits_of_two_chunks")
+@pytest.mark.parametrize(("d_state", "is_kept"), [(7, True), (120, False)])
+def test_states_that_enter_splits_are_kept_where_they_are_small(d_state, is_kept):
+    given = inputs(300, options=(), d_state=d_state, dtype=torch.float16)
+    *_, entering = operator.forward_and_entering(
+        *(given[name] for name in ("x", "dt", "A", "B", "C")), None, None, None, True, None, None,
+        False)
+    assert (entering is not None) == is_kept
+    leaves = {name: t.requires_grad_() for name, t in given.items()}
+    y, _ = run(leaves)
+    first, second = (torch.autograd.grad(y.sum(), list(leaves.values()), retain_graph=True)
+                     for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_states_don_t_wait_where_another_program_writes():
@@ -334,10 +364,10 @@ def test_kernels_launched(request, monkeypatch, is_split, dtype, options):
         differentiate(inputs(150, options=options, dtype=dtype))
     before = ("add_up", "carry")
     before_back = ("add_up_back", "carry_back")
-    again = [name for name in FORWARD if name not in before] if options else []
-    # In float32, the splits of the backward pass are others.
+    # In float32, the splits of the backward pass are others, and nothing is kept for it.
     known = before if dtype == torch.float16 else ()
-    wanted = [*FORWARD, *again, *(name for name in BACKWARD if name not in known)]
+    again = [*(FORWARD if options else []), *BACKWARD]
+    wanted = [*FORWARD, *(name for name in again if name not in known)]
     assert [names[launcher] for launcher in launched] == [
         name for name in wanted if is_split or name not in (*before, *before_back)]
 

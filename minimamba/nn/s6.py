@@ -239,8 +239,8 @@ class SelectiveSSM(nn.Module):
     def _can_fold_projections(self, x: Tensor) -> bool:
         """Say whether the kernels of a step may multiply by x_proj and dt_proj for this input, and
         all of Δ_low, B and C come from x_proj."""
-        return (decode.can_fold_projections(len(x), self.d_state)
-                and self.dt_proj is not None and all(self._split_sizes)
+        return (self.dt_proj is not None and all(self._split_sizes)
+                and decode.can_fold_projections(x, sum(self._split_sizes), self.d_state)
                 and is_plain(self.x_proj) and is_plain(self.dt_proj)
                 and self.x_proj.weight.dtype == self.dt_proj.weight.dtype == x.dtype
                 and not torch.is_autocast_enabled(self.x_proj.weight.device.type))

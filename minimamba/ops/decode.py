@@ -28,11 +28,16 @@ class Tile(NamedTuple):
 # For the 130M model on an H200, the fastest of some ten each at batch sizes 1, 32 and 128.
 CONV_TILES = {1: Tile(1, 64, 4), 8: Tile(16, 64, 4), 32: Tile(32, 64, 4), 64: Tile(16, 256, 8)}
 """The tiles of `conv_step`, by the smallest batch that they are for: of one sequence each, or of a
-multiple of 16, for tensor cores."""
+multiple of 16, for tensor cores. Fewer channels where x_proj's weight would not fit."""
+MAX_WEIGHT_BYTES = 64 * 1024
+"""Bytes of x_proj's weight that a program of `conv_step` has at once."""
 SCAN_TILES = {1: Tile(1, 32, 4), 8: Tile(1, 32, 1), 64: Tile(4, 64, 2)}
-"""The tiles of `scan_step`. Those of several sequences are for up to MAX_TILE_STATES states per
-channel."""
+"""The tiles of `scan_step`. Those of several sequences are for half precision, with up to
+MAX_TILE_STATES states per channel and MAX_TILE_PARTS parts of x_proj's product."""
 MAX_TILE_STATES = 16
+"""States of a channel up to which several sequences fit into registers."""
+MAX_TILE_PARTS = 8
+"""Parts up to which adding them up for several sequences takes few instructions."""
 # The state is read and written once, in float32, 1.6 MB per layer and sequence of a 130M model: at
 # large batches this bounds a step, for all else is small beside it.
 SSD_TILES = {1: Tile(1, 4, 1), 8: Tile(1, 8, 4)}
@@ -53,6 +58,8 @@ MAX_MATVEC_BATCH = 4
 """Up to this batch, `matvec` takes the place of cuBLAS for in_proj and out_proj."""
 MAX_MATVEC_INPUTS = 2048
 """Inputs of a linear layer up to which it fits into registers."""
+SMALLEST_SIDE = 16
+"""Rows or columns of the smallest matrix that tensor cores multiply."""
 MAX_FEATURES = 128
 """Outputs of x_proj that a program of `conv_step` computes at once."""
 MAX_RANKS = 64
@@ -73,14 +80,17 @@ def can_use_kernels(x: Tensor) -> bool:
             and not torch.is_grad_enabled() and not torch.compiler.is_compiling())
 
 
-def can_fold_projections(batch: int, d_state: int) -> bool:
+def can_fold_projections(x: Tensor, features: int, d_state: int) -> bool:
     """Say whether it is faster to compute x_proj in `conv_step`, and dt_proj in `scan_step`.
 
     Args:
-        batch: the number of sequences.
+        x: (batch, d_inner), the input of the step.
+        features: outputs of x_proj.
         d_state: the state dimension.
     """
-    by_one = _scan_tile(batch, d_state).sequences == 1
+    batch, d_inner = x.shape
+    parts = -(-d_inner // _conv_tile(batch, features, x.dtype).channels)
+    by_one = _scan_tile(batch, d_state, parts, x.dtype).sequences == 1
     return batch <= (MAX_FOLDED_BATCH_BY_ONE if by_one else MAX_FOLDED_BATCH)
 
 
@@ -106,10 +116,10 @@ def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
     from minimamba.ops import decode_kernels
 
     batch, d_inner = x.shape
-    tile = _tile_for(batch, CONV_TILES)
+    features = 0 if x_proj is None else len(x_proj)
+    tile = _conv_tile(batch, features, x.dtype)
     grid = -(-batch // tile.sequences), -(-d_inner // tile.channels)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    features = 0 if x_proj is None else len(x_proj)
     projected = None
     if x_proj is not None:
         x_proj = x_proj.contiguous()
@@ -120,7 +130,7 @@ def conv_step(x: Tensor, weight: Tensor, bias: Tensor | None, conv_state: Tensor
             x, weight.contiguous(), bias, conv_state.contiguous(), new_state, y, x_proj, projected,
             x.stride(0), batch, d_inner, features=features, WIDTH=weight.shape[1],
             SEQUENCES=tile.sequences, BLOCK=tile.channels,
-            FEATURES=min(max(_power_of_two(features), 16), MAX_FEATURES), num_warps=tile.warps,
+            FEATURES=min(_padded(features), MAX_FEATURES), num_warps=tile.warps,
             **_overlap(x, preload))
     return y, projected, (_write_back(conv_state, new_state) if in_place else new_state)
 
@@ -155,9 +165,9 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
 
     batch, d_inner = x.shape
     d_state = A_log.shape[1]
-    tile = _scan_tile(batch, d_state)
     dt_rank = 0 if dt_weight is None else dt_weight.shape[1]
     dt, B, C = (given if given.ndim == 3 else given[None] for given in (dt, B, C))
+    tile = _scan_tile(batch, d_state, len(B), x.dtype)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     new_state = _output_state(ssm_state, in_place)
     z_strides = (0, 0) if z is None else z.stride()
@@ -168,7 +178,7 @@ def scan_step(x: Tensor, dt: Tensor, A_log: Tensor, B: Tensor, C: Tensor, D: Ten
             None if dt_weight is None else dt_weight.contiguous(), ssm_state.contiguous(),
             new_state, y, *x.stride(), *dt.stride(), *B.stride(), *C.stride(), *z_strides, batch,
             d_inner, len(B), d_state=d_state, dt_rank=dt_rank, N=_power_of_two(d_state),
-            PARTS=_power_of_two(len(B)), RANKS=min(max(_power_of_two(dt_rank), 16), MAX_RANKS),
+            PARTS=_power_of_two(len(B)), RANKS=min(_padded(dt_rank), MAX_RANKS),
             SEQUENCES=tile.sequences, BLOCK=tile.channels, num_warps=tile.warps,
             **_overlap(x, preload))
     return y, (_write_back(ssm_state, new_state) if in_place else new_state)
@@ -278,14 +288,31 @@ def _tile_for(batch: int, tiles: dict[int, Tile]) -> Tile:
     return tiles[max(smallest for smallest in tiles if smallest <= max(batch, 1))]
 
 
-def _scan_tile(batch: int, d_state: int) -> Tile:
+def _conv_tile(batch: int, features: int, dtype: torch.dtype) -> Tile:
+    """The tile of `conv_step`, with as many channels as x_proj's weight leaves room for."""
+    tile = _tile_for(batch, CONV_TILES)
+    at_once = min(_padded(features), MAX_FEATURES)
+    weight_bytes = -(-features // at_once) * at_once * dtype.itemsize
+    channels = tile.channels
+    while channels * weight_bytes > MAX_WEIGHT_BYTES and channels > SMALLEST_SIDE:
+        channels //= 2
+    return tile._replace(channels=channels)
+
+
+def _scan_tile(batch: int, d_state: int, parts: int, dtype: torch.dtype) -> Tile:
+    fit_several = dtype.itemsize == 2 and d_state <= MAX_TILE_STATES and parts <= MAX_TILE_PARTS
     return _tile_for(batch, {smallest: tile for smallest, tile in SCAN_TILES.items()
-                             if tile.sequences == 1 or d_state <= MAX_TILE_STATES})
+                             if tile.sequences == 1 or fit_several})
 
 
 def _power_of_two(size: int) -> int:
     """The size, or the next power of two."""
     return 1 << max(size - 1, 0).bit_length()
+
+
+def _padded(size: int) -> int:
+    """The size of a matrix's side, filled up for tensor cores."""
+    return max(_power_of_two(size), SMALLEST_SIDE)
 
 
 def _overlap(x: Tensor, allowed: bool) -> dict[str, bool]:

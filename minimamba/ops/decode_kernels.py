@@ -30,8 +30,8 @@ def load_sum(pointer, offset, part_stride, exists, parts, PARTS: tl.constexpr):
 
     PARTS is their number, or the next power of two. The order of the sum is always the same.
     """
-    # Along the first axis, since along the second threads exchange three times as much; and few
-    # at a time where there are many elements, for registers.
+    # Along the first axis, since along the second threads exchange three times as much; and of
+    # several sequences few at a time, for registers.
     at_once: tl.constexpr = PARTS if offset.shape[0] == 1 else min(PARTS, 2)
     total = tl.zeros(offset.shape, tl.float32)
     for first in tl.static_range(0, PARTS, at_once):

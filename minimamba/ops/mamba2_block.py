@@ -5,11 +5,11 @@
     y = SSD(x, Δ, A, B, C, D)                  Δ = softplus(dt + dt_bias)
     output = out_proj(norm(y · silu(z)))
 
-Of all these tensors it keeps u and y for the backward pass. The others are computed again: z, the
-convolution's input and dt by their products, x, B and C by the convolution, and the norm by its own
-backward kernel (Gu and Dao 2023, section 3.3.2, recomputation). The kernels write the gradients of
-z, of the convolution's input and of dt side by side, as one product with in_proj's weight needs
-them.
+Of all these tensors it keeps u and y for the backward pass, and of a long scan the few states that
+enter its splits. The others are computed again: z, the convolution's input and dt by their
+products, x, B and C by the convolution, and the norm by its own backward kernel (Gu and Dao 2023,
+section 3.3.2, recomputation). The kernels write the gradients of z, of the convolution's input and
+of dt side by side, as one product with in_proj's weight needs them.
 """
 
 from typing import NamedTuple

@@ -81,8 +81,8 @@ def differentiable(name: str, forward: Callable, backward: Callable, *, save: Ca
         fake: as `forward`, but returns uninitialized tensors of the right shapes.
         fake_backward: the same for `backward`.
         instead: what to do for a second derivative, which there is none of; a sentence.
-        results: how many of the tensors that `forward` returns are wanted; all if None. Those
-            after them are for `save` alone, and eager code is not given them.
+        results: how many of the tensors that `forward` or `eager_forward` returns are wanted; all
+            if None. Those after them are for `save` alone, and eager code is not given them.
         eager_forward: what eager code runs in the place of `forward`; it may return None where an
             operator must return a tensor.
 

@@ -1,11 +1,11 @@
 """The backward kernels: `walk_states` forward, `read_gradients`, `walk_states` back,
 `write_gradients`, `step_gradients`.
 
-The forward pass saves the states that enter the splits, if there are several; the sums of decays
-and the states before all chunks are computed again. `add_up` and `carry` of the forward kernels
-compute the gradients that enter the splits, from the last step to the first; and the states, where
-this pass has other splits. With H the state before a chunk, G the gradient of the one after it, dy
-that of y (before gate), and for one head, in the notation of `forward.py`,
+The sums of decays and the states before all chunks are computed again. If there are several splits,
+`add_up` and `carry` of the forward kernels compute the gradients that enter them, from the last
+step to the first; and the states that enter them, unless the forward pass has kept them. With H
+the state before a chunk, G the gradient of the one after it, dy that of y (before gate), and for
+one head, in the notation of `forward.py`,
 
     dC_t = Σ_s≤t Δ_s L_ts ⟨dy_t, x_s⟩ B_s + 2^cum_t Hᵀ dy_t             L_ts = 2^(cum_t − cum_s)
     dx_s = Δ_s u_s + D dy_s,    u_s = Σ_t≥s L_ts ⟨C_t, B_s⟩ dy_t + 2^(total − cum_s) G B_s
@@ -29,7 +29,7 @@ B and C belong to a group of heads: `read_gradients` and `write_gradients` take 
 heads of a group one after another, or some of them if there are several parts, whose sums PyTorch
 adds up. No two programs write to one place, so the result never varies.
 
-If the state of a head is as large as the gradient of x for one chunk and ACROSS heads, it is kept
+If the state of a head fits into the gradient of x for one chunk and ACROSS heads, it is kept
 there until this is written, for each first of ACROSS heads; those of the others are in a tensor of
 the same strides. `write_gradients` reads G of a head before it writes dx of that and later heads.
 
@@ -73,8 +73,8 @@ def describe_states(ptr, others_ptr, batch, chunks, n_heads, head_dim, sequence_
                     COLUMNS: tl.constexpr):
     """A descriptor of the states, for tiles (BLOCK, COLUMNS), and the plane that `ptr` is.
 
-    If there are others, they are a second plane: one descriptor can have both, since two tensors
-    are so and so far apart in memory, whatever is in between.
+    If there are others, they are a second plane: one descriptor can have both, since the distance
+    between two tensors in memory can be a stride.
     """
     plane = 0
     distance = row_stride.to(tl.int64)
@@ -94,7 +94,8 @@ def describe_states(ptr, others_ptr, batch, chunks, n_heads, head_dim, sequence_
 
 @triton.jit
 def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
-    """Where in that descriptor the states of a head are: the plane, the sequence and the slot."""
+    """Where in that descriptor the states of a head are: the plane, the entry and the slot. An
+    entry is a sequence, once for each of a slot's heads that is not in dx."""
     i = head % ACROSS
     return (tl.minimum(i, 1) ^ first_plane, tl.maximum(i - 1, 0) * batch + sequence,
             head // ACROSS)

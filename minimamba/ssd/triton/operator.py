@@ -1,9 +1,9 @@
 """Mamba-2's scan by Triton kernels: what they take, allocation, launches, and the operator.
 
 `plan.py` says how the work is divided; `forward.py` and `backward.py` hold the kernels. The forward
-pass saves nothing for the backward pass but its arguments and, of several splits, the states that
-enter these: the states before all chunks, larger than x by a factor of d_state / chunk, exist
-during the backward pass only.
+pass saves nothing for the backward pass but its arguments and, where they are small beside x and it
+is not compiled, the states that enter its splits. The states before all chunks, larger than x by a
+factor of d_state / chunk, exist during the backward pass only.
 """
 
 from functools import lru_cache
@@ -34,6 +34,8 @@ MAX_PROGRAMS = 2**31 - 1
 """CUDA's limit to the first side of a grid."""
 FARTHEST = 2**40
 """Bytes. Elements along an axis of a descriptor are less far apart."""
+MAX_KEPT = 0.25
+"""The largest size of the states that are kept between the passes, as a fraction of that of x."""
 HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
@@ -156,22 +158,47 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     Returns:
         What `scan` returns.
     """
-    return forward_and_entering(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-                                needs_final_state)[:2]
+    y, final_state, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
+                             needs_final_state)
+    return y, final_state
 
 
-def forward_and_entering(*inputs) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the kernels.
+def forward_and_entering(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                         z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
+                         initial_state: Tensor | None, seq_idx: Tensor | None,
+                         needs_final_state: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run the kernels, and keep what the backward pass would have to compute again.
 
     Args:
-        *inputs: what `forward_pass` takes.
+        x: (batch, length, n_heads, head_dim), as for `forward_pass`, and so are those after it.
+        dt: (batch, length, n_heads).
+        A: (n_heads,).
+        B: (batch, length, n_groups, d_state).
+        C: as B.
+        D: (n_heads,) or (n_heads, head_dim), or None.
+        z: (batch, length, n_heads, head_dim), or None.
+        dt_bias: (n_heads,), or None.
+        dt_softplus: whether Δ = softplus(dt + dt_bias).
+        initial_state: (batch, n_heads, head_dim, d_state), or None.
+        seq_idx: (batch, length), or None.
+        needs_final_state: whether to compute the final state.
 
     Returns:
         What `scan` returns; and the states that enter the splits, (batch, n_heads, splits,
-        head_dim, d_state), for the backward pass, or None if there is one split.
+        head_dim, d_state), float32. These are None if there is one split, if the backward pass has
+        other splits, or if they are larger than MAX_KEPT of x.
     """
-    y, final_state, entering, *_ = _run(*inputs)
+    y, final_state, entering, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state,
+                                        seq_idx, needs_final_state)
+    if entering is not None and (entering.nbytes > MAX_KEPT * x.nbytes or not _same_splits(x, B)):
+        entering = None
     return y, final_state, entering
+
+
+def _same_splits(x: Tensor, B: Tensor) -> bool:
+    """Say whether the splits of both passes are the same."""
+    given = SSDShape(*x.shape, *B.shape[2:]), x.element_size(), multiprocessors_of(x.device)
+    return choose_plan(*given).split_steps == choose_backward_plan(*given).split_steps
 
 
 def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -277,7 +304,7 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
-        entering: the states that enter the splits, if the forward pass has kept them; or None.
+        entering: what `forward_and_entering` has kept, or None.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), that of the final state; zeros if None.
 
@@ -317,7 +344,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
-        entering: the states that enter the splits, if the forward pass has kept them; or None.
+        entering: what `forward_and_entering` has kept, or None.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), or None.
 
@@ -368,8 +395,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         carry(entering, spans, first)
         return entering
 
-    forward_plan = choose_plan(shape, x.element_size(), multiprocessors_of(x.device))
-    if entering is None or plan.split_steps != forward_plan.split_steps:
+    if entering is None or not _same_splits(x, B):
         entering = carried(launches.add_up, launches.carry, x, B, initial_state)
     launches.save_states(x, B, cums, lows, entering, states, others, None, None)
     rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
@@ -399,9 +425,12 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
 
 def _room_for_states(plan: BackwardPlan, dx: Tensor
                      ) -> tuple[BackwardPlan, Tensor, Tensor | None]:
-    """Memory for states, (batch, slots, rows, d_state): if they fit, that of dx before it is
-    written. There, a slot is across some heads and has the state of the first. Those of the other
-    heads are in a second tensor, which has as many more sequences."""
+    """Memory for states: if they fit, that of dx before it is written; (batch, slots, rows, …) with
+    the strides that `describe_states` takes.
+
+    In dx, a slot is across some heads and has the state of the first. Those of the other heads are
+    in a second tensor, which has as many more sequences.
+    """
     batch, length, n_heads, head_dim = dx.shape
     across, others = plan.across, None
     if across is not None and across > 1:

@@ -30,7 +30,7 @@ WARPS_THAT_FIT = 8
 PASS_COST = 0.45
 """Time of the pass before `walk`, as a fraction of its own."""
 MANY_CHUNKS = 8
-"""Chunks of a split from which on one more costs little."""
+"""Chunks of the backward pass in a split, from which on it costs little to fill up the last one."""
 PASS_CHUNKS = 2
 """Chunks that `walk` could compute while that pass is launched."""
 WALK_WARPS_THAT_FIT = 16
@@ -169,7 +169,7 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
 def choose_plan(shape: SSDShape, itemsize: int, multiprocessors: int | None) -> Plan:
     """Choose the number of splits with which `walk` should end first.
 
-    Long splits are of whole chunks of the backward pass, so that this can have the same.
+    Long splits have whole chunks of the backward pass, which can then have the same splits.
 
     Args:
         shape: sizes of the scan.
@@ -239,8 +239,9 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
                          multiprocessors: int | None) -> BackwardPlan:
     """Choose the numbers of splits and parts with which the backward pass should end first.
 
-    If the forward pass has several splits, the backward pass takes the same, since it then needn't
-    compute the states that enter them, which is faster than any other number of splits.
+    If the forward pass has several splits of whole chunks of the backward pass, this takes the same
+    splits: that it then needn't compute the states that enter them gains more than any other number
+    of splits.
 
     Args:
         shape: sizes of the scan.
@@ -274,7 +275,7 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
 
 def _choose_columns(walks: int, tiles: BackwardTiles, multiprocessors: int) -> int:
     """Choose the widest tiles of a state, at least NARROWEST, that fill the GPU with programs; the
-    widest of all if none does, since then the splits of the length fill it."""
+    widest of all if none does. `walks` is how many there would be with one tile per state."""
     columns = tiles.columns
     while columns >= NARROWEST:
         if walks * (tiles.states // columns) >= WALKS_THAT_FILL * multiprocessors:
