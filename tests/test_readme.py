@@ -178,7 +178,11 @@ def test_tables_of_the_benchmarks_are_the_measured_ones():
             call, gpu = ("; ".join(f"{ours[way][time] / official[way][time]:.2f}"
                                    for way in ("forward", "both")) for time in ("call", "gpu"))
             memory = ours["bytes"] / official["bytes"]
-            assert f"{row['shape'][-1]} | {call} | {gpu} | {memory:.2f} |" in text, row["shape"]
+            line = f"{row['shape'][-1]} | {call} | {gpu} | {memory:.2f} |"
+            if name == "ssd":
+                line += " {}; {} |".format(*(
+                    round(100 * ours[way]["roofline"]) for way in ("forward", "both")))
+            assert line in text, row["shape"]
 
 
 def test_calls_of_compat_and_of_mamba_2_take_the_measured_times():
@@ -281,6 +285,10 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert [round(row["kernels"][1][1]) for row in (largest, ssd)] == [209, 89]
 
     kernels = results("ssd_kernels")
+    assert "the warps of a program need 144 instructions per step, in place of 54" in text
+    assert "They would need 113 with chunks of 32 steps and the state in two slices" in text
+    _, *counted = kernels["machine code"].values()
+    assert [int(counted[1]), round(counted[0]), int(counted[2])] == [144, 54, 113]
     assert "Half of what is left is memory traffic." in text
     assert 0.45 < 1e3 * moved / 4.3e12 / (ssd["both"]["gpu"] - ssd["forward"]["gpu"]) < 0.6
     now = {tuple(row["shape"]): row["ours"]["kernels"] for row in results("ssd")["rows"]}
@@ -324,6 +332,9 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
             "write_gradients, 80 heads": "for {} µs with 80 heads",
             "add_up, three chunks": "It took {} µs when it rounded"}.items():
         assert words.format(*map(round, tried[name])) in text, name
+    gained = (tried["write_gradients, 80 heads"][0] - tried[
+        "write_gradients, 80 heads, B and C by pointers, sums by descriptors, three heads"][0])
+    assert round(100 * gained / sum(us for _, us in pairs[1][1])) == 1
     seen = kernels["nsight"]
     assert "memory was at 38 % of its peak" in text
     assert round(seen["read_gradients"]["DRAM, percent of the peak"]) == 38

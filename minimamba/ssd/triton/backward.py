@@ -94,8 +94,11 @@ def describe_states(ptr, others_ptr, batch, chunks, n_heads, head_dim, sequence_
 
 @triton.jit
 def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
-    """Where in that descriptor the states of a head are: the plane, the entry and the slot. An
-    entry is a sequence, once for each of a slot's heads that is not in dx."""
+    """Where in that descriptor the states of a head are: the plane, the entry and the slot.
+
+    In dx an entry is a sequence. In the other plane each sequence has one for every head of a slot
+    but the first.
+    """
     i = head % ACROSS
     return (tl.minimum(i, 1) ^ first_plane, tl.maximum(i - 1, 0) * batch + sequence,
             head // ACROSS)
