@@ -231,17 +231,20 @@ def test_dtypes_that_differ_are_computed_in_float32():
     assert torch.equal(final_state, wanted_state)
 
 
-@pytest.fixture(params=[(1, slice(0, 3)), (1, slice(4, 7)), (2, slice(4, 7))],
-                ids=["below", "above", "parts"])
+@pytest.fixture(params=[(1, slice(0, 3), False), (1, slice(4, 7), False),
+                        (2, slice(4, 7), False), (1, slice(0, 3), True)],
+                ids=["below", "above", "parts", "apart"])
 def tiny_backward_tiles(request, monkeypatch):
-    """Of 16 steps and features, for one part or two of the heads of a group. The states that are
-    not in dx are below it in memory or above. A list of the heads across which a state in dx is."""
-    parts, place = request.param
+    """Of 16 steps and features, for one part or two of the heads of a group, with dB and dC apart
+    or not. The states that are not in dx are below it in memory or above. A list of the heads
+    across which a state in dx is."""
+    parts, place, is_apart = request.param
     across, memory = [], []
 
     def plan(shape, *_):
         states = choose_backward_tiles(shape.head_dim, shape.d_state, 2).states
-        tiles = BackwardTiles(16, 16, states, states, states, False, 4, 2, 2, 4, 2, 2)
+        tiles = BackwardTiles(16, 16, states, states, 16 if is_apart else states, is_apart, 4, 2, 2,
+                              4, 2, 2)
         chosen = make_backward_plan(shape, tiles, 2, parts)
         across.append(chosen.across)
         return chosen

@@ -35,7 +35,8 @@ the same strides. `write_gradients` reads G of a head before it writes dx of tha
 
 In float32 the operands of each product take registers twice, for the two parts of each number, and
 more than there are if the state is taken at once. So there both kernels take it in slices of SLICE
-components, and compute dB and dC after all else, for all the heads once more (APART).
+components, and compute dB and dC apart from all else, for all the heads once more (APART): dB
+first, since dx may take the place of states, and dC last.
 
 | array, float32 unless said otherwise | shape | contents |
 |---|---|---|
@@ -329,7 +330,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
     """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
     Tiles are (s, t).
 
-    If APART, dB is computed after all else, a slice of the state after another.
+    If APART, dB is computed before all else, a slice of the state after another.
     """
     blocks: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK
     sequence, chunk, group, part, first, end = locate_chunk(chunks, n_heads, n_groups, parts,
@@ -350,6 +351,29 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
     row_first = chunk * blocks * BLOCK
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
+    own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
+                        dB_group, CHUNK, SLICE)
+    if APART:
+        for n in tl.range(0, N, SLICE, num_stages=1):
+            dB = tl.zeros((CHUNK, SLICE), tl.float32)
+            for block in tl.range(first, end, num_stages=STAGES):
+                head = block // blocks
+                p_first = block % blocks * BLOCK
+                x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
+                plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
+                G = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
+                    BLOCK, SLICE)
+                row = (sequence * n_heads + head).to(tl.int64)
+                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+                delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
+                total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+                dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
+            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+            dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
+            dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
+            dB_tiles.store([part * batch + sequence, group, t, n],
+                           dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     BC = tl.dot(B, C.T, input_precision=PRECISION)
@@ -408,28 +432,10 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 if dD_ptr is not None:
                     tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
-    own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
-    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
-                        dB_group, CHUNK, SLICE)
-    for n in tl.range(0, N, SLICE, num_stages=1):
-        if APART:
-            dB = tl.zeros((CHUNK, SLICE), tl.float32)
-            for block in tl.range(first, end, num_stages=STAGES):
-                head = block // blocks
-                p_first = block % blocks * BLOCK
-                x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
-                plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
-                G = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
-                    BLOCK, SLICE)
-                row = (sequence * n_heads + head).to(tl.int64)
-                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
-                delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
-                total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
-                dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
-            C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
+    if not APART:
         dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
         dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
-        dB_tiles.store([part * batch + sequence, group, t, n],
+        dB_tiles.store([part * batch + sequence, group, t, 0],
                        dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
 
 
