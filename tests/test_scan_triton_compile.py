@@ -202,13 +202,15 @@ for kernel, d_state, options in (
         (forward.carry, 128, {"without": ["initial_ptr"]}),
         (forward.walk, 64, {}), (forward.walk, 128, {}),
         (forward.walk, 128, {"without": {"d_out_ptr", "dy_ptr", "dD_ptr"}}),
-        (forward.walk, 256, {"without": ()}),
+        (forward.walk, 256, {}), (forward.walk, 256, {"without": ()}),
         (forward.walk, 128, {"dtype": "fp32"}), (forward.walk, 256, {"dtype": "fp32"}),
         (backward.walk_states, 128, {"without": WALK_OPTIONAL}),
         (backward.walk_states, 256, {"without": ()}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 64, {"without": ()}),
         (backward.write_gradients, 128, {"without": (), "across": 2}),
+        (backward.read_gradients, 256, {"without": (), "across": 4}),
+        (backward.write_gradients, 256, {"without": (), "across": 4}),
         (backward.read_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.write_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.step_gradients, 128, {"without": ()})):
@@ -216,6 +218,8 @@ for kernel, d_state, options in (
     instructions, _ = disassembled(compiled.asm["cubin"])
     spills = sum(at.text.startswith(("LDL", "STL")) for at in instructions)
     allowed = 100 if kernel in OVER_HEADS else 0
+    if kernel is forward.walk and d_state == 256 and "without" in options:
+        allowed = 120  # without spills, chunks of 16 steps take longer
     if kernel is forward.walk and options.get("dtype") == "fp32":
         allowed = {128: 50, 256: 600}[d_state]  # 3,900 would take longer than all that is computed
     assert spills <= allowed, (kernel, options, spills)
@@ -234,6 +238,7 @@ for kernel, without in ((forward.add_up, ()), (forward.walk, OPTIONAL),
     compile(kernel, 128, without=without, capability=100)  # of a B200
 for kernel, d_state, without in (
         (forward.add_up, 128, ()), (forward.add_up, 256, ()), (forward.walk, 128, ()),
+        (forward.walk, 256, ()),
         (backward.walk_states, 128, WALK_OPTIONAL),
         (backward.read_gradients, 128, ()), (backward.read_gradients, 256, ()),
         (backward.write_gradients, 256, ())):

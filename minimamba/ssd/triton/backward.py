@@ -33,10 +33,11 @@ If the state of a head fits into the gradient of x for one chunk and ACROSS head
 there until this is written, for each first of ACROSS heads; those of the others are in a tensor of
 the same strides. `write_gradients` reads G of a head before it writes dx of that and later heads.
 
-In float32 the operands of each product take registers twice, for the two parts of each number, and
-more than there are if the state is taken at once. So there both kernels take it in slices of SLICE
-components, and compute dB and dC apart from all else, for all the heads once more (APART): dB
-first, since dx may take the place of states, and dC last.
+A state of more than 128 components, taken at once, takes more registers than a program of 4 warps
+has. So does any state in float32, where the operands of each product take registers twice, for the
+two parts of each number. There both kernels take it in slices of SLICE components, and compute dB
+and dC apart from all else, for all the heads once more (APART): dB first, since dx may take the
+place of states, and dC last.
 
 | array, float32 unless said otherwise | shape | contents |
 |---|---|---|
@@ -317,6 +318,15 @@ def write_state(dB, x, G, weight):
     return tl.dot(weighted, G, dB, input_precision=PRECISION)
 
 
+@triton.jit
+def finish_dB(dB, C, dCB, dB_tiles, entry, group, t, n):
+    """Add to a slice of dB what comes from the scores within the chunk, and store it."""
+    i = tl.arange(0, dB.shape[0])
+    dBC = tl.load(dCB + i[None, :] * dB.shape[0] + i[:, None])
+    dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
+    dB_tiles.store([entry, group, t, n], dB.to(dB_tiles.dtype).reshape(dB_tiles.block_shape))
+
+
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr,
                     others_ptr, dCB_ptr, aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch,
@@ -351,10 +361,10 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
     row_first = chunk * blocks * BLOCK
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
-    own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
-    dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
-                        dB_group, CHUNK, SLICE)
     if APART:
+        own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+        dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
+                            dB_group, CHUNK, SLICE)
         for n in tl.range(0, N, SLICE, num_stages=1):
             dB = tl.zeros((CHUNK, SLICE), tl.float32)
             for block in tl.range(first, end, num_stages=STAGES):
@@ -370,10 +380,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
                 dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
             C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
-            dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
-            dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
-            dB_tiles.store([part * batch + sequence, group, t, n],
-                           dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
+            finish_dB(dB, C, own, dB_tiles, part * batch + sequence, group, t, n)
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
     BC = tl.dot(B, C.T, input_precision=PRECISION)
@@ -432,11 +439,11 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 if dD_ptr is not None:
                     tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
-    if not APART:
-        dBC = tl.load(own + i[None, :] * CHUNK + i[:, None])
-        dB = tl.dot(dBC, C, dB, input_precision=PRECISION)
-        dB_tiles.store([part * batch + sequence, group, t, 0],
-                       dB.to(dB_ptr.dtype.element_ty).reshape(1, 1, CHUNK, SLICE))
+    if not APART:  # here, so that these take no registers in the loop
+        own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
+        dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
+                            dB_group, CHUNK, SLICE)
+        finish_dB(dB, C, own, dB_tiles, part * batch + sequence, group, t, 0)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)

@@ -10,7 +10,7 @@ and leaves the state as it is.
 
 In float32 a factor takes registers twice, for the two parts of each number, so there the state is a
 tuple of slices, of SLICE components each, and B and C are loaded slice by slice. In half precision
-one slice is all.
+there is one slice up to a d_state of 128.
 
 Let a_t be log2 α_t and cum_t the sum of a from the start of t's chunk to t; sums never run over
 more than a chunk. Δ is folded into an exponent: with low_t = cum_t − log2 Δ_t, the weight of step

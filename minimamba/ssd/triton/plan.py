@@ -161,7 +161,7 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
             return Tiles(16, 16, states, 32, 4, 1, 1)
         return Tiles(32, min(features, 32), states, states, 8, 1, 1)
     if states > 128:
-        return Tiles(16, min(features, 64), states, states, 4, 3, 4)
+        return Tiles(32, min(features, 64), states, 128, 4, 2, 4)
     return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3, 4)
 
 
@@ -227,8 +227,8 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     if itemsize == 4:
         return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
                              4, 2, 2, 4, 2, 2)
-    if states > 128:  # the tensors of a third head would not fit on an RTX 50
-        return BackwardTiles(64, min(features, 64), states, 64, states, False, 8, 2, 2, 4, 3, 4)
+    if states > 128:  # a state at once would take 8 warps, and the registers of a multiprocessor
+        return BackwardTiles(64, min(features, 64), states, 64, 128, True, 4, 3, 3, 4, 3, 4)
     write_stages = 2 if states > 64 else 3  # as many as leave room for two programs
     return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 3, write_stages,
                          4, 3, 4)
