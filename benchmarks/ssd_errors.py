@@ -6,7 +6,8 @@ tune themselves.
 
 Each error is the norm of the difference, relative to the norm of the exact result, for y, the final
 state and every gradient; saved are the geometric mean and the largest of ten random draws. The
-decays have A from −1 to −16 ("usual") or A = −0.01 ("weak"), and Δ around 0.001 to 0.1, without and
+decays have A from −1 to −16 ("usual") or A = −0.01 ("weak"), and Δ around 0.001 to 0.1, all as
+Mamba-2's block draws them, without and
 with a gate z, and without and with an initial state and a gradient of the final one. Exact is the
 chunked scan in float64, of the same inputs in bfloat16.
 
@@ -16,6 +17,7 @@ Results: results/ssd_errors_cuda.json.
 from collections.abc import Callable
 from functools import partial
 from itertools import product
+from math import log
 from statistics import geometric_mean
 
 import torch
@@ -41,7 +43,7 @@ def draw(seed: int, is_weak: bool, has_gate: bool,
 
     x_shape = BATCH, LENGTH, N_HEADS, HEAD_DIM
     state_shape = BATCH, N_HEADS, HEAD_DIM, D_STATE
-    step = torch.empty(N_HEADS, device="cuda").uniform_(0.001**0.5, 0.1**0.5).square()
+    step = torch.empty(N_HEADS, device="cuda").uniform_(log(0.001), log(0.1)).exp()
     A = -torch.empty(N_HEADS, device="cuda").uniform_(1, 16)
     given = {"x": normal(*x_shape).bfloat16(), "dt": (normal(*x_shape[:3]) / 2).bfloat16(),
              "A": torch.full_like(A, WEAK) if is_weak else A,
