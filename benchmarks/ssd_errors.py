@@ -6,10 +6,10 @@ tune themselves.
 
 Each error is the norm of the difference, relative to the norm of the exact result, for y, the final
 state and every gradient; saved are the geometric mean and the largest of ten random draws. The
-decays have A from −1 to −16 ("usual") or A = −0.01 ("weak"), and Δ around 0.001 to 0.1, all as
-Mamba-2's block draws them, without and
-with a gate z, and without and with an initial state and a gradient of the final one. Exact is the
-chunked scan in float64, of the same inputs in bfloat16.
+decays have A from −1 to −16 ("usual") or A = −0.01 ("weak"); Δ is around 0.001 to 0.1, drawn as
+Mamba-2's block draws its biases. All this is without and with a gate z, and without and with an
+initial state and a gradient of the final one. Exact is the chunked scan in float64, of the same
+inputs in bfloat16.
 
 Results: results/ssd_errors_cuda.json.
 """
