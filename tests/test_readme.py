@@ -298,9 +298,9 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert [round(us) for _, us in largest["kernels"][3:7]] == [113, 146, 138, 266]
     for (name, us), words in zip(kernels["tried, d_state 256"].items(), (
             "Three chunks in flight take {} µs",
-            "{} µs where those of 16 steps took 366. The forward pass with a gate gains as "
-            "much, {} for 230",
-            "steps took {}. The forward pass with a gate gains as much, 197 for {} µs",
+            "{} µs where those of 16 steps take 366, so it keeps these. The forward pass with a "
+            "gate takes {} µs,", "steps take {}, so it keeps these. The forward pass with a gate "
+            "takes 197 µs, and took {}.",
             "Four slices take {} and {} µs;", "two heads in flight, not three, takes {}.",
             "with half the columns per program {} and {},",
             "twice as many and eight warps {} and {},", "four chunks in flight {} and {}."),
@@ -421,4 +421,4 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert round(step["model"]["ours"]["step_issue_ms"]) == 73
     # As `WORTH_FUSING` in `ops/pre_norm.py` says.
     ours = step["model"]["ours"]
-    assert 0.75 < ours["step_issue_ms"] / ours["step_gpu_ms"] < 1.25
+    assert round(ours["step_issue_ms"] / ours["step_gpu_ms"], 1) == 1.1

@@ -24,6 +24,7 @@ from minimamba.ssd.triton.plan import (
     choose_tiles,
     make_backward_plan,
     make_plan,
+    plan_of_gate,
 )
 
 pytestmark = pytest.mark.skipif(bool(why_not("triton")), reason=str(why_not("triton")))
@@ -220,6 +221,25 @@ def test_gradients_with_and_without_a_gate_take_turns():
     """Each needs kernels of its own: behind a gate, D's gradient is another kernel's task."""
     for options in (("D",), ("D", "z"), ("D",)):
         check(inputs(20, options=options))
+
+
+@pytest.mark.parametrize("batch", [8, 1])
+@pytest.mark.parametrize(("d_state", "chunk"), [(128, 64), (256, 16)])
+def test_gate_is_differentiated_in_the_splits_of_the_forward_pass(batch, d_state, chunk):
+    shape = SSDShape(batch, 16384 // batch, 24, 64, 1, d_state)
+    plan = choose_plan(shape, 2, H100_MULTIPROCESSORS)
+    of_gate = plan_of_gate(shape, plan, 2)
+    assert (of_gate.split_steps, of_gate.splits) == (plan.split_steps, plan.splits)
+    assert of_gate.tiles.chunk == chunk
+    assert plan_of_gate(shape, plan, 4) == plan
+
+
+@pytest.mark.usefixtures("splits_of_two_chunks")
+def test_gate_of_a_large_state_takes_the_states_that_enter_the_splits(monkeypatch):
+    monkeypatch.setattr(operator, "MAX_KEPT", float("inf"))
+    monkeypatch.setattr(operator, "choose_plan", lambda shape, itemsize, _: make_plan(
+        shape, choose_tiles(shape.head_dim, shape.d_state, itemsize), 4))  # of 32 steps each
+    check(inputs(300, d_state=130, dtype=torch.float16))
 
 
 def test_dtypes_that_differ_are_computed_in_float32():

@@ -25,6 +25,7 @@ from minimamba.ssd.triton.plan import (
     choose_backward_plan,
     choose_plan,
     multiprocessors_of,
+    plan_of_gate,
 )
 
 MAX_LENGTH = 2**30
@@ -250,6 +251,9 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     from minimamba.ssd.triton import forward
 
     plan = choose_plan(shape, dtypes[0].itemsize, multiprocessors_of(device))
+    *_, d_out, _ = strides
+    if d_out is not None:
+        plan = plan_of_gate(shape, plan, dtypes[0].itemsize)
     tiles = plan.tiles
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),

@@ -215,6 +215,24 @@ def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
                 -(-chunks // split_chunks))
 
 
+def plan_of_gate(shape: SSDShape, plan: Plan, itemsize: int) -> Plan:
+    """Work out the plan of the gate's backward pass, which has the splits of the forward pass.
+
+    Its chunks are shorter where the state has more than 128 components in half precision: with 32
+    steps it would spill registers, and take longer.
+
+    Args:
+        shape: sizes of the scan.
+        plan: that of the forward pass.
+        itemsize: bytes of an element of x.
+    """
+    tiles = plan.tiles
+    if itemsize == 4 or tiles.states <= 128:
+        return plan
+    tiles = tiles._replace(chunk=SMALLEST, slice=tiles.states, stages=3)
+    return make_plan(shape, tiles, plan.split_steps // SMALLEST)
+
+
 def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> BackwardTiles:
     """Choose the sizes of tiles for the backward pass, as `choose_tiles` does for the forward.
 
