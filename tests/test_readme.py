@@ -300,7 +300,7 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
             "Three chunks in flight take {} µs",
             "{} µs where those of 16 steps take 366, so it keeps these. The forward pass with a "
             "gate takes {} µs,", "steps take {}, so it keeps these. The forward pass with a gate "
-            "takes 197 µs, and took {}.",
+            "takes 197 µs, and took {} with the short ones.",
             "Four slices take {} and {} µs;", "two heads in flight, not three, takes {}.",
             "with half the columns per program {} and {},",
             "twice as many and eight warps {} and {},", "four chunks in flight {} and {}."),

@@ -245,7 +245,7 @@ def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> Backwar
     if itemsize == 4:
         return BackwardTiles(64, min(features, 32), states, min(states, 64), min(states, 32), True,
                              4, 2, 2, 4, 2, 2)
-    if states > 128:  # a state at once would take 8 warps, and the registers of a multiprocessor
+    if states > 128:  # taken at once, a state needs 8 warps, and all registers of a multiprocessor
         return BackwardTiles(64, min(features, 64), states, 64, 128, True, 4, 3, 3, 4, 3, 4)
     write_stages = 2 if states > 64 else 3  # as many as leave room for two programs
     return BackwardTiles(64, min(features, 64), states, states, states, False, 4, 3, write_stages,
