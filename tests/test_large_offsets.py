@@ -191,7 +191,7 @@ def test_gradients_of_state_space_duality():
     states = reserve(batch, n_heads, chunks, head_dim, d_state, dtype=torch.float16)
     rows_of_states = states.flatten(2, 3)
     dCB = reserve(batch * chunks, chunk, chunk, dtype=torch.float16)
-    overlaps, sums = reserve(batch, n_heads, chunks, 1), reserve(2, batch, chunks, n_heads)
+    overlaps, sums = reserve(batch, n_heads, chunks, 1), reserve(batch, chunks, 2, n_heads)
     assert min(x.numel(), cums.numel(), states.numel(), dCB.numel()) > 2**31
     last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C, dy)]
     for seed, t in enumerate((*last, dy[-1:, :chunk, -1:], C[-1:, :chunk], states[-1, -1, 0])):
@@ -207,7 +207,7 @@ def test_gradients_of_state_space_duality():
 
     launches = ssd_operator._backward_launches(
         shape, plan, tuple(None if t is None else t.stride() for t in (
-            x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, False, (), CPU)
+            x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, 0, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
     launches.save_states(x, B, cums, lows, entering, rows_of_states, None, None, None)
     launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, rows, columns, dCB, dC)
@@ -220,7 +220,7 @@ def test_gradients_of_state_space_duality():
                    dB, None)
     launches.step(dt, A, None, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
 
-    found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[0, -1, -1, -1:],
+    found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[-1, -1, 0, -1:],
              *(t[-1:, -tail:] for t in (dB, dC))]
     after_first = leaving[-1, -1, 1]
     added = dy[-1, :chunk, -1].float().mT @ C[-1, :chunk, 0].float()

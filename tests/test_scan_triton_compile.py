@@ -155,6 +155,7 @@ from predict_kernels import disassembled
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from minimamba.ssd.triton import backward, forward
+from minimamba.ssd.triton.operator import SUMS
 from minimamba.ssd.triton.plan import (SSDShape, choose_backward_tiles, choose_tiles, make_plan,
                                        plan_of_gate)
 
@@ -183,7 +184,9 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "COLUMNS": tiles.columns if is_backward else tiles.states,
                  "ACROSS": across, "APART": is_backward and tiles.is_apart, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
-                 "TILES": 2, **dict.fromkeys(without)}
+                 "TILES": 2, "OVERLAP": capability >= 90, **dict.fromkeys(without)}
+    if kernel is backward.add_up_chunks:
+        constants |= SUMS
     names = kernel.arg_names
     if "STAGES" in names:
         constants["STAGES"] = getattr(tiles, STAGES[kernel])
@@ -195,7 +198,8 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                if signature[name] != "constexpr" and name not in backward.RUNTIME_SIZES}
     return triton.compile(ASTSource(kernel, signature, constants, aligned),
                           target=GPUTarget("cuda", capability, 32),
-                          options={"num_warps": tiles.walk_warps if is_walk else tiles.warps})
+                          options={"num_warps": tiles.walk_warps if is_walk else tiles.warps,
+                                   "launch_pdl": capability >= 90})
 
 for kernel, d_state, options in (
         (forward.sum_decays, 128, {"without": ()}),
@@ -217,7 +221,8 @@ for kernel, d_state, options in (
         (backward.write_gradients, 256, {"without": (), "across": 4}),
         (backward.read_gradients, 256, {"without": (), "dtype": "fp32"}),
         (backward.write_gradients, 256, {"without": (), "dtype": "fp32"}),
-        (backward.step_gradients, 128, {"without": ()})):
+        (backward.step_gradients, 128, {"without": ()}),
+        (backward.add_up_chunks, 128, {"without": ()})):
     compiled = compile(kernel, d_state, **options)
     instructions, _ = disassembled(compiled.asm["cubin"])
     spills = sum(at.text.startswith(("LDL", "STL")) for at in instructions)
@@ -225,7 +230,8 @@ for kernel, d_state, options in (
     if kernel is forward.walk and options.get("dtype") == "fp32":
         allowed = {128: 50, 256: 600}[d_state]  # 3,900 would take longer than all that is computed
     assert spills <= allowed, (kernel, options, spills)
-    if kernel not in (forward.sum_decays, forward.carry, backward.step_gradients):
+    if kernel not in (forward.sum_decays, forward.carry, backward.step_gradients,
+                      backward.add_up_chunks):
         at_once = 8 // compiled.metadata.num_warps
         assert at_once * (compiled.metadata.shared / 1024 + 1) <= 228, "KB of an H100"
         texts = " ".join(at.text for at in instructions)

@@ -356,9 +356,24 @@ def test_two_numbers_of_half_precision_add_up_to_one_of_twice_as_many_bits(dtype
     assert ((large.double() + small.double() - t).abs() <= 2.0**-bits * t.abs()).all()
 
 
+@pytest.mark.parametrize("D_sums", [0, 3, 192])
+def test_sums_of_more_chunks_than_a_program_takes_at_once_are_added_up(D_sums):
+    from minimamba.ssd.triton import backward
+
+    n_heads, of_chunks = 3, 2 * operator.SUMS["CHUNKS"] + 1
+    columns = D_sums + 2 * n_heads
+    sums = torch.randn(of_chunks, columns, device=DEVICE)
+    dD, dA, d_bias = (torch.full((size,), torch.nan, device=DEVICE)
+                      for size in (D_sums, n_heads, n_heads))
+    Launcher(backward.add_up_chunks, (-(-columns // operator.SUMS["WIDTH"]), 1, 1),
+             {"n_heads": n_heads, "of_chunks": of_chunks, "D_sums": D_sums, "OVERLAP": False,
+              **operator.SUMS})(sums, dA, d_bias, dD if D_sums else None)
+    close(torch.cat([dD, dA, d_bias]), sums.double().sum(0), rtol=1e-4, atol=1e-4)
+
+
 FORWARD = ["sum_decays", "add_up", "carry", "walk"]
 BACKWARD = ["sum_decays", "add_up", "carry", "save_states", "read", "add_up_back", "carry_back",
-            "walk_back", "write", "step"]
+            "walk_back", "write", "step", "add_up_chunks"]
 
 
 @pytest.mark.parametrize("options", [(), ("z",)])

@@ -7,13 +7,13 @@ A step is so short that the start and the end of each kernel count: hence few ke
 which begins while the one before it ends.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from minimamba.ops import causal_conv1d
+from minimamba.ops.launch import can_overlap
 from minimamba.ops.linear import is_plain, linear_layer
 
 
@@ -317,13 +317,8 @@ def _padded(size: int) -> int:
 
 def _overlap(x: Tensor, allowed: bool) -> dict[str, bool]:
     """The options of a launch that may overlap with the one before it, if the GPU can do this."""
-    overlaps = OVERLAP and allowed and x.is_cuda and _can_overlap(x.device)
+    overlaps = OVERLAP and allowed and can_overlap(x.device)
     return {"OVERLAP": overlaps, "launch_pdl": overlaps}
-
-
-@lru_cache
-def _can_overlap(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def _output_state(state: Tensor, in_place: bool) -> Tensor:

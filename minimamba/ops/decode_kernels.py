@@ -11,17 +11,8 @@ what it has written. Weights, and states, which are a token old, can be loaded w
 import triton
 import triton.language as tl
 
+from minimamba.ops.overlap import wait_for_previous
 from minimamba.scan.triton.lanes import LOG2_E, decay, sigmoid, softplus
-
-
-@triton.jit
-def wait_for_previous(OVERLAP: tl.constexpr):
-    """Wait until the kernel before this one has ended, and let the one after this begin."""
-    if OVERLAP:
-        tl.extra.cuda.gdc_wait()
-        # Not before the wait: the kernel after this one relies on all those before this having
-        # ended.
-        tl.extra.cuda.gdc_launch_dependents()
 
 
 @triton.jit

@@ -6,7 +6,7 @@ once, and from then on passes addresses.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 
 import torch
@@ -25,6 +25,16 @@ def dtypes_of(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
         *tensors: arguments of a kernel; None where there is none.
     """
     return tuple([None if tensor is None else tensor.dtype for tensor in tensors])
+
+
+@lru_cache
+def can_overlap(device: torch.device) -> bool:
+    """Say whether a kernel can begin while the one before it ends (`overlap.py`).
+
+    Args:
+        device: where it runs.
+    """
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def arrange(sizes: dict[str, int | None]) -> tuple[dict[str, int | None], int]:
@@ -59,7 +69,7 @@ class Launcher:
         constants: the arguments after the tensors, by name; others are left out.
         places: where in the last tensor, which is float32, the kernel's last arrays begin, by
             name; None for an array that there isn't. Others are left out.
-        **options: what Triton's compiler is told: `num_warps`, `maxnreg`.
+        **options: what Triton's compiler is told: `num_warps`, `maxnreg`, `launch_pdl`.
     """
 
     def __init__(self, kernel: Callable, grid: tuple[int, int, int], constants: dict[str, object],

@@ -48,13 +48,16 @@ place of states, and dC last.
 | aheads | as rows | 2^(total − cum_s) ⟨x_s, G B_s⟩ |
 | directs | as rows | ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
 | dCB, x's dtype | (programs, CHUNK, CHUNK) | the gradient of C Bᵀ, with Δ and L, over heads |
-| dD | (batch · chunks, n_heads, blocks or head_dim) | the gradient of D by chunk, without a gate |
-| sums | (2, batch · chunks, n_heads) | the gradients of A and dt_bias by chunk |
+| sums | (batch · chunks, D_sums + 2 · n_heads) | the gradients of D, A and dt_bias by chunk |
+
+D_sums are n_heads · blocks, or n_heads · head_dim if D has that many numbers; 0 with a gate, where
+`walk` sums up the gradient of D, or without D.
 """
 
 import triton
 import triton.language as tl
 
+from minimamba.ops.overlap import wait_for_previous
 from minimamba.scan.triton.lanes import sigmoid
 from minimamba.ssd.triton import forward
 from minimamba.ssd.triton.forward import (
@@ -65,7 +68,7 @@ from minimamba.ssd.triton.forward import (
     state_tile,
 )
 
-RUNTIME_SIZES = [*forward.RUNTIME_SIZES, "parts"]
+RUNTIME_SIZES = [*forward.RUNTIME_SIZES, "parts", "D_sums", "of_chunks"]
 """Kernel arguments whose values don't trigger a new compilation."""
 
 
@@ -124,7 +127,8 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, othe
                 splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
                 states_slot, states_row, head_dim: tl.constexpr, d_state: tl.constexpr,
                 ACROSS: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
-                COLUMNS: tl.constexpr, STAGES: tl.constexpr, BACK: tl.constexpr):
+                COLUMNS: tl.constexpr, STAGES: tl.constexpr, BACK: tl.constexpr,
+                OVERLAP: tl.constexpr):
     """Write down the state before each chunk of a split, from the one that enters the split: a
     program of grid (batch · heads · tiles of a state, splits).
 
@@ -147,6 +151,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, othe
         states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
         states_row, ACROSS, N, BLOCK, COLUMNS)
     plane, entry, slot = place_state(plane, batch, sequence, head, ACROSS)
+    wait_for_previous(OVERLAP)
     row = (sequence * n_heads + head).to(tl.int64)
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
     if entering_ptr is not None:
@@ -329,8 +334,8 @@ def finish_dB(dB, C, dCB, dB_tiles, entry, group, t, n):
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr,
-                    others_ptr, dCB_ptr, aheads_ptr, directs_ptr, dx_ptr, dB_ptr, dD_ptr, batch,
-                    length, n_heads, n_groups, chunks, parts, x_sequence, x_step, x_head,
+                    others_ptr, dCB_ptr, aheads_ptr, directs_ptr, dx_ptr, dB_ptr, sums_ptr, batch,
+                    length, n_heads, n_groups, chunks, parts, D_sums, x_sequence, x_step, x_head,
                     B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence,
                     dy_step, dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
                     states_sequence, states_slot, states_row, head_dim: tl.constexpr,
@@ -425,19 +430,20 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
         u = tl.dot(scores.to(dy.dtype), dy, u, input_precision=PRECISION)
         dx = u * delta[:, None]
         if D_ptr is not None:
-            of_chunk = (sequence * chunks + chunk).to(tl.int64) * n_heads + head
+            of_chunk = (sequence * chunks + chunk).to(tl.int64) * (D_sums + 2 * n_heads)
             if D_PER_HEAD:
                 dx += tl.load(D_ptr + head) * dy.to(tl.float32)
-                if dD_ptr is not None:
+                if sums_ptr is not None:
                     # The sum of a column: that of a vector does not compile for a B200.
-                    dD_at = dD_ptr + of_chunk * blocks + block % blocks + tl.arange(0, 1)
+                    dD_at = sums_ptr + of_chunk + block + tl.arange(0, 1)
                     tl.store(dD_at, tl.sum(along[:, None], 0))
             else:
                 p = p_first + tl.arange(0, BLOCK)
                 D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
                 dx += D[None, :] * dy.to(tl.float32)
-                if dD_ptr is not None:
-                    tl.store(dD_ptr + of_chunk * head_dim + p, tl.sum(xdy, 0), p < head_dim)
+                if sums_ptr is not None:
+                    tl.store(sums_ptr + of_chunk + head * head_dim + p, tl.sum(xdy, 0),
+                             p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
     if not APART:  # here, so that these take no registers in the loop
         own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
@@ -448,12 +454,13 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, aheads_ptr,
-                   directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, batch, length, n_heads, chunks,
+                   directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, length, n_heads, chunks, D_sums,
                    dt_sequence, dt_step, dt_head, d_dt_sequence, d_dt_step, d_dt_head,
                    SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
-                   BLOCKS: tl.constexpr, TILES: tl.constexpr):
+                   BLOCKS: tl.constexpr, TILES: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute the gradients of dt, and of A and dt_bias by chunk, for one chunk and HEADS heads: a
     program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
+    wait_for_previous(OVERLAP)
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
     of_chunk = tl.program_id(0) // parts
@@ -495,6 +502,27 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
     d_dt = tl.where(exists, d_dt, 0.0)
     tl.store(d_dt_ptr + sequence * d_dt_sequence + t.to(tl.int64) * d_dt_step
              + head[None, :] * d_dt_head, d_dt.to(d_dt_ptr.dtype.element_ty), exists)
-    sums = sums_ptr + of_chunk.to(tl.int64) * n_heads + head
+    sums = sums_ptr + of_chunk.to(tl.int64) * (D_sums + 2 * n_heads) + D_sums + head
     tl.store(sums, tl.sum(d_decay * delta, 0), head < n_heads)
-    tl.store(sums + batch.to(tl.int64) * chunks * n_heads, tl.sum(d_dt, 0), head < n_heads)
+    tl.store(sums + n_heads, tl.sum(d_dt, 0), head < n_heads)
+
+
+@triton.jit(do_not_specialize=RUNTIME_SIZES)
+def add_up_chunks(sums_ptr, dA_ptr, d_bias_ptr, dD_ptr, n_heads, of_chunks, D_sums,
+                  CHUNKS: tl.constexpr, WIDTH: tl.constexpr, OVERLAP: tl.constexpr):
+    """Add up the sums of all chunks, and write the gradients of A, dt_bias and D: a program of grid
+    (ceil((D_sums + 2 n_heads) / WIDTH),)."""
+    wait_for_previous(OVERLAP)
+    columns = D_sums + 2 * n_heads
+    column = tl.program_id(0) * WIDTH + tl.arange(0, WIDTH)
+    total = tl.zeros((CHUNKS, WIDTH), tl.float32)
+    for first in range(0, of_chunks, CHUNKS):
+        of_chunk = first + tl.arange(0, CHUNKS)[:, None]
+        total += tl.load(sums_ptr + of_chunk.to(tl.int64) * columns + column[None, :],
+                         (of_chunk < of_chunks) & (column < columns)[None, :], 0.0)
+    total = tl.sum(total, 0)
+    head = column - D_sums
+    tl.store(dA_ptr + head, total, (head >= 0) & (head < n_heads))
+    tl.store(d_bias_ptr + head - n_heads, total, (head >= n_heads) & (head < 2 * n_heads))
+    if dD_ptr is not None:
+        tl.store(dD_ptr + column, total, head < 0)

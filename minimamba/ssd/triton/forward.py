@@ -32,6 +32,7 @@ turns that into states.
 import triton
 import triton.language as tl
 
+from minimamba.ops.overlap import wait_for_previous
 from minimamba.scan.triton.lanes import LOG2_E, sigmoid, softplus
 
 FORGOTTEN = tl.constexpr(-160.0)
@@ -47,9 +48,11 @@ RUNTIME_SIZES = ["batch", "length", "n_heads", "n_groups", "chunks", "split_chun
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, deltas_ptr, length,
                n_heads, chunks, dt_sequence, dt_step, dt_head, seq_sequence, seq_step,
-               SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr):
+               SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
+               OVERLAP: tl.constexpr):
     """Compute cum and low of one chunk for HEADS heads, and Δ for the backward pass: a program of
     grid (batch · chunks · ceil(n_heads / HEADS),)."""
+    wait_for_previous(OVERLAP)
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
     chunk = tl.program_id(0) // parts % chunks
@@ -144,7 +147,7 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
            n_groups, chunks, split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step,
            B_group, head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
            N: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
-           BACK: tl.constexpr):
+           BACK: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute what a split adds to the state: a program of grid (batch · heads · blocks ·
     N / COLUMNS, splits − 1).
 
@@ -160,6 +163,7 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
+    wait_for_previous(OVERLAP)
     row = (sequence * n_heads + head).to(tl.int64)
     state = tl.zeros((BLOCK, COLUMNS), tl.float32)
     span = 0.0
@@ -185,9 +189,11 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDTH: tl.constexpr):
+def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDTH: tl.constexpr,
+          OVERLAP: tl.constexpr):
     """Turn what each split adds into the state that enters it: a program of grid (batch · heads,
     …) for WIDTH of the SIZE components of a state."""
+    wait_for_previous(OVERLAP)
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     exists = i < SIZE
@@ -210,7 +216,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
          C_step, C_group, z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence,
          d_out_step, d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr,
          d_state: tl.constexpr, D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr,
-         SLICE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
+         SLICE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute y for one split of the length: a program of grid (batch · heads · blocks, splits).
 
     A block is BLOCK of a head's features. The last split stores the final state. In the backward
@@ -235,6 +241,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
                                d_out_step, d_out_head, CHUNK, BLOCK)
         dy_tiles = describe(dy_ptr, batch, n_heads, length, head_dim, dy_sequence, dy_step,
                             dy_head, CHUNK, BLOCK)
+    wait_for_previous(OVERLAP)
     row = (sequence * n_heads + head).to(tl.int64)
     i = tl.arange(0, CHUNK)
     state = ()

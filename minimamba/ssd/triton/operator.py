@@ -6,6 +6,7 @@ is not compiled, the states that enter its splits. The states before all chunks,
 factor of d_state / chunk, exist during the backward pass only.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import is_transformed
-from minimamba.ops.launch import ALIGNMENT, LAUNCHES, Launcher, dtypes_of
+from minimamba.ops.launch import ALIGNMENT, LAUNCHES, Launcher, can_overlap, dtypes_of
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton import operator as selective_scan
@@ -41,6 +42,8 @@ HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
 """Components of a state that one program of `carry` takes."""
+SUMS = {"CHUNKS": 256, "WIDTH": 8}
+"""Chunks, and sums of each, that one program of `add_up_chunks` takes at once."""
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
@@ -258,6 +261,8 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
         **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
+    overlap = can_overlap(device)
+    constants["OVERLAP"] = overlap
     walk = {**constants, "STAGES": tiles.stages}
     add_up = {**constants, "COLUMNS": tiles.states, "STAGES": tiles.pass_stages, "BACK": False}
     rows = shape.batch * shape.n_heads
@@ -266,9 +271,11 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
         Launcher(forward.sum_decays,
                  (shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1), constants),
         Launcher(forward.add_up, (rows * plan.blocks, plan.splits - 1, 1), add_up,
-                 num_warps=tiles.warps),
-        Launcher(forward.carry, (rows, -(-constants["SIZE"] // WIDTH), 1), constants),
-        Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps))
+                 num_warps=tiles.warps, launch_pdl=overlap),
+        Launcher(forward.carry, (rows, -(-constants["SIZE"] // WIDTH), 1), constants,
+                 launch_pdl=overlap),
+        Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps,
+                 launch_pdl=overlap))
 
 
 class _Backward(NamedTuple):
@@ -287,6 +294,7 @@ class _Backward(NamedTuple):
     walk_back: Launcher
     write: Launcher
     step: Launcher
+    add_up_chunks: Launcher
 
 
 def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -377,10 +385,12 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         _room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
         for t in (dB, dC))
     plan, states, others = _room_for_states(plan, dx_written)
+    D_sums = 0 if D is None or z is not None else (
+        n_heads * (plan.blocks if per_head else head_dim))
     launches = _backward_launches(
         shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx_written, dB_written, dC_written, d_dt,
                               states),
-        None if D is None else D.ndim, dt_softplus,
+        None if D is None else D.ndim, D_sums, dt_softplus,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state), x.device)
     if x.is_cuda:
         _lend_memory_to_triton()
@@ -410,16 +420,16 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
     launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
                        None if initial_state is None else d_initial_state)
-    needs_dD = D is not None and z is None
-    if needs_dD:
-        dD = A.new_empty(batch * plan.chunks, n_heads, plan.blocks if per_head else head_dim)
+    sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
     launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, aheads, directs, dx_written,
-                   dB_written, dD if needs_dD else None)
-    sums = A.new_empty(2, batch * plan.chunks, n_heads)
+                   dB_written, sums if D_sums else None)
     launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
-    dA, d_bias = (part.sum(0) for part in sums)
-    if needs_dD:
-        dD = dD.sum((0, 2) if per_head else 0)
+    dA, d_bias = torch.empty_like(A), torch.empty_like(A)
+    if D_sums:
+        dD = A.new_empty(n_heads, D_sums // n_heads)
+    launches.add_up_chunks(sums, dA, d_bias, dD if D_sums else None)
+    if D_sums and per_head:
+        dD = dD.sum(1) if plan.blocks > 1 else dD.view(n_heads)
     for given, written in ((dx, dx_written), (dB, dB_written), (dC, dC_written)):
         if written is not given:
             given.copy_(written if len(written) == batch
@@ -452,7 +462,8 @@ def _room_for_states(plan: BackwardPlan, dx: Tensor
 
 @lru_cache(maxsize=LAUNCHES)
 def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_axes: int | None,
-                       dt_softplus: bool, dtypes: tuple, device: torch.device) -> _Backward:
+                       D_sums: int, dt_softplus: bool, dtypes: tuple,
+                       device: torch.device) -> _Backward:
     """Work out the launches. The last two arguments decide which code Triton compiles."""
     from minimamba.ssd.triton import backward, forward
 
@@ -463,34 +474,42 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         **_constants(shape, plan, dt_softplus, D_axes), **_named_strides(names, strides),
         "states_sequence": states_sequence, "states_slot": states_slot, "states_row": states_row,
         "parts": plan.parts, "ACROSS": plan.across or 1, "COLUMNS": tiles.columns,
-        "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles}
+        "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles,
+        "D_sums": D_sums, "of_chunks": shape.batch * plan.chunks, "OVERLAP": can_overlap(device)}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "BACK": False}
     _, _, _, C, _, dy, *_ = strides
-    back = {**constants, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
+    # After a kernel with descriptors; see `wait_for_previous`.
+    back = {**constants, **_named_strides(("x", "B"), (dy, C)), "BACK": True, "OVERLAP": False}
     by_heads = shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1
     by_group = shape.batch * plan.chunks * shape.n_groups * plan.parts, 1, 1
     rows = shape.batch * shape.n_heads
     all_but_one = rows * plan.state_tiles, plan.splits - 1, 1
     walk = rows * plan.state_tiles, plan.splits, 1
     by_state = rows, -(-constants["SIZE"] // WIDTH), 1
+    by_sum = -(-(D_sums + 2 * shape.n_heads) // SUMS["WIDTH"]), 1, 1
+
+    def overlapping(kernel: Callable, grid: tuple[int, int, int], constants: dict,
+                    **options: int) -> Launcher:
+        return Launcher(kernel, grid, constants, launch_pdl=constants["OVERLAP"], **options)
 
     def adder(constants: dict) -> Launcher:
-        return Launcher(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
-                        num_warps=tiles.walk_warps)
+        return overlapping(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
+                           num_warps=tiles.walk_warps)
 
     def walker(constants: dict) -> Launcher:
-        return Launcher(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
-                        num_warps=tiles.walk_warps)
+        return overlapping(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
+                           num_warps=tiles.walk_warps)
 
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
-        adder(forth), Launcher(forward.carry, by_state, constants), walker(forth),
+        adder(forth), overlapping(forward.carry, by_state, constants), walker(forth),
         Launcher(backward.read_gradients, by_group, read, num_warps=tiles.warps),
-        adder(back), Launcher(forward.carry, by_state, constants), walker(back),
+        adder(back), overlapping(forward.carry, by_state, constants), walker(back),
         Launcher(backward.write_gradients, by_group, write, num_warps=tiles.warps),
-        Launcher(backward.step_gradients, by_heads, constants))
+        overlapping(backward.step_gradients, by_heads, constants),
+        overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}))
 
 
 def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
