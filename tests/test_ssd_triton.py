@@ -368,7 +368,7 @@ def test_sums_of_more_chunks_than_a_program_takes_at_once_are_added_up(D_sums):
     Launcher(backward.add_up_chunks, (-(-columns // operator.SUMS["WIDTH"]), 1, 1),
              {"n_heads": n_heads, "of_chunks": of_chunks, "D_sums": D_sums, "OVERLAP": False,
               **operator.SUMS})(sums, dA, d_bias, dD if D_sums else None)
-    close(torch.cat([dD, dA, d_bias]), sums.double().sum(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat([dD, dA, d_bias]), sums.sum(0), rtol=1e-4, atol=1e-4)
 
 
 FORWARD = ["sum_decays", "add_up", "carry", "walk"]
