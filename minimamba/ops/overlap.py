@@ -3,8 +3,7 @@
 CUDA calls this programmatic dependent launch; GPUs have it from Hopper on (`can_overlap` in
 `launch.py`). Such a kernel is launched with `launch_pdl`. Until it calls `wait_for_previous` it may
 not read what the kernel before it writes, nor write anything but memory of its own. Memory that the
-kernel before used for itself is no such memory while that kernel runs, although PyTorch may lend it
-out again: so of two kernels with descriptors, whose memory is lent, the second must not overlap.
+kernel before used for itself is no such memory while that kernel runs.
 """
 
 import triton

@@ -222,7 +222,7 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                    dC_step, dC_group, states_sequence, states_slot, states_row,
                    head_dim: tl.constexpr, d_state: tl.constexpr, ACROSS: tl.constexpr,
                    CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
-                   STAGES: tl.constexpr, APART: tl.constexpr):
+                   STAGES: tl.constexpr, APART: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute what the steps of a chunk read: rows, columns, dCB and dC. Tiles are (t, s).
 
     If APART, what they read from the state comes after all else, a slice of it after another.
@@ -256,6 +256,7 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
     CB = tl.where(i[:, None] > i[None, :], CB, 0.0)
     dCB = tl.zeros((CHUNK, CHUNK), tl.float32)
     dC = tl.zeros((CHUNK, SLICE), tl.float32)
+    wait_for_previous(OVERLAP)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
@@ -341,7 +342,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                     states_sequence, states_slot, states_row, head_dim: tl.constexpr,
                     d_state: tl.constexpr, ACROSS: tl.constexpr, D_PER_HEAD: tl.constexpr,
                     CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
-                    BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr):
+                    BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr,
+                    OVERLAP: tl.constexpr):
     """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
     Tiles are (s, t).
 
@@ -370,6 +372,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
         own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
         dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,
                             dB_group, CHUNK, SLICE)
+        wait_for_previous(OVERLAP)
         for n in tl.range(0, N, SLICE, num_stages=1):
             dB = tl.zeros((CHUNK, SLICE), tl.float32)
             for block in tl.range(first, end, num_stages=STAGES):
@@ -395,6 +398,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
         BC = tl.dot(B, C.T, BC, input_precision=PRECISION)
     diagonal = tl.sum(tl.where(i[:, None] == i[None, :], BC, 0.0), 1)
     dB = tl.zeros((CHUNK, SLICE), tl.float32)
+    wait_for_previous(OVERLAP and not APART)
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK

@@ -6,8 +6,9 @@ is not compiled, the states that enter its splits. The states before all chunks,
 factor of d_state / chunk, exist during the backward pass only.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ WIDTH = 1024
 """Components of a state that one program of `carry` takes."""
 SUMS = {"CHUNKS": 256, "WIDTH": 8}
 """Chunks, and sums of each, that one program of `add_up_chunks` takes at once."""
+
+
+_lent: dict[tuple[torch.device, int | None], deque[Tensor]] = defaultdict(partial(deque, maxlen=8))
+"""Memory for descriptors. A kernel writes its own before the one before it has ended, and so needs
+other memory than that one; several threads may launch kernels."""
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
@@ -480,8 +486,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "BACK": False}
     _, _, _, C, _, dy, *_ = strides
-    # After a kernel with descriptors; see `wait_for_previous`.
-    back = {**constants, **_named_strides(("x", "B"), (dy, C)), "BACK": True, "OVERLAP": False}
+    back = {**constants, **_named_strides(("x", "B"), (dy, C)), "BACK": True}
     by_heads = shape.batch * plan.chunks * -(-shape.n_heads // HEADS), 1, 1
     by_group = shape.batch * plan.chunks * shape.n_groups * plan.parts, 1, 1
     rows = shape.batch * shape.n_heads
@@ -505,9 +510,9 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
         adder(forth), overlapping(forward.carry, by_state, constants), walker(forth),
-        Launcher(backward.read_gradients, by_group, read, num_warps=tiles.warps),
+        overlapping(backward.read_gradients, by_group, read, num_warps=tiles.warps),
         adder(back), overlapping(forward.carry, by_state, constants), walker(back),
-        Launcher(backward.write_gradients, by_group, write, num_warps=tiles.warps),
+        overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
         overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}))
 
@@ -613,4 +618,6 @@ def _lend_memory_to_triton() -> None:
 
 
 def _allocate(size: int, alignment: int, stream: int | None) -> Tensor:
-    return torch.empty(size, dtype=torch.int8, device="cuda")
+    memory = torch.empty(size, dtype=torch.int8, device="cuda")
+    _lent[memory.device, stream].append(memory)
+    return memory
