@@ -186,8 +186,8 @@ def test_gradients_of_state_space_duality():
     x, dy, dx = (reserve(*shape[:4], dtype=torch.float16) for _ in range(3))
     dt, d_dt = (reserve(*shape[:3], dtype=torch.float16) for _ in range(2))
     B, C, dB, dC = (reserve(*shape[:2], 1, d_state, dtype=torch.float16) for _ in range(4))
-    cums, lows, deltas, rows, columns, aheads, directs = (
-        reserve(batch, n_heads, chunks * chunk) for _ in range(7))
+    cums, lows, deltas = (reserve(batch, n_heads, chunks * chunk) for _ in range(3))
+    reads, writes = (reserve(batch, n_heads, chunks, kinds, chunk) for kinds in (2, 3))
     states = reserve(batch, n_heads, chunks, head_dim, d_state, dtype=torch.float16)
     rows_of_states = states.flatten(2, 3)
     dCB = reserve(batch * chunks, chunk, chunk, dtype=torch.float16)
@@ -210,15 +210,15 @@ def test_gradients_of_state_space_duality():
             x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, 0, False, (), CPU)
     launches.sum_decays(dt, A, None, None, cums, lows, deltas)
     launches.save_states(x, B, cums, lows, entering, rows_of_states, None, None, None)
-    launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, rows, columns, dCB, dC)
+    launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, reads, dCB, dC)
     first, d_initial_state = states[-1, -1, 0].float(), torch.empty_like(entering[:, :, 0])
     launches.walk_back(dy, C, cums, lows, leaving, rows_of_states, None, overlaps, d_initial_state)
     overlaps[-1, -1, -1] = cums[-1, -1, -1].exp2() * (
         leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
     states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last
-    launches.write(x, B, C, dy, None, cums, deltas, rows_of_states, None, dCB, aheads, directs, dx,
-                   dB, None)
-    launches.step(dt, A, None, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
+    launches.write(x, B, C, dy, None, cums, deltas, rows_of_states, None, dCB, writes, dx, dB,
+                   None)
+    launches.step(dt, A, None, deltas, reads, writes, overlaps, d_dt, sums)
 
     found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[-1, -1, 0, -1:],
              *(t[-1:, -tail:] for t in (dB, dC))]

@@ -184,7 +184,7 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "COLUMNS": tiles.columns if is_backward else tiles.states,
                  "ACROSS": across, "APART": is_backward and tiles.is_apart, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
-                 "TILES": 2, "OVERLAP": capability >= 90, **dict.fromkeys(without)}
+                 "TILES": 2, "ALONGS": True, "OVERLAP": capability >= 90, **dict.fromkeys(without)}
     if kernel is backward.add_up_chunks:
         constants |= SUMS
     names = kernel.arg_names

@@ -43,15 +43,15 @@ place of states, and dC last.
 |---|---|---|
 | states, x's dtype | (batch, n_heads, chunks · blocks · BLOCK, N) | H, then G |
 | overlaps | (batch · n_heads, chunks, tiles of a state) | 2^total ⟨G, H⟩ by tile |
-| rows | (batch · n_heads · blocks, chunks · CHUNK) | what t reads of steps s < t and of H |
-| columns | as rows | what steps t > s read of s, without Δ_s |
-| aheads | as rows | 2^(total − cum_s) ⟨x_s, G B_s⟩ |
-| directs | as rows | ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
+| reads | (batch · n_heads · blocks, chunks, 2, CHUNK) | row: what t reads of steps s < t and of H |
+| | | column: what steps t > s read of s, without Δ_s |
+| writes | (batch · n_heads · blocks, chunks, 3, CHUNK) | ahead: 2^(total − cum_s) ⟨x_s, G B_s⟩ |
+| | | direct: ahead and the diagonal, ⟨x_s, dy_s⟩ ⟨C_s, B_s⟩ |
+| | | along: ⟨x_s, dy_s⟩, whose sum is the gradient of D, if each head has one number |
 | dCB, x's dtype | (programs, CHUNK, CHUNK) | the gradient of C Bᵀ, with Δ and L, over heads |
 | sums | (batch · chunks, D_sums + 2 · n_heads) | the gradients of D, A and dt_bias by chunk |
 
-D_sums are n_heads · blocks, or n_heads · head_dim if D has that many numbers; 0 with a gate, where
-`walk` sums up the gradient of D, or without D.
+D_sums are as many as D has numbers; 0 with a gate, where `walk` sums up the gradient of D.
 """
 
 import triton
@@ -216,10 +216,10 @@ def read_state(dC, C, dy, H, cum):
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, others_ptr,
-                   rows_ptr, columns_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups,
-                   chunks, parts, x_sequence, x_step, x_head, B_sequence, B_step, B_group,
-                   C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head, dC_sequence,
-                   dC_step, dC_group, states_sequence, states_slot, states_row,
+                   reads_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
+                   x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
+                   C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
+                   states_sequence, states_slot, states_row,
                    head_dim: tl.constexpr, d_state: tl.constexpr, ACROSS: tl.constexpr,
                    CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
                    STAGES: tl.constexpr, APART: tl.constexpr, OVERLAP: tl.constexpr):
@@ -277,9 +277,10 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         dCB += weights * delta[None, :]
         weights *= CB
         rows += tl.sum(weights * delta[None, :], 1)
-        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
-        tl.store(rows_ptr + steps, rows)
-        tl.store(columns_ptr + steps, tl.sum(weights, 0))
+        of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
+        at = reads_ptr + of_block * 2 * CHUNK + i
+        tl.store(at, rows)
+        tl.store(at + CHUNK, tl.sum(weights, 0))
     dCB = dCB.to(C.dtype)
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
     tl.store(own + i[:, None] * CHUNK + i[None, :], dCB)
@@ -300,9 +301,9 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                 row = (sequence * n_heads + head).to(tl.int64)
                 cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
                 rows, dC = read_state(dC, C, dy, H, cum)
-                steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK
-                steps += t + i
-                tl.store(rows_ptr + steps, rows + tl.load(rows_ptr + steps))
+                of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
+                at = reads_ptr + of_block * 2 * CHUNK + i
+                tl.store(at, rows + tl.load(at))
             dCB = tl.load(own + i[:, None] * CHUNK + i[None, :])
         # Kept since its first use, B would take shared memory from the heads' tensors.
         B = B_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
@@ -335,17 +336,17 @@ def finish_dB(dB, C, dCB, dB_tiles, entry, group, t, n):
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
 def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr,
-                    others_ptr, dCB_ptr, aheads_ptr, directs_ptr, dx_ptr, dB_ptr, sums_ptr, batch,
-                    length, n_heads, n_groups, chunks, parts, D_sums, x_sequence, x_step, x_head,
-                    B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence,
-                    dy_step, dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
+                    others_ptr, dCB_ptr, writes_ptr, dx_ptr, dB_ptr, sums_ptr, batch, length,
+                    n_heads, n_groups, chunks, parts, D_sums, x_sequence, x_step, x_head,
+                    B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence, dy_step,
+                    dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
                     states_sequence, states_slot, states_row, head_dim: tl.constexpr,
                     d_state: tl.constexpr, ACROSS: tl.constexpr, D_PER_HEAD: tl.constexpr,
                     CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
                     BLOCK: tl.constexpr, STAGES: tl.constexpr, APART: tl.constexpr,
-                    OVERLAP: tl.constexpr):
-    """Compute the gradients of what the steps of a chunk write: aheads, directs, dx, dB and dD.
-    Tiles are (s, t).
+                    ALONGS: tl.constexpr, OVERLAP: tl.constexpr):
+    """Compute the gradients of what the steps of a chunk write: aheads, directs, alongs, dx and dB,
+    and that of D if it has a number for each feature. Tiles are (s, t).
 
     If APART, dB is computed before all else, a slice of the state after another.
     """
@@ -424,28 +425,27 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
             u = tl.dot(B, G.T, input_precision=PRECISION)
             dB = write_state(dB, x, G, delta * to_end)
         u *= to_end[:, None]
-        steps = ((sequence * n_heads * blocks + block).to(tl.int64)) * chunks * CHUNK + t + i
+        of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
+        at = writes_ptr + of_block * 3 * CHUNK + i
         xdy = x.to(tl.float32) * dy.to(tl.float32)
         # In one reduction, so that x and dy are loaded once, in the layout of u.
         ahead, along = tl.reduce((u * x.to(tl.float32), xdy), 1, add_pairs)
-        tl.store(aheads_ptr + steps, ahead)
-        tl.store(directs_ptr + steps, ahead + along * diagonal)
+        tl.store(at, ahead)
+        tl.store(at + CHUNK, ahead + along * diagonal)
+        if ALONGS:
+            tl.store(at + 2 * CHUNK, along)
         scores = BC * decay_since(i[None, :], i[:, None], cum[None, :], cum[:, None])
         u = tl.dot(scores.to(dy.dtype), dy, u, input_precision=PRECISION)
         dx = u * delta[:, None]
         if D_ptr is not None:
-            of_chunk = (sequence * chunks + chunk).to(tl.int64) * (D_sums + 2 * n_heads)
             if D_PER_HEAD:
                 dx += tl.load(D_ptr + head) * dy.to(tl.float32)
-                if sums_ptr is not None:
-                    # The sum of a column: that of a vector does not compile for a B200.
-                    dD_at = sums_ptr + of_chunk + block + tl.arange(0, 1)
-                    tl.store(dD_at, tl.sum(along[:, None], 0))
             else:
                 p = p_first + tl.arange(0, BLOCK)
                 D = tl.load(D_ptr + head * head_dim + p, p < head_dim, 0.0)
                 dx += D[None, :] * dy.to(tl.float32)
                 if sums_ptr is not None:
+                    of_chunk = (sequence * chunks + chunk).to(tl.int64) * (D_sums + 2 * n_heads)
                     tl.store(sums_ptr + of_chunk + head * head_dim + p, tl.sum(xdy, 0),
                              p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
@@ -457,13 +457,14 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, aheads_ptr,
-                   directs_ptr, overlaps_ptr, d_dt_ptr, sums_ptr, length, n_heads, chunks, D_sums,
-                   dt_sequence, dt_step, dt_head, d_dt_sequence, d_dt_step, d_dt_head,
+def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, reads_ptr, writes_ptr, overlaps_ptr,
+                   d_dt_ptr, sums_ptr, length, n_heads, chunks, D_sums, dt_sequence, dt_step,
+                   dt_head, d_dt_sequence, d_dt_step, d_dt_head,
                    SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
-                   BLOCKS: tl.constexpr, TILES: tl.constexpr, OVERLAP: tl.constexpr):
-    """Compute the gradients of dt, and of A and dt_bias by chunk, for one chunk and HEADS heads: a
-    program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
+                   BLOCKS: tl.constexpr, TILES: tl.constexpr, ALONGS: tl.constexpr,
+                   OVERLAP: tl.constexpr):
+    """Compute the gradients of dt, and those of A, dt_bias and D by chunk, for one chunk and HEADS
+    heads: a program of grid (batch · chunks · ceil(n_heads / HEADS),)."""
     wait_for_previous(OVERLAP)
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
@@ -481,13 +482,18 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
     rows = tl.zeros((CHUNK, HEADS), tl.float32)
     columns = tl.zeros((CHUNK, HEADS), tl.float32)
     directs = tl.zeros((CHUNK, HEADS), tl.float32)
+    alongs = tl.zeros((CHUNK, HEADS), tl.float32)
     before = tl.zeros((CHUNK, HEADS), tl.float32)
     for block in tl.static_range(BLOCKS):
-        at = (row[None, :] * BLOCKS + block) * chunks * CHUNK + t
-        rows += tl.load(rows_ptr + at, here, 0.0)
-        columns += tl.load(columns_ptr + at, here, 0.0)
-        directs += tl.load(directs_ptr + at, here, 0.0)
-        before += tl.load(aheads_ptr + at - 1, after_first, 0.0)
+        of_block = (row[None, :] * BLOCKS + block) * chunks + chunk
+        read = reads_ptr + of_block * 2 * CHUNK + i
+        written = writes_ptr + of_block * 3 * CHUNK + i
+        rows += tl.load(read, here, 0.0)
+        columns += tl.load(read + CHUNK, here, 0.0)
+        before += tl.load(written - 1, after_first, 0.0)
+        directs += tl.load(written + CHUNK, here, 0.0)
+        if ALONGS:
+            alongs += tl.load(written + 2 * CHUNK, here, 0.0)
     overlap = tl.zeros((HEADS,), tl.float32)
     for tile in tl.static_range(TILES):
         overlap += tl.load(overlaps_ptr + (row * chunks + chunk) * TILES + tile, head < n_heads,
@@ -506,9 +512,11 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, rows_ptr, columns_ptr, a
     d_dt = tl.where(exists, d_dt, 0.0)
     tl.store(d_dt_ptr + sequence * d_dt_sequence + t.to(tl.int64) * d_dt_step
              + head[None, :] * d_dt_head, d_dt.to(d_dt_ptr.dtype.element_ty), exists)
-    sums = sums_ptr + of_chunk.to(tl.int64) * (D_sums + 2 * n_heads) + D_sums + head
-    tl.store(sums, tl.sum(d_decay * delta, 0), head < n_heads)
-    tl.store(sums + n_heads, tl.sum(d_dt, 0), head < n_heads)
+    sums = sums_ptr + of_chunk.to(tl.int64) * (D_sums + 2 * n_heads) + head
+    if ALONGS:
+        tl.store(sums, tl.sum(alongs, 0), head < n_heads)
+    tl.store(sums + D_sums, tl.sum(d_decay * delta, 0), head < n_heads)
+    tl.store(sums + D_sums + n_heads, tl.sum(d_dt, 0), head < n_heads)
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)

@@ -391,8 +391,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         _room(x if parts == 1 else A, (parts * batch, length, n_groups, d_state))
         for t in (dB, dC))
     plan, states, others = _room_for_states(plan, dx_written)
-    D_sums = 0 if D is None or z is not None else (
-        n_heads * (plan.blocks if per_head else head_dim))
+    D_sums = 0 if D is None or z is not None else D.numel()
     launches = _backward_launches(
         shape, plan, _strides(x, dt, B, C, seq_idx, dy, dx_written, dB_written, dC_written, d_dt,
                               states),
@@ -418,24 +417,23 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     if entering is None or not _same_splits(x, B):
         entering = carried(launches.add_up, launches.carry, x, B, initial_state)
     launches.save_states(x, B, cums, lows, entering, states, others, None, None)
-    rows, columns, aheads, directs = A.new_empty(4, batch, n_heads * plan.blocks, padded_length)
+    reads, writes = (A.new_empty(batch, n_heads * plan.blocks, plan.chunks, kinds, tiles.chunk)
+                     for kinds in (2, 3))
     dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-    launches.read(x, B, C, dy, cums, deltas, states, others, rows, columns, dCB, dC_written)
+    launches.read(x, B, C, dy, cums, deltas, states, others, reads, dCB, dC_written)
     overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
     d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
     leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
     launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
                        None if initial_state is None else d_initial_state)
     sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
-    launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, aheads, directs, dx_written,
-                   dB_written, sums if D_sums else None)
-    launches.step(dt, A, dt_bias, deltas, rows, columns, aheads, directs, overlaps, d_dt, sums)
+    launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, writes, dx_written,
+                   dB_written, sums if D_sums and not per_head else None)
+    launches.step(dt, A, dt_bias, deltas, reads, writes, overlaps, d_dt, sums)
     dA, d_bias = torch.empty_like(A), torch.empty_like(A)
     if D_sums:
-        dD = A.new_empty(n_heads, D_sums // n_heads)
+        dD = torch.empty_like(D)
     launches.add_up_chunks(sums, dA, d_bias, dD if D_sums else None)
-    if D_sums and per_head:
-        dD = dD.sum(1) if plan.blocks > 1 else dD.view(n_heads)
     for given, written in ((dx, dx_written), (dB, dB_written), (dC, dC_written)):
         if written is not given:
             given.copy_(written if len(written) == batch
@@ -481,7 +479,8 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         "states_sequence": states_sequence, "states_slot": states_slot, "states_row": states_row,
         "parts": plan.parts, "ACROSS": plan.across or 1, "COLUMNS": tiles.columns,
         "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles,
-        "D_sums": D_sums, "of_chunks": shape.batch * plan.chunks, "OVERLAP": can_overlap(device)}
+        "D_sums": D_sums, "of_chunks": shape.batch * plan.chunks,
+        "ALONGS": D_sums > 0 and D_axes == 1, "OVERLAP": can_overlap(device)}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "BACK": False}
