@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "minimamba"
 FLOORS = [["arguments", "atomic", "autocast", "interruption", "lock",
            "progress"], ["compiler", "shapes"],
           ["continuous"], ["discretize"], ["lti"], ["s4"],
-          ["ops.launch", "ops.operator", "ops.linear"],
+          ["ops.launch", "ops.operator", "ops.linear", "ops.overlap"],
           ["scan"], ["ssd"],
           ["ops"],
           ["compat", "environment"], ["nn"], ["config", "files"], ["layout_keys", "tokenizer"],

@@ -14,7 +14,7 @@ from faults import FAULTS, Fault
 from mutants import plant
 
 ROOT = Path(__file__).parent.parent
-GPU_ONLY = {"cuda_graph.py"}
+GPU_ONLY = {"cuda_graph.py", "ops/overlap.py"}
 """Modules that run on a GPU only: a fault there would survive in CI."""
 WITHOUT_FAULTS = ("course/exercises/", "course/weights/")
 
