@@ -356,6 +356,16 @@ def test_two_numbers_of_half_precision_add_up_to_one_of_twice_as_many_bits(dtype
     assert ((large.double() + small.double() - t).abs() <= 2.0**-bits * t.abs()).all()
 
 
+def test_descriptors_have_memory_of_their_own():
+    memory = operator._DescriptorMemory(torch.empty(0), 1000)
+    parts = [memory._take(size, 128, None) for size in (1, 300, 500)]
+    begins = [part.data_ptr() - parts[0].data_ptr() for part in parts]
+    assert begins == [0, 128, 512]
+    assert [len(part) for part in parts] == [1, 300, 500]
+    with pytest.raises(RuntimeError, match="descriptors: expected up to 1000 bytes, got 1025"):
+        memory._take(1, 128, None)
+
+
 @pytest.mark.parametrize("D_sums", [0, 3, 192])
 def test_sums_of_more_chunks_than_a_program_takes_at_once_are_added_up(D_sums):
     from minimamba.ssd.triton import backward

@@ -3,7 +3,7 @@
 CUDA calls this programmatic dependent launch; GPUs have it from Hopper on (`can_overlap` in
 `launch.py`). Such a kernel is launched with `launch_pdl`. Until it calls `wait_for_previous` it may
 not read what the kernel before it writes, nor write anything but memory of its own. Memory that the
-kernel before used for itself is no such memory while that kernel runs.
+kernel before used for itself, or that has been freed since it was launched, is no such memory.
 """
 
 import triton

@@ -6,9 +6,8 @@ is not compiled, the states that enter its splits. The states before all chunks,
 factor of d_state / chunk, exist during the backward pass only.
 """
 
-from collections import defaultdict, deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -39,17 +38,14 @@ FARTHEST = 2**40
 """Bytes. Elements along an axis of a descriptor are less far apart."""
 MAX_KEPT = 0.25
 """The largest size of the states that are kept between the passes, as a fraction of that of x."""
+DESCRIPTOR_BYTES = 8 * 128
+"""Memory for the descriptors of a program: up to eight, of 128 bytes each."""
 HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
 """Components of a state that one program of `carry` takes."""
 SUMS = {"CHUNKS": 256, "WIDTH": 8}
 """Chunks, and sums of each, that one program of `add_up_chunks` takes at once."""
-
-
-_lent: dict[tuple[torch.device, int | None], deque[Tensor]] = defaultdict(partial(deque, maxlen=8))
-"""Memory for descriptors. A kernel writes its own before the one before it has ended, and so needs
-other memory than that one; several threads may launch kernels."""
 
 
 def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
@@ -143,6 +139,7 @@ class _Forward(NamedTuple):
     """Launched if there is more than one split; and so is `carry`."""
     carry: Launcher
     walk: Launcher
+    descriptor_bytes: int
 
 
 def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -233,23 +230,22 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
         dt_softplus, needs_final_state, x.device,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_out))
     plan = launches.plan
-    if x.is_cuda:
-        _lend_memory_to_triton()
     cums, lows = A.new_empty(2, shape.batch, shape.n_heads, plan.chunks * plan.tiles.chunk)
-    launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, None)
-    if plan.splits > 1 and entering is None:
-        entering = A.new_empty(shape.batch, shape.n_heads, plan.splits, shape.head_dim,
-                               shape.d_state)
-        spans = A.new_empty(shape.batch, shape.n_heads, plan.splits)
-        launches.add_up(x, B, cums, lows, entering, spans)
-        launches.carry(entering, spans, initial_state)
-    final_state = A.new_empty(shape.batch if needs_final_state else 0, shape.n_heads,
-                              shape.head_dim, shape.d_state)
-    dD = None
-    if d_out is not None and D is not None:
-        dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
-    launches.walk(x, B, C, D, z, cums, lows, initial_state if entering is None else entering, y,
-                  final_state if needs_final_state else None, d_out, dy, dD)
+    with _DescriptorMemory(A, launches.descriptor_bytes):
+        launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, None)
+        if plan.splits > 1 and entering is None:
+            entering = A.new_empty(shape.batch, shape.n_heads, plan.splits, shape.head_dim,
+                                   shape.d_state)
+            spans = A.new_empty(shape.batch, shape.n_heads, plan.splits)
+            launches.add_up(x, B, cums, lows, entering, spans)
+            launches.carry(entering, spans, initial_state)
+        final_state = A.new_empty(shape.batch if needs_final_state else 0, shape.n_heads,
+                                  shape.head_dim, shape.d_state)
+        dD = None
+        if d_out is not None and D is not None:
+            dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
+        launches.walk(x, B, C, D, z, cums, lows, initial_state if entering is None else entering, y,
+                      final_state if needs_final_state else None, d_out, dy, dD)
     return y.contiguous(), final_state, entering, dy, dD
 
 
@@ -281,7 +277,8 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
         Launcher(forward.carry, (rows, -(-constants["SIZE"] // WIDTH), 1), constants,
                  launch_pdl=overlap),
         Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps,
-                 launch_pdl=overlap))
+                 launch_pdl=overlap),
+        DESCRIPTOR_BYTES * rows * plan.blocks * (2 * plan.splits - 1))
 
 
 class _Backward(NamedTuple):
@@ -301,6 +298,7 @@ class _Backward(NamedTuple):
     write: Launcher
     step: Launcher
     add_up_chunks: Launcher
+    descriptor_bytes: int
 
 
 def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -397,11 +395,8 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
                               states),
         None if D is None else D.ndim, D_sums, dt_softplus,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state), x.device)
-    if x.is_cuda:
-        _lend_memory_to_triton()
     padded_length = plan.chunks * tiles.chunk
     cums, lows, deltas = A.new_empty(3, batch, n_heads, padded_length)
-    launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, deltas)
 
     def carried(add_up: Launcher, carry: Launcher, x: Tensor, B: Tensor,
                 first: Tensor | None) -> Tensor | None:
@@ -414,26 +409,29 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         carry(entering, spans, first)
         return entering
 
-    if entering is None or not _same_splits(x, B):
-        entering = carried(launches.add_up, launches.carry, x, B, initial_state)
-    launches.save_states(x, B, cums, lows, entering, states, others, None, None)
-    reads, writes = (A.new_empty(batch, n_heads * plan.blocks, plan.chunks, kinds, tiles.chunk)
-                     for kinds in (2, 3))
-    dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-    launches.read(x, B, C, dy, cums, deltas, states, others, reads, dCB, dC_written)
-    overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
-    d_initial_state = torch.empty_like(A.new_empty(0) if initial_state is None else initial_state)
-    leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
-    launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
-                       None if initial_state is None else d_initial_state)
-    sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
-    launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, writes, dx_written,
-                   dB_written, sums if D_sums and not per_head else None)
-    launches.step(dt, A, dt_bias, deltas, reads, writes, overlaps, d_dt, sums)
-    dA, d_bias = torch.empty_like(A), torch.empty_like(A)
-    if D_sums:
-        dD = torch.empty_like(D)
-    launches.add_up_chunks(sums, dA, d_bias, dD if D_sums else None)
+    with _DescriptorMemory(A, launches.descriptor_bytes):
+        launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, deltas)
+        if entering is None or not _same_splits(x, B):
+            entering = carried(launches.add_up, launches.carry, x, B, initial_state)
+        launches.save_states(x, B, cums, lows, entering, states, others, None, None)
+        reads, writes = (A.new_empty(batch, n_heads * plan.blocks, plan.chunks, kinds, tiles.chunk)
+                         for kinds in (2, 3))
+        dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
+        launches.read(x, B, C, dy, cums, deltas, states, others, reads, dCB, dC_written)
+        overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
+        d_initial_state = torch.empty_like(
+            A.new_empty(0) if initial_state is None else initial_state)
+        leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
+        launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
+                           None if initial_state is None else d_initial_state)
+        sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
+        launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, writes, dx_written,
+                       dB_written, sums if D_sums and not per_head else None)
+        launches.step(dt, A, dt_bias, deltas, reads, writes, overlaps, d_dt, sums)
+        dA, d_bias = torch.empty_like(A), torch.empty_like(A)
+        if D_sums:
+            dD = torch.empty_like(D)
+        launches.add_up_chunks(sums, dA, d_bias, dD if D_sums else None)
     for given, written in ((dx, dx_written), (dB, dB_written), (dC, dC_written)):
         if written is not given:
             given.copy_(written if len(written) == batch
@@ -513,7 +511,8 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         adder(back), overlapping(forward.carry, by_state, constants), walker(back),
         overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
-        overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}))
+        overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}),
+        DESCRIPTOR_BYTES * 2 * (rows * plan.state_tiles * (2 * plan.splits - 1) + by_group[0]))
 
 
 def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
@@ -609,14 +608,38 @@ def _without_bools(seq_idx: Tensor | None) -> Tensor | None:
     return seq_idx.view(torch.int8) if is_bool else seq_idx
 
 
-def _lend_memory_to_triton() -> None:
-    """Let Triton take the memory for the descriptors that kernels make from PyTorch."""
-    import triton
+class _DescriptorMemory:
+    """Lends Triton memory for the descriptors that the kernels of one call make.
 
-    triton.set_allocator(_allocate)
+    A kernel makes its descriptors before the kernel before it has ended. So all that memory is
+    allocated before the first kernel is launched, and kept until the last one has been: what
+    PyTorch frees in between may still be in use.
+    """
+
+    def __init__(self, like: Tensor, size: int) -> None:
+        self._memory = like.new_empty(size, dtype=torch.int8)
+        self._taken = 0
+
+    def __enter__(self) -> None:
+        if self._memory.is_cuda:
+            import triton
+
+            triton.set_allocator(self._take)
+
+    def __exit__(self, *_: object) -> None:
+        if self._memory.is_cuda:
+            import triton
+
+            triton.set_allocator(_allocate)  # which keeps nothing alive
+
+    def _take(self, size: int, alignment: int, stream: int | None) -> Tensor:
+        begin = -(-self._taken // alignment) * alignment
+        self._taken = begin + size
+        if self._taken > len(self._memory):
+            raise RuntimeError(f"descriptors: expected up to {len(self._memory)} bytes, got "
+                               f"{self._taken}")
+        return self._memory[begin:self._taken]
 
 
 def _allocate(size: int, alignment: int, stream: int | None) -> Tensor:
-    memory = torch.empty(size, dtype=torch.int8, device="cuda")
-    _lent[memory.device, stream].append(memory)
-    return memory
+    return torch.empty(size, dtype=torch.int8, device="cuda")
