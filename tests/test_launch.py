@@ -181,7 +181,7 @@ def test_a_mamba_2_block_reads_and_writes_slices_where_they_lie(counted, monkeyp
     u = torch.randn(2, 70, 16).bfloat16().requires_grad_()
     # The convolution, the scan's two, and the norm. Converted is Δ's bias.
     assert counted_without_views(counted, lambda: block(u)) == (
-        4, {"mm": 2, "exp": 1, "neg_": 1, "_to_copy": 1, "empty_like": 2, "new_empty": 3})
+        4, {"mm": 2, "exp": 1, "neg_": 1, "_to_copy": 1, "empty_like": 2, "new_empty": 4})
     y, leaves = block(u), [u, *block.parameters()]
     dy = torch.ones_like(y)
     # The norm's, the convolution's two, and seven of the scan. z and the rest of in_proj's output
@@ -189,7 +189,7 @@ def test_a_mamba_2_block_reads_and_writes_slices_where_they_lie(counted, monkeyp
     # weights, and four of these are converted.
     assert counted_without_views(counted, lambda: torch.autograd.grad(y, leaves, dy)) == (
         10, {"mm": 6, "exp": 1, "neg_": 1, "mul": 1, "sum": 2, "_to_copy": 4, "clone": 1,
-             "empty_like": 8, "new_empty": 14})
+             "empty_like": 8, "new_empty": 15})
 
 
 def counted_without_views(counted, call):
