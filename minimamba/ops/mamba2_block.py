@@ -129,7 +129,7 @@ def _forward(u: Tensor, weights: BlockWeights,
     z, conv_input, dt = linear(u, weights.in_proj).split_with_sizes(_branch_sizes(weights), -1)
     xBC = causal_conv1d.forward_pass(conv_input, weights.conv.squeeze(1), weights.conv_bias, None)
     x, B, C = _scan_inputs(xBC, weights, options)
-    y, _, entering = operator.forward_and_entering(
+    y, _, entering, _ = operator.forward_and_kept(
         x, dt, _A(weights), B, C, weights.D, None, weights.dt_bias, True, None, None, False)
     y = y.flatten(2)
     normed = gated_norm.forward_pass(y, z, weights.norm, *options)
@@ -160,7 +160,7 @@ def _backward(dtype: torch.dtype, options: Options, d_output: Tensor, u: Tensor,
     A = _A(weights)
     dA, dD, _, d_bias, _ = operator.backward_into(
         dx, d_dt, dB, dC, x, dt, A, B, C, weights.D, None, weights.dt_bias, True, None, None,
-        entering, dy.view(x.shape), None)
+        entering, None, dy.view(x.shape), None)
     d_conv, d_conv_bias, _ = causal_conv1d.backward_into(
         d_conv_input, conv_input, conv, weights.conv_bias, None, d_xBC)
     du = d_projected @ weights.in_proj

@@ -110,21 +110,21 @@ def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
 
 
 @triton.jit
-def describe_steps(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
-    """A descriptor of (batch · n_heads, chunks · CHUNK), for tiles (1, CHUNK).
+def describe_decays(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
+    """A descriptor of one kind of decays, (batch · n_heads · chunks, CHUNK), for one chunk; `ptr`
+    is where those of the first chunk are.
 
     Tiles in flight follow one another in shared memory, each from a multiple of 128 bytes: CHUNK
     is 32 or more.
     """
-    length = chunks * CHUNK
-    return tl.make_tensor_descriptor(ptr, [batch * n_heads, length], [length.to(tl.int64), 1],
-                                     [1, CHUNK])
+    return tl.make_tensor_descriptor(
+        ptr, [batch * n_heads * chunks, CHUNK], [3 * CHUNK, 1], [1, CHUNK])
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, others_ptr,
-                overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
-                splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
+def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, states_ptr, others_ptr, overlaps_ptr,
+                last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks, splits,
+                x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
                 states_slot, states_row, head_dim: tl.constexpr, d_state: tl.constexpr,
                 ACROSS: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
                 COLUMNS: tl.constexpr, STAGES: tl.constexpr, BACK: tl.constexpr,
@@ -146,7 +146,7 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, othe
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
-    sum_tiles = describe_steps(cums_ptr if BACK else lows_ptr, batch, n_heads, chunks, CHUNK)
+    sum_tiles = describe_decays(decays_ptr + (0 if BACK else CHUNK), batch, n_heads, chunks, CHUNK)
     plane, state_tiles = describe_states(
         states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
         states_row, ACROSS, N, BLOCK, COLUMNS)
@@ -166,8 +166,9 @@ def walk_states(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, states_ptr, othe
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
-        sums = sum_tiles.load([sequence * n_heads + head, t]).reshape(CHUNK)
-        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        of_chunk = (sequence * n_heads + head) * chunks + chunk
+        sums = sum_tiles.load([of_chunk, 0]).reshape(CHUNK)
+        total = tl.load(decays_ptr + (row * chunks + chunk) * 3 * CHUNK + CHUNK - 1)
         row_first = chunk * features + p_first
         if BACK:
             before = state_tiles.load([plane, entry, slot, row_first, n_first]).reshape(
@@ -215,10 +216,10 @@ def read_state(dC, C, dy, H, cum):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr, others_ptr,
-                   reads_ptr, dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts,
-                   x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step,
-                   C_group, dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
+def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_ptr, reads_ptr,
+                   dCB_ptr, dC_ptr, batch, length, n_heads, n_groups, chunks, parts, x_sequence,
+                   x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step, C_group,
+                   dy_sequence, dy_step, dy_head, dC_sequence, dC_step, dC_group,
                    states_sequence, states_slot, states_row,
                    head_dim: tl.constexpr, d_state: tl.constexpr, ACROSS: tl.constexpr,
                    CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr, BLOCK: tl.constexpr,
@@ -242,8 +243,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
         states_row, ACROSS, N, BLOCK, SLICE)
     row_first = chunk * blocks * BLOCK
-    cum_tiles = describe_steps(cums_ptr, batch, n_heads, chunks, CHUNK)
-    delta_tiles = describe_steps(deltas_ptr, batch, n_heads, chunks, CHUNK)
+    cum_tiles = describe_decays(decays_ptr, batch, n_heads, chunks, CHUNK)
+    delta_tiles = describe_decays(decays_ptr + 2 * CHUNK, batch, n_heads, chunks, CHUNK)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
@@ -265,9 +266,9 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
         if not APART:
             plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
             H = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
-        row = sequence * n_heads + head
-        cum = cum_tiles.load([row, t]).reshape(CHUNK)
-        delta = delta_tiles.load([row, t]).reshape(CHUNK)
+        of_chunk = (sequence * n_heads + head) * chunks + chunk
+        cum = cum_tiles.load([of_chunk, 0]).reshape(CHUNK)
+        delta = delta_tiles.load([of_chunk, 0]).reshape(CHUNK)
         if APART:
             rows = tl.zeros((CHUNK,), tl.float32)
         else:
@@ -299,7 +300,7 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, cums_ptr, deltas_ptr, states_ptr
                 H = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
                     BLOCK, SLICE)
                 row = (sequence * n_heads + head).to(tl.int64)
-                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
+                cum = tl.load(decays_ptr + (row * chunks + chunk) * 3 * CHUNK + i)
                 rows, dC = read_state(dC, C, dy, H, cum)
                 of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
                 at = reads_ptr + of_block * 2 * CHUNK + i
@@ -335,11 +336,11 @@ def finish_dB(dB, C, dCB, dB_tiles, entry, group, t, n):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, states_ptr,
-                    others_ptr, dCB_ptr, writes_ptr, dx_ptr, dB_ptr, sums_ptr, batch, length,
-                    n_heads, n_groups, chunks, parts, D_sums, x_sequence, x_step, x_head,
-                    B_sequence, B_step, B_group, C_sequence, C_step, C_group, dy_sequence, dy_step,
-                    dy_head, dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
+def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, decays_ptr, states_ptr, others_ptr,
+                    dCB_ptr, writes_ptr, dx_ptr, dB_ptr, sums_ptr, batch, length, n_heads,
+                    n_groups, chunks, parts, D_sums, x_sequence, x_step, x_head, B_sequence,
+                    B_step, B_group, C_sequence, C_step, C_group, dy_sequence, dy_step, dy_head,
+                    dx_sequence, dx_step, dx_head, dB_sequence, dB_step, dB_group,
                     states_sequence, states_slot, states_row, head_dim: tl.constexpr,
                     d_state: tl.constexpr, ACROSS: tl.constexpr, D_PER_HEAD: tl.constexpr,
                     CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
@@ -384,9 +385,10 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
                 G = state_tiles.load([plane, entry, slot, row_first + p_first, n]).reshape(
                     BLOCK, SLICE)
                 row = (sequence * n_heads + head).to(tl.int64)
-                cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
-                delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
-                total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+                cum_at = decays_ptr + (row * chunks + chunk) * 3 * CHUNK
+                cum = tl.load(cum_at + i)
+                delta = tl.load(cum_at + 2 * CHUNK + i)
+                total = tl.load(cum_at + CHUNK - 1)
                 dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
             C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
             finish_dB(dB, C, own, dB_tiles, part * batch + sequence, group, t, n)
@@ -409,9 +411,10 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
             plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
             G = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
         row = (sequence * n_heads + head).to(tl.int64)
-        cum = tl.load(cums_ptr + row * chunks * CHUNK + t + i)
-        delta = tl.load(deltas_ptr + row * chunks * CHUNK + t + i)
-        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        cum_at = decays_ptr + (row * chunks + chunk) * 3 * CHUNK
+        cum = tl.load(cum_at + i)
+        delta = tl.load(cum_at + 2 * CHUNK + i)
+        total = tl.load(cum_at + CHUNK - 1)
         to_end = tl.exp2(total - cum)
         if APART:
             u = tl.zeros((CHUNK, BLOCK), tl.float32)
@@ -457,7 +460,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, cums_ptr, deltas_ptr, st
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, reads_ptr, writes_ptr, overlaps_ptr,
+def step_gradients(dt_ptr, A_ptr, bias_ptr, decays_ptr, reads_ptr, writes_ptr, overlaps_ptr,
                    d_dt_ptr, sums_ptr, length, n_heads, chunks, D_sums, dt_sequence, dt_step,
                    dt_head, d_dt_sequence, d_dt_step, d_dt_head,
                    SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
@@ -477,8 +480,8 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, reads_ptr, writes_ptr, o
     here = is_head & (i >= 0)
     after_first = is_head & (i > 0)
     row = sequence * n_heads + head
-    steps = row[None, :] * chunks * CHUNK + t
-    delta = tl.load(deltas_ptr + steps, here, 0.0)
+    delta_at = decays_ptr + ((row[None, :] * chunks + chunk) * 3 + 2) * CHUNK + i
+    delta = tl.load(delta_at, here, 0.0)
     rows = tl.zeros((CHUNK, HEADS), tl.float32)
     columns = tl.zeros((CHUNK, HEADS), tl.float32)
     directs = tl.zeros((CHUNK, HEADS), tl.float32)
@@ -498,7 +501,7 @@ def step_gradients(dt_ptr, A_ptr, bias_ptr, deltas_ptr, reads_ptr, writes_ptr, o
     for tile in tl.static_range(TILES):
         overlap += tl.load(overlaps_ptr + (row * chunks + chunk) * TILES + tile, head < n_heads,
                            0.0)
-    before *= tl.load(deltas_ptr + steps - 1, after_first, 0.0)
+    before *= tl.load(delta_at - 1, after_first, 0.0)
     d_decay = tl.cumsum(rows - delta * columns, 0, reverse=True) + tl.cumsum(before, 0)
     d_decay += overlap[None, :]
     d_dt = columns + directs + d_decay * tl.load(A_ptr + head, head < n_heads, 0.0)[None, :]

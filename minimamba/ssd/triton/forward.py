@@ -18,8 +18,7 @@ s at step t is 2^(cum_t − low_s), and 0 where Δ_s = 0, whose low_s is +∞.
 
 | array, float32 | shape | contents |
 |---|---|---|
-| cums, lows | (batch, n_heads, chunks · CHUNK) | cum and low of each step |
-| deltas | (batch, n_heads, chunks · CHUNK) | Δ of each step |
+| decays | (batch, n_heads, chunks, KINDS, CHUNK) | cum and low of each step; of three kinds, also Δ |
 | entering | (batch, n_heads, splits, head_dim, d_state) | the state that enters each split |
 | spans | (batch, n_heads, splits) | the sum of a over each split but the last |
 | final_state | (batch, n_heads, head_dim, d_state) | the state after the last step |
@@ -46,12 +45,12 @@ RUNTIME_SIZES = ["batch", "length", "n_heads", "n_groups", "chunks", "split_chun
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, deltas_ptr, length,
-               n_heads, chunks, dt_sequence, dt_step, dt_head, seq_sequence, seq_step,
-               SOFTPLUS: tl.constexpr, CHUNK: tl.constexpr, HEADS: tl.constexpr,
+def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, decays_ptr, length, n_heads, chunks,
+               dt_sequence, dt_step, dt_head, seq_sequence, seq_step, SOFTPLUS: tl.constexpr,
+               CHUNK: tl.constexpr, HEADS: tl.constexpr, KINDS: tl.constexpr,
                OVERLAP: tl.constexpr):
-    """Compute cum and low of one chunk for HEADS heads, and Δ for the backward pass: a program of
-    grid (batch · chunks · ceil(n_heads / HEADS),)."""
+    """Compute the decays of one chunk for HEADS heads: a program of grid
+    (batch · chunks · ceil(n_heads / HEADS),)."""
     wait_for_previous(OVERLAP)
     parts = tl.cdiv(n_heads, HEADS)
     head = (tl.program_id(0) % parts * HEADS + tl.arange(0, HEADS)).to(tl.int64)
@@ -76,13 +75,14 @@ def sum_decays(dt_ptr, A_ptr, bias_ptr, seq_idx_ptr, cums_ptr, lows_ptr, deltas_
         is_start = (t > 0) & (t < length) & (own != before)
         a = tl.where(is_start[:, None], FORGOTTEN, a)
     cum = tl.cumsum(tl.where(a < FORGOTTEN, FORGOTTEN, a), 0)  # where keeps NaN, maximum doesn't
-    out = (sequence * n_heads + head[None, :]) * chunks * CHUNK + t[:, None]
-    is_head = tl.broadcast_to(is_head[None, :], out.shape)
-    tl.store(cums_ptr + out, cum, is_head)
+    of_chunk = (sequence * n_heads + head) * chunks + chunk
+    at = decays_ptr + of_chunk[None, :] * KINDS * CHUNK + tl.arange(0, CHUNK)[:, None]
+    is_head = tl.broadcast_to(is_head[None, :], at.shape)
+    tl.store(at, cum, is_head)
     low = tl.where(dt == 0.0, float("inf"), cum - tl.log2(tl.where(dt == 0.0, 1.0, dt)))
-    tl.store(lows_ptr + out, low, is_head)
-    if deltas_ptr is not None:
-        tl.store(deltas_ptr + out, dt, is_head)
+    tl.store(at + CHUNK, low, is_head)
+    if KINDS == 3:
+        tl.store(at + 2 * CHUNK, dt, is_head)
 
 
 @triton.jit
@@ -143,10 +143,10 @@ def state_tile(row, p_first, n_first, head_dim, d_state, BLOCK: tl.constexpr, N:
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, length, n_heads,
-           n_groups, chunks, split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step,
-           B_group, head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr,
-           N: tl.constexpr, BLOCK: tl.constexpr, COLUMNS: tl.constexpr, STAGES: tl.constexpr,
+def add_up(x_ptr, B_ptr, decays_ptr, entering_ptr, spans_ptr, batch, length, n_heads, n_groups,
+           chunks, split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group,
+           head_dim: tl.constexpr, d_state: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr,
+           BLOCK: tl.constexpr, COLUMNS: tl.constexpr, KINDS: tl.constexpr, STAGES: tl.constexpr,
            BACK: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute what a split adds to the state: a program of grid (batch · heads · blocks ·
     N / COLUMNS, splits − 1).
@@ -174,12 +174,12 @@ def add_up(x_ptr, B_ptr, cums_ptr, lows_ptr, entering_ptr, spans_ptr, batch, len
         t = chunk * CHUNK
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         B = B_tiles.load([sequence, group, t, n_first]).reshape(CHUNK, COLUMNS)
-        steps = row * chunks * CHUNK + t + tl.arange(0, CHUNK)
-        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        cum_at = decays_ptr + (row * chunks + chunk) * KINDS * CHUNK
+        total = tl.load(cum_at + CHUNK - 1)
         if BACK:
-            weight = tl.exp2(tl.load(cums_ptr + steps))
+            weight = tl.exp2(tl.load(cum_at + tl.arange(0, CHUNK)))
         else:
-            weight = tl.exp2(total - tl.load(lows_ptr + steps))
+            weight = tl.exp2(total - tl.load(cum_at + CHUNK + tl.arange(0, CHUNK)))
         state = next_precise_state(state, x, B, weight, total)
         span += total
     place = row * splits + split
@@ -210,13 +210,13 @@ def carry(entering_ptr, spans_ptr, initial_ptr, splits, SIZE: tl.constexpr, WIDT
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_ptr,
-         final_state_ptr, d_out_ptr, dy_ptr, dD_ptr, batch, length, n_heads, n_groups, chunks,
-         split_chunks, splits, x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence,
-         C_step, C_group, z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence,
-         d_out_step, d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr,
-         d_state: tl.constexpr, D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr,
-         SLICE: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr, OVERLAP: tl.constexpr):
+def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, decays_ptr, entering_ptr, y_ptr, final_state_ptr,
+         d_out_ptr, dy_ptr, dD_ptr, batch, length, n_heads, n_groups, chunks, split_chunks, splits,
+         x_sequence, x_step, x_head, B_sequence, B_step, B_group, C_sequence, C_step, C_group,
+         z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence, d_out_step,
+         d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr, d_state: tl.constexpr,
+         D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
+         BLOCK: tl.constexpr, KINDS: tl.constexpr, STAGES: tl.constexpr, OVERLAP: tl.constexpr):
     """Compute y for one split of the length: a program of grid (batch · heads · blocks, splits).
 
     A block is BLOCK of a head's features. The last split stores the final state. In the backward
@@ -264,10 +264,10 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, cums_ptr, lows_ptr, entering_ptr, y_
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
         C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
-        steps = row * chunks * CHUNK + t + i
-        cum = tl.load(cums_ptr + steps)
-        low = tl.load(lows_ptr + steps)
-        total = tl.load(cums_ptr + row * chunks * CHUNK + t + CHUNK - 1)
+        cum_at = decays_ptr + (row * chunks + chunk) * KINDS * CHUNK
+        cum = tl.load(cum_at + i)
+        low = tl.load(cum_at + CHUNK + i)
+        total = tl.load(cum_at + CHUNK - 1)
 
         # Masked attention, transposed: (s, t). The mask comes before the exponential.
         scores = tl.dot(B, C.T, input_precision=PRECISION)

@@ -2,8 +2,8 @@
 
 `plan.py` says how the work is divided; `forward.py` and `backward.py` hold the kernels. The forward
 pass saves nothing for the backward pass but its arguments and, where they are small beside x and it
-is not compiled, the states that enter its splits. The states before all chunks, larger than x by a
-factor of d_state / chunk, exist during the backward pass only.
+is not compiled, the decays and the states that enter its splits. The states before all chunks,
+larger than x by a factor of d_state / chunk, exist during the backward pass only.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,12 @@ from minimamba.ssd.triton.plan import (
     Plan,
     SSDShape,
     choose_backward_plan,
+    choose_backward_tiles,
     choose_plan,
+    choose_tiles,
     multiprocessors_of,
     plan_of_gate,
+    walks_that_fit,
 )
 
 MAX_LENGTH = 2**30
@@ -37,7 +40,7 @@ MAX_PROGRAMS = 2**31 - 1
 FARTHEST = 2**40
 """Bytes. Elements along an axis of a descriptor are less far apart."""
 MAX_KEPT = 0.25
-"""The largest size of the states that are kept between the passes, as a fraction of that of x."""
+"""The largest size of what is kept between the passes, each array as a fraction of that of x."""
 DESCRIPTOR_BYTES = 8 * 128
 """Memory for the descriptors of a program: up to eight, of 128 bytes each."""
 HEADS = 8
@@ -170,10 +173,10 @@ def forward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tens
     return y, final_state
 
 
-def forward_and_entering(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-                         z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
-                         initial_state: Tensor | None, seq_idx: Tensor | None,
-                         needs_final_state: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+def forward_and_kept(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                     z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
+                     initial_state: Tensor | None, seq_idx: Tensor | None, needs_final_state: bool
+                     ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Run the kernels, and keep what the backward pass would have to compute again.
 
     Args:
@@ -191,15 +194,25 @@ def forward_and_entering(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
         needs_final_state: whether to compute the final state.
 
     Returns:
-        What `scan` returns; and the states that enter the splits, (batch, n_heads, splits,
-        head_dim, d_state), float32. These are None if there is one split, if the backward pass has
-        other splits, or if they are larger than MAX_KEPT of x.
+        What `scan` returns; and, in float32, the states that enter the splits, (batch, n_heads,
+        splits, head_dim, d_state), and the decays, (batch, n_heads, chunks, 3, steps of a chunk).
+        Each is None if the backward pass has other splits, or chunks, or if it is larger than
+        MAX_KEPT of x; the states also if there is one split.
     """
-    y, final_state, entering, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state,
-                                        seq_idx, needs_final_state)
+    keeps = _keeps_decays(x, B)
+    y, final_state, entering, decays, *_ = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus,
+                                                initial_state, seq_idx, needs_final_state, keeps)
     if entering is not None and (entering.nbytes > MAX_KEPT * x.nbytes or not _same_splits(x, B)):
         entering = None
-    return y, final_state, entering
+    return y, final_state, entering, decays if keeps else None
+
+
+def _keeps_decays(x: Tensor, B: Tensor) -> bool:
+    """Say whether the backward pass can take the decays, and they are small beside x."""
+    given = x.shape[3], B.shape[3], x.element_size()
+    of_step = len(("cum", "low", "delta")) * torch.float32.itemsize
+    return (choose_tiles(*given).chunk == choose_backward_tiles(*given).chunk
+            and of_step <= MAX_KEPT * x.shape[3] * x.element_size())
 
 
 def _same_splits(x: Tensor, B: Tensor) -> bool:
@@ -211,12 +224,14 @@ def _same_splits(x: Tensor, B: Tensor) -> bool:
 def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
          z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
          initial_state: Tensor | None, seq_idx: Tensor | None, needs_final_state: bool,
-         entering: Tensor | None = None, d_out: Tensor | None = None
-         ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+         with_delta: bool = False, entering: Tensor | None = None, decays: Tensor | None = None,
+         d_out: Tensor | None = None
+         ) -> tuple[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, Tensor | None]:
     """Run the forward kernels: for y and the final state, or, if d_out, the gradient of y after its
     gate, is given, for the gradients of z, of y before the gate, and of D by chunk.
 
-    The states that enter the splits are the third result, and computed unless they are given.
+    The states that enter the splits and the decays are the third and fourth result, and computed
+    unless they are given. The decays have Δ only if this is asked for.
     """
     x, B, C, z, d_out = (_addressable(t) for t in (x, B, C, z, d_out))
     A, D, dt_bias, initial_state = (
@@ -227,31 +242,34 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
     dy = None if d_out is None else _room(x, x.shape)
     launches = _forward_launches(
         shape, _strides(x, dt, B, C, z, y, seq_idx, d_out, dy), None if D is None else D.ndim,
-        dt_softplus, needs_final_state, x.device,
+        dt_softplus, needs_final_state, with_delta or decays is not None, x.device,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_out))
     plan = launches.plan
-    cums, lows = A.new_empty(2, shape.batch, shape.n_heads, plan.chunks * plan.tiles.chunk)
     with _DescriptorMemory(A, launches.descriptor_bytes):
-        launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, None)
+        if decays is None:
+            decays = A.new_empty(shape.batch, shape.n_heads, plan.chunks, 2 + with_delta,
+                                 plan.tiles.chunk)
+            launches.sum_decays(dt, A, dt_bias, seq_idx, decays)
         if plan.splits > 1 and entering is None:
             entering = A.new_empty(shape.batch, shape.n_heads, plan.splits, shape.head_dim,
                                    shape.d_state)
             spans = A.new_empty(shape.batch, shape.n_heads, plan.splits)
-            launches.add_up(x, B, cums, lows, entering, spans)
+            launches.add_up(x, B, decays, entering, spans)
             launches.carry(entering, spans, initial_state)
         final_state = A.new_empty(shape.batch if needs_final_state else 0, shape.n_heads,
                                   shape.head_dim, shape.d_state)
         dD = None
         if d_out is not None and D is not None:
             dD = A.new_empty(shape.batch, shape.n_heads, plan.chunks, shape.head_dim)
-        launches.walk(x, B, C, D, z, cums, lows, initial_state if entering is None else entering, y,
+        launches.walk(x, B, C, D, z, decays, initial_state if entering is None else entering, y,
                       final_state if needs_final_state else None, d_out, dy, dD)
-    return y.contiguous(), final_state, entering, dy, dD
+    return y.contiguous(), final_state, entering, decays, dy, dD
 
 
 @lru_cache(maxsize=LAUNCHES)
 def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_softplus: bool,
-                      needs_final_state: bool, device: torch.device, dtypes: tuple) -> _Forward:
+                      needs_final_state: bool, with_delta: bool, device: torch.device,
+                      dtypes: tuple) -> _Forward:
     """Plan a forward pass. The last arguments decide which code Triton compiles."""
     from minimamba.ssd.triton import forward
 
@@ -260,11 +278,11 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     if d_out is not None:
         plan = plan_of_gate(shape, plan, dtypes[0].itemsize)
     tiles = plan.tiles
+    overlap = can_overlap(device)
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
-        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides)}
-    overlap = can_overlap(device)
-    constants["OVERLAP"] = overlap
+        **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
+        "KINDS": 2 + with_delta, "OVERLAP": overlap}
     walk = {**constants, "STAGES": tiles.stages}
     add_up = {**constants, "COLUMNS": tiles.states, "STAGES": tiles.pass_stages, "BACK": False}
     rows = shape.batch * shape.n_heads
@@ -304,7 +322,8 @@ class _Backward(NamedTuple):
 def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                   z: Tensor | None, dt_bias: Tensor | None, dt_softplus: bool,
                   initial_state: Tensor | None, seq_idx: Tensor | None, entering: Tensor | None,
-                  d_out: Tensor, d_final_state: Tensor | None) -> list[Tensor]:
+                  decays: Tensor | None, d_out: Tensor, d_final_state: Tensor | None
+                  ) -> list[Tensor]:
     """Compute the gradients of `forward_pass`.
 
     Args:
@@ -320,7 +339,8 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
-        entering: what `forward_and_entering` has kept, or None.
+        entering: what `forward_and_kept` has kept, or None.
+        decays: likewise.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), that of the final state; zeros if None.
 
@@ -332,15 +352,16 @@ def backward_pass(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Ten
                         for t in (x, dt, B, C))
     dA, dD, dz, d_bias, d_initial_state = backward_into(
         dx, d_dt, dB, dC, x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx,
-        entering, d_out, d_final_state)
+        entering, decays, d_out, d_final_state)
     return [dx, d_dt, dA, dB, dC, dD, dz, d_bias, d_initial_state]
 
 
 def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, dt: Tensor,
                   A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, z: Tensor | None,
                   dt_bias: Tensor | None, dt_softplus: bool, initial_state: Tensor | None,
-                  seq_idx: Tensor | None, entering: Tensor | None, d_out: Tensor,
-                  d_final_state: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+                  seq_idx: Tensor | None, entering: Tensor | None, decays: Tensor | None,
+                  d_out: Tensor, d_final_state: Tensor | None
+                  ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Compute the gradients as `backward_pass` does, and write those of x, dt, B and C to given
     tensors, which may be slices of others.
 
@@ -360,7 +381,8 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         dt_softplus: whether Δ = softplus(dt + dt_bias).
         initial_state: (batch, n_heads, head_dim, d_state), or None.
         seq_idx: (batch, length), or None.
-        entering: what `forward_and_entering` has kept, or None.
+        entering: what `forward_and_kept` has kept, or None.
+        decays: likewise.
         d_out: of x's shape and dtype, the gradient of y.
         d_final_state: (batch, n_heads, head_dim, d_state), or None.
 
@@ -371,8 +393,9 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
     per_head = D is None or D.ndim == 1
     dz, dD = A.new_empty(0), A.new_empty(0)
     if z is not None:
-        dz, _, entering, d_out, by_chunk = _run(x, dt, A, B, C, D, z, dt_bias, dt_softplus,
-                                                initial_state, seq_idx, False, entering, d_out)
+        dz, _, entering, _, d_out, by_chunk = _run(
+            x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, False,
+            entering=entering, decays=decays, d_out=d_out)
         dD = dD if D is None else by_chunk.sum((0, 2, 3) if per_head else (0, 2))
     x, B, C, dy = (_addressable(t) for t in (x, B, C, d_out))
     A, D, dt_bias, initial_state, d_final_state = (
@@ -395,8 +418,6 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
                               states),
         None if D is None else D.ndim, D_sums, dt_softplus,
         dtypes_of(x, dt, D, z, dt_bias, initial_state, seq_idx, d_final_state), x.device)
-    padded_length = plan.chunks * tiles.chunk
-    cums, lows, deltas = A.new_empty(3, batch, n_heads, padded_length)
 
     def carried(add_up: Launcher, carry: Launcher, x: Tensor, B: Tensor,
                 first: Tensor | None) -> Tensor | None:
@@ -405,29 +426,31 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
             return first
         entering = A.new_empty(batch, n_heads, plan.splits, head_dim, d_state)
         spans = A.new_empty(batch, n_heads, plan.splits)
-        add_up(x, B, cums, lows, entering, spans)
+        add_up(x, B, decays, entering, spans)
         carry(entering, spans, first)
         return entering
 
     with _DescriptorMemory(A, launches.descriptor_bytes):
-        launches.sum_decays(dt, A, dt_bias, seq_idx, cums, lows, deltas)
+        if decays is None:
+            decays = A.new_empty(batch, n_heads, plan.chunks, 3, tiles.chunk)
+            launches.sum_decays(dt, A, dt_bias, seq_idx, decays)
         if entering is None or not _same_splits(x, B):
             entering = carried(launches.add_up, launches.carry, x, B, initial_state)
-        launches.save_states(x, B, cums, lows, entering, states, others, None, None)
+        launches.save_states(x, B, decays, entering, states, others, None, None)
         reads, writes = (A.new_empty(batch, n_heads * plan.blocks, plan.chunks, kinds, tiles.chunk)
                          for kinds in (2, 3))
         dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
-        launches.read(x, B, C, dy, cums, deltas, states, others, reads, dCB, dC_written)
+        launches.read(x, B, C, dy, decays, states, others, reads, dCB, dC_written)
         overlaps = A.new_empty(batch, n_heads, plan.chunks, plan.state_tiles)
         d_initial_state = torch.empty_like(
             A.new_empty(0) if initial_state is None else initial_state)
         leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
-        launches.walk_back(dy, C, cums, lows, leaving, states, others, overlaps,
+        launches.walk_back(dy, C, decays, leaving, states, others, overlaps,
                            None if initial_state is None else d_initial_state)
         sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
-        launches.write(x, B, C, dy, D, cums, deltas, states, others, dCB, writes, dx_written,
-                       dB_written, sums if D_sums and not per_head else None)
-        launches.step(dt, A, dt_bias, deltas, reads, writes, overlaps, d_dt, sums)
+        launches.write(x, B, C, dy, D, decays, states, others, dCB, writes, dx_written, dB_written,
+                       sums if D_sums and not per_head else None)
+        launches.step(dt, A, dt_bias, decays, reads, writes, overlaps, d_dt, sums)
         dA, d_bias = torch.empty_like(A), torch.empty_like(A)
         if D_sums:
             dD = torch.empty_like(D)
@@ -478,7 +501,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         "parts": plan.parts, "ACROSS": plan.across or 1, "COLUMNS": tiles.columns,
         "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles,
         "D_sums": D_sums, "of_chunks": shape.batch * plan.chunks,
-        "ALONGS": D_sums > 0 and D_axes == 1, "OVERLAP": can_overlap(device)}
+        "ALONGS": D_sums > 0 and D_axes == 1, "KINDS": 3, "OVERLAP": can_overlap(device)}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "BACK": False}
@@ -489,6 +512,9 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     rows = shape.batch * shape.n_heads
     all_but_one = rows * plan.state_tiles, plan.splits - 1, 1
     walk = rows * plan.state_tiles, plan.splits, 1
+    # Fewer than fit at once would crowd on the multiprocessors that are free first.
+    walks_overlap = constants["OVERLAP"] and rows * plan.state_tiles * plan.splits > walks_that_fit(
+        tiles, multiprocessors_of(device))
     by_state = rows, -(-constants["SIZE"] // WIDTH), 1
     by_sum = -(-(D_sums + 2 * shape.n_heads) // SUMS["WIDTH"]), 1, 1
 
@@ -501,8 +527,8 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
                            num_warps=tiles.walk_warps)
 
     def walker(constants: dict) -> Launcher:
-        return overlapping(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
-                           num_warps=tiles.walk_warps)
+        return Launcher(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
+                        num_warps=tiles.walk_warps, launch_pdl=walks_overlap)
 
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
@@ -543,20 +569,20 @@ def _named_strides(names: tuple[str, ...], strides: tuple[tuple[int, ...] | None
 
 def _save(ctx, inputs, output):
     *tensors, dt_softplus, initial_state, seq_idx, _ = inputs
-    entering = output[2] if len(output) == 3 else None  # the operator does not return it
-    ctx.save_for_backward(*tensors, initial_state, seq_idx, entering)
+    kept = output[2:] or (None, None)  # the operator returns neither
+    ctx.save_for_backward(*tensors, initial_state, seq_idx, *kept)
     ctx.dt_softplus = dt_softplus
     ctx.set_materialize_grads(False)
 
 
 def _gradients(backward, ctx, d_out, d_final_state):
-    *inputs, initial_state, seq_idx, entering = ctx.saved_tensors
+    *inputs, initial_state, seq_idx, entering, decays = ctx.saved_tensors
     x, _, _, _, _, D, z, dt_bias = inputs
     d_out = torch.zeros_like(x) if d_out is None else d_out
     if d_final_state is not None and d_final_state.shape[0] == 0:
         d_final_state = None  # it wasn't needed
     *required, dD, dz, d_bias, d_initial_state = backward(
-        *inputs, ctx.dt_softplus, initial_state, seq_idx, entering, d_out, d_final_state)
+        *inputs, ctx.dt_softplus, initial_state, seq_idx, entering, decays, d_out, d_final_state)
     dD, dz, d_bias, d_initial_state = (
         None if given is None else gradient for gradient, given
         in zip((dD, dz, d_bias, d_initial_state), (D, z, dt_bias, initial_state), strict=True))
@@ -570,7 +596,7 @@ def _fake(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, ne
 
 
 def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, seq_idx, entering,
-                   d_out, d_final_state):
+                   decays, d_out, d_final_state):
     x, dt, A, B, C, D, z, initial_state = (
         A.new_empty(0) if t is None else torch.empty_like(t, memory_format=torch.contiguous_format)
         for t in (x, dt, A, B, C, D, z, initial_state))
@@ -579,7 +605,7 @@ def _fake_backward(x, dt, A, B, C, D, z, dt_bias, dt_softplus, initial_state, se
 
 _apply = differentiable("ssd", forward_pass, backward_pass, save=_save, gradients=_gradients,
                         fake=_fake, fake_backward=_fake_backward, instead=INSTEAD, results=2,
-                        eager_forward=forward_and_entering)
+                        eager_forward=forward_and_kept)
 
 
 def _addressable(t: Tensor | None) -> Tensor | None:

@@ -277,8 +277,8 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
     if rest or split_chunks >= chunks:  # of no use, or one split
         tiles = tiles._replace(columns=_choose_columns(rows, tiles, multiprocessors))
         walks = rows * (tiles.states // tiles.columns)
-        that_fit = multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps
-        split_chunks = _choose_split_chunks(walks, chunks, that_fit, WALK_PASS_COST)
+        split_chunks = _choose_split_chunks(walks, chunks, walks_that_fit(tiles, multiprocessors),
+                                            WALK_PASS_COST)
     else:
         walks = rows * -(-chunks // split_chunks)
         tiles = tiles._replace(columns=_choose_columns(walks, tiles, multiprocessors))
@@ -289,6 +289,16 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
                 key=lambda parts: -(-programs * parts // that_fit) * (
                     PART_BLOCKS + -(-of_group // parts)))
     return make_backward_plan(shape, tiles, split_chunks, parts)
+
+
+def walks_that_fit(tiles: BackwardTiles, multiprocessors: int) -> int:
+    """Work out how many programs of `walk_states` run at once.
+
+    Args:
+        tiles: sizes of tiles.
+        multiprocessors: of the GPU.
+    """
+    return multiprocessors * WALK_WARPS_THAT_FIT // tiles.walk_warps
 
 
 def _choose_columns(walks: int, tiles: BackwardTiles, multiprocessors: int) -> int:
