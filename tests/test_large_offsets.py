@@ -152,8 +152,8 @@ def test_state_space_duality(monkeypatch):
     x, y = (reserve(batch, length, n_heads, head_dim, dtype=torch.float16) for _ in range(2))
     dt = reserve(batch, length, n_heads, dtype=torch.float16)
     B, C = (reserve(batch, length, 1, d_state, dtype=torch.float16) for _ in range(2))
-    cums, lows = (reserve(batch, n_heads, 2**24 + 64) for _ in range(2))
-    assert min(x.numel(), cums.numel()) > 2**31
+    decays = reserve(batch, n_heads, 2**18 + 1, 2, 64)
+    assert min(x.numel(), decays.numel()) > 2**31
     last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C)]
     for seed, t in enumerate(last):
         t[:] = random(*t.shape, seed=seed).abs()
@@ -163,9 +163,9 @@ def test_state_space_duality(monkeypatch):
     launches = ssd_operator._forward_launches(
         ssd_plan.SSDShape(*x.shape, 1, d_state),
         tuple(None if t is None else t.stride() for t in (x, dt, B, C, None, y, *[None] * 3)), None,
-        False, True, CPU, (torch.float16,))
-    launches.sum_decays(dt, A, None, None, cums, lows, None)
-    launches.walk(x, B, C, None, None, cums, lows, entering, y, final_state, None, None, None)
+        False, True, False, CPU, (torch.float16,))
+    launches.sum_decays(dt, A, None, None, decays)
+    launches.walk(x, B, C, None, None, decays, entering, y, final_state, None, None, None)
 
     last_x, last_dt, last_B, last_C = (t.float() for t in last)
     expected, expected_state = ssd(last_x, last_dt, A[-1:], last_B, last_C, method="reference",
@@ -186,13 +186,13 @@ def test_gradients_of_state_space_duality():
     x, dy, dx = (reserve(*shape[:4], dtype=torch.float16) for _ in range(3))
     dt, d_dt = (reserve(*shape[:3], dtype=torch.float16) for _ in range(2))
     B, C, dB, dC = (reserve(*shape[:2], 1, d_state, dtype=torch.float16) for _ in range(4))
-    cums, lows, deltas = (reserve(batch, n_heads, chunks * chunk) for _ in range(3))
+    decays = reserve(batch, n_heads, chunks, 3, chunk)
     reads, writes = (reserve(batch, n_heads, chunks, kinds, chunk) for kinds in (2, 3))
     states = reserve(batch, n_heads, chunks, head_dim, d_state, dtype=torch.float16)
     rows_of_states = states.flatten(2, 3)
     dCB = reserve(batch * chunks, chunk, chunk, dtype=torch.float16)
     overlaps, sums = reserve(batch, n_heads, chunks, 1), reserve(batch, chunks, 2, n_heads)
-    assert min(x.numel(), cums.numel(), states.numel(), dCB.numel()) > 2**31
+    assert min(x.numel(), decays.numel(), states.numel(), dCB.numel()) > 2**31
     last = [t[-1:, -tail:, -1:] for t in (x, dt, B, C, dy)]
     for seed, t in enumerate((*last, dy[-1:, :chunk, -1:], C[-1:, :chunk], states[-1, -1, 0])):
         t[:] = random(*t.shape, seed=seed)
@@ -208,17 +208,16 @@ def test_gradients_of_state_space_duality():
     launches = ssd_operator._backward_launches(
         shape, plan, tuple(None if t is None else t.stride() for t in (
             x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, 0, False, (), CPU)
-    launches.sum_decays(dt, A, None, None, cums, lows, deltas)
-    launches.save_states(x, B, cums, lows, entering, rows_of_states, None, None, None)
-    launches.read(x, B, C, dy, cums, deltas, rows_of_states, None, reads, dCB, dC)
+    launches.sum_decays(dt, A, None, None, decays)
+    launches.save_states(x, B, decays, entering, rows_of_states, None, None, None)
+    launches.read(x, B, C, dy, decays, rows_of_states, None, reads, dCB, dC)
     first, d_initial_state = states[-1, -1, 0].float(), torch.empty_like(entering[:, :, 0])
-    launches.walk_back(dy, C, cums, lows, leaving, rows_of_states, None, overlaps, d_initial_state)
-    overlaps[-1, -1, -1] = cums[-1, -1, -1].exp2() * (
+    launches.walk_back(dy, C, decays, leaving, rows_of_states, None, overlaps, d_initial_state)
+    overlaps[-1, -1, -1] = decays[-1, -1, -1, 0, -1].exp2() * (
         leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
     states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last
-    launches.write(x, B, C, dy, None, cums, deltas, rows_of_states, None, dCB, writes, dx, dB,
-                   None)
-    launches.step(dt, A, None, deltas, reads, writes, overlaps, d_dt, sums)
+    launches.write(x, B, C, dy, None, decays, rows_of_states, None, dCB, writes, dx, dB, None)
+    launches.step(dt, A, None, decays, reads, writes, overlaps, d_dt, sums)
 
     found = [*(t[-1:, -tail:, -1:] for t in (dx, d_dt)), sums[-1, -1, 0, -1:],
              *(t[-1:, -tail:] for t in (dB, dC))]

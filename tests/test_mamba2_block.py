@@ -78,14 +78,14 @@ def test_a_long_scan_in_splits_gives_the_same(is_fused, monkeypatch):
             shape, plan.choose_backward_tiles(shape.head_dim, shape.d_state, 4), 1, 1)))
     made, kept = block(), []
     made.A_log.data -= 3                                    # so that states reach other splits
-    forward = operator.forward_and_entering
-    monkeypatch.setattr(operator, "forward_and_entering", lambda *inputs: (
+    forward = operator.forward_and_kept
+    monkeypatch.setattr(operator, "forward_and_kept", lambda *inputs: (
         kept.append(forward(*inputs)) or kept[-1]))
     given = output_and_gradients(made, inputs(150))
     monkeypatch.undo()
     expected = output_and_gradients(made.to(F64), inputs(150, F64))
     assert is_fused[0]
-    assert [entering.shape[2] for *_, entering in kept] == [3]
+    assert [entering.shape[2] for *_, entering, _ in kept] == [3]
     for one, other in zip(given, expected, strict=True):
         assert (one - other).norm() <= TOLERANCE * other.norm()
 

@@ -162,7 +162,7 @@ from minimamba.ssd.triton.plan import (SSDShape, choose_backward_tiles, choose_t
 HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
                                    "states", "others", "dCB", "d_dt")}
 OPTIONAL = {"bias_ptr", "seq_idx_ptr", "D_ptr", "z_ptr", "entering_ptr", "final_state_ptr",
-            "initial_ptr", "deltas_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
+            "initial_ptr", "d_out_ptr", "dy_ptr", "dD_ptr"}
 OVER_HEADS = backward.read_gradients, backward.write_gradients
 STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
           backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
@@ -184,7 +184,8 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "COLUMNS": tiles.columns if is_backward else tiles.states,
                  "ACROSS": across, "APART": is_backward and tiles.is_apart, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
-                 "TILES": 2, "ALONGS": True, "OVERLAP": capability >= 90, **dict.fromkeys(without)}
+                 "TILES": 2, "KINDS": 3, "ALONGS": True, "OVERLAP": capability >= 90,
+                 **dict.fromkeys(without)}
     if kernel is backward.add_up_chunks:
         constants |= SUMS
     names = kernel.arg_names

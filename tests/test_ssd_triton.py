@@ -44,6 +44,7 @@ H100_MULTIPROCESSORS = 132
 def _no_plan_is_remembered():
     """By an earlier test, which may have chosen another one."""
     operator._forward_launches.cache_clear()
+    operator._backward_launches.cache_clear()
 
 
 @pytest.fixture
@@ -316,11 +317,35 @@ def test_states_have_memory_of_their_own_where_others_are_too_far_apart(monkeypa
 @pytest.mark.parametrize(("d_state", "is_kept"), [(7, True), (120, False)])
 def test_states_that_enter_splits_are_kept_where_they_are_small(d_state, is_kept):
     given = inputs(300, options=(), d_state=d_state, dtype=torch.float16)
-    *_, entering = operator.forward_and_entering(
-        *(given[name] for name in ("x", "dt", "A", "B", "C")), None, None, None, True, None, None,
-        False)
+    entering, _ = kept_of(given)
     assert (entering is not None) == is_kept
-    leaves = {name: t.requires_grad_() for name, t in given.items()}
+    check_twice(given)
+
+
+@pytest.mark.usefixtures("splits_of_two_chunks")
+@pytest.mark.parametrize(("head_dim", "d_state", "dtype", "is_kept"), [
+    (24, 7, torch.float16, True), (23, 7, torch.float16, False), (24, 129, torch.float16, False),
+    (24, 7, torch.float32, False)])
+def test_decays_are_kept_where_they_are_small_and_chunks_the_same(head_dim, d_state, dtype,
+                                                                  is_kept):
+    given = inputs(150, head_dim=head_dim, d_state=d_state, dtype=dtype)
+    _, decays = kept_of(given)
+    assert (decays is not None) == is_kept
+    check(given, tolerance=2e-3)
+    check_twice(given)
+
+
+def kept_of(arguments):
+    """What the forward pass keeps."""
+    names = "x", "dt", "A", "B", "C", "D", "z", "dt_bias"
+    _, _, *kept = operator.forward_and_kept(
+        *(arguments.get(name) for name in names), True, arguments.get("initial_state"), None, False)
+    return kept
+
+
+def check_twice(arguments):
+    """The backward pass leaves what was kept as it was."""
+    leaves = {name: t.requires_grad_() for name, t in arguments.items()}
     y, _ = run(leaves)
     first, second = (torch.autograd.grad(y.sum(), list(leaves.values()), retain_graph=True)
                      for _ in range(2))
@@ -391,7 +416,7 @@ BACKWARD = ["sum_decays", "add_up", "carry", "save_states", "read", "add_up_back
     (False, torch.float16), (True, torch.float16), (True, torch.float32)])
 def test_kernels_launched(request, monkeypatch, is_split, dtype, options):
     """If there are splits, a pass before each walk, but for walks from states that are known. The
-    forward pass once more for z's gradient."""
+    forward pass once more for z's gradient, but with decays that are known."""
     if is_split:
         request.getfixturevalue("splits_of_two_chunks")
     else:
@@ -409,15 +434,42 @@ def test_kernels_launched(request, monkeypatch, is_split, dtype, options):
         monkeypatch.setattr(operator, function, naming(getattr(operator, function)))
     launched = []
     with patch.object(Launcher, "__call__", lambda launcher, *_: launched.append(launcher)):
-        differentiate(inputs(150, options=options, dtype=dtype))
+        differentiate(inputs(150, head_dim=24, options=options, dtype=dtype))
     before = ("add_up", "carry")
     before_back = ("add_up_back", "carry_back")
-    # In float32, the splits of the backward pass are others, and nothing is kept for it.
-    known = before if dtype == torch.float16 else ()
+    # In float32, chunks and splits of the backward pass are others, and nothing is kept for it.
+    known = ("sum_decays", *before) if dtype == torch.float16 else ()
     again = [*(FORWARD if options else []), *BACKWARD]
     wanted = [*FORWARD, *(name for name in again if name not in known)]
     assert [names[launcher] for launcher in launched] == [
         name for name in wanted if is_split or name not in (*before, *before_back)]
+
+
+@pytest.mark.parametrize("options", [(), ("z",)])
+@pytest.mark.parametrize("splits", ["one_split", "splits_of_two_chunks"])
+@pytest.mark.parametrize("head_dim", [5, 24])
+def test_the_first_kernel_of_a_call_waits_for_all_before_it(request, monkeypatch, splits, options,
+                                                            head_dim):
+    """Memory for descriptors, which the others write before they wait, may have been freed since
+    the kernel before was launched."""
+    request.getfixturevalue(splits)
+    monkeypatch.setattr(operator, "can_overlap", lambda _: True)
+    monkeypatch.setattr(operator, "walks_that_fit", lambda *_: 0)
+    launched = []
+
+    class Memory(operator._DescriptorMemory):
+        def __enter__(self):
+            launched.append("first")
+            super().__enter__()
+
+    monkeypatch.setattr(operator, "_DescriptorMemory", Memory)
+    with patch.object(Launcher, "__call__", lambda launcher, *_: launched.append(
+            launcher._options.get("launch_pdl", False))):
+        differentiate(inputs(150, head_dim=head_dim, options=options, dtype=torch.float16))
+    calls = [i for i, one in enumerate(launched) if one == "first"]
+    assert len(calls) == 2 + len(options)
+    assert not any(launched[i + 1] for i in calls)
+    assert launched[-2:] == [True, True]
 
 
 def test_operator_is_registered_for_torch_compile():

@@ -3,7 +3,8 @@
 CUDA calls this programmatic dependent launch; GPUs have it from Hopper on (`can_overlap` in
 `launch.py`). Such a kernel is launched with `launch_pdl`. Until it calls `wait_for_previous` it may
 not read what the kernel before it writes, nor write anything but memory of its own. Memory that the
-kernel before used for itself, or that has been freed since it was launched, is no such memory.
+kernel before used for itself, or that has been freed since it was launched, is no such memory. So
+the first kernel of a call is launched without: it begins when all before the call have ended.
 """
 
 import triton

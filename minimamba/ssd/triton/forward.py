@@ -18,7 +18,7 @@ s at step t is 2^(cum_t − low_s), and 0 where Δ_s = 0, whose low_s is +∞.
 
 | array, float32 | shape | contents |
 |---|---|---|
-| decays | (batch, n_heads, chunks, KINDS, CHUNK) | cum and low of each step; of three kinds, also Δ |
+| decays | (batch, n_heads, chunks, KINDS, CHUNK) | cum and low of each step; Δ is a third kind |
 | entering | (batch, n_heads, splits, head_dim, d_state) | the state that enters each split |
 | spans | (batch, n_heads, splits) | the sum of a over each split but the last |
 | final_state | (batch, n_heads, head_dim, d_state) | the state after the last step |
@@ -265,7 +265,7 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, decays_ptr, entering_ptr, y_ptr, fin
         B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
         C = C_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
         cum_at = decays_ptr + (row * chunks + chunk) * KINDS * CHUNK
-        total = tl.load(cum_at + CHUNK - 1)  # after the others, it makes the kernel 6 % slower
+        total = tl.load(cum_at + CHUNK - 1)  # loaded last, it would cost 6 % of the time
         cum = tl.load(cum_at + i)
         low = tl.load(cum_at + CHUNK + i)
 

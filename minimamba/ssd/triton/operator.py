@@ -278,11 +278,11 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     if d_out is not None:
         plan = plan_of_gate(shape, plan, dtypes[0].itemsize)
     tiles = plan.tiles
-    overlap = can_overlap(device)
+    overlap = can_overlap(device) and d_out is None  # in its backward pass, each may be the first
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
         **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
-        "KINDS": 2 + with_delta, "OVERLAP": overlap}
+        "KINDS": 2 + with_delta, "OVERLAP": can_overlap(device)}
     walk = {**constants, "STAGES": tiles.stages}
     add_up = {**constants, "COLUMNS": tiles.states, "STAGES": tiles.pass_stages, "BACK": False}
     rows = shape.batch * shape.n_heads
@@ -489,10 +489,14 @@ def _room_for_states(plan: BackwardPlan, dx: Tensor
 def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_axes: int | None,
                        D_sums: int, dt_softplus: bool, dtypes: tuple,
                        device: torch.device) -> _Backward:
-    """Work out the launches. The last two arguments decide which code Triton compiles."""
+    """Work out the launches. The last two arguments decide which code Triton compiles.
+
+    Those that may be the first of a call, if decays and entering states are known, don't overlap.
+    """
     from minimamba.ssd.triton import backward, forward
 
     tiles = plan.tiles
+    overlap = can_overlap(device)
     *strides, (states_sequence, states_slot, states_row, _) = strides
     names = "x", "dt", "B", "C", "seq", "dy", "dx", "dB", "dC", "d_dt"
     constants = {
@@ -501,7 +505,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         "parts": plan.parts, "ACROSS": plan.across or 1, "COLUMNS": tiles.columns,
         "APART": tiles.is_apart, "BLOCKS": plan.blocks, "TILES": plan.state_tiles,
         "D_sums": D_sums, "of_chunks": shape.batch * plan.chunks,
-        "ALONGS": D_sums > 0 and D_axes == 1, "KINDS": 3, "OVERLAP": can_overlap(device)}
+        "ALONGS": D_sums > 0 and D_axes == 1, "KINDS": 3, "OVERLAP": overlap}
     read = {**constants, "STAGES": tiles.read_stages}
     write = {**constants, "STAGES": tiles.write_stages}
     forth = {**constants, "BACK": False}
@@ -512,29 +516,30 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     rows = shape.batch * shape.n_heads
     all_but_one = rows * plan.state_tiles, plan.splits - 1, 1
     walk = rows * plan.state_tiles, plan.splits, 1
-    # Fewer than fit at once would crowd on the multiprocessors that are free first.
-    walks_overlap = constants["OVERLAP"] and rows * plan.state_tiles * plan.splits > walks_that_fit(
-        tiles, multiprocessors_of(device))
+    # Fewer programs than fit at once would crowd on the multiprocessors that are free first.
+    walks = rows * plan.state_tiles * plan.splits
+    is_full = overlap and walks > walks_that_fit(tiles, multiprocessors_of(device))
     by_state = rows, -(-constants["SIZE"] // WIDTH), 1
     by_sum = -(-(D_sums + 2 * shape.n_heads) // SUMS["WIDTH"]), 1, 1
 
     def overlapping(kernel: Callable, grid: tuple[int, int, int], constants: dict,
                     **options: int) -> Launcher:
-        return Launcher(kernel, grid, constants, launch_pdl=constants["OVERLAP"], **options)
+        return Launcher(kernel, grid, constants, launch_pdl=overlap, **options)
 
-    def adder(constants: dict) -> Launcher:
-        return overlapping(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
-                           num_warps=tiles.walk_warps)
+    def adder(constants: dict, overlaps: bool) -> Launcher:
+        return Launcher(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
+                        num_warps=tiles.walk_warps, launch_pdl=overlaps)
 
-    def walker(constants: dict) -> Launcher:
+    def walker(constants: dict, overlaps: bool) -> Launcher:
         return Launcher(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
-                        num_warps=tiles.walk_warps, launch_pdl=walks_overlap)
+                        num_warps=tiles.walk_warps, launch_pdl=overlaps)
 
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
-        adder(forth), overlapping(forward.carry, by_state, constants), walker(forth),
+        adder(forth, False), overlapping(forward.carry, by_state, constants), walker(forth, False),
         overlapping(backward.read_gradients, by_group, read, num_warps=tiles.warps),
-        adder(back), overlapping(forward.carry, by_state, constants), walker(back),
+        adder(back, overlap), overlapping(forward.carry, by_state, constants),
+        walker(back, is_full),
         overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
         overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}),
