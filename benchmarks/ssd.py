@@ -13,18 +13,21 @@ with D, a bias and softplus: "issue", how long Python takes until it can go on, 
 CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
 "gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
 and multiplied the matrices of the chunked algorithm. "kernels" are those of forward + backward, in
-their order, each with its time in microseconds by PyTorch's profiler. Without `mamba_ssm`, which
-tunes its kernels for minutes, the official columns are missing. A second file has the library's
-scan at the first size, and beside it Mamba-1's with 16 components and as many channels, both in
-float32.
+their order, each with its time in microseconds by PyTorch's profiler; for that, each begins when
+the one before it has ended, since it would else count the time for which it waits. Without
+`mamba_ssm`, which tunes its kernels for minutes, the official columns are missing. A second file
+has the library's scan at the first size, and beside it Mamba-1's with 16 components and as many
+channels, both in float32.
 """
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import unwrap
 from statistics import median
+from unittest.mock import patch
 
 import torch
 from machine import peak_bytes, save
@@ -135,15 +138,30 @@ def least_seconds(shape: tuple[int, ...], way: str, peaks: tuple[float, float]) 
                                 2 * multiplied / operations_per_second)
 
 
+@contextmanager
+def without_overlap() -> Iterator[None]:
+    """Let each of the library's kernels begin when the one before it has ended."""
+    from minimamba.ssd.triton import operator
+
+    planned = operator._forward_launches, operator._backward_launches
+    for launches in planned:
+        launches.cache_clear()
+    with patch.object(operator, "can_overlap", lambda device: False):
+        yield
+    for launches in planned:
+        launches.cache_clear()
+
+
 def by_kernel(call: Callable[[], object]) -> list[tuple[str, float]]:
     """The kernels of a call, in their order, and the median time of each in microseconds."""
     from torch.profiler import ProfilerActivity, profile
 
-    call()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        for _ in range(CALLS):
-            call()
-        torch.cuda.synchronize()
+    with without_overlap():
+        call()
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            for _ in range(CALLS):
+                call()
+            torch.cuda.synchronize()
     events = sorted((event for event in profiler.events() if event.device_time > 0),
                     key=lambda event: event.time_range.start)
     kernels, more = divmod(len(events), CALLS)
