@@ -157,7 +157,7 @@ from triton.compiler import ASTSource
 from minimamba.ssd.triton import backward, forward
 from minimamba.ssd.triton.operator import SUMS
 from minimamba.ssd.triton.plan import (SSDShape, choose_backward_tiles, choose_tiles, make_plan,
-                                       plan_of_gate)
+                                       plan_of_gate, save_stages)
 
 HALF = {f"{name}_ptr" for name in ("x", "B", "C", "z", "y", "dt", "d_out", "dy", "dx", "dB", "dC",
                                    "states", "others", "dCB", "d_dt")}
@@ -170,7 +170,7 @@ STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
 WALK_OPTIONAL = {"entering_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True,
-            across=1, is_backward=None):
+            across=1, is_backward=None, stages=None):
     if is_backward is None:
         is_backward = kernel.fn.__module__ == backward.__name__
     is_walk = kernel is backward.walk_states or kernel is forward.add_up and is_backward
@@ -190,7 +190,7 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
         constants |= SUMS
     names = kernel.arg_names
     if "STAGES" in names:
-        constants["STAGES"] = getattr(tiles, STAGES[kernel])
+        constants["STAGES"] = stages or getattr(tiles, STAGES[kernel])
     constants = {name: constants[name] for name in names if name in constants}
     types = dict.fromkeys(HALF, f"*{dtype}") | {"seq_idx_ptr": "*i64"}
     signature = {name: "constexpr" if name in constants else types.get(
@@ -245,6 +245,9 @@ for kernel, without in ((forward.add_up, ()), (forward.walk, OPTIONAL),
                         (backward.write_gradients, ())):
     compile(kernel, 128, without=without, capability=80)  # of an A100, which has no descriptors
     compile(kernel, 128, without=without, capability=100)  # of a B200
+compile(forward.add_up, 128, without=(), capability=100, back=False)
+compile(backward.walk_states, 128, without=WALK_OPTIONAL, capability=100, back=False,
+        stages=save_stages(choose_backward_tiles(64, 128, 2), (10, 0)))
 for kernel, d_state, without in (
         (forward.add_up, 128, ()), (forward.add_up, 256, ()), (forward.walk, 128, ()),
         (forward.walk, 256, ()),

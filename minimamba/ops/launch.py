@@ -28,13 +28,22 @@ def dtypes_of(*tensors: Tensor | None) -> tuple[torch.dtype | None, ...]:
 
 
 @lru_cache
+def capability_of(device: torch.device) -> tuple[int, int]:
+    """Look up the compute capability of a GPU; (0, 0) for a CPU.
+
+    Args:
+        device: where kernels run.
+    """
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
+
+
 def can_overlap(device: torch.device) -> bool:
     """Say whether a kernel can begin while the one before it ends (`overlap.py`).
 
     Args:
-        device: where it runs.
+        device: where kernels run.
     """
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0)
+    return capability_of(device) >= (9, 0)
 
 
 def arrange(sizes: dict[str, int | None]) -> tuple[dict[str, int | None], int]:

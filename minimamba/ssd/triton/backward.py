@@ -1,11 +1,11 @@
 """The backward kernels: `walk_states` forward, `read_gradients`, `walk_states` back,
-`write_gradients`, `step_gradients`.
+`write_gradients`, `step_gradients`, `add_up_chunks`.
 
-The sums of decays and the states before all chunks are computed again. If there are several splits,
-`add_up` and `carry` of the forward kernels compute the gradients that enter them, from the last
-step to the first; and the states that enter them, unless the forward pass has kept them. With H
-the state before a chunk, G the gradient of the one after it, dy that of y (before gate), and for
-one head, in the notation of `forward.py`,
+The states before all chunks are computed again, and so are the decays unless they were kept. If
+there are several splits, `add_up` and `carry` of the forward kernels compute the gradients that
+enter them, from the last step to the first; and the states that enter them, unless the forward pass
+has kept them. With H the state before a chunk, G the gradient of the one after it, dy that of y
+(before gate), and for one head, in the notation of `forward.py`,
 
     dC_t = Σ_s≤t Δ_s L_ts ⟨dy_t, x_s⟩ B_s + 2^cum_t Hᵀ dy_t             L_ts = 2^(cum_t − cum_s)
     dx_s = Δ_s u_s + D dy_s,    u_s = Σ_t≥s L_ts ⟨C_t, B_s⟩ dy_t + 2^(total − cum_s) G B_s
@@ -110,15 +110,14 @@ def place_state(first_plane, batch, sequence, head, ACROSS: tl.constexpr):
 
 
 @triton.jit
-def describe_decays(ptr, batch, n_heads, chunks, CHUNK: tl.constexpr):
-    """A descriptor of one kind of decays, (batch · n_heads · chunks, CHUNK), for one chunk; `ptr`
-    is where those of the first chunk are.
+def describe_decays(ptr, count, stride, CHUNK: tl.constexpr):
+    """A descriptor of one kind of decays, (count, CHUNK): those of so many chunks, the first of
+    which is at `ptr`.
 
     Tiles in flight follow one another in shared memory, each from a multiple of 128 bytes: CHUNK
     is 32 or more.
     """
-    return tl.make_tensor_descriptor(
-        ptr, [batch * n_heads * chunks, CHUNK], [3 * CHUNK, 1], [1, CHUNK])
+    return tl.make_tensor_descriptor(ptr, [count, CHUNK], [stride, 1], [1, CHUNK])
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
@@ -146,7 +145,8 @@ def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, states_ptr, others_ptr, 
                        BLOCK)
     B_tiles = describe(B_ptr, batch, n_groups, length, d_state, B_sequence, B_step, B_group, CHUNK,
                        COLUMNS)
-    sum_tiles = describe_decays(decays_ptr + (0 if BACK else CHUNK), batch, n_heads, chunks, CHUNK)
+    sum_tiles = describe_decays(decays_ptr + (0 if BACK else CHUNK), batch * n_heads * chunks,
+                                3 * CHUNK, CHUNK)
     plane, state_tiles = describe_states(
         states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
         states_row, ACROSS, N, BLOCK, COLUMNS)
@@ -243,8 +243,10 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
         states_ptr, others_ptr, batch, chunks, n_heads, head_dim, states_sequence, states_slot,
         states_row, ACROSS, N, BLOCK, SLICE)
     row_first = chunk * blocks * BLOCK
-    cum_tiles = describe_decays(decays_ptr, batch, n_heads, chunks, CHUNK)
-    delta_tiles = describe_decays(decays_ptr + 2 * CHUNK, batch, n_heads, chunks, CHUNK)
+    of_head = chunks.to(tl.int64) * 3 * CHUNK
+    cums_at = decays_ptr + sequence * n_heads * of_head + chunk * 3 * CHUNK
+    cum_tiles = describe_decays(cums_at, n_heads, of_head, CHUNK)
+    delta_tiles = describe_decays(cums_at + 2 * CHUNK, n_heads, of_head, CHUNK)
     i = tl.arange(0, CHUNK)
     t = chunk * CHUNK
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
@@ -266,9 +268,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
         if not APART:
             plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
             H = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
-        of_chunk = (sequence * n_heads + head) * chunks + chunk
-        cum = cum_tiles.load([of_chunk, 0]).reshape(CHUNK)
-        delta = delta_tiles.load([of_chunk, 0]).reshape(CHUNK)
+        cum = cum_tiles.load([head, 0]).reshape(CHUNK)
+        delta = delta_tiles.load([head, 0]).reshape(CHUNK)
         if APART:
             rows = tl.zeros((CHUNK,), tl.float32)
         else:

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from minimamba.arguments import is_transformed
-from minimamba.ops.launch import ALIGNMENT, LAUNCHES, Launcher, can_overlap, dtypes_of
+from minimamba.ops.launch import (
+    ALIGNMENT,
+    LAUNCHES,
+    Launcher,
+    can_overlap,
+    capability_of,
+    dtypes_of,
+)
 from minimamba.ops.operator import differentiable
 from minimamba.scan.chunked import INSTEAD
 from minimamba.scan.triton import operator as selective_scan
@@ -29,6 +36,7 @@ from minimamba.ssd.triton.plan import (
     choose_tiles,
     multiprocessors_of,
     plan_of_gate,
+    save_stages,
     walks_that_fit,
 )
 
@@ -42,7 +50,8 @@ FARTHEST = 2**40
 MAX_KEPT = 0.25
 """The largest size of what is kept between the passes, each array as a fraction of that of x."""
 DESCRIPTOR_BYTES = 8 * 128
-"""Memory for the descriptors of a program: up to eight, of 128 bytes each."""
+"""Memory for the descriptors of a program: up to eight, of 128 bytes each. GPUs before Hopper need
+none."""
 HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
@@ -138,6 +147,7 @@ class _Forward(NamedTuple):
 
     plan: Plan
     sum_decays: Launcher
+    """Launched unless the decays are known."""
     add_up: Launcher
     """Launched if there is more than one split; and so is `carry`."""
     carry: Launcher
@@ -209,10 +219,12 @@ def forward_and_kept(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
 
 def _keeps_decays(x: Tensor, B: Tensor) -> bool:
     """Say whether the backward pass can take the decays, and they are small beside x."""
-    given = x.shape[3], B.shape[3], x.element_size()
-    of_step = len(("cum", "low", "delta")) * torch.float32.itemsize
-    return (choose_tiles(*given).chunk == choose_backward_tiles(*given).chunk
-            and of_step <= MAX_KEPT * x.shape[3] * x.element_size())
+    _, length, _, head_dim = x.shape
+    given = head_dim, B.shape[3], x.element_size()
+    chunk = choose_tiles(*given).chunk
+    steps = -(-length // chunk) * chunk
+    return (chunk == choose_backward_tiles(*given).chunk
+            and 3 * steps * torch.float32.itemsize <= MAX_KEPT * length * head_dim * given[2])
 
 
 def _same_splits(x: Tensor, B: Tensor) -> bool:
@@ -296,13 +308,14 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
                  launch_pdl=overlap),
         Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps,
                  launch_pdl=overlap),
-        DESCRIPTOR_BYTES * rows * plan.blocks * (2 * plan.splits - 1))
+        DESCRIPTOR_BYTES * rows * plan.blocks * plan.splits if can_overlap(device) else 0)
 
 
 class _Backward(NamedTuple):
     """The launches of a backward pass."""
 
     sum_decays: Launcher
+    """Launched unless the decays are known."""
     add_up: Launcher
     """Launched if there is more than one split, and the forward pass has not computed the states
     that enter these; and so is `carry`."""
@@ -530,20 +543,21 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         return Launcher(forward.add_up, all_but_one, {**constants, "STAGES": tiles.pass_stages},
                         num_warps=tiles.walk_warps, launch_pdl=overlaps)
 
-    def walker(constants: dict, overlaps: bool) -> Launcher:
-        return Launcher(backward.walk_states, walk, {**constants, "STAGES": tiles.walk_stages},
+    def walker(constants: dict, stages: int, overlaps: bool) -> Launcher:
+        return Launcher(backward.walk_states, walk, {**constants, "STAGES": stages},
                         num_warps=tiles.walk_warps, launch_pdl=overlaps)
 
     return _Backward(
         Launcher(forward.sum_decays, by_heads, constants),
-        adder(forth, False), overlapping(forward.carry, by_state, constants), walker(forth, False),
+        adder(forth, False), overlapping(forward.carry, by_state, constants),
+        walker(forth, save_stages(tiles, capability_of(device)), False),
         overlapping(backward.read_gradients, by_group, read, num_warps=tiles.warps),
         adder(back, overlap), overlapping(forward.carry, by_state, constants),
-        walker(back, is_full),
+        walker(back, tiles.walk_stages, is_full),
         overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
         overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}),
-        DESCRIPTOR_BYTES * 2 * (rows * plan.state_tiles * (2 * plan.splits - 1) + by_group[0]))
+        DESCRIPTOR_BYTES * max(walks, by_group[0]) if overlap else 0)
 
 
 def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
@@ -642,14 +656,14 @@ def _without_bools(seq_idx: Tensor | None) -> Tensor | None:
 class _DescriptorMemory:
     """Lends Triton memory for the descriptors that the kernels of one call make.
 
-    A kernel makes its descriptors before the kernel before it has ended. So all that memory is
-    allocated before the first kernel is launched, and kept until the last one has been: what
-    PyTorch frees in between may still be in use.
+    A kernel makes them while the one before it may still run, but none before that one. So two
+    pieces, taken in turn, are enough. They are allocated before the first kernel is launched, and
+    kept until the last one has been: what PyTorch frees in between may still be in use.
     """
 
     def __init__(self, like: Tensor, size: int) -> None:
-        self._memory = like.new_empty(size, dtype=torch.int8)
-        self._taken = 0
+        self._memory = like.new_empty(2, size, dtype=torch.int8)
+        self._launched = 0
 
     def __enter__(self) -> None:
         if self._memory.is_cuda:
@@ -664,12 +678,11 @@ class _DescriptorMemory:
             triton.set_allocator(_allocate)  # which keeps nothing alive
 
     def _take(self, size: int, alignment: int, stream: int | None) -> Tensor:
-        begin = -(-self._taken // alignment) * alignment
-        self._taken = begin + size
-        if self._taken > len(self._memory):
-            raise RuntimeError(f"descriptors: expected up to {len(self._memory)} bytes, got "
-                               f"{self._taken}")
-        return self._memory[begin:self._taken]
+        if size > self._memory.shape[1]:
+            raise RuntimeError(f"descriptors: expected up to {self._memory.shape[1]} bytes, got "
+                               f"{size}")
+        self._launched += 1
+        return self._memory[self._launched % 2]
 
 
 def _allocate(size: int, alignment: int, stream: int | None) -> Tensor:

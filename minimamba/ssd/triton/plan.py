@@ -291,6 +291,17 @@ def choose_backward_plan(shape: SSDShape, itemsize: int,
     return make_backward_plan(shape, tiles, split_chunks, parts)
 
 
+def save_stages(tiles: BackwardTiles, capability: tuple[int, int]) -> int:
+    """Choose the chunks in flight of `walk_states` where it writes states, not their gradients.
+
+    Args:
+        tiles: sizes of tiles.
+        capability: compute capability of the GPU. For that of a B200, 10.0, Triton 3.6 and 3.7 fail
+            to compile the loop with more than one chunk.
+    """
+    return 1 if capability[0] == 10 else tiles.walk_stages
+
+
 def walks_that_fit(tiles: BackwardTiles, multiprocessors: int) -> int:
     """Work out how many programs of `walk_states` run at once.
 
