@@ -2,6 +2,7 @@
 GPU if there is one. The interpreter multiplies matrices of bfloat16 wrongly, so half precision is
 float16 here."""
 
+import contextlib
 import re
 from math import prod
 from unittest.mock import patch
@@ -389,6 +390,24 @@ def test_descriptors_of_kernels_that_overlap_are_apart():
     assert abs(parts[0].data_ptr() - parts[1].data_ptr()) == 512 == len(parts[0])
     with pytest.raises(RuntimeError, match="descriptors: expected up to 512 bytes, got 513"):
         memory._take(513, 128, None)
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+@pytest.mark.parametrize(("capability", "programs"), [((8, 0), 0), ((9, 0), 12), ((12, 0), 12)])
+def test_programs_have_memory_for_descriptors_where_the_gpu_has_these(
+        monkeypatch, splits_of_two_chunks, capability, programs, overlaps):
+    """Three heads of one block, each of four splits of two chunks."""
+    monkeypatch.setattr(operator, "capability_of", lambda _: capability)
+    monkeypatch.setattr(operator, "can_overlap", lambda _: overlaps)
+    monkeypatch.setattr(operator, "walks_that_fit", lambda *_: 0)
+    sizes = []
+    monkeypatch.setattr(operator, "_DescriptorMemory", lambda like, size: (
+        sizes.append(size) or contextlib.nullcontext()))
+    with patch.object(Launcher, "__call__"):
+        differentiate(inputs(512, dtype=torch.float16))
+    gate, backward = sizes[1:]
+    assert sizes[0] == gate == 1024 * programs
+    assert backward >= sizes[0]
 
 
 @pytest.mark.parametrize("D_sums", [0, 3, 192])

@@ -50,8 +50,7 @@ FARTHEST = 2**40
 MAX_KEPT = 0.25
 """The largest size of what is kept between the passes, each array as a fraction of that of x."""
 DESCRIPTOR_BYTES = 8 * 128
-"""Memory for the descriptors of a program: up to eight, of 128 bytes each. GPUs before Hopper need
-none."""
+"""Memory for the descriptors of a program: up to eight, of 128 bytes each."""
 HEADS = 8
 """Heads that one program of `sum_decays` takes."""
 WIDTH = 1024
@@ -308,7 +307,7 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
                  launch_pdl=overlap),
         Launcher(forward.walk, (rows * plan.blocks, plan.splits, 1), walk, num_warps=tiles.warps,
                  launch_pdl=overlap),
-        DESCRIPTOR_BYTES * rows * plan.blocks * plan.splits if can_overlap(device) else 0)
+        _descriptor_bytes(rows * plan.blocks * plan.splits, device))
 
 
 class _Backward(NamedTuple):
@@ -557,7 +556,12 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
         overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}),
-        DESCRIPTOR_BYTES * max(walks, by_group[0]) if overlap else 0)
+        _descriptor_bytes(max(walks, by_group[0]), device))
+
+
+def _descriptor_bytes(programs: int, device: torch.device) -> int:
+    """Memory for the descriptors of a kernel, which GPUs have from Hopper on."""
+    return DESCRIPTOR_BYTES * programs if capability_of(device) >= (9, 0) else 0
 
 
 def _constants(shape: SSDShape, plan: Plan | BackwardPlan, dt_softplus: bool,
