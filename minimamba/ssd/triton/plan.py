@@ -12,10 +12,11 @@ One split is the whole length, where batch, heads and blocks make enough program
 More splits cost a pass over x and B, for the states that enter them (`forward.py`).
 
 The tiles were chosen for NVIDIA's H100 and H200. By the machine code: in half precision no walk
-spills more than one value but that of the gate's backward pass; in float32 few are spilled up to
-d_state 128. And by the GPU time on an H200, with head_dim 64 and without a gate: in bfloat16 with
-d_state 64, 128 and 256, and 24 or 80 heads; in float32 the backward pass with d_state 16, 64, 128
-and 256, and 24 heads. On any other GPU tiles change the time, but the result only by rounding.
+without a gate spills registers, and one with a gate at most a few, but for its backward pass; in
+float32 few are spilled up to d_state 128. And by the GPU time on an H200, with head_dim 64 and
+without a gate: in bfloat16 with d_state 64, 128 and 256, and 24 or 80 heads; in float32 the
+backward pass with d_state 16, 64, 128 and 256, and 24 heads. On any other GPU tiles change the
+time, but the result only by rounding.
 """
 
 from functools import lru_cache
