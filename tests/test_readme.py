@@ -135,7 +135,7 @@ def test_times_of_calls_are_the_measured_ones():
 
 def test_times_of_mamba_2_are_the_measured_ones():
     assert "0.38 to 0.41 of the official kernels' GPU time in the forward pass and" in README
-    assert "0.35 to 0.41 for forward + backward. With 256 it is 0.57 and 0.57." in README
+    assert "0.35 to 0.41 for forward + backward. With 256 both are 0.57." in README
     assert "They need 0.56 to 0.76 of the official memory" in README
     assert "as Triton's `do_bench` measures it takes 0.19 to 0.53 of the official one" in README
     assert "1.9, 1.2 and 1.2 times as fast as with the official package at batch sizes 1" in README

@@ -491,6 +491,35 @@ def test_the_first_kernel_of_a_call_waits_for_all_before_it(request, monkeypatch
     assert launched[-2:] == [True, True]
 
 
+def launches_of_24_heads(batch, d_state):
+    """Those of the backward pass, on an H100 or another GPU, as tests have patched it."""
+    shape = SSDShape(batch, 2048, 24, 64, 1, d_state)
+    plan = choose_backward_plan(shape, 2, H100_MULTIPROCESSORS)
+    return operator._backward_launches(shape, plan, ((1,) * 4,) * 11, 1, 24, True, (),
+                                       torch.device(DEVICE))
+
+
+@pytest.mark.parametrize(("batch", "overlaps"), [(8, False), (32, True)])
+def test_walks_of_states_overlap_only_where_they_fill_the_gpu(monkeypatch, batch, overlaps):
+    monkeypatch.setattr(operator, "capability_of", lambda _: (9, 0))
+    monkeypatch.setattr(operator, "can_overlap", lambda _: True)
+    monkeypatch.setattr(operator, "multiprocessors_of", lambda _: H100_MULTIPROCESSORS)
+    launches = launches_of_24_heads(batch, 64)
+    walks = launches.walk_back._grid[0]
+    assert (walks > H100_MULTIPROCESSORS * 16 // 4) == overlaps
+    assert launches.walk_back._options["launch_pdl"] == overlaps
+    assert launches.write._options["launch_pdl"]
+
+
+@pytest.mark.parametrize(("capability", "stages"), [((9, 0), 3), ((10, 0), 1), ((12, 0), 3)])
+def test_one_chunk_is_in_flight_where_triton_compiles_no_more(monkeypatch, capability, stages):
+    """Its compiler is run by test_scan_triton_compile.py."""
+    monkeypatch.setattr(operator, "capability_of", lambda _: capability)
+    launches = launches_of_24_heads(8, 128)
+    assert launches.save_states._constants["STAGES"] == stages
+    assert launches.walk_back._constants["STAGES"] == 3
+
+
 def test_operator_is_registered_for_torch_compile():
     arguments = inputs(40)
     given = [arguments[name] for name in ("x", "dt", "A", "B", "C", "D", "z", "dt_bias")]

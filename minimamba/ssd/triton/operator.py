@@ -95,7 +95,7 @@ def why_not(x: Tensor | None = None, d_state: int = 1) -> str | None:
 
 
 def is_chosen(x: Tensor, d_state: int) -> bool:
-    """Say whether the kernels compute a scan for which no method was asked.
+    """Say whether the kernels compute a scan for which no method is given.
 
     Args:
         x: the scan's input.
@@ -219,11 +219,12 @@ def forward_and_kept(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
 def _keeps_decays(x: Tensor, B: Tensor) -> bool:
     """Say whether the backward pass can take the decays, and they are small beside x."""
     _, length, _, head_dim = x.shape
-    given = head_dim, B.shape[3], x.element_size()
-    chunk = choose_tiles(*given).chunk
+    sizes = head_dim, B.shape[3], x.element_size()
+    chunk = choose_tiles(*sizes).chunk
     steps = -(-length // chunk) * chunk
-    return (chunk == choose_backward_tiles(*given).chunk
-            and 3 * steps * torch.float32.itemsize <= MAX_KEPT * length * head_dim * given[2])
+    of_head = 3 * steps * torch.float32.itemsize
+    return (chunk == choose_backward_tiles(*sizes).chunk
+            and of_head <= MAX_KEPT * length * head_dim * x.element_size())
 
 
 def _same_splits(x: Tensor, B: Tensor) -> bool:
@@ -242,7 +243,7 @@ def _run(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | Non
     gate, is given, for the gradients of z, of y before the gate, and of D by chunk.
 
     The states that enter the splits and the decays are the third and fourth result, and computed
-    unless they are given. The decays have Δ only if this is asked for.
+    unless they are given. The decays have Δ only if `with_delta`.
     """
     x, B, C, z, d_out = (_addressable(t) for t in (x, B, C, z, d_out))
     A, D, dt_bias, initial_state = (
@@ -289,7 +290,8 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
     if d_out is not None:
         plan = plan_of_gate(shape, plan, dtypes[0].itemsize)
     tiles = plan.tiles
-    overlap = can_overlap(device) and d_out is None  # in its backward pass, each may be the first
+    # In the gate's backward pass, any of these kernels may be the first of the call.
+    overlap = can_overlap(device) and d_out is None
     constants = {
         **_constants(shape, plan, dt_softplus, D_axes),
         **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
@@ -530,7 +532,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
     walk = rows * plan.state_tiles, plan.splits, 1
     # Fewer programs than fit at once would crowd on the multiprocessors that are free first.
     walks = rows * plan.state_tiles * plan.splits
-    is_full = overlap and walks > walks_that_fit(tiles, multiprocessors_of(device))
+    walks_overlap = overlap and walks > walks_that_fit(tiles, multiprocessors_of(device))
     by_state = rows, -(-constants["SIZE"] // WIDTH), 1
     by_sum = -(-(D_sums + 2 * shape.n_heads) // SUMS["WIDTH"]), 1, 1
 
@@ -552,7 +554,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
         walker(forth, save_stages(tiles, capability_of(device)), False),
         overlapping(backward.read_gradients, by_group, read, num_warps=tiles.warps),
         adder(back, overlap), overlapping(forward.carry, by_state, constants),
-        walker(back, tiles.walk_stages, is_full),
+        walker(back, tiles.walk_stages, walks_overlap),
         overlapping(backward.write_gradients, by_group, write, num_warps=tiles.warps),
         overlapping(backward.step_gradients, by_heads, constants),
         overlapping(backward.add_up_chunks, by_sum, {**constants, **SUMS}),
@@ -560,7 +562,7 @@ def _backward_launches(shape: SSDShape, plan: BackwardPlan, strides: tuple, D_ax
 
 
 def _descriptor_bytes(programs: int, device: torch.device) -> int:
-    """Memory for the descriptors of a kernel, which GPUs have from Hopper on."""
+    """Memory for the descriptors of so many programs; GPUs before Hopper have no descriptors."""
     return DESCRIPTOR_BYTES * programs if capability_of(device) >= (9, 0) else 0
 
 
