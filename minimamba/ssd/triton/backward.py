@@ -263,13 +263,13 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
     for block in tl.range(first, end, num_stages=STAGES):
         head = block // blocks
         p_first = block % blocks * BLOCK
+        cum = cum_tiles.load([head, 0]).reshape(CHUNK)
+        delta = delta_tiles.load([head, 0]).reshape(CHUNK)
         x = x_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         dy = dy_tiles.load([sequence, head, t, p_first]).reshape(CHUNK, BLOCK)
         if not APART:
             plane, entry, slot = place_state(first_plane, batch, sequence, head, ACROSS)
             H = state_tiles.load([plane, entry, slot, row_first + p_first, 0]).reshape(BLOCK, N)
-        cum = cum_tiles.load([head, 0]).reshape(CHUNK)
-        delta = delta_tiles.load([head, 0]).reshape(CHUNK)
         if APART:
             rows = tl.zeros((CHUNK,), tl.float32)
         else:
