@@ -32,18 +32,23 @@ BATCHES, CALLS = 30, 10
 """The issue time is that of the fastest batch: what else the processor does only adds to it."""
 
 
-def issue(call: Callable[[], object]) -> dict[str, float]:
-    """Microseconds until Python can go on: the fastest and the median batch of calls."""
-    for _ in range(CALLS):
-        call()
-    times = []
-    for _ in range(BATCHES):
-        torch.cuda.synchronize()
-        began = perf_counter()
+def issue(*functions: Callable[[], object]) -> list[dict[str, float]]:
+    """Microseconds until Python can go on, for each: the fastest and the median batch of calls.
+
+    The functions take turns, so that other work of the processor slows all of them alike.
+    """
+    for call in functions:
         for _ in range(CALLS):
             call()
-        times.append(1e6 * (perf_counter() - began) / CALLS)
-    return {"fastest": min(times), "median": median(times)}
+    batches = [[] for _ in functions]
+    for _ in range(BATCHES):
+        for call, times in zip(functions, batches, strict=True):
+            torch.cuda.synchronize()
+            began = perf_counter()
+            for _ in range(CALLS):
+                call()
+            times.append(1e6 * (perf_counter() - began) / CALLS)
+    return [{"fastest": min(times), "median": median(times)} for times in batches]
 
 
 def calls(shape: tuple[int, int, int, int]) -> dict[str, tuple[Callable[..., Tensor], list, dict,
@@ -82,7 +87,7 @@ def measure(function: Callable[..., Tensor], tensors: list[Tensor], options: dic
     def both() -> None:
         torch.autograd.grad(function(*leaves, **options), leaves, dy)
 
-    row = {way: {"issue": issue(call), "call": do_bench(call, rep=60, return_mode="median"),
+    row = {way: {"issue": issue(call)[0], "call": do_bench(call, rep=60, return_mode="median"),
                  "gpu": milliseconds(call)}
            for way, call in (("forward", forward), ("both", both))}
     return row | {"bytes": peak_bytes(both, "cuda")}

@@ -8,7 +8,7 @@ All must give the same output. Measured is the processor's time of one thread, o
 on the machine has little influence; the ways take turns.
 
 On an NVIDIA GPU: each call is measured in three ways, forward and forward + backward, in bfloat16
-with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds;
+with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds, where the packages take turns;
 "call", as Triton's `do_bench` measures it, in milliseconds; "gpu", the kernels alone, replayed as a
 CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
 "gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
@@ -171,12 +171,9 @@ def by_kernel(call: Callable[[], object]) -> list[tuple[str, float]]:
             for i in range(kernels)]
 
 
-def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tensor) -> dict:
-    """All times of one implementation, and its memory."""
-    from fused_scan import milliseconds
-    from scan_calls import issue
-    from triton.testing import do_bench
-
+def passes(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tensor
+           ) -> dict[str, Callable[[], object]]:
+    """What is measured of one implementation: "forward", and "both" with the backward pass."""
     leaves = {name: t.detach().requires_grad_() for name, t in given.items()}
 
     def forward() -> Tensor:
@@ -185,10 +182,22 @@ def measure(function: Callable[..., Tensor], given: dict[str, Tensor], dy: Tenso
     def both() -> None:
         torch.autograd.grad(function(**leaves), list(leaves.values()), dy)
 
-    row = {way: {"issue": issue(call), "call": do_bench(call, rep=60, return_mode="median"),
-                 "gpu": milliseconds(call)}
-           for way, call in (("forward", forward), ("both", both))}
-    return row | {"bytes": peak_bytes(both, "cuda"), "kernels": by_kernel(both)}
+    return {"forward": forward, "both": both}
+
+
+def measure(ways: dict[str, dict[str, Callable[[], object]]]) -> dict[str, dict]:
+    """All times of each implementation, and its memory."""
+    from fused_scan import milliseconds
+    from scan_calls import issue
+    from triton.testing import do_bench
+
+    issued = {way: dict(zip(ways, issue(*(calls[way] for calls in ways.values())), strict=True))
+              for way in ("forward", "both")}
+    return {name: {way: {"issue": issued[way][name],
+                         "call": do_bench(call, rep=60, return_mode="median"),
+                         "gpu": milliseconds(call)} for way, call in calls.items()}
+            | {"bytes": peak_bytes(calls["both"], "cuda"), "kernels": by_kernel(calls["both"])}
+            for name, calls in ways.items()}
 
 
 def in_float32() -> dict[str, dict]:
@@ -201,9 +210,10 @@ def in_float32() -> dict[str, dict]:
     drawn = inputs(batch, length, n_heads * head_dim, torch.float32)
     of_mamba_1 = {name: drawn[name] for name in ("x", "delta", "A", "D")} | {
         "B": drawn["B"][:, :, 0], "C": drawn["C"][:, :, 0], "delta_bias": drawn["bias"]}
-    return {"mamba_1": measure(partial(selective_scan, delta_softplus=True, method="triton"),
-                               of_mamba_1, drawn["dy"]),
-            "mamba_2": measure(partial(ssd, dt_softplus=True, method="triton"), given, dy)}
+    mamba_1 = partial(selective_scan, delta_softplus=True, method="triton")
+    mamba_2 = partial(ssd, dt_softplus=True, method="triton")
+    return measure({"mamba_1": passes(mamba_1, of_mamba_1, drawn["dy"]),
+                    "mamba_2": passes(mamba_2, given, dy)})
 
 
 def on_gpu() -> None:
@@ -223,12 +233,14 @@ def on_gpu() -> None:
                  for name, t in draw(shape).items()}
         wanted = ssd(**{name: t.float() for name, t in given.items()}, dt_softplus=True,
                      method="chunked")
+        dy = torch.randn_like(given["x"])
+        measured = measure({name: passes(scan, given, dy) for name, scan in found.items()})
         row = {"shape": shape}
         for name, scan in found.items():
             error = ((scan(**given) - wanted).norm() / wanted.norm()).item()
             if not error < 1e-2:
                 raise AssertionError(f"{name}, {shape}: off by {error:.1e}")
-            row[name] = {"error": error} | measure(scan, given, torch.randn_like(given["x"]))
+            row[name] = {"error": error} | measured[name]
             for way in ("forward", "both"):
                 row[name][way]["roofline"] = peaks and (
                     1e3 * least_seconds(shape, way, peaks) / row[name][way]["gpu"])

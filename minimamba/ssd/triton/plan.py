@@ -367,6 +367,7 @@ def programs_chunks(programs: int, chunks: int, split_chunks: int, that_fit: int
     return -(-programs * splits // that_fit) * split_chunks
 
 
+@lru_cache
 def multiprocessors_of(device: torch.device) -> int | None:
     """Count the multiprocessors of a GPU.
 
