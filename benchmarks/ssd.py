@@ -8,16 +8,16 @@ All must give the same output. Measured is the processor's time of one thread, o
 on the machine has little influence; the ways take turns.
 
 On an NVIDIA GPU: each call is measured in three ways, forward and forward + backward, in bfloat16
-with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds, where the packages take turns;
-"call", as Triton's `do_bench` measures it, in milliseconds; "gpu", the kernels alone, replayed as a
-CUDA graph. "bytes" is the most memory that forward + backward takes. "roofline" is the fraction of
-"gpu" that the GPU would need at its peak rates, if it only read each argument, wrote each result
-and multiplied the matrices of the chunked algorithm. "kernels" are those of forward + backward, in
-their order, each with its time in microseconds by PyTorch's profiler; for that, each begins when
-the one before it has ended, since it would else count the time for which it waits. Without
-`mamba_ssm`, which tunes its kernels for minutes, the official columns are missing. A second file
-has the library's scan at the first size, and beside it Mamba-1's with 16 components and as many
-channels, both in float32.
+with D, a bias and softplus: "issue", how long Python takes until it can go on, in microseconds,
+where the packages take turns; "call", as Triton's `do_bench` measures it, in milliseconds; "gpu",
+the kernels alone, replayed as a CUDA graph. "bytes" is the most memory that forward + backward
+takes. "roofline" is the fraction of "gpu" that the GPU would need at its peak rates, if it only
+read each argument, wrote each result and multiplied the matrices of the chunked algorithm.
+"kernels" are those of forward + backward, in their order, each with its time in microseconds by
+PyTorch's profiler; for that, each begins when the one before it has ended, since it would else
+count the time for which it waits. Without `mamba_ssm`, which tunes its kernels for minutes, the
+official columns are missing. A second file has the library's scan at the first size, and beside it
+Mamba-1's with 16 components and as many channels, both in float32.
 """
 
 import sys
