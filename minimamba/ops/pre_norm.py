@@ -21,8 +21,8 @@ from minimamba.ops.operator import call_once
 WORTH_FUSING = 2**23
 """Elements of x below which PyTorch computes the norm: the GPU then waits for Python, which needs
 0.3 ms for a call of the kernels, forward + backward, and 0.2 ms for PyTorch's norm. A training step
-of the 130M model, with 1.5 · 2²³ elements, takes Python 1.1 times as long as an H200, and 0.75
-to 1.25 times on other machines; wider models keep the GPU busy with fewer elements."""
+of the 130M model, with 1.5 · 2²³ elements, takes Python 0.7 to 1.25 times as long as an H200,
+depending on the machine; wider models keep the GPU busy with fewer elements."""
 INSTEAD = "Compute this layer on a CPU, or in float64."
 
 
