@@ -392,6 +392,14 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
             .format(*first) in text)
     assert "with it loaded last {}, {} and {}.".format(*last) in text
     assert "before y is stored, it takes {}, {} and {}.".format(*first_late) in text
+    at_64 = results("ssd")["rows"][3]
+    assert at_64["shape"][4] == 64
+    ratio = at_64["ours"]["forward"]["gpu"] / at_64["official"]["forward"]["gpu"]
+    orders = [found[2] for name, found in kernels["tried, forward"].items() if name != "what"]
+    assert "would bring the forward pass from 0.41 to 0.40 of the official time" in text
+    assert [round(ratio, 2), round(ratio * orders[1] / orders[0], 2)] == [0.41, 0.4]
+    assert "Half the components make the pass only a fifth faster" in text
+    assert round(1 - at_64["ours"]["forward"]["gpu"] / ssd["forward"]["gpu"], 1) == 0.2
     of = {name: [f"{us:,.0f}" for us in found] for name, found
           in kernels["tried, both, 80 heads"].items() if name != "what"}
     runs, runs_forward, runs_256, order = of.values()
