@@ -350,9 +350,17 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert sorted(round(run[1][1], 2) for run in runs) == [0.39, 0.4]
     assert [round(run[3][0], 2) for run in runs] == [0.4, 0.4]
     _, *parts = kernels["issue, forward, 1 x 65536"].values()
-    assert "Of 116 µs, 58 are checks, plans and allocation, 14 collect the arguments" in text
-    assert "and 44 are the launches by Triton and CUDA, 11 each." in text
+    assert "took 116 µs: 58 for checks, plans and allocation, 14 to collect the kernels'" in text
+    assert "and 44 for the launches by Triton and CUDA, 11 each." in text
     assert [parts[0], parts[2], parts[1] - parts[2], parts[0] - parts[1]] == [116, 58, 14, 4 * 11]
+    assert "four launches, and issuing it takes a third of the official package's time," in text
+    row = results("ssd")["rows"][2]
+    ours, official = ([name for name, _ in row[who]["kernels"]] for who in ("ours", "official"))
+    assert row["shape"][1] == 65536
+    assert ours.index("walk") + 1 == 4
+    assert official.index("_chunk_scan_fwd_kernel") + 1 == 5
+    issue = [row[who]["forward"]["issue"]["fastest"] for who in ("ours", "official")]
+    assert abs(issue[0] / issue[1] - 1 / 3) < 0.01
     long = kernels["before, 1 x 65536, 24, 128"], now[1, 65536, 24, 64, 128]
     passes = [[us for name, us in part if name in ("add_up", "walk_states")] for part in long]
     assert "It takes 115 µs. It took 82 µs" in text
