@@ -163,7 +163,7 @@ def test_times_of_mamba_2_are_the_measured_ones():
 def test_time_and_memory_of_a_training_step_are_the_measured_ones():
     assert "0.73 of the official package's GPU time and 0.77 of its memory" in README
     assert "of a Mamba-2 block 0.67 of the GPU time and 0.66 of the memory" in README
-    assert "By the clock the step took 0.74 of the official one" in README
+    assert "By the clock the model's step took 0.74 of the official time" in README
     for of, times, bounds in (("model", ("step_gpu_ms", "step_ms"), [0.73, 0.74, 0.77]),
                               ("mamba2_block", ("forward_backward_gpu_ms",), [0.67, 0.66])):
         ours, official = (results("training_step")[of][who] for who in ("ours", "official"))
