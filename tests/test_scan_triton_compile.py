@@ -185,6 +185,7 @@ def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, b
                  "ACROSS": across, "APART": is_backward and tiles.is_apart, "SOFTPLUS": True,
                  "HEADS": 8, "SIZE": 64 * d_state, "WIDTH": 1024, "BACK": back, "BLOCKS": 1,
                  "TILES": 2, "KINDS": 3, "ALONGS": True, "OVERLAP": capability >= 90,
+                 "EARLY": not is_backward and tiles.is_early,
                  **dict.fromkeys(without)}
     if kernel is backward.add_up_chunks:
         constants |= SUMS

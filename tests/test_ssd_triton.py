@@ -219,6 +219,37 @@ def test_gradient_of_D_is_summed_before_rounding(D):
         assert (given - wanted).norm() <= 2e-6 * wanted.norm()
 
 
+@pytest.mark.parametrize("d_state", [7, 200])
+@pytest.mark.parametrize("name", ["B", "C"])
+def test_gradient_through_an_exact_state_is_rounded_once(name, d_state):
+    """The weight of a step belongs to the float32 product, not to a factor of half precision."""
+    def integers(*shape, seed):
+        return randn(*shape, seed=seed).round().half().to(DEVICE)
+
+    sequence, states = (1, 65, 2, 5), (1, 65, 1, d_state)
+    arguments = {"x": integers(*sequence, seed=0), "B": integers(*states, seed=1),
+                 "C": integers(*states, seed=2),
+                 "dt": uniform(0.1, 0.3, *sequence[:3], seed=3).half().to(DEVICE),
+                 "A": torch.tensor([-0.1, -0.2], device=DEVICE),
+                 "initial_state": integers(1, 2, 5, d_state, seed=4).float()}
+    dy = integers(*sequence, seed=5)
+    if name == "B":  # the first chunk of 64 steps is read by the step after it only, undecayed
+        dy[:, :64] = 0
+        arguments["dt"][:, 64] = 0
+    else:            # nothing is read but the initial state
+        arguments["x"][:] = 0
+
+    def gradient(arguments, method):
+        leaf = arguments[name].detach().requires_grad_()
+        y = ssd(**{**arguments, name: leaf}, method=method)
+        return torch.autograd.grad(y, leaf, dy.to(y))[0][:, :64].to(F64)
+
+    given = gradient(arguments, "triton")
+    exact = gradient({name: t.to(F64) for name, t in arguments.items()}, "reference")
+    assert exact.norm() > 1
+    assert ((given - exact).abs() <= torch.finfo(torch.half).eps / 2 * exact.abs() + 2e-6).all()
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter compiles nothing")
 def test_gradients_with_and_without_a_gate_take_turns():
     """Each needs kernels of its own: behind a gate, D's gradient is another kernel's task."""

@@ -206,13 +206,19 @@ def decay_since(later, earlier, cum_later, cum_earlier):
 
 
 @triton.jit
-def read_state(dC, C, dy, H, cum):
-    """What steps read of the state before their chunk, or of a slice of it: rows, and dC with what
-    they add."""
-    from_start = tl.exp2(cum)
+def rows_of_state(C, dy, H, from_start):
+    """What steps read of the state before their chunk, or of a slice of it."""
     # ⟨dy, H C⟩, not ⟨Hᵀ dy, C⟩: the smaller tile.
-    rows = tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
-    return rows, dC + tl.dot(dy, H, input_precision=PRECISION) * from_start[:, None]
+    return tl.sum(tl.dot(C, H.T, input_precision=PRECISION) * dy.to(tl.float32), 1) * from_start
+
+
+@triton.jit
+def add_weighted(total, steps, state, weight):
+    """`total` with the product of steps and a state, or a slice of it, weighted per step.
+
+    The product is weighted, not its first factor, which would have to be rounded to x's dtype.
+    """
+    return total + tl.dot(steps, state, input_precision=PRECISION) * weight[:, None]
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
@@ -273,7 +279,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
         if APART:
             rows = tl.zeros((CHUNK,), tl.float32)
         else:
-            rows, dC = read_state(dC, C, dy, H, cum)
+            from_start = tl.exp2(cum)
+            rows = rows_of_state(C, dy, H, from_start)
         weights = tl.dot(dy, x.T, input_precision=PRECISION)
         weights *= decay_since(i[:, None], i[None, :], cum[:, None], cum[None, :])
         dCB += weights * delta[None, :]
@@ -283,6 +290,8 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
         at = reads_ptr + of_block * 2 * CHUNK + i
         tl.store(at, rows)
         tl.store(at + CHUNK, tl.sum(weights, 0))
+        if not APART:  # last, when the tiles above need no registers any more
+            dC = add_weighted(dC, dy, H, from_start)
     dCB = dCB.to(C.dtype)
     own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
     tl.store(own + i[:, None] * CHUNK + i[None, :], dCB)
@@ -302,7 +311,9 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
                     BLOCK, SLICE)
                 row = (sequence * n_heads + head).to(tl.int64)
                 cum = tl.load(decays_ptr + (row * chunks + chunk) * 3 * CHUNK + i)
-                rows, dC = read_state(dC, C, dy, H, cum)
+                from_start = tl.exp2(cum)
+                rows = rows_of_state(C, dy, H, from_start)
+                dC = add_weighted(dC, dy, H, from_start)
                 of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
                 at = reads_ptr + of_block * 2 * CHUNK + i
                 tl.store(at, rows + tl.load(at))
@@ -318,13 +329,6 @@ def read_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, decays_ptr, states_ptr, others_p
 def add_pairs(a, b, other_a, other_b):
     """Add two pairs of sums."""
     return a + other_a, b + other_b
-
-
-@triton.jit
-def write_state(dB, x, G, weight):
-    """dB, or a slice of it, with what comes from the state after the chunk."""
-    weighted = (x.to(tl.float32) * weight[:, None]).to(x.dtype)
-    return tl.dot(weighted, G, dB, input_precision=PRECISION)
 
 
 @triton.jit
@@ -390,7 +394,7 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, decays_ptr, states_ptr, 
                 cum = tl.load(cum_at + i)
                 delta = tl.load(cum_at + 2 * CHUNK + i)
                 total = tl.load(cum_at + CHUNK - 1)
-                dB = write_state(dB, x, G, delta * tl.exp2(total - cum))
+                dB = add_weighted(dB, x, G, delta * tl.exp2(total - cum))
             C = C_tiles.load([sequence, group, t, n]).reshape(CHUNK, SLICE)
             finish_dB(dB, C, own, dB_tiles, part * batch + sequence, group, t, n)
     B = B_tiles.load([sequence, group, t, 0]).reshape(CHUNK, SLICE)
@@ -427,7 +431,6 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, decays_ptr, states_ptr, 
                 u = tl.dot(B, G.T, u, input_precision=PRECISION)
         else:
             u = tl.dot(B, G.T, input_precision=PRECISION)
-            dB = write_state(dB, x, G, delta * to_end)
         u *= to_end[:, None]
         of_block = (sequence * n_heads * blocks + block).to(tl.int64) * chunks + chunk
         at = writes_ptr + of_block * 3 * CHUNK + i
@@ -453,6 +456,8 @@ def write_gradients(x_ptr, B_ptr, C_ptr, dy_ptr, D_ptr, decays_ptr, states_ptr, 
                     tl.store(sums_ptr + of_chunk + head * head_dim + p, tl.sum(xdy, 0),
                              p < head_dim)
         dx_tiles.store([sequence, head, t, p_first], dx.to(x.dtype).reshape(1, 1, CHUNK, BLOCK))
+        if not APART:  # last, as in read_gradients
+            dB = add_weighted(dB, x, G, delta * to_end)
     if not APART:  # here, so that these take no registers in the loop
         own = dCB_ptr + tl.program_id(0).to(tl.int64) * CHUNK * CHUNK
         dB_tiles = describe(dB_ptr, batch * parts, n_groups, length, d_state, dB_sequence, dB_step,

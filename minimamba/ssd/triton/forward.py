@@ -114,6 +114,20 @@ def next_state(state, x, B, low, total):
 
 
 @triton.jit
+def next_slices(slices, x, B, low, total, B_tiles, sequence, group, t):
+    """`next_state` for a state in slices. If there is one, B is what it needs; if not, B is loaded
+    slice by slice."""
+    count: tl.constexpr = len(slices)
+    size: tl.constexpr = slices[0].shape[1]
+    after = ()
+    for k in tl.static_range(count):
+        if count > 1:
+            B = B_tiles.load([sequence, group, t, k * size]).reshape(x.shape[0], size)
+        after += (next_state(slices[k], x, B, low, total),)
+    return after
+
+
+@triton.jit
 def next_precise_state(state, x, B, weight, total):
     """The state after a chunk, from the one before and the weights of the steps. In half precision,
     what rounding leaves out of the weighted x is added, too."""
@@ -216,12 +230,14 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, decays_ptr, entering_ptr, y_ptr, fin
          z_sequence, z_step, z_head, y_sequence, y_step, y_head, d_out_sequence, d_out_step,
          d_out_head, dy_sequence, dy_step, dy_head, head_dim: tl.constexpr, d_state: tl.constexpr,
          D_PER_HEAD: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, SLICE: tl.constexpr,
-         BLOCK: tl.constexpr, KINDS: tl.constexpr, STAGES: tl.constexpr, OVERLAP: tl.constexpr):
+         BLOCK: tl.constexpr, KINDS: tl.constexpr, STAGES: tl.constexpr, EARLY: tl.constexpr,
+         OVERLAP: tl.constexpr):
     """Compute y for one split of the length: a program of grid (batch · heads · blocks, splits).
 
     A block is BLOCK of a head's features. The last split stores the final state. In the backward
     pass of the gate, d_out is the gradient of y silu(z): that of y goes to dy, and that of z to
     where y goes otherwise. The gradient of D is summed here, before dy is rounded to x's dtype.
+    If EARLY, the state is updated before y is finished and stored, otherwise after.
     """
     sequence, head, group, p_first = locate(tl.program_id(0), n_heads, n_groups, head_dim, BLOCK)
     split = tl.program_id(1)
@@ -277,10 +293,12 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, decays_ptr, entering_ptr, y_ptr, fin
             C = C_tiles.load([sequence, group, t, k * SLICE]).reshape(CHUNK, SLICE)
             scores = tl.dot(B, C.T, scores, input_precision=PRECISION)
             y = tl.dot(state[k].to(C.dtype), C.T, y, input_precision=PRECISION)
+        y *= tl.exp2(cum)[None, :]
         exponent = tl.where(i[None, :] >= i[:, None], cum[None, :] - low[:, None], float("-inf"))
         scores *= tl.exp2(exponent)
-        y *= tl.exp2(cum)[None, :]
         y = tl.dot(x.T, scores.to(x.dtype), y, input_precision=PRECISION)
+        if EARLY:
+            state = next_slices(state, x, B, low, total, B_tiles, sequence, group, t)
         if D_ptr is not None:
             y += D * x.T.to(tl.float32)  # among the scores, D would be rounded to x's dtype
         y = y.T
@@ -302,12 +320,8 @@ def walk(x_ptr, B_ptr, C_ptr, D_ptr, z_ptr, decays_ptr, entering_ptr, y_ptr, fin
                 y *= d_out * (gate + silu * (1.0 - gate))
         y_tiles.store([sequence, head, t, p_first],
                       y.to(y_ptr.dtype.element_ty).reshape(1, 1, CHUNK, BLOCK))
-        after = ()
-        for k in tl.static_range(N // SLICE):
-            if SLICE < N:
-                B = B_tiles.load([sequence, group, t, k * SLICE]).reshape(CHUNK, SLICE)
-            after += (next_state(state[k], x, B, low, total),)
-        state = after
+        if not EARLY:
+            state = next_slices(state, x, B, low, total, B_tiles, sequence, group, t)
     if final_state_ptr is not None and split == splits - 1:
         for k in tl.static_range(N // SLICE):
             offsets, exists = state_tile(row, p_first, k * SLICE, head_dim, d_state, BLOCK, SLICE)

@@ -296,7 +296,7 @@ def _forward_launches(shape: SSDShape, strides: tuple, D_axes: int | None, dt_so
         **_constants(shape, plan, dt_softplus, D_axes),
         **_named_strides(("x", "dt", "B", "C", "z", "y", "seq", "d_out", "dy"), strides),
         "KINDS": 2 + with_delta, "OVERLAP": can_overlap(device)}
-    walk = {**constants, "STAGES": tiles.stages}
+    walk = {**constants, "STAGES": tiles.stages, "EARLY": tiles.is_early}
     add_up = {**constants, "COLUMNS": tiles.states, "STAGES": tiles.pass_stages, "BACK": False}
     rows = shape.batch * shape.n_heads
     return _Forward(

@@ -77,6 +77,8 @@ class Tiles(NamedTuple):
     """Chunks whose tensors are in shared memory."""
     pass_stages: int
     """The same for `add_up`, which needs fewer tensors."""
+    is_early: bool = False
+    """Whether the state is updated before y is stored. Both orders compute the same."""
 
 
 class BackwardTiles(NamedTuple):
@@ -163,7 +165,9 @@ def choose_tiles(head_dim: int, d_state: int, itemsize: int) -> Tiles:
         return Tiles(32, min(features, 32), states, states, 8, 1, 1)
     if states > 128:
         return Tiles(32, min(features, 64), states, 128, 4, 2, 4)
-    return Tiles(64, min(features, 64), states, states, 4, 2 if states > 64 else 3, 4)
+    if states > 64:
+        return Tiles(64, min(features, 64), states, states, 4, 2, 4)
+    return Tiles(64, min(features, 64), states, states, 4, 3, 4, is_early=True)
 
 
 @lru_cache
