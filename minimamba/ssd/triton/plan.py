@@ -223,8 +223,10 @@ def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
 def plan_of_gate(shape: SSDShape, plan: Plan, itemsize: int) -> Plan:
     """Work out the plan of the gate's backward pass, which has the splits of the forward pass.
 
-    Its chunks are shorter where the state has more than 128 components in half precision: with 32
-    steps it would spill registers, and take longer.
+    In half precision its tensors and registers leave less room. Where the state has more than 128
+    components its chunks are shorter: with 32 steps it would spill registers, and take longer. From
+    33 to 64 components, two chunks are in flight in place of three, so that two programs fit on a
+    multiprocessor.
 
     Args:
         shape: sizes of the scan.
@@ -232,10 +234,13 @@ def plan_of_gate(shape: SSDShape, plan: Plan, itemsize: int) -> Plan:
         itemsize: bytes of an element of x.
     """
     tiles = plan.tiles
-    if itemsize == 4 or tiles.states <= 128:
+    if itemsize == 4:
         return plan
-    tiles = tiles._replace(chunk=SMALLEST, slice=tiles.states, stages=3)
-    return make_plan(shape, tiles, plan.split_steps // SMALLEST)
+    if tiles.states > 128:
+        tiles = tiles._replace(chunk=SMALLEST, slice=tiles.states, stages=3)
+        return make_plan(shape, tiles, plan.split_steps // SMALLEST)
+    stages = 2 if tiles.states > 32 else 3
+    return plan._replace(tiles=tiles._replace(stages=stages, is_early=False))
 
 
 def choose_backward_tiles(head_dim: int, d_state: int, itemsize: int) -> BackwardTiles:
