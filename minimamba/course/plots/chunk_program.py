@@ -22,7 +22,7 @@ def chunk_program(chunks: int) -> Figure:
         x = 3.2 + c * width
         now = c == 1
         draw.words(ax, x + width / 2, 0.5, f"chunk {c + 1}", bold=now)
-        for i, (name, colour) in enumerate((("$x$: Q × P", draw.INPUT),
+        for i, (name, colour) in enumerate((("$x$: Q × P,  $\\log\\, α$: Q", draw.INPUT),
                                             ("$B$, $C$: Q × N", draw.STEP))):
             draw.cell(ax, x, 1.0 + 0.9 * i, name, colour if now else "white", width=width,
                       height=0.9, strong=now)
@@ -42,8 +42,8 @@ def chunk_program(chunks: int) -> Figure:
     draw.words(ax, 6.6, 7.7, "the outputs of the chunk", colour=draw.QUIET, size=8.5)
     draw.cell(ax, 11.2, 5.2, "$h$: N × P", draw.STATE, width=2.6, height=1.8, strong=True)
     draw.arrow(ax, (11.2, 6.5), (9.0, 6.5))
-    draw.box(ax, 15.9, 6.1, "2 and 3\ndecay $h$,\nadd $B^\\top x$", COLOURS[1], width=2.9,
-             height=2.3)
+    draw.box(ax, 15.9, 6.1, "then 2 and 3\ndecay $h$, add\n$B^\\top x$ decayed", COLOURS[1],
+             width=2.9, height=2.3)
     draw.arrow(ax, (14.45, 5.6), (13.8, 5.6))
     draw.arrow(ax, (13.8, 6.6), (14.45, 6.6))
     draw.words(ax, 12.5, 7.7, "stays from chunk to chunk", colour=draw.QUIET, size=8.5)

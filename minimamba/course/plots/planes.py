@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from minimamba.course.plots.style import COLOURS, arrays, coloured, styled
@@ -66,6 +67,7 @@ def matrices(maps: Mapping[str, Tensor], xlabel: str, ylabel: str,
     for ax, (title, matrix) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(np.asarray(matrix), cmap="Blues", norm=scale)
         ax.set(title=title, xlabel=xlabel)
+        ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         ax.grid(False)
     axes[0].set_ylabel(ylabel)
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
