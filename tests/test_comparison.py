@@ -1,4 +1,5 @@
-"""tools/comparison.py: differences between figures are reported, except for rounding."""
+"""tools/comparison.py: differences between figures are reported, except for rounding; and the list
+of figures by tools/notebooks.py."""
 
 import io
 import shutil
@@ -12,6 +13,8 @@ from PIL import Image
 
 sys.path.append(str(Path(__file__).parent.parent / "tools"))
 import comparison
+
+import notebooks
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,3 +97,9 @@ def test_a_figure_that_is_not_kept_is_reported(tmp_path):
 
 def test_only_figures_that_exist_are_excepted():
     assert {path.stem for path in (ROOT / "figures").glob("*.svg")} > comparison.NOT_REPRODUCIBLE
+
+
+def test_the_list_of_figures_has_their_captions():
+    folder = ROOT / "figures"
+    drawn = {path.name: path.read_bytes() for path in folder.glob("*.svg")}
+    assert (folder / "README.md").read_text("utf-8") == notebooks.index(drawn), "make figures"

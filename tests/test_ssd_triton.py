@@ -258,7 +258,7 @@ def test_gradients_with_and_without_a_gate_take_turns():
 
 
 @pytest.mark.parametrize("batch", [8, 1])
-@pytest.mark.parametrize(("d_state", "chunk"), [(128, 64), (256, 16)])
+@pytest.mark.parametrize(("d_state", "chunk"), [(64, 64), (128, 64), (256, 16)])
 def test_gate_is_differentiated_in_the_splits_of_the_forward_pass(batch, d_state, chunk):
     shape = SSDShape(batch, 16384 // batch, 24, 64, 1, d_state)
     plan = choose_plan(shape, 2, H100_MULTIPROCESSORS)
@@ -266,6 +266,15 @@ def test_gate_is_differentiated_in_the_splits_of_the_forward_pass(batch, d_state
     assert (of_gate.split_steps, of_gate.splits) == (plan.split_steps, plan.splits)
     assert of_gate.tiles.chunk == chunk
     assert plan_of_gate(shape, plan, 4) == plan
+
+
+def test_gate_of_a_small_state_updates_it_last_and_leaves_room_for_two_programs():
+    """Which keeps the registers from being spilled, too."""
+    shape = SSDShape(8, 2048, 24, 64, 1, 64)
+    plan = choose_plan(shape, 2, H100_MULTIPROCESSORS)
+    assert (plan.tiles.stages, plan.tiles.is_early) == (3, True)
+    of_gate = plan_of_gate(shape, plan, 2)
+    assert (of_gate.tiles.stages, of_gate.tiles.is_early) == (2, False)
 
 
 @pytest.mark.usefixtures("splits_of_two_chunks")

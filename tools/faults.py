@@ -354,6 +354,8 @@ FAULTS = [
           "make_plan(shape, tiles, plan.split_steps // SMALLEST)",
           "make_plan(shape, tiles, plan.split_steps // SMALLEST // 2)",
           "test_ssd_triton.py of_a_large_state"),
+    Fault("behind a gate a small state is updated first", "ssd/triton/plan.py",
+          "stages=stages, is_early=False", "stages=stages", "test_ssd_triton.py updates_it_last"),
     Fault("Δ is left out of the gradient of B where it is apart", "ssd/triton/backward.py",
           "dB, x, G, delta * tl.exp2(total - cum)", "dB, x, G, tl.exp2(total - cum)",
           "test_ssd_triton.py wait_where"),

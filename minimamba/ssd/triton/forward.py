@@ -115,8 +115,8 @@ def next_state(state, x, B, low, total):
 
 @triton.jit
 def next_slices(slices, x, B, low, total, B_tiles, sequence, group, t):
-    """`next_state` for a state in slices. If there is one, B is what it needs; if not, B is loaded
-    slice by slice."""
+    """`next_state` for a state in slices. With one slice, B is all that it needs; with several, B
+    is loaded again for each."""
     count: tl.constexpr = len(slices)
     size: tl.constexpr = slices[0].shape[1]
     after = ()

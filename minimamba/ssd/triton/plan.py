@@ -223,10 +223,11 @@ def make_plan(shape: SSDShape, tiles: Tiles, split_chunks: int) -> Plan:
 def plan_of_gate(shape: SSDShape, plan: Plan, itemsize: int) -> Plan:
     """Work out the plan of the gate's backward pass, which has the splits of the forward pass.
 
-    In half precision its tensors and registers leave less room. Where the state has more than 128
-    components its chunks are shorter: with 32 steps it would spill registers, and take longer. From
-    33 to 64 components, two chunks are in flight in place of three, so that two programs fit on a
-    multiprocessor.
+    In half precision it has more tensors in shared memory and in registers than the forward pass.
+    Where the state has more than 128 components its chunks are shorter: with 32 steps it would
+    spill registers, and take longer. Up to 64 components the state is updated last, since the other
+    order would spill registers, too. From 33 to 64 components, two chunks are in flight in place of
+    three, so that two programs fit on a multiprocessor.
 
     Args:
         shape: sizes of the scan.
