@@ -19,6 +19,7 @@ GPU in the process where it occurs. Where the official kernels raise one, it is 
 Results: results/ssd_errors_cuda.json.
 """
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -38,8 +39,8 @@ from minimamba import ssd
 DRAWS = 40
 DRAWS_OF_LONG = 10
 LONG = 100_000
-"""The length in steps from which there are fewer draws, and two processes at a time."""
-PROCESSES = 8
+"""The length in steps from which there are fewer draws."""
+PROCESSES = 14
 OFFICIAL_CHUNK = 256
 WEAK = -0.01
 SMALLEST = 2.0 ** -24
@@ -60,14 +61,9 @@ class Case:
     d_state: int = 128
 
     @property
-    def is_long(self) -> bool:
-        """Whether there are fewer draws, and two processes at a time."""
-        return self.length >= LONG
-
-    @property
     def draws(self) -> int:
         """The number of random draws."""
-        return DRAWS_OF_LONG if self.is_long else DRAWS
+        return DRAWS_OF_LONG if self.length >= LONG else DRAWS
 
 
 SIZES = [{"length": length} for length in (1, 63, 64, 65, 1000, 4096)]
@@ -170,13 +166,26 @@ def ratio(ours: list[float], official: list[float]) -> dict[str, float]:
     return {"mean": exp(sum(logs) / len(logs)), "factor": exp(stdev(logs) / sqrt(len(logs)))}
 
 
+def groups() -> list[list[Case]]:
+    """All cases, in three groups that run one after another.
+
+    In the first, the official kernels tune themselves, once for each dimension. In the second they
+    are compiled for other sizes. In the third, with weak decay, Triton's cache has all of them.
+    """
+    tuning = [Case(False)] + [Case(False, **size) for size in SIZES
+                              if {"head_dim", "d_state"} & size.keys()]
+    others = [case for case in CASES if case not in tuning]
+    return [tuning, *([case for case in others if case.is_weak == is_weak]
+                      for is_weak in (False, True))]
+
+
 def main() -> None:
     """Measure all, and save results/ssd_errors_cuda.json."""
+    os.environ["TRITON_CACHE_AUTOTUNING"] = "1"
     rows = {}
     with tqdm(total=len(CASES)) as progress:
-        for is_long, processes in ((True, 2), (False, PROCESSES)):
-            cases = [case for case in CASES if case.is_long == is_long]
-            with ProcessPoolExecutor(processes, get_context("spawn"),
+        for cases in groups():
+            with ProcessPoolExecutor(PROCESSES, get_context("spawn"),
                                      max_tasks_per_child=1) as pool:
                 running = {pool.submit(row, case): case for case in cases}
                 for done in as_completed(running):

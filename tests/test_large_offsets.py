@@ -209,10 +209,12 @@ def test_gradients_of_state_space_duality():
         shape, plan, tuple(None if t is None else t.stride() for t in (
             x, dt, B, C, None, dy, dx, dB, dC, d_dt, rows_of_states)), None, 0, False, (), CPU)
     launches.sum_decays(dt, A, None, None, decays)
-    launches.save_states(x, B, decays, entering, rows_of_states, None, None, None)
+    launches.save_states(x, B, decays, entering, None, rows_of_states, None, None, None)
     launches.read(x, B, C, dy, decays, rows_of_states, None, reads, dCB, dC)
-    first, d_initial_state = states[-1, -1, 0].float(), torch.empty_like(entering[:, :, 0])
-    launches.walk_back(dy, C, decays, leaving, rows_of_states, None, overlaps, d_initial_state)
+    initial_state = entering[:, :, 0].contiguous()
+    d_initial_state = torch.empty_like(initial_state)
+    launches.walk_back(dy, C, decays, leaving, initial_state, rows_of_states, None, overlaps,
+                       d_initial_state)
     overlaps[-1, -1, -1] = decays[-1, -1, -1, 0, -1].exp2() * (
         leaving[-1, -1, 0] * entering[-1, -1, 1]).sum()
     states[-1, -1, -1] = leaving[-1, -1, 0]  # as a program does that isn't the last
@@ -225,7 +227,7 @@ def test_gradients_of_state_space_duality():
     added = dy[-1, :chunk, -1].float().mT @ C[-1, :chunk, 0].float()
     for given, wanted in [*zip(found, expected, strict=True),
                           (states[-1, -1, 0], after_first),
-                          (overlaps[-1, -1, 0, 0], (first * after_first).sum()),
+                          (overlaps[-1, -1, 0, 0], (initial_state[-1, -1] * after_first).sum()),
                           (d_initial_state[-1, -1], after_first + added)]:
         error = (given.float() - wanted).norm() / wanted.norm()
         assert error <= 2**-9, (tuple(given.shape), error)

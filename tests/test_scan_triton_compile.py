@@ -167,7 +167,7 @@ OVER_HEADS = backward.read_gradients, backward.write_gradients
 STAGES = {forward.add_up: "pass_stages", forward.walk: "stages",
           backward.walk_states: "walk_stages", backward.read_gradients: "read_stages",
           backward.write_gradients: "write_stages"}
-WALK_OPTIONAL = {"entering_ptr", "last_ptr"}
+WALK_OPTIONAL = {"entering_ptr", "initial_ptr", "last_ptr"}
 
 def compile(kernel, d_state, *, without=OPTIONAL, dtype="bf16", capability=90, back=True,
             across=1, is_backward=None, stages=None):
@@ -215,6 +215,7 @@ for kernel, d_state, options in (
         (forward.walk, 256, {}), (forward.walk, 256, {"without": ()}),
         (forward.walk, 128, {"dtype": "fp32"}), (forward.walk, 256, {"dtype": "fp32"}),
         (backward.walk_states, 128, {"without": WALK_OPTIONAL}),
+        (backward.walk_states, 128, {"without": ()}),
         (backward.walk_states, 256, {"without": ()}),
         (backward.read_gradients, 128, {"without": ()}),
         (backward.write_gradients, 64, {"without": ()}),

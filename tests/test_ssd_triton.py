@@ -250,6 +250,24 @@ def test_gradient_through_an_exact_state_is_rounded_once(name, d_state):
     assert ((given - exact).abs() <= torch.finfo(torch.half).eps / 2 * exact.abs() + 2e-6).all()
 
 
+@pytest.mark.parametrize("d_state", [7, 200])
+def test_initial_state_is_not_rounded_for_the_gradient_of_A(d_state):
+    """As all states before later chunks are, in half precision."""
+    arguments = inputs(3, d_state=d_state, options=(), dtype=torch.float16)
+    arguments["x"] = torch.zeros_like(arguments["x"])
+    arguments["initial_state"] = randn(1, 3, 5, d_state, seed=0).abs().float().to(DEVICE)
+    d_final_state = randn(1, 3, 5, d_state, seed=1).abs().to(DEVICE)
+
+    def gradient(arguments, method):
+        A = arguments["A"].detach().requires_grad_()
+        _, final_state = run({**arguments, "A": A}, method=method)
+        return torch.autograd.grad(final_state, A, d_final_state.to(final_state))[0].to(F64)
+
+    given = gradient(arguments, "triton")
+    exact = gradient({name: t.to(F64) for name, t in arguments.items()}, "reference")
+    torch.testing.assert_close(given, exact, rtol=2e-6, atol=0)
+
+
 @pytest.mark.skipif(DEVICE == "cpu", reason="the interpreter compiles nothing")
 def test_gradients_with_and_without_a_gate_take_turns():
     """Each needs kernels of its own: behind a gate, D's gradient is another kernel's task."""

@@ -121,8 +121,9 @@ def describe_decays(ptr, count, stride, CHUNK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=RUNTIME_SIZES)
-def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, states_ptr, others_ptr, overlaps_ptr,
-                last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks, splits,
+def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, initial_ptr, states_ptr, others_ptr,
+                overlaps_ptr, last_ptr, batch, length, n_heads, n_groups, chunks, split_chunks,
+                splits,
                 x_sequence, x_step, x_head, B_sequence, B_step, B_group, states_sequence,
                 states_slot, states_row, head_dim: tl.constexpr, d_state: tl.constexpr,
                 ACROSS: tl.constexpr, CHUNK: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
@@ -132,7 +133,8 @@ def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, states_ptr, others_ptr, 
     program of grid (batch · heads · tiles of a state, splits).
 
     If BACK, x and B are dy and C, and the walk is from the last chunk to the first: each G takes
-    the place of H, and the gradient of the initial state goes to `last`.
+    the place of H. If there is an initial state, its gradient goes to `last`, and the overlap of
+    the first chunk has it as it is, not rounded to x's dtype.
     """
     columns: tl.constexpr = N // COLUMNS
     features: tl.constexpr = (head_dim + BLOCK - 1) // BLOCK * BLOCK
@@ -182,6 +184,14 @@ def walk_states(x_ptr, B_ptr, decays_ptr, entering_ptr, states_ptr, others_ptr, 
     if last_ptr is not None and split == splits - 1:
         offsets, exists = state_tile(row, p_first, n_first, head_dim, d_state, BLOCK, COLUMNS)
         tl.store(last_ptr + offsets, state, exists)
+        # What the chunk has added to G is computed again: to keep G would take as many registers.
+        x = x_tiles.load([sequence, head, 0, p_first]).reshape(CHUNK, BLOCK)
+        B = B_tiles.load([sequence, group, 0, n_first]).reshape(CHUNK, COLUMNS)
+        cum = tl.load(decays_ptr + row * chunks * 3 * CHUNK + tl.arange(0, CHUNK))
+        added = next_precise_state(tl.zeros((BLOCK, COLUMNS), tl.float32), x, B, tl.exp2(cum), 0.0)
+        initial = tl.load(initial_ptr + offsets, exists, 0.0)
+        tl.store(overlaps_ptr + row * chunks * tiles + tl.program_id(0) % tiles,
+                 tl.sum(tl.sum((state - added) * initial, 1), 0))
 
 
 @triton.jit

@@ -450,7 +450,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
             launches.sum_decays(dt, A, dt_bias, seq_idx, decays)
         if entering is None or not _same_splits(x, B):
             entering = carried(launches.add_up, launches.carry, x, B, initial_state)
-        launches.save_states(x, B, decays, entering, states, others, None, None)
+        launches.save_states(x, B, decays, entering, None, states, others, None, None)
         reads, writes = (A.new_empty(batch, n_heads * plan.blocks, plan.chunks, kinds, tiles.chunk)
                          for kinds in (2, 3))
         dCB = x.new_empty(batch * plan.chunks * n_groups * parts, tiles.chunk, tiles.chunk)
@@ -459,7 +459,7 @@ def backward_into(dx: Tensor, d_dt: Tensor, dB: Tensor, dC: Tensor, x: Tensor, d
         d_initial_state = torch.empty_like(
             A.new_empty(0) if initial_state is None else initial_state)
         leaving = carried(launches.add_up_back, launches.carry_back, dy, C, d_final_state)
-        launches.walk_back(dy, C, decays, leaving, states, others, overlaps,
+        launches.walk_back(dy, C, decays, leaving, initial_state, states, others, overlaps,
                            None if initial_state is None else d_initial_state)
         sums = A.new_empty(batch * plan.chunks, D_sums + 2 * n_heads)
         launches.write(x, B, C, dy, D, decays, states, others, dCB, writes, dx_written, dB_written,
