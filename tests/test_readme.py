@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from math import log
 from pathlib import Path
 
 import pytest
@@ -213,24 +214,46 @@ def test_calls_of_compat_and_of_mamba_2_take_the_measured_times():
 
 def test_errors_of_mamba_2s_gradients_are_the_measured_ones():
     text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
-    measured = results("ssd_errors")
-    assert (measured["seeds"], len(measured["rows"])) == (40, 8)
-    assert "It takes forty random draws at" in text
-    ratios = {(row["decay"], row["gate"], row["state"], name): row["ratio"][name]
-              for row in measured["rows"] for name in row["ours"]}
-    usual = ratios.pop(("usual", False, False, "d_A"))
-    assert "No mean exceeds 1.003 but one, that of A's gradient with A from −1 to −16 and" in text
-    assert round(max(ratio["mean"] for ratio in ratios.values()), 3) == 1.003
-    assert "It is 1.08 with a standard error of a factor of 1.11, so forty draws don't" in text
-    assert [round(usual[what], 2) for what in ("mean", "factor")] == [1.08, 1.11]
-    assert "In the other seven cases A's is 0.24 to 0.96." in text
-    of_A, of_B = ([ratio["mean"] for case, ratio in ratios.items() if case[-1] == name]
-                  for name in ("d_A", "d_B"))
-    assert len(of_A) == 7
-    assert [round(extreme(of_A), 2) for extreme in (min, max)] == [0.24, 0.96]
+    rows = results("ssd_errors")["rows"]
+    cases, sizes = rows[:8], rows[8:]
+    assert {row["draws"] for row in cases} == {40}
+    assert "It takes forty random draws at 2 × 2,048 steps, 24 heads of 64 features and" in text
+    assert "With an initial state, 19 other sizes follow, with usual and with weak decay" in text
+    assert len(sizes) == 2 * 19
+    assert all(row["has_state"] and not row["has_gate"] for row in sizes)
+    assert sum(row["is_weak"] for row in sizes) == 19
+    assert {row["length"] for row in sizes if row["draws"] == 10} == {100_003, 131_072}
+    for name, least, most in (("length", 1, 131_072), ("n_heads", 1, 80), ("head_dim", 32, 128),
+                              ("d_state", 16, 256), ("n_groups", 1, 8)):
+        assert [extreme(row[name] for row in sizes) for extreme in (min, max)] == [least, most]
+
+    ratios = [(log(ratio["mean"]) / max(log(ratio["factor"]), 1e-9), name, ratio, row)
+              for row in rows for name, ratio in row["ratio"].items()]
+    others = sorted((found for found in ratios if found[1] != "y"), key=lambda found: found[0])
+    assert "Of the 414 means for gradients and final states, none tells us that our error" in text
+    assert len(others) == 414
+    assert "The farthest from chance, 2.6 standard errors above 1, is that of D's" in text
+    distance, name, ratio, row = others[-1]
+    assert (round(distance, 1), name, row["length"]) == (2.6, "d_D", 131_072)
+    assert "131,072 steps: 1.09, where both errors are near 10⁻⁷. Next in size is 1.08, for" in text
+    assert round(ratio["mean"], 2) == 1.09
+    assert all(0.5e-7 < row[who]["d_D"]["mean"] < 2e-7 for who in ("ours", "official"))
+    *_, second, _ = sorted(others, key=lambda found: found[2]["mean"])
+    assert second[1] == "d_A"
+    assert not any(second[3][has] for has in ("is_weak", "has_gate", "has_state"))
+    assert [round(second[2][what], 2) for what in ("mean", "factor")] == [1.08, 1.11]
+    assert "With a single step the gradient of A had 1.5 times the official error, until" in text
+    before = results("ssd_kernels")["the initial state, rounded"]["d_A"]
+    assert [round(ratio, 1) for ratio in before] == [1.5, 1.5]
+
+    assert "the largest of forty is 2 to 7 times their geometric mean" in text
+    spreads = [row[who]["d_A"]["largest"] / row[who]["d_A"]["mean"]
+               for row in cases for who in ("ours", "official")]
+    assert [round(extreme(spreads)) for extreme in (min, max)] == [2, 7]
     assert "B's gradient had 1.01 to 1.03 times the official error. Now it has 0.85 to" in text
     before = results("ssd_kernels")["B, where x is weighted"]["ratios"]
     assert [round(extreme(before), 2) for extreme in (min, max)] == [1.01, 1.03]
+    of_B = [row["ratio"]["d_B"]["mean"] for row in cases]
     assert [round(extreme(of_B), 2) for extreme in (min, max)] == [0.85, 1.0]
     _, of_64, of_128, (as_is, corrected) = results("ssd_kernels")[
         "emulation of rounded states"].values()
@@ -238,10 +261,29 @@ def test_errors_of_mamba_2s_gradients_are_the_measured_ones():
     assert [round(of_64, 1), round(of_128, 1)] == [1.5, 1.3]
     assert "a correction for rounding the gradients of states gains 14 %." in text
     assert round(100 * (1 - corrected / as_is)) == 14
-    spreads = [row[who]["d_A"]["largest"] / row[who]["d_A"]["mean"]
-               for row in measured["rows"] for who in ("ours", "official")]
-    assert "the largest of forty is 2 to 7 times their geometric mean" in text
-    assert [round(extreme(spreads)) for extreme in (min, max)] == [2, 7]
+
+
+def test_errors_of_mamba_2s_outputs_are_the_measured_ones():
+    text = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    rows = results("ssd_errors")["rows"]
+    of_y = {is_weak: sorted((row["ratio"]["y"]["mean"], row["n_heads"]) for row in rows
+                            if row["is_weak"] == is_weak) for is_weak in (False, True)}
+    assert "at most 1.004 times with usual decay, and 1.018 times with 80 heads and weak" in text
+    assert round(of_y[False][-1][0], 3) == 1.004
+    largest, n_heads = of_y[True].pop()
+    assert (round(largest, 3), n_heads) == (1.018, 80)
+    assert "In the other cases of weak decay it is at most 1.0004 times that, and 0.87 at" in text
+    assert [round(of_y[True][i][0], 4) for i in (-1, 0)] == [1.0004, 0.873]
+    tried = results("ssd_kernels")["walk, exact weights"]
+    assert "would be 1.002 times the official one with usual decay, and 0.91 with weak." in text
+    assert [round(ratio, 2 + (ratio > 1)) for ratio in tried["errors of y"][1]] == [1.002, 0.91]
+    assert "would take 10 to 16 % longer: up to d_state 128, 0.40 to 0.45 of the" in text
+    longer = [after / before for before, after in zip(*tried["forward"], strict=True)]
+    assert [round(100 * (extreme(longer) - 1)) for extreme in (min, max)] == [10, 16]
+    measured = [row["ours"]["forward"]["gpu"] / row["official"]["forward"]["gpu"]
+                for row in results("ssd")["rows"]]
+    up_to_128 = [a * b for a, b in zip(measured[:4], longer[:4], strict=True)]
+    assert [round(extreme(up_to_128), 2) for extreme in (min, max)] == [0.4, 0.45]
 
 
 def test_what_bounds_the_kernels_has_the_measured_numbers():
@@ -510,10 +552,10 @@ def test_what_bounds_the_kernels_has_the_measured_numbers():
     assert (len(took["tiles"]), min(took["tiles"]), max(took["tiles"])) == (6, 0.8, 0.93)
     assert "the fastest of these tiles needs 0.80 ms" in text
     assert min(took["tiles, parts along the second axis"]) == 0.8
-    assert "By the clock a step took 68 ms, 0.74 of the official time. Python needed 45 ms" in text
+    assert "By the clock a step took 68 ms, 0.74 of the official time. Python needed 54 ms" in text
     clock = [step["model"][who]["step_ms"] for who in ("ours", "official")]
     assert (round(clock[0]), round(clock[0] / clock[1], 2)) == (68, 0.74)
-    assert round(step["model"]["ours"]["step_issue_ms"]) == 45
-    # As `WORTH_FUSING` in `ops/pre_norm.py` says.
+    assert round(step["model"]["ours"]["step_issue_ms"]) == 54
+    # As `WORTH_FUSING` in `ops/pre_norm.py` says of several machines.
     ours = step["model"]["ours"]
-    assert round(ours["step_issue_ms"] / ours["step_gpu_ms"], 1) == 0.7
+    assert 0.7 <= ours["step_issue_ms"] / ours["step_gpu_ms"] <= 1.25
